@@ -1,0 +1,77 @@
+"""The losses of the image tower: identity, triplet, image-to-text, and centre when asked for.
+
+CLIP-ReID (Li, Sun, Li, AAAI 2023), equations 6 to 9.
+"""
+
+from typing import Protocol
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from loss.center import CenterLoss
+from loss.triplet import batch_hard_triplet
+
+
+class TrainingOutput(Protocol):
+    """What the losses need of a model: two logits (B, C), three features, the projected feature (B, P)."""
+
+    logits: tuple[Tensor, ...]
+    metric: tuple[Tensor, ...]
+    projected: Tensor
+
+
+class ReIDLoss(nn.Module):
+    """Named, weighted terms whose sum is minimised.
+
+    Args:
+        id_weight, triplet_weight, i2t_weight: weights of the terms.
+        smoothing: label smoothing of the two cross-entropies, 0 for none.
+        margin: of the triplet loss; None is the soft margin.
+        center: centre loss on the tower's feature, or None; `center_weight` and `center_rate` belong to it.
+    """
+
+    def __init__(
+        self,
+        *,
+        id_weight: float = 1.0,
+        triplet_weight: float = 1.0,
+        i2t_weight: float = 1.0,
+        smoothing: float = 0.1,
+        margin: float | None = 0.3,
+        center: CenterLoss | None = None,
+        center_weight: float = 0.0005,
+        center_rate: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.id_weight, self.triplet_weight, self.i2t_weight = id_weight, triplet_weight, i2t_weight
+        self.smoothing, self.margin = smoothing, margin
+        self.center, self.center_weight, self.center_rate = center, center_weight, center_rate
+        self._last_batch: tuple[Tensor, Tensor] | None = None
+
+    def forward(
+        self, output: TrainingOutput, pids: Tensor, text_features: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Terms `id`, `triplet`, with text features (C, P) also `i2t`, and `center`; each a scalar.
+
+        The image-to-text logits are plain dot products: no temperature, no L2 norm, as in the published system.
+        """
+        terms = {
+            "id": self.id_weight * sum(self._cross_entropy(logits, pids) for logits in output.logits),
+            "triplet": self.triplet_weight
+            * sum(batch_hard_triplet(feature, pids, self.margin) for feature in output.metric),
+        }
+        if text_features is not None:
+            terms["i2t"] = self.i2t_weight * self._cross_entropy(output.projected @ text_features.T, pids)
+        if self.center is not None:
+            feature = output.metric[1]
+            terms["center"] = self.center_weight * self.center(feature, pids)
+            self._last_batch = feature.detach(), pids
+        return terms
+
+    def after_step(self) -> None:
+        """Move the centres by the last batch; nothing to do without centre loss."""
+        if self.center is not None and self._last_batch is not None:
+            self.center.update(*self._last_batch, self.center_rate)
+
+    def _cross_entropy(self, logits: Tensor, pids: Tensor) -> Tensor:
+        return F.cross_entropy(logits, pids, label_smoothing=self.smoothing)

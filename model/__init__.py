@@ -1,0 +1,15 @@
+"""Models: CLIP's towers, the re-id heads, prompts, and the files they come from."""
+
+from model.checkpoint import CheckpointInfo, load_reid_model
+from model.make_model import make_model, make_test_model
+from model.reid import ReIDModel, ReIDOutput, SideInformation
+
+__all__ = [
+    "CheckpointInfo",
+    "ReIDModel",
+    "ReIDOutput",
+    "SideInformation",
+    "load_reid_model",
+    "make_model",
+    "make_test_model",
+]

@@ -1,0 +1,262 @@
+"""Re-id checkpoints of the published form: what a file holds, read off its names and shapes, and loading it.
+
+The published files carry no configuration. Backbone, grid, classes and the rows of the side information
+table are all in the shapes, so testing needs the file and images and nothing else.
+"""
+
+import itertools
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model.backbone import grid_size, make_backbone
+from model.clip import clip_config, image_tower, load_strictly
+from model.reid import ReIDModel, SideInformation
+from utils.files import read_state_dict
+
+_logger = logging.getLogger("transreid.model")
+
+_IMAGE_SIDE = (
+    "image_encoder.",
+    "bottleneck.",
+    "bottleneck_proj.",
+    "classifier.",
+    "classifier_proj.",
+    "cv_embed",
+)
+_TEXT_SIDE = ("prompt_learner.", "text_encoder.")
+_COMMON_SIZES = ((256, 128), (256, 256), (384, 128), (224, 224), (384, 192), (320, 320), (128, 64))
+_PUBLISHED_OVERLAP = 12
+_RESNET_STEP = (16, 16)
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a re-id file says of itself.
+
+    `positions` counts the rows of the position embedding without the class (or mean) row; `side_rows` is 0
+    without side information, `num_classes` 0 without classifiers. `name`, `size` (H, W) and `stride` are what
+    the model was built with: chosen so that they give that many positions.
+    """
+
+    path: str
+    kind: str  # "ViT" or "ResNet"
+    width: int
+    projected_width: int
+    layers: tuple[int, ...]
+    patch: tuple[int, int]
+    positions: int
+    num_classes: int
+    side_rows: int
+    name: str = ""
+    size: tuple[int, int] = (0, 0)
+    stride: tuple[int, int] = (0, 0)
+
+
+def read_info(weights: dict[str, Tensor], path: str) -> CheckpointInfo:
+    """Read the architecture off a re-id state dict; raises ValueError when it is none."""
+    shape = {key: tuple(value.shape) for key, value in weights.items()}
+    vit, resnet = "image_encoder.class_embedding" in shape, "image_encoder.attnpool.q_proj.weight" in shape
+    needed = ["image_encoder.conv1.weight", "bottleneck.weight", "bottleneck_proj.weight"]
+    needed += (
+        ["image_encoder.positional_embedding"] if vit else ["image_encoder.attnpool.positional_embedding"]
+    )
+    missing = [key for key in needed if key not in shape]
+    if missing or not (vit or resnet):
+        what = (
+            "CLIP weights (MODEL.PRETRAIN_PATH takes them)"
+            if "visual.conv1.weight" in shape
+            else "a state dict"
+        )
+        raise ValueError(
+            f"{path} is no re-id checkpoint but {what}: {(missing or ['image_encoder.class_embedding'])[0]} is missing; "
+            f"it holds e.g. {', '.join(list(shape)[:3])}"
+        )
+    if vit:
+        layers = (_count(shape, r"image_encoder\.transformer\.resblocks\.(\d+)\."),)
+    else:
+        layers = tuple(_count(shape, rf"image_encoder\.layer{stage}\.(\d+)\.") for stage in range(1, 5))
+    return CheckpointInfo(
+        path=path,
+        kind="ViT" if vit else "ResNet",
+        width=shape["bottleneck.weight"][0],
+        projected_width=shape["bottleneck_proj.weight"][0],
+        layers=layers,
+        patch=shape["image_encoder.conv1.weight"][2:] if vit else _RESNET_STEP,
+        positions=shape[needed[3]][0] - 1,
+        num_classes=shape.get("classifier.weight", (0,))[0],
+        side_rows=shape.get("cv_embed", (0,))[0],
+    )
+
+
+def _count(shape: dict[str, tuple[int, ...]], pattern: str) -> int:
+    return len({found[1] for key in shape if (found := re.match(pattern, key))})
+
+
+def fit_geometry(
+    info: CheckpointInfo, size: tuple[int, int] | None, stride: tuple[int, int] | None
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The (H, W) and the stride that give the file's number of positions, the wanted ones if they do.
+
+    Then another stride at the wanted size, then the sizes in common use. Raises ValueError when none fits.
+    """
+    sizes = [size] if size is not None else []
+    sizes += [common for common in _COMMON_SIZES if common != size]
+    for candidate in sizes:
+        for step in _strides(info, stride):
+            if min(candidate[0] - info.patch[0], candidate[1] - info.patch[1]) < 0:
+                continue
+            rows, columns = grid_size(candidate, info.patch, step)
+            if rows * columns == info.positions:
+                return candidate, step
+    raise ValueError(
+        f"{info.path} has {info.positions} positions, which no stride gives at "
+        f"{'any common size' if size is None else f'{size[0]}x{size[1]} or another common size'}: "
+        "give the (height, width) it was trained with (INPUT.SIZE_TEST)"
+    )
+
+
+def _strides(info: CheckpointInfo, wanted: tuple[int, int] | None) -> Iterator[tuple[int, int]]:
+    if info.kind == "ResNet":
+        yield _RESNET_STEP
+        return
+    if wanted is not None:
+        yield wanted
+    yield info.patch
+    if _PUBLISHED_OVERLAP < min(info.patch):
+        yield (_PUBLISHED_OVERLAP, _PUBLISHED_OVERLAP)
+    descending = range(max(info.patch), 0, -1)
+    yield from ((step, step) for step in descending if step <= min(info.patch))
+    yield from (
+        (a, b)
+        for a, b in itertools.product(descending, repeat=2)
+        if a <= info.patch[0] and b <= info.patch[1]
+    )
+
+
+def load_reid_model(
+    path: str | Path,
+    size: tuple[int, int] | None = None,
+    *,
+    name: str | None = None,
+    stride: tuple[int, int] | None = None,
+    side_information: SideInformation | None = None,
+    neck_feature: str = "before",
+) -> tuple[ReIDModel, CheckpointInfo]:
+    """A model in evaluation mode from a re-id file alone: no CLIP download, no data set.
+
+    Args:
+        path: a file of the published form; text tower and prompts in it are not needed and not loaded.
+        size: (H, W) of the images; None tries the sizes in common use.
+        name: MODEL.NAME; None takes it from the file name (`ViT-B-16_60.pth`) or else from the shapes,
+            where ViT activations are taken as OpenAI's QuickGELU.
+        stride: of the patches; another one is adopted, with a log line, where the file tells so.
+        side_information: how cameras and views number the rows of the file's table and its scale; None takes
+            every row as one camera, scale 1. A single camera and view stand for the mean row.
+        neck_feature: 'before' or 'after' the BNNeck.
+
+    Returns the model and what was read off the file. Raises FileNotFoundError, or ValueError that names the
+    first mismatches when the file is no re-id checkpoint or of another architecture than `name`.
+    """
+    weights = read_state_dict(path)
+    info = read_info(weights, str(path))
+    known = [key for key in weights if key.startswith(_IMAGE_SIDE + _TEXT_SIDE)]
+    if len(known) < len(weights):
+        odd = next(key for key in weights if key not in known)
+        _logger.warning("%s: %s and other entries of that kind are not of a re-id model; ignored", path, odd)
+    weights = {key: value for key, value in weights.items() if key.startswith(_IMAGE_SIDE)}
+
+    fitted_size, fitted_stride = fit_geometry(info, size, stride)
+    for key, wanted, fitted in (("size", size, fitted_size), ("stride", stride, fitted_stride)):
+        if wanted is not None and wanted != fitted and not (key == "stride" and info.kind == "ResNet"):
+            _logger.warning("%s: %s %s adopted from the file instead of %s", path, key, fitted, wanted)
+    name = name or _name_from_file(info)
+    info = replace(info, name=name, size=fitted_size, stride=fitted_stride)
+
+    backbone = make_backbone(image_tower(_tower_config(info)), fitted_size, fitted_stride)
+    model = ReIDModel(
+        backbone,
+        info.num_classes,
+        side_information=_fit_side(weights, info, side_information),
+        neck_feature=neck_feature,
+    )
+    if not info.num_classes:  # a file cut down to what trackers use
+        weights |= {key: value for key, value in model.state_dict().items() if key.startswith("classifier")}
+    load_strictly(model, weights, f"{path} (MODEL.NAME {name})")
+    return model.eval(), info
+
+
+def _fit_side(
+    weights: dict[str, Tensor], info: CheckpointInfo, side: SideInformation | None
+) -> SideInformation | None:
+    if not info.side_rows:
+        return None
+    if side is None:
+        return SideInformation(cameras=info.side_rows, views=0, scale=1.0)
+    if side.rows == 1 < info.side_rows:
+        weights["cv_embed"] = weights["cv_embed"].mean(dim=0, keepdim=True)
+    return side
+
+
+def _name_from_file(info: CheckpointInfo) -> str:
+    """MODEL.NAME from the file name's prefix when the shapes agree; '' when only the shapes tell."""
+    prefix = re.sub(r"(_stage1)?(_\d+)?\.[^.]+$", "", Path(info.path).name)
+    try:
+        config = clip_config(prefix)
+    except ValueError:
+        return ""
+    vision = config["vision_cfg"]
+    layers = vision["layers"]
+    layers = tuple(layers) if isinstance(layers, list | tuple) else (layers,)
+    return prefix if layers == info.layers and config["embed_dim"] == info.projected_width else ""
+
+
+def _tower_config(info: CheckpointInfo) -> dict:
+    if info.name:
+        return clip_config(info.name)
+    if info.kind == "ResNet":
+        return {
+            "embed_dim": info.projected_width,
+            "vision_cfg": {"layers": list(info.layers), "width": info.width // 32, "image_size": 224},
+            "quick_gelu": True,
+        }
+    _logger.info("%s: no model name in the file name; taken as a ViT with OpenAI's QuickGELU", info.path)
+    vision = {"layers": info.layers[0], "width": info.width, "patch_size": info.patch[0], "image_size": 224}
+    return {"embed_dim": info.projected_width, "vision_cfg": vision, "quick_gelu": True}
+
+
+def side_information_for(
+    rows: int, *, cameras: int, views: int, use_camera: bool, use_view: bool, scale: float
+) -> tuple[SideInformation | None, str]:
+    """How a table of `rows` is used on a test set of that many cameras and views.
+
+    Where the wanted use does not fit the table (another site with more cameras), the mean row stands for
+    all images: part known, part mean would move the two parts apart. Returns the choice and a line about it.
+    """
+    if not rows:
+        wanted = "SIE is on but the file has no table: tested without" if use_camera or use_view else ""
+        return None, wanted
+    if not (use_camera or use_view):  # nobody said how the rows are numbered: the counts must tell
+        use_camera = rows in (cameras, cameras * views)
+        use_view = rows == cameras * views != cameras
+    if use_camera and use_view and rows % max(views, 1) == 0 and rows // max(views, 1) >= cameras:
+        return SideInformation(
+            rows // views, views, scale
+        ), f"SIE by camera and view ({rows // views} x {views})"
+    if use_camera and not use_view and rows >= cameras:
+        return SideInformation(rows, 0, scale), f"SIE by camera ({rows} rows)"
+    if use_view and not use_camera and rows >= views:
+        return SideInformation(0, rows, scale), f"SIE by view ({rows} rows)"
+    told = f"the table's {rows} rows do not fit {cameras} cameras and {views} views here"
+    return SideInformation(1, 0, scale), f"SIE by the mean row: {told}"
+
+
+def grid_positions(model: torch.nn.Module) -> int:
+    """Patches of a model's input grid."""
+    rows, columns = model.image_encoder.grid
+    return rows * columns

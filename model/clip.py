@@ -1,0 +1,143 @@
+"""CLIP models by open_clip's names, and their weights: by tag (downloaded, checked) or from a file."""
+
+import difflib
+import logging
+import os
+from pathlib import Path
+
+import open_clip
+import torch
+from torch import Tensor
+
+from utils.files import is_torchscript, read_state_dict
+
+_logger = logging.getLogger("transreid.model")
+
+# The published names mean OpenAI's towers, whose activation is QuickGELU; open_clip's plain names mean GELU.
+OPENAI_NAMES = {"ViT-B-16": "ViT-B-16-quickgelu", "RN50": "RN50-quickgelu"}
+_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers in OpenAI's archives
+
+
+def clip_config(name: str) -> dict:
+    """open_clip's description of a CLIP model with plain towers (embed_dim, vision_cfg, text_cfg, quick_gelu).
+
+    Raises ValueError for an unknown name or a model whose towers are not CLIP's ViT or ResNet and text transformer.
+    """
+    known = open_clip.list_models()
+    config = open_clip.get_model_config(OPENAI_NAMES.get(name, name)) if name in known else None
+    if config is None:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        raise ValueError(
+            f"MODEL.NAME is {name!r}; allowed: 'ViT-B-16', 'RN50' and open_clip's other ViT and ResNet CLIP models"
+            + (f", e.g. {', '.join(near)}" if near else "")
+        )
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    if config.get("custom_text") or "timm_model_name" in vision or "hf_model_name" in text:
+        raise ValueError(
+            f"MODEL.NAME is {name!r}, which has no plain CLIP towers; allowed: e.g. 'ViT-B-16', 'RN50'"
+        )
+    return {
+        key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu") if key in config
+    }
+
+
+def build_clip(config: dict, seed_weights: dict[str, Tensor] | None, source: str = "") -> open_clip.CLIP:
+    """A CLIP model on the CPU, random or filled strictly from a state dict in OpenAI's names.
+
+    `source` names the state dict in the ValueError that is raised when it does not fit.
+    """
+    clip = open_clip.CLIP(**config)
+    if seed_weights is not None:
+        weights = {key: value for key, value in seed_weights.items() if key not in _NOT_WEIGHTS}
+        # Some files leave out the temperature, which a re-id model does not use.
+        weights.setdefault("logit_scale", clip.logit_scale.detach())
+        load_strictly(clip, weights, source)
+    return clip
+
+
+def load_strictly(module: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Fill a module from float tensors of exactly its names and shapes.
+
+    Raises ValueError that names `source` and the first mismatches.
+    """
+    own = module.state_dict()
+    problems = [f"{key} is missing" for key in own if key not in weights]
+    problems += [
+        f"{key} is {list(weights[key].shape)} instead of {list(own[key].shape)}"
+        for key in own
+        if key in weights and weights[key].shape != own[key].shape
+    ]
+    problems += [f"{key} is not expected" for key in weights if key not in own]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ValueError(f"{source} does not fit this architecture: {'; '.join(problems[:3])}{more}")
+    module.load_state_dict({key: value.to(own[key].dtype) for key, value in weights.items()})
+
+
+def clip_weights_from_file(path: str | Path, name: str, config: dict) -> dict[str, Tensor]:
+    """CLIP weights in OpenAI's names from OpenAI's archive, a state dict of it, or an open_clip file."""
+    if Path(path).is_file() and is_torchscript(path) and not config.get("quick_gelu"):
+        _refuse_activation(name, f"MODEL.PRETRAIN_PATH {path} (OpenAI's)")
+    return read_state_dict(path)
+
+
+def clip_weights_by_tag(name: str, tag: str, config: dict) -> tuple[dict[str, Tensor], str]:
+    """CLIP weights that open_clip names by a tag, from its cache or downloaded and checked by open_clip.
+
+    Returns the state dict and the file it came from. Raises ValueError for an unknown tag, FileNotFoundError
+    (which file, where it is looked for, how to bring it) when it is neither here nor to be had.
+    """
+    name = OPENAI_NAMES.get(name, name)
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag not in tags:
+        allowed = ", ".join(tags) if tags else "none, open_clip publishes no weights of this model"
+        raise ValueError(f"MODEL.PRETRAIN_TAG is {tag!r} for {name}; allowed: {allowed}")
+    description = open_clip.get_pretrained_cfg(name, tag)
+    if bool(description.get("quick_gelu")) != bool(config.get("quick_gelu")):
+        _refuse_activation(name, f"MODEL.PRETRAIN_TAG {tag!r}")
+    try:
+        # The original file, whose SHA-256 open_clip checks, before a converted copy of it.
+        path = open_clip.download_pretrained(description, prefer_hf_hub=False)
+    except (OSError, RuntimeError) as error:
+        url = description.get("url")
+        where = (
+            Path("~/.cache/clip").expanduser() / os.path.basename(url) if url else "the Hugging Face cache"
+        )
+        what = url or f"{description.get('hf_hub')} on the Hugging Face hub"
+        reason = " ".join(str(error).split())[:120]
+        raise FileNotFoundError(
+            f"CLIP weights {tag!r} of {name} are not at {where} and could not be downloaded ({reason}): "
+            f"fetch {what} on a machine with network and put it there, or name the file in MODEL.PRETRAIN_PATH"
+        ) from error
+    return read_state_dict(path), str(path)
+
+
+def _refuse_activation(name: str, weights: str) -> None:
+    has, other = (
+        ("GELU", f"{name}-quickgelu")
+        if "quickgelu" not in name
+        else ("QuickGELU", name[: -len("-quickgelu")])
+    )
+    raise ValueError(
+        f"MODEL.NAME {name} computes {has}, but {weights} was trained with the other; use {other}"
+    )
+
+
+def load_clip(name: str, choice: str, path: str, tag: str) -> open_clip.CLIP:
+    """The CLIP model a run starts from: `choice` 'none' is random; else `path` if given, else `tag`."""
+    config = clip_config(name)
+    if choice == "none":
+        _logger.info("CLIP %s starts from random weights", name)
+        return build_clip(config, None)
+    if path:
+        weights, source = clip_weights_from_file(path, name, config), path
+    else:
+        weights, source = clip_weights_by_tag(name, tag, config)
+    _logger.info("CLIP %s starts from the weights in %s", name, source)
+    return build_clip(config, weights, source)
+
+
+def image_tower(config: dict) -> torch.nn.Module:
+    """Only the image side of a CLIP model, with random weights: what a re-id file is loaded into."""
+    empty_text = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
+    return open_clip.CLIP(**{**config, "text_cfg": empty_text}).visual

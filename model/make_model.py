@@ -1,0 +1,77 @@
+"""From the configuration to a model: the one place of this room that reads keys."""
+
+import logging
+
+from yacs.config import CfgNode
+
+from config.subject import prompt_subject
+from model.backbone import make_backbone
+from model.checkpoint import CheckpointInfo, load_reid_model, read_info, side_information_for
+from model.clip import load_clip
+from model.prompts import PromptLearner
+from model.reid import ReIDModel, SideInformation
+from model.text import TextEncoder
+from utils.files import read_state_dict
+
+_logger = logging.getLogger("transreid.model")
+
+
+def make_model(cfg: CfgNode, num_class: int, camera_num: int, view_num: int) -> ReIDModel:
+    """The model that training starts from, on the CPU, in training mode.
+
+    CLIP's weights come from MODEL.PRETRAIN_PATH, or MODEL.PRETRAIN_TAG by name, or are random
+    (MODEL.PRETRAIN_CHOICE 'none'). A two-stage tree adds prompts for `num_class` identities and the text tower.
+    """
+    node = cfg.MODEL
+    clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
+    backbone = make_backbone(clip.visual, tuple(cfg.INPUT.SIZE_TRAIN), tuple(node.STRIDE_SIZE))
+    side = None
+    if node.SIE_CAMERA or node.SIE_VIEW:
+        if backbone.supports_side_information:
+            cameras, views = (
+                n if on else 0 for n, on in ((camera_num, node.SIE_CAMERA), (view_num, node.SIE_VIEW))
+            )
+            side = SideInformation(cameras, views, node.SIE_COE)
+        else:
+            _logger.warning("MODEL.SIE_CAMERA and SIE_VIEW are not used: %s has no class token", node.NAME)
+    text = {}
+    if "STAGE1" in cfg.SOLVER:
+        text["prompt_learner"] = PromptLearner(
+            num_class, clip.token_embedding, prompt_subject(cfg), clip.context_length
+        )
+        text["text_encoder"] = TextEncoder(clip)
+    return ReIDModel(backbone, num_class, side_information=side, neck_feature=cfg.TEST.NECK_FEAT, **text)
+
+
+def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, CheckpointInfo]:
+    """The model in TEST.WEIGHT for a test set of that many cameras and views (highest id + 1).
+
+    Stride and size are adopted from the file where they differ from the configuration.
+    """
+    path, node = cfg.TEST.WEIGHT, cfg.MODEL
+    if not path:
+        raise ValueError(
+            "TEST.WEIGHT is empty; allowed: the path of a checkpoint, e.g. logs/run/ViT-B-16_60.pth"
+        )
+    rows = read_info(read_state_dict(path), path).side_rows
+    side, told = side_information_for(
+        rows,
+        cameras=cameras,
+        views=views,
+        use_camera=node.SIE_CAMERA,
+        use_view=node.SIE_VIEW,
+        # A file tested with the plain configuration was trained with somebody else's: the published scale.
+        scale=node.SIE_COE if node.SIE_CAMERA or node.SIE_VIEW else 1.0,
+    )
+    if rows and cfg.TEST.SIE == "mean":
+        side, told = SideInformation(1, 0, side.scale), "SIE by the mean row, as TEST.SIE asks"
+    if told:
+        _logger.info("%s: %s", path, told)
+    return load_reid_model(
+        path,
+        tuple(cfg.INPUT.SIZE_TEST),
+        name=node.NAME,
+        stride=tuple(node.STRIDE_SIZE),
+        side_information=side,
+        neck_feature=cfg.TEST.NECK_FEAT,
+    )

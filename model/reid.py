@@ -1,0 +1,137 @@
+"""The re-identification model: image tower, side information, BNNeck, classifiers and, with two stages, prompts.
+
+CLIP-ReID (Li, Sun, Li, AAAI 2023), figure 2; BNNeck: Luo et al. 2019; side information: TransReID (He et al. 2021).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from model.backbone import Backbone
+from model.prompts import PromptLearner
+from model.text import TextEncoder
+
+
+class ReIDOutput(NamedTuple):
+    """What training sees: `logits` two (B, C); `metric` three features before the neck; `projected` (B, P)."""
+
+    logits: tuple[Tensor, Tensor]
+    metric: tuple[Tensor, Tensor, Tensor]
+    projected: Tensor
+
+
+class SideInformation(NamedTuple):
+    """Which camera and view counts the table of side information embeddings (SIE) is made for.
+
+    Rows: cameras×views, cameras, or views; 0 stands for 'not used'. `scale` multiplies the row (SIE_COE).
+    """
+
+    cameras: int
+    views: int
+    scale: float
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table."""
+        return max(self.cameras, 1) * max(self.views, 1) if self.cameras or self.views else 0
+
+
+class ReIDModel(nn.Module):
+    """Image tower with heads; `encode_text` exists when a text side was given.
+
+    Args:
+        backbone: the image tower.
+        num_classes: training identities C.
+        side_information: table of cameras and views, or None.
+        neck_feature: test feature 'before' or 'after' the BNNeck.
+        prompt_learner, text_encoder: the text side of a two-stage model.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        side_information: SideInformation | None = None,
+        neck_feature: str = "before",
+        prompt_learner: PromptLearner | None = None,
+        text_encoder: TextEncoder | None = None,
+    ) -> None:
+        super().__init__()
+        if neck_feature not in ("before", "after"):
+            raise ValueError(f"TEST.NECK_FEAT is {neck_feature!r}; allowed: 'before', 'after'")
+        self.image_encoder = backbone
+        self.neck_feature = neck_feature
+        self.side_information = side_information
+        self.num_classes = num_classes
+        self.classifier = _classifier(backbone.width, num_classes)
+        self.classifier_proj = _classifier(backbone.projected_width, num_classes)
+        self.bottleneck = _neck(backbone.width)
+        self.bottleneck_proj = _neck(backbone.projected_width)
+        if side_information is not None:
+            self.cv_embed = nn.Parameter(torch.empty(side_information.rows, backbone.width))
+            nn.init.trunc_normal_(self.cv_embed, std=0.02)
+        if prompt_learner is not None:
+            self.prompt_learner = prompt_learner
+            self.text_encoder = text_encoder
+
+    @property
+    def feature_width(self) -> int:
+        """Width of the test feature: 1280 for ViT-B/16, 3072 for RN50."""
+        return self.image_encoder.width + self.image_encoder.projected_width
+
+    def forward(
+        self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
+    ) -> ReIDOutput | Tensor:
+        """Training mode: ReIDOutput. Evaluation mode: test features (B, D) of images (B, 3, H, W).
+
+        With side information, a camera or view that the table does not have, and None for all, stand for
+        the mean row: the model was never told anything about them.
+        """
+        last, feat, projected = self.image_encoder(
+            images, self._side_embedding(camids, viewids, images.shape[0])
+        )
+        if not self.training and self.neck_feature == "before":
+            return torch.cat([feat, projected], dim=1)
+        necks = self.bottleneck(feat), self.bottleneck_proj(projected)
+        if not self.training:
+            return torch.cat(necks, dim=1)
+        logits = self.classifier(necks[0]), self.classifier_proj(necks[1])
+        return ReIDOutput(logits, (last, feat, projected), projected)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Projected features (B, P) without side information, as stage 1 matches them with texts."""
+        return self.image_encoder(images).feat_proj
+
+    def encode_text(self, pids: Tensor) -> Tensor:
+        """Text features (B, P) of the learned prompts of identities (B,)."""
+        return self.text_encoder(self.prompt_learner(pids))
+
+    def _side_embedding(self, camids: Tensor | None, viewids: Tensor | None, count: int) -> Tensor | None:
+        side = self.side_information
+        if side is None:
+            return None
+        mean = self.cv_embed.shape[0]  # index of the mean row, appended below
+        table = torch.cat([self.cv_embed, self.cv_embed.mean(dim=0, keepdim=True)])
+        row = torch.zeros(count, dtype=torch.long, device=table.device)
+        known = torch.ones_like(row, dtype=torch.bool)
+        for ids, size in ((camids, side.cameras), (viewids, side.views)):
+            if size and ids is None:
+                known = torch.zeros_like(known)
+            elif size:
+                row = row * size + ids
+                known = known & (ids >= 0) & (ids < size)
+        return side.scale * table[torch.where(known, row, mean)]
+
+
+def _neck(width: int) -> nn.BatchNorm1d:
+    neck = nn.BatchNorm1d(width)
+    neck.bias.requires_grad_(False)
+    return neck
+
+
+def _classifier(width: int, num_classes: int) -> nn.Linear:
+    classifier = nn.Linear(width, num_classes, bias=False)
+    nn.init.normal_(classifier.weight, std=0.001)
+    return classifier

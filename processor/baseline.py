@@ -1,0 +1,36 @@
+"""The one-stage baseline: fine-tune CLIP's image tower with identity and triplet losses."""
+
+from collections.abc import Iterator
+
+from torch.utils.data import DataLoader
+
+from datasets import Batch
+from loss import ReIDLoss
+from model import ReIDModel
+from processor.objective import Objective, Step
+from processor.stage import Plan, Stage
+
+
+class BaselineObjective(Objective):
+    """Identity and triplet losses on the image tower; reports the accuracy of the first classifier."""
+
+    def __init__(self, model: ReIDModel, loss: ReIDLoss) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Batch) -> Step:
+        """Losses of one batch of images."""
+        output = self.model(batch.images, batch.camids, batch.viewids)
+        losses = self.loss(output, batch.pids)
+        return Step(losses, {"acc": (output.logits[0].argmax(dim=1) == batch.pids).float().mean()})
+
+    def after_step(self) -> None:
+        """Let the loss update what it keeps beside the weights."""
+        self.loss.after_step()
+
+
+def baseline(model: ReIDModel, loss: ReIDLoss, train: DataLoader, plan: Plan) -> Iterator[Stage]:
+    """The recipe of `train.py`: one stage over all weights of the model."""
+    objective = BaselineObjective(model, loss)
+    optimizer = plan.make_optimizer(model.named_parameters())
+    yield Stage("baseline", objective, train, train.sampler, optimizer, plan)

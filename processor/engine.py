@@ -1,0 +1,148 @@
+"""The training loop: one for every method."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from processor.stage import Stage
+from retrieval import RetrievalMetrics
+from utils.files import write_atomically
+from utils.meter import Meters
+
+_logger = logging.getLogger("transreid.train")
+_RANKS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all stages of a run share.
+
+    Args:
+        model: saved under `output_dir/{model_name}{suffix}_{epoch}.pth` as a plain state dict.
+        evaluate: retrieval metrics of the model as it is.
+    """
+
+    model: nn.Module
+    model_name: str
+    device: torch.device
+    output_dir: Path
+    evaluate: Callable[[], RetrievalMetrics]
+
+
+def fit(stage: Stage, run: Run) -> None:
+    """Train a stage to its last epoch: rate, batches, log, checkpoint, evaluation; one JSON line an epoch.
+
+    Checkpoints and evaluations are due at multiples of their periods and at the end.
+    """
+    plan = stage.plan
+    stage.objective.to(run.device)
+    # Half precision needs the scaler: small gradients would vanish in fp16. The CPU computes in full precision.
+    scaler = torch.amp.GradScaler(run.device.type, enabled=run.device.type == "cuda")
+    for epoch in range(1, plan.epochs + 1):
+        rate = plan.schedule(epoch)
+        for group in stage.optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        record = {
+            "stage": stage.name,
+            "epoch": epoch,
+            "lr": rate,
+            **_run_epoch(stage, run, epoch, rate, scaler),
+        }
+        if _is_due(epoch, plan.checkpoint_period, plan.epochs):
+            save_model(run, f"{run.model_name}{stage.suffix}_{epoch}.pth")
+        if plan.eval_period is not None and _is_due(epoch, plan.eval_period, plan.epochs):
+            metrics = run.evaluate()
+            log_metrics(metrics, f"Validation Results - Epoch: {epoch}")
+            record |= metrics_record(metrics)
+        append_record(run, record)
+
+
+def _run_epoch(
+    stage: Stage, run: Run, epoch: int, rate: float, scaler: torch.amp.GradScaler
+) -> dict[str, float]:
+    """One pass over the loader; returns the means of losses and report with the time taken."""
+    stage.objective.train()
+    stage.objective.begin_epoch(epoch)
+    stage.sampler.set_epoch(epoch)
+    meters = Meters()
+    started = time.perf_counter()
+    iterations = 0
+    bar = tqdm(stage.loader, desc=f"{stage.name} {epoch}/{stage.plan.epochs}", leave=False, disable=None)
+    for iterations, batch in enumerate(bar, start=1):
+        batch = batch.to(run.device)
+        with torch.autocast(run.device.type, dtype=torch.float16, enabled=scaler.is_enabled()):
+            step = stage.objective(batch)
+        loss = torch.stack(list(step.losses.values())).sum()
+        stage.optimizer.zero_grad(set_to_none=True)
+        scaler.scale(loss).backward()
+        scaler.step(stage.optimizer)
+        scaler.update()
+        stage.objective.after_step()
+        terms = {f"loss_{name}": value for name, value in step.losses.items()}
+        meters.update({"loss": loss, **terms, **step.report}, len(batch.pids))
+        if iterations % stage.plan.log_period == 0:
+            _log_iteration(epoch, iterations, len(stage.loader), meters.means(), rate)
+    if not iterations:
+        raise ValueError(f"{stage.name}: the loader gave no batch in epoch {epoch}")
+    means = meters.means()
+    if iterations < stage.plan.log_period:  # a small data set would never show its loss
+        _log_iteration(epoch, iterations, len(stage.loader), means, rate)
+    seconds = time.perf_counter() - started
+    _logger.info(
+        "Epoch %d done. Time per batch: %.3f[s] Speed: %.1f[samples/s]",
+        epoch,
+        seconds / iterations,
+        meters.samples / seconds,
+    )
+    return means | {"seconds": round(seconds, 3), "samples": meters.samples}
+
+
+def _log_iteration(epoch: int, iteration: int, total: int, means: dict[str, float], rate: float) -> None:
+    accuracy = f" Acc: {means['acc']:.3f}," if "acc" in means else ""
+    _logger.info(
+        "Epoch[%d] Iteration[%d/%d] Loss: %.3f,%s Base Lr: %.2e",
+        epoch,
+        iteration,
+        total,
+        means["loss"],
+        accuracy,
+        rate,
+    )
+
+
+def _is_due(epoch: int, period: int, last: int) -> bool:
+    return epoch % period == 0 or epoch == last
+
+
+def save_model(run: Run, file_name: str) -> None:
+    """Save the model's state dict under a published name in the output folder."""
+    path = run.output_dir / file_name
+    write_atomically(path, lambda beside: torch.save(run.model.state_dict(), beside))
+    _logger.info("saved %s", path)
+
+
+def append_record(run: Run, record: dict[str, float | int | str]) -> None:
+    """Add one line to `metrics.jsonl` in the output folder."""
+    with open(run.output_dir / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def metrics_record(metrics: RetrievalMetrics) -> dict[str, float]:
+    """Metrics as fractions by name, for JSON."""
+    ranks = {f"rank{k}": metrics.rank(k) for k in _RANKS}
+    return {"mAP": metrics.mAP, "mINP": metrics.mINP, **ranks, "num_valid": metrics.num_valid}
+
+
+def log_metrics(metrics: RetrievalMetrics, title: str) -> None:
+    """Log the published result lines, in percent."""
+    _logger.info(title)
+    _logger.info("mAP: %.1f%%", 100 * metrics.mAP)
+    for k in _RANKS:
+        _logger.info("CMC curve, Rank-%-3d:%.1f%%", k, 100 * metrics.rank(k))

@@ -1,0 +1,144 @@
+"""From the configuration to a run: what the four programs do."""
+
+import argparse
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from yacs.config import CfgNode
+
+from config.check import check_config, warn_unused
+from datasets import ImageRecord, Loaders, ReIDDataset, make_dataloader, make_dataset, verify_images
+from loss import make_loss
+from model import ReIDModel, make_model, make_test_model
+from processor.baseline import baseline
+from processor.clipreid import clipreid
+from processor.engine import Run, append_record, fit, log_metrics, metrics_record
+from processor.inference import evaluate_trials, extract
+from processor.stage import Plan, Stage
+from retrieval import RetrievalMetrics
+from solver import make_optimizer, make_schedule, solver_node
+from utils.device import select_device
+from utils.files import make_output_dir
+from utils.logger import setup_logger
+from utils.seed import seed_everything
+
+_logger = logging.getLogger("transreid")
+
+
+def make_plan(cfg: CfgNode, stage: str) -> Plan:
+    """The plan of 'stage1' or 'main' (stage 2, or the only stage)."""
+    node = solver_node(cfg, stage)
+    return Plan(
+        epochs=node.MAX_EPOCHS,
+        batch_size=node.IMS_PER_BATCH,
+        schedule=make_schedule(cfg, stage),
+        make_optimizer=functools.partial(make_optimizer, cfg, stage=stage),
+        log_period=node.LOG_PERIOD,
+        checkpoint_period=node.CHECKPOINT_PERIOD,
+        # Prompts do not touch the image side, whose features alone are evaluated.
+        eval_period=None if stage == "stage1" else node.EVAL_PERIOD,
+    )
+
+
+def _baseline(cfg: CfgNode, model: ReIDModel, loaders: Loaders, device: torch.device) -> Iterator[Stage]:
+    loss = make_loss(cfg, model.num_classes, model.image_encoder.width)
+    return baseline(model, loss, loaders.train, make_plan(cfg, "main"))
+
+
+def _clipreid(cfg: CfgNode, model: ReIDModel, loaders: Loaders, device: torch.device) -> Iterator[Stage]:
+    return clipreid(
+        model,
+        make_loss(cfg, model.num_classes, model.image_encoder.width),
+        loaders.train,
+        loaders.cache,
+        prompt_plan=make_plan(cfg, "stage1"),
+        image_plan=make_plan(cfg, "main"),
+        device=device,
+        seed=cfg.SOLVER.SEED,
+    )
+
+
+Recipe = Callable[[CfgNode, ReIDModel, Loaders, torch.device], Iterator[Stage]]
+RECIPES: dict[str, Recipe] = {"baseline": _baseline, "clipreid": _clipreid}
+
+
+def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
+    """Train by a recipe and leave checkpoints, `train_log.txt`, `config.yml` and `metrics.jsonl` in OUTPUT_DIR.
+
+    Everything that can be wrong with configuration, data, weights and output folder is found before training.
+    """
+    check_config(cfg)
+    device = select_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
+    if not cfg.OUTPUT_DIR:
+        raise ValueError("OUTPUT_DIR is empty; allowed: a folder for checkpoints and logs, e.g. logs/my_run")
+    output_dir = make_output_dir(cfg.OUTPUT_DIR)
+    _start_log(cfg, args, output_dir, "train_log.txt")
+    (output_dir / "config.yml").write_text(cfg.dump(), encoding="utf-8")
+    seed_everything(cfg.SOLVER.SEED)
+    dataset = make_dataset(cfg)
+    cameras, views = side_counts(cfg, dataset.train)
+    loaders = make_dataloader(cfg, dataset)
+    model = make_model(cfg, dataset.num_train_pids, cameras, views)
+    if cfg.DATASETS.CHECK_IMAGES:
+        verify_images(dataset.train + dataset.test_records(), cfg.DATALOADER.NUM_WORKERS)
+
+    run = Run(model, cfg.MODEL.NAME, device, output_dir, _evaluator(cfg, model, dataset, loaders, device))
+    if cfg.TEST.EVAL_BEFORE_TRAINING:
+        metrics = run.evaluate()
+        log_metrics(metrics, "Validation Results - Epoch: 0")
+        append_record(run, {"stage": "untrained", "epoch": 0, **metrics_record(metrics)})
+    for stage in RECIPES[recipe](cfg, model, loaders, device):
+        _logger.info("%s: %d epochs", stage.name, stage.plan.epochs)
+        fit(stage, run)
+
+
+def test(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Evaluate TEST.WEIGHT on the test split of DATASETS.NAMES; nothing but the file and the images is needed."""
+    check_config(cfg)
+    device = select_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
+    output_dir = make_output_dir(cfg.OUTPUT_DIR) if cfg.OUTPUT_DIR else None
+    _start_log(cfg, args, output_dir, "test_log.txt")
+    seed_everything(cfg.SOLVER.SEED)
+    dataset = make_dataset(cfg, need_train=False)
+    records = dataset.test_records()
+    cameras = max(record.camid for record in records) + 1
+    views = max(record.viewid for record in records) + 1
+    model, info = make_test_model(cfg, cameras, views)
+    loaders = make_dataloader(cfg, dataset, size=info.size)
+    log_metrics(_evaluator(cfg, model, dataset, loaders, device)(), "Validation Results ")
+
+
+def _evaluator(
+    cfg: CfgNode, model: ReIDModel, dataset: ReIDDataset, loaders: Loaders, device: torch.device
+) -> Callable[[], RetrievalMetrics]:
+    def evaluator() -> RetrievalMetrics:
+        features = extract(model, loaders.test, device)
+        return evaluate_trials(features, dataset.trials, normalize=cfg.TEST.FEAT_NORM == "yes")
+
+    return evaluator
+
+
+def side_counts(cfg: CfgNode, train: list[ImageRecord]) -> tuple[int, int]:
+    """Cameras and views that size the SIE table: highest training id + 1.
+
+    On a complete data set that is the count of distinct values; on a part of one, where ids have gaps, the
+    table must still have a row for the highest. Raises ValueError when SIE_CAMERA is on and an image has no camera.
+    """
+    unknown = next((record for record in train if record.camid < 0), None)
+    if cfg.MODEL.SIE_CAMERA and unknown is not None:
+        raise ValueError(f"MODEL.SIE_CAMERA is True but no camera is known of {unknown.path}; allowed: False")
+    return max(record.camid for record in train) + 1, max(record.viewid for record in train) + 1
+
+
+def _start_log(cfg: CfgNode, args: argparse.Namespace, output_dir: Path | None, file_name: str) -> None:
+    setup_logger(output_dir, file_name)
+    _logger.info("Saving model in the path :%s", cfg.OUTPUT_DIR)
+    _logger.info("%s", args)
+    if args.config_file:
+        _logger.info("Loaded configuration file %s", args.config_file)
+        _logger.info("\n%s", Path(args.config_file).read_text(encoding="utf-8"))
+    _logger.info("Running with config:\n%s", cfg)
+    warn_unused(cfg)

@@ -1,0 +1,35 @@
+"""What a training method minimises: a module from a batch to named losses."""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor, device, nn
+
+
+class Step(NamedTuple):
+    """Result of one batch: `losses` are summed and minimised, `report` is only logged; all scalars by name."""
+
+    losses: dict[str, Tensor]
+    report: dict[str, Tensor]
+
+
+class TrainingBatch(Protocol):
+    """What the engine needs of a batch: its identities (B,) and a way onto the device."""
+
+    pids: Tensor
+
+    def to(self, device: device) -> "TrainingBatch":
+        """The batch on another device."""
+        ...
+
+
+class Objective(nn.Module):
+    """A model together with what is minimised on it. The loop knows nothing else of a method.
+
+    `forward(batch) -> Step`. The hooks are for methods that keep something up to date beside the weights.
+    """
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before the first batch of an epoch (1-based)."""
+
+    def after_step(self) -> None:
+        """Called after the optimizer's step."""

@@ -1,0 +1,55 @@
+"""A stage of training as data: what is minimised, on which batches, how fast, how long."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from processor.objective import Objective, TrainingBatch
+
+
+class Loader(Protocol):
+    """Batches of an epoch; the length is the number reported in the log."""
+
+    def __iter__(self) -> Iterator[TrainingBatch]: ...
+
+    def __len__(self) -> int: ...
+
+
+class EpochSampler(Protocol):
+    """Whatever draws the order of an epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next pass the one of this epoch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast a stage runs: what a recipe is given and turns into a Stage.
+
+    Periods count epochs, `log_period` iterations; `eval_period` None means that the stage is not evaluated.
+    """
+
+    epochs: int
+    batch_size: int
+    schedule: Callable[[int], float]
+    make_optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
+    log_period: int
+    checkpoint_period: int
+    eval_period: int | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a recipe. `suffix` stands in the names of its checkpoints: `{model}{suffix}_{epoch}.pth`."""
+
+    name: str
+    objective: Objective
+    loader: Loader
+    sampler: EpochSampler
+    optimizer: torch.optim.Optimizer
+    plan: Plan
+    suffix: str = ""

@@ -1,0 +1,8 @@
+"""Test a CLIP-ReID checkpoint, or one of any other method: only its image side is used."""
+
+from config import cfg
+from config.arguments import run_program
+from processor import test
+
+if __name__ == "__main__":
+    run_program(test, cfg, description=__doc__, default_config="configs/person/vit_clipreid.yml")

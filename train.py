@@ -1,0 +1,15 @@
+"""Train the one-stage baseline: CLIP's image tower with identity and triplet losses."""
+
+import functools
+
+from config import cfg_base
+from config.arguments import run_program
+from processor import train
+
+if __name__ == "__main__":
+    run_program(
+        functools.partial(train, recipe="baseline"),
+        cfg_base,
+        description=__doc__,
+        default_config="configs/person/vit_base.yml",
+    )

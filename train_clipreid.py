@@ -1,0 +1,15 @@
+"""Train CLIP-ReID in two stages: a prompt for every identity, then the image tower against the texts."""
+
+import functools
+
+from config import cfg
+from config.arguments import run_program
+from processor import train
+
+if __name__ == "__main__":
+    run_program(
+        functools.partial(train, recipe="clipreid"),
+        cfg,
+        description=__doc__,
+        default_config="configs/person/vit_clipreid.yml",
+    )

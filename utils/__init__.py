@@ -1,0 +1,1 @@
+"""Plumbing that knows nothing of re-identification: files, logging, seeds, meters."""

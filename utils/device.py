@@ -1,0 +1,18 @@
+"""Where the work runs: the only place that names a device."""
+
+import torch
+
+
+def select_device(kind: str, index: str = "0") -> torch.device:
+    """'cuda' means the GPU of that index when there is one, else the CPU; 'cpu' means the CPU.
+
+    Raises ValueError for another kind or an index that is not among the visible GPUs.
+    """
+    if kind not in ("cuda", "cpu"):
+        raise ValueError(f"MODEL.DEVICE is {kind!r}; allowed: 'cuda' (the CPU when there is none), 'cpu'")
+    if kind == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    if not index.isdigit() or int(index) >= count:
+        raise ValueError(f"MODEL.DEVICE_ID is {index!r}; allowed: 0 to {count - 1}, the visible GPUs")
+    return torch.device("cuda", int(index))
