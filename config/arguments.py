@@ -1,0 +1,122 @@
+"""The one command line of the four programs, and how a program ends when a setting or file is wrong."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from yacs.config import CfgNode
+
+from config.load import load_config
+
+_HELP = """\
+examples:
+  python train_clipreid.py --config_file configs/person/vit_clipreid.yml \\
+      DATASETS.NAMES msmt17 DATASETS.ROOT_DIR /path/to/data OUTPUT_DIR logs/msmt17
+  python train_clipreid.py --config_file configs/person/vit_clipreid.yml \\
+      MODEL.SIE_CAMERA True MODEL.SIE_COE 1.0 MODEL.STRIDE_SIZE '[12, 12]'
+  python test_clipreid.py --config_file configs/person/vit_clipreid.yml TEST.WEIGHT path/to/ViT-B-16_60.pth
+  python train.py --config_file configs/person/cnn_base.yml SOLVER.IMS_PER_BATCH 32
+  python test.py --config_file configs/person/vit_base.yml TEST.WEIGHT path/to/ViT-B-16_60.pth
+
+keys used most (values are Python literals or text; put lists in quotes):
+  DATASETS.NAMES            market1501, dukemtmc, occ_duke, msmt17, veri, VehicleID, csv or folder
+  DATASETS.ROOT_DIR         folder that holds the data set's folder
+  OUTPUT_DIR                folder for checkpoints and logs
+  TEST.WEIGHT               checkpoint to test
+  MODEL.PRETRAIN_PATH       file of CLIP weights, when they shall not be downloaded
+  MODEL.DEVICE              cuda (the GPU when there is one) or cpu
+  MODEL.SIE_CAMERA          True: a learned embedding per camera (ViT)
+  MODEL.SIE_COE             factor of that embedding
+  MODEL.STRIDE_SIZE         '[12, 12]': overlapping patches (ViT)
+  DATALOADER.NUM_WORKERS    processes that load images
+  DATALOADER.NUM_INSTANCE   images of one identity in a training batch
+  TEST.IMS_PER_BATCH        images in a test batch
+  SOLVER.SEED               seed of all random numbers
+  SOLVER.STAGE2.IMS_PER_BATCH, .MAX_EPOCHS, .BASE_LR
+                            training batch, epochs, learning rate (stage 1: SOLVER.STAGE1.…;
+                            train.py, which has one stage: SOLVER.IMS_PER_BATCH, …)
+
+All keys, each with a comment: config/defaults.py
+"""
+_FAILED, _INTERRUPTED = 2, 130
+
+
+def parse_arguments(
+    argv: Sequence[str] | None, *, description: str | None, default_config: str
+) -> argparse.Namespace:
+    """Namespace(config_file, local_rank, traceback, opts) of a program; None reads sys.argv.
+
+    Ends the program with status 2 and the usage when an option is unknown or stands behind the pairs.
+    """
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s [--config_file FILE] [--local_rank N] [--traceback] [KEY VALUE]...",
+        description=description,
+        epilog=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config_file",
+        default=default_config,
+        metavar="FILE",
+        help=f"YAML file; '' = defaults only (default: {default_config})",
+    )
+    parser.add_argument(
+        "--local_rank",
+        "--local-rank",
+        type=int,
+        default=0,
+        metavar="N",
+        help="accepted and ignored, because launchers pass it",
+    )
+    parser.add_argument(
+        "--traceback", action="store_true", help="show where in the code a wrong setting or file was noticed"
+    )
+    parser.add_argument(
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="settings that override the file's; they stand behind all options",
+    )
+    args = parser.parse_args(argv)
+    late = [word for word in args.opts if word.startswith("--")]
+    if late:
+        parser.error(f"{late[0]} stands behind the KEY VALUE pairs; options go before them")
+    return args
+
+
+def run_program(
+    main: Callable[[CfgNode, argparse.Namespace], None],
+    base: CfgNode,
+    *,
+    description: str | None,
+    default_config: str,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Load the configuration of the command line into a copy of `base`, call `main(cfg, args)`, return 0.
+
+    ValueError, KeyError and OSError end the program with one line on stderr and status 2, Ctrl-C with status
+    130 (SystemExit). Any other exception is a bug and passes through.
+    """
+    args = parse_arguments(argv, description=description, default_config=default_config)
+    try:
+        main(load_config(base, args.config_file, args.opts), args)
+    except (ValueError, KeyError, OSError) as error:
+        if args.traceback:
+            traceback.print_exc()
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(_FAILED)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
+    return 0
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, KeyError) and len(error.args) == 1:
+        text = str(error.args[0])  # str() of a KeyError puts quotes around its message
+    else:
+        text = str(error)
+    return " ".join(text.split()) or type(error).__name__

@@ -1,0 +1,217 @@
+"""Every key with its default, in two trees: `cfg` (two stages) and `cfg_base` (one stage).
+
+The trees differ in SOLVER alone. The main stage is stage 2 of the two-stage tree, or the other's only stage.
+"Unused" keys exist for published files: they do nothing, and give a warning when set to another value.
+The defaults are the published ones; the files in configs/ change many of them.
+"""
+
+from yacs.config import CfgNode
+
+
+def _model() -> CfgNode:
+    node = CfgNode()
+    # 'ViT-B-16' | 'RN50' | open_clip's name of another ViT or ResNet CLIP model. The default names no model.
+    node.NAME = "resnet50"
+    # 'cuda' (the GPU when there is one, else the CPU) | 'cpu'.
+    node.DEVICE = "cuda"
+    # Index of the GPU among the visible ones (CUDA_VISIBLE_DEVICES), as text.
+    node.DEVICE_ID = "0"
+    # Where training starts: 'imagenet' or 'clip' (both mean CLIP's weights) | 'none' (random).
+    node.PRETRAIN_CHOICE = "imagenet"
+    # File of CLIP weights; '' = by PRETRAIN_TAG, from the local cache or downloaded.
+    node.PRETRAIN_PATH = ""
+    # open_clip's tag of the CLIP weights, e.g. 'openai', 'laion2b_s34b_b88k'.
+    node.PRETRAIN_TAG = "openai"
+    # ViT: vertical and horizontal stride of the patches in pixels; below the patch size they overlap (OLP).
+    node.STRIDE_SIZE = [16, 16]
+    # ViT: add a learned row to the class token (SIE): one row per camera.
+    node.SIE_CAMERA = False
+    # ViT: one SIE row per viewpoint; with SIE_CAMERA one per pair of camera and viewpoint.
+    node.SIE_VIEW = False
+    # Factor of the SIE row; the published SIE models have 1.0.
+    node.SIE_COE = 3.0
+    # Weight of the identity loss (cross-entropy).
+    node.ID_LOSS_WEIGHT = 1.0
+    # Weight of the triplet loss.
+    node.TRIPLET_LOSS_WEIGHT = 1.0
+    # Weight of the image-to-text loss in stage 2; unused by the one-stage programs.
+    node.I2T_LOSS_WEIGHT = 1.0
+    # 'triplet' | 'triplet_center' (adds the centre loss).
+    node.METRIC_LOSS_TYPE = "triplet"
+    # True: soft-margin triplet loss, without SOLVER.MARGIN.
+    node.NO_MARGIN = False
+    # 'on' | 'off': label smoothing of 0.1 in the identity and image-to-text losses.
+    node.IF_LABELSMOOTH = "on"
+    # Unused: the identity loss is always softmax cross-entropy.
+    node.ID_LOSS_TYPE = "softmax"
+    # Unused: METRIC_LOSS_TYPE 'triplet_center' switches the centre loss on.
+    node.IF_WITH_CENTER = "no"
+    # Unused: the head always has the two batch norms (BNNeck).
+    node.NECK = "bnneck"
+    # Unused: the last ResNet stage always has stride 1.
+    node.LAST_STRIDE = 1
+    # Unused: the classifiers are always linear.
+    node.COS_LAYER = False
+    # Unused: NAME decides the image tower.
+    node.TRANSFORMER_TYPE = "None"
+    # Unused: CLIP's towers have no dropout.
+    node.DROP_OUT = 0.0
+    # Unused: CLIP's towers have no stochastic depth.
+    node.DROP_PATH = 0.1
+    # Unused: CLIP's towers have no attention dropout.
+    node.ATT_DROP_RATE = 0.0
+    # Unused: every program runs on one device.
+    node.DIST_TRAIN = False
+    return node
+
+
+def _input() -> CfgNode:
+    node = CfgNode()
+    # Height and width of a training image, pixels.
+    node.SIZE_TRAIN = [384, 128]
+    # Height and width of a test image, pixels.
+    node.SIZE_TEST = [384, 128]
+    # Mean of R, G, B on the scale 0 to 1.
+    node.PIXEL_MEAN = [0.485, 0.456, 0.406]
+    # Standard deviation of R, G, B on the scale 0 to 1.
+    node.PIXEL_STD = [0.229, 0.224, 0.225]
+    # Probability of the horizontal flip, 0 to 1.
+    node.PROB = 0.5
+    # Probability of random erasing, 0 to 1.
+    node.RE_PROB = 0.5
+    # Black border on each side before the random crop, pixels.
+    node.PADDING = 10
+    return node
+
+
+def _datasets() -> CfgNode:
+    node = CfgNode()
+    # One of: market1501, dukemtmc, occ_duke, msmt17, veri, VehicleID; your own: csv, folder.
+    node.NAMES = "market1501"
+    # Folder that holds the data set's folder; for csv and folder the data set itself.
+    node.ROOT_DIR = "../data"
+    # NAMES csv: file under ROOT_DIR that lists the images.
+    node.CSV = "dataset.csv"
+    # Noun of the prompt, e.g. 'person'; '' = the data set's own. Unused by the one-stage programs.
+    node.SUBJECT = ""
+    # NAMES VehicleID: identities of the test list, 800 | 1600 | 2400.
+    node.VEHICLEID_TEST_SIZE = 800
+    # Decode every image once before training starts, so that a damaged file is found at once.
+    node.CHECK_IMAGES = True
+    return node
+
+
+def _dataloader() -> CfgNode:
+    node = CfgNode()
+    # Main stage: 'softmax' (plain shuffle) | 'softmax_triplet' (NUM_INSTANCE images of each drawn identity).
+    node.SAMPLER = "softmax"
+    # Images of one identity in a batch, 2 or more; must divide the main stage's IMS_PER_BATCH.
+    node.NUM_INSTANCE = 16
+    # Processes that load images; 0 = none but the program itself.
+    node.NUM_WORKERS = 8
+    return node
+
+
+def _test() -> CfgNode:
+    node = CfgNode()
+    # Images in a batch of feature extraction.
+    node.IMS_PER_BATCH = 128
+    # Checkpoint to test; needed by test.py and test_clipreid.py.
+    node.WEIGHT = ""
+    # Test feature: 'before' or 'after' the batch norms.
+    node.NECK_FEAT = "after"
+    # 'yes' | 'no': L2-normalise features before distances are computed.
+    node.FEAT_NORM = "yes"
+    # 'auto' (the SIE row of each image's camera when the test cameras fit the file's table, else the mean row
+    # for all) | 'mean' (the mean row for all).
+    node.SIE = "auto"
+    # Evaluate the model once before training, logged as epoch 0.
+    node.EVAL_BEFORE_TRAINING = False
+    # Must be False: the programs do not re-rank; retrieval.k_reciprocal_distance does, from features.
+    node.RE_RANKING = False
+    # Unused: no distance matrix is written.
+    node.DIST_MAT = "dist_mat.npy"
+    # Unused, and never warned about: both values occur in published files and mean nothing.
+    node.EVAL = False
+    return node
+
+
+def _solver_node() -> CfgNode:
+    """Keys that every stage has. By epochs, stage 1 follows a cosine, the main stage a multistep schedule."""
+    node = CfgNode()
+    # Images in a batch. Stage 1: of the pass that caches image features, and of features per prompt step.
+    node.IMS_PER_BATCH = 64
+    # Epochs of this stage; for the cosine also its length.
+    node.MAX_EPOCHS = 100
+    # 'Adam' (weight decay as L2 in the gradient) | 'AdamW' | 'SGD'.
+    node.OPTIMIZER_NAME = "Adam"
+    # Momentum of 'SGD', 0 to 1.
+    node.MOMENTUM = 0.9
+    # Learning rate after warm-up.
+    node.BASE_LR = 3e-4
+    # Weight decay of all parameters but biases.
+    node.WEIGHT_DECAY = 0.0005
+    # Weight decay of biases (prompts, all that stage 1 trains, have none).
+    node.WEIGHT_DECAY_BIAS = 0.0005
+    # Cosine: lowest learning rate. Unused by the main stage.
+    node.LR_MIN = 0.000016
+    # Cosine: EPOCHS of warm-up from WARMUP_LR_INIT. Unused by the main stage.
+    node.WARMUP_EPOCHS = 5
+    # Cosine: learning rate at which warm-up starts. Unused by the main stage.
+    node.WARMUP_LR_INIT = 0.01
+    # Multistep: EPOCHS, not iterations, of warm-up. Unused by stage 1.
+    node.WARMUP_ITERS = 500
+    # Multistep: share of the rate at which warm-up starts, 0 to 1. Unused by stage 1.
+    node.WARMUP_FACTOR = 0.01
+    # Multistep: 'linear' (from WARMUP_FACTOR to 1) | 'constant' (WARMUP_FACTOR). Unused by stage 1.
+    node.WARMUP_METHOD = "linear"
+    # Epochs from one checkpoint to the next; the last epoch always has one.
+    node.CHECKPOINT_PERIOD = 10
+    # Iterations from one log line to the next.
+    node.LOG_PERIOD = 100
+    # Epochs from one evaluation to the next; the last epoch always has one. Unused by stage 1.
+    node.EVAL_PERIOD = 10
+    # Unused: there is no cosine classifier.
+    node.COSINE_MARGIN = 0.5
+    # Unused: there is no cosine classifier.
+    node.COSINE_SCALE = 30
+    return node
+
+
+def _main_solver_node() -> CfgNode:
+    """A stage that trains the image tower and its classifiers."""
+    node = _solver_node()
+    # Multistep: epochs from which the rate is multiplied by GAMMA once more, ascending.
+    node.STEPS = [40, 70]
+    # Multistep: factor of the rate at each of STEPS.
+    node.GAMMA = 0.1
+    # Factor of the learning rate of biases.
+    node.BIAS_LR_FACTOR = 1
+    # True: the classifiers learn at twice the rate.
+    node.LARGE_FC_LR = False
+    # Learning rate of the class centres, with METRIC_LOSS_TYPE 'triplet_center'.
+    node.CENTER_LR = 0.5
+    # Weight of the centre loss, with METRIC_LOSS_TYPE 'triplet_center'.
+    node.CENTER_LOSS_WEIGHT = 0.0005
+    return node
+
+
+def _tree(solver: CfgNode) -> CfgNode:
+    tree = CfgNode()
+    tree.MODEL = _model()
+    tree.INPUT = _input()
+    tree.DATASETS = _datasets()
+    tree.DATALOADER = _dataloader()
+    tree.SOLVER = solver
+    # Seed of all random numbers.
+    tree.SOLVER.SEED = 1234
+    # Margin of the triplet loss.
+    tree.SOLVER.MARGIN = 0.3
+    tree.TEST = _test()
+    # Folder for checkpoints and logs; training needs one, testing with '' writes no log file.
+    tree.OUTPUT_DIR = ""
+    return tree
+
+
+cfg = _tree(CfgNode({"STAGE1": _solver_node(), "STAGE2": _main_solver_node()}))
+cfg_base = _tree(_main_solver_node())

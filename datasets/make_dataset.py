@@ -1,0 +1,79 @@
+"""From the configuration to a data set: one table from DATASETS.NAMES to the function that reads it."""
+
+import dataclasses
+import difflib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from yacs.config import CfgNode
+
+from datasets.custom import csv_dataset, folder_dataset
+from datasets.dukemtmc import dukemtmc, occ_duke
+from datasets.market1501 import market1501
+from datasets.msmt17 import msmt17
+from datasets.parsing import require_folder
+from datasets.records import NO_CAMERA, ReIDDataset
+from datasets.vehicleid import vehicleid
+from datasets.veri import veri
+
+_logger = logging.getLogger("transreid.datasets")
+
+_READERS: dict[str, Callable[[CfgNode, Path, bool], ReIDDataset]] = {
+    "market1501": lambda cfg, root, need_train: market1501(root, need_train=need_train),
+    "dukemtmc": lambda cfg, root, need_train: dukemtmc(root, need_train=need_train),
+    "occ_duke": lambda cfg, root, need_train: occ_duke(root, need_train=need_train),
+    "msmt17": lambda cfg, root, need_train: msmt17(root, need_train=need_train),
+    "veri": lambda cfg, root, need_train: veri(root, need_views=cfg.MODEL.SIE_VIEW, need_train=need_train),
+    "VehicleID": lambda cfg, root, need_train: vehicleid(
+        root, test_size=cfg.DATASETS.VEHICLEID_TEST_SIZE, seed=cfg.SOLVER.SEED, need_train=need_train
+    ),
+    "csv": lambda cfg, root, need_train: csv_dataset(root, file_name=cfg.DATASETS.CSV, need_train=need_train),
+    "folder": lambda cfg, root, need_train: folder_dataset(root, need_train=need_train),
+}
+
+
+def make_dataset(cfg: CfgNode, *, need_train: bool = True) -> ReIDDataset:
+    """Read the data set DATASETS.NAMES under DATASETS.ROOT_DIR and log its table.
+
+    Without `need_train` the training split may be absent and `.train` is empty. Raises ValueError for an
+    unknown name, bad lines or file names, or MODEL.SIE_CAMERA with images of unknown camera, and
+    FileNotFoundError for missing folders and lists.
+    """
+    name = _single_name(cfg.DATASETS.NAMES)
+    reader = _READERS.get(name)
+    if reader is None:
+        raise ValueError(f"DATASETS.NAMES {name!r}{_nearest(name)}, allowed are {', '.join(_READERS)}")
+    root = Path(cfg.DATASETS.ROOT_DIR).expanduser()
+    require_folder(root, f"the data set {name} (DATASETS.ROOT_DIR)")
+    dataset = reader(cfg, root, need_train)
+    if cfg.DATASETS.SUBJECT:
+        dataset = dataclasses.replace(dataset, subject=cfg.DATASETS.SUBJECT)
+    if cfg.MODEL.SIE_CAMERA:
+        _require_cameras(dataset)
+    _logger.info("Data set %s at %s\n%s", dataset.name, root, dataset.table())
+    return dataset
+
+
+def _single_name(names: str | list[str] | tuple[str, ...]) -> str:
+    """The one name, which older configurations write as a tuple of one."""
+    if isinstance(names, str):
+        return names
+    if len(names) != 1:
+        raise ValueError(f"DATASETS.NAMES {tuple(names)} has {len(names)} names, allowed is one")
+    return names[0]
+
+
+def _nearest(name: str) -> str:
+    """', did you mean …?' or nothing; upper and lower case count as equal."""
+    known = {key.lower(): key for key in _READERS}
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    return f" is unknown, did you mean {known[close[0]]!r}?" if close else " is unknown"
+
+
+def _require_cameras(dataset: ReIDDataset) -> None:
+    for record in (*dataset.train, *dataset.test_records()):
+        if record.camid == NO_CAMERA:
+            raise ValueError(
+                f"{record.path}: no camera known, MODEL.SIE_CAMERA True needs the camera of every image"
+            )

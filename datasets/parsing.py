@@ -1,0 +1,101 @@
+"""What the parsers of the published data sets share: folders, file names, list files, relabelling."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.records import ImageRecord
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """How a file name gives pid and camera.
+
+    `pattern` has two groups, both numbers, and is matched from the start of the name; `pids` and `cameras`
+    are the numbers that may occur, `junk` is a pid whose images are left out.
+    """
+
+    pattern: re.Pattern[str]
+    cameras: range
+    pids: range
+    junk: int | None = None
+
+    def read(self, path: Path) -> tuple[int, int]:
+        """pid and camera as written. Raises ValueError, naming the file, for what the rule does not allow."""
+        found = self.pattern.match(path.name)
+        numbers = [_as_int(text) for text in found.groups()] if found else [None]
+        if None in numbers:
+            raise ValueError(f"{path}: the file name does not start with the pattern {self.pattern.pattern}")
+        pid, camera = numbers
+        if pid != self.junk and pid not in self.pids:
+            raise ValueError(f"{path}: identity {pid}, allowed are {self.pids.start} to {self.pids.stop - 1}")
+        if camera not in self.cameras:
+            raise ValueError(
+                f"{path}: camera {camera}, allowed are {self.cameras.start} to {self.cameras.stop - 1}"
+            )
+        return pid, camera
+
+
+def require_folder(folder: Path, expected: str) -> Path:
+    """The folder itself. Raises FileNotFoundError that names it and what is expected there."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder, expected there: {expected}")
+    return folder
+
+
+def require_file(file: Path, expected: str) -> Path:
+    """The file itself. Raises FileNotFoundError that names it and what is expected in it."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file, expected there: {expected}")
+    return file
+
+
+def require_records(records: list[ImageRecord], split: str, source: Path) -> list[ImageRecord]:
+    """The records themselves. Raises ValueError that names split and source when there are none."""
+    if not records:
+        raise ValueError(f"{source}: 0 images in the {split} split, at least 1 is needed")
+    return records
+
+
+def read_named(folder: Path, split: str, rule: NameRule, viewid: int = 0) -> list[ImageRecord]:
+    """Records of the folder's *.jpg files, sorted by name; cameras from 0, pids as written.
+
+    Raises FileNotFoundError without the folder, ValueError for a name that breaks the rule or an empty split.
+    """
+    require_folder(folder, f"the {split} images, *.jpg")
+    records = []
+    for path in sorted(entry for entry in folder.iterdir() if entry.suffix.lower() == ".jpg"):
+        pid, camera = rule.read(path)
+        if pid != rule.junk:
+            records.append(ImageRecord(str(path), pid, camera - rule.cameras.start, viewid))
+    return require_records(records, split, folder)
+
+
+def read_list(file: Path, fields: str) -> Iterator[tuple[str, int, str]]:
+    """Yield (first field, pid, "file:line") of every line that is not blank.
+
+    `fields` describes the line in errors. Raises FileNotFoundError without the file, ValueError with file and
+    line number for a line that is not two fields with a number ≥ 0 in the second.
+    """
+    require_file(file, f"lines of {fields}")
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, *rest = line.rsplit(maxsplit=1)
+        if not (rest and rest[0].isascii() and rest[0].isdigit()):
+            raise ValueError(f"{file}:{number}: the line is {line!r}, allowed is {fields} with a number ≥ 0")
+        yield name.strip(), int(rest[0]), f"{file}:{number}"
+
+
+def relabel(records: Sequence[ImageRecord]) -> list[ImageRecord]:
+    """The records with pids replaced by their ranks 0..C-1 in ascending order."""
+    ranks = {pid: rank for rank, pid in enumerate(sorted({record.pid for record in records}))}
+    return [record._replace(pid=ranks[record.pid]) for record in records]
+
+
+def _as_int(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:  # the published pattern [-\d]+ also matches "1-2"
+        return None

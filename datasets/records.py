@@ -1,0 +1,95 @@
+"""What a data set is: image records, the trials of its test protocol, and the values read off them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+NO_CAMERA = -1
+
+
+class ImageRecord(NamedTuple):
+    """One image: file, identity, camera (from 0; -1: no camera known) and viewpoint (from 0).
+
+    Training pids are ranks 0..C-1; query and gallery pids are the data set's own.
+    """
+
+    path: str
+    pid: int
+    camid: int
+    viewid: int
+
+
+class Trial(NamedTuple):
+    """One ranking task: every query is searched in the gallery."""
+
+    query: list[ImageRecord]
+    gallery: list[ImageRecord]
+
+
+@dataclass(frozen=True)
+class ReIDDataset:
+    """Training records and one or more trials, whose results are averaged.
+
+    `train` is empty when the training split was not asked for; `subject` is the noun of the prompts
+    ("person", "vehicle"). Raises ValueError without a trial.
+    """
+
+    name: str
+    train: list[ImageRecord]
+    trials: list[Trial]
+    subject: str
+
+    def __post_init__(self) -> None:
+        if not self.trials:
+            raise ValueError(f"data set {self.name!r}: 0 trials given, at least 1 is needed")
+
+    @property
+    def query(self) -> list[ImageRecord]:
+        """Queries of the first trial."""
+        return self.trials[0].query
+
+    @property
+    def gallery(self) -> list[ImageRecord]:
+        """Gallery of the first trial."""
+        return self.trials[0].gallery
+
+    @property
+    def num_train_pids(self) -> int:
+        """Distinct identities of the training split, 0 when it is empty."""
+        return len({record.pid for record in self.train})
+
+    @property
+    def num_train_cams(self) -> int:
+        """Distinct camids of the training split (-1 counts as one), 0 when it is empty."""
+        return len({record.camid for record in self.train})
+
+    @property
+    def num_train_views(self) -> int:
+        """Distinct viewids of the training split, 0 when it is empty."""
+        return len({record.viewid for record in self.train})
+
+    def test_records(self) -> list[ImageRecord]:
+        """Records of all trials, one per path, by first appearance: one extraction serves every trial.
+
+        Where trials give one image different camids (VehicleID), the first one stands here; the protocol is
+        in `trials`.
+        """
+        distinct: dict[str, ImageRecord] = {}
+        for trial in self.trials:
+            for record in (*trial.query, *trial.gallery):
+                distinct.setdefault(record.path, record)
+        return list(distinct.values())
+
+    def table(self) -> str:
+        """Table of # ids, # images, # cameras (known ones) for train, query and gallery."""
+        lines = ["split   |  # ids | # images | # cameras", "--------|--------|----------|----------"]
+        for split, records in (("train", self.train), ("query", self.query), ("gallery", self.gallery)):
+            pids, cams = len({record.pid for record in records}), _known_cameras(records)
+            lines.append(f"{split:<7} | {pids:6d} | {len(records):8d} | {cams:9d}")
+        if len(self.trials) > 1:
+            lines.append(f"query and gallery: the first of {len(self.trials)} trials")
+        return "\n".join(lines)
+
+
+def _known_cameras(records: Sequence[ImageRecord]) -> int:
+    return len({record.camid for record in records} - {NO_CAMERA})

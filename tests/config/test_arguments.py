@@ -1,0 +1,138 @@
+"""The command line, its help, and how programs end."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from config import cfg, cfg_base
+from config.arguments import parse_arguments, run_program
+from config.load import leaves
+
+DEFAULT = "configs/person/vit_base.yml"
+
+
+def parse(*argv):
+    return parse_arguments(argv, description="Train something.", default_config=DEFAULT)
+
+
+def run(main, *argv, base=cfg):
+    return run_program(main, base, description="Train.", default_config="", argv=argv)
+
+
+def ends(capsys, main, *argv):
+    """Exit status and stderr of a program that does not succeed."""
+    with pytest.raises(SystemExit) as caught:
+        run(main, *argv)
+    return caught.value.code, capsys.readouterr().err
+
+
+def raising(error):
+    def main(config, args):
+        raise error
+
+    return main
+
+
+def test_defaults():
+    args = parse()
+    assert (args.config_file, args.opts, args.local_rank, args.traceback) == (DEFAULT, [], 0, False)
+
+
+def test_options_then_pairs():
+    args = parse("--config_file", "a.yml", "--local_rank", "3", "MODEL.STRIDE_SIZE", "[12, 12]", "A", "-1")
+    assert (args.config_file, args.local_rank) == ("a.yml", 3)
+    assert args.opts == ["MODEL.STRIDE_SIZE", "[12, 12]", "A", "-1"]
+    assert parse("--local-rank=2").local_rank == 2
+    assert parse("--config_file=", "A", "1").config_file == ""
+
+
+def test_none_reads_the_command_line(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--config_file", "b.yml", "OUTPUT_DIR", "x"])
+    args = parse_arguments(None, description="", default_config=DEFAULT)
+    assert (args.config_file, args.opts) == ("b.yml", ["OUTPUT_DIR", "x"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (("OUTPUT_DIR", "x", "--config_file", "a.yml"), "--config_file stands behind the KEY VALUE pairs"),
+        (("--no_such", "1"), "unrecognized arguments"),
+        (("--local_rank", "one"), "--local_rank"),
+    ],
+)
+def test_wrong_options_end_with_status_2(capsys, argv, told):
+    with pytest.raises(SystemExit) as caught:
+        parse(*argv)
+    assert caught.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_help_is_useful(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse("--help")
+    text = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert "Train something." in text and f"(default: {DEFAULT})" in " ".join(text.split())
+    assert "MODEL.SIE_CAMERA True MODEL.SIE_COE 1.0 MODEL.STRIDE_SIZE '[12, 12]'" in text
+    for program in ("train.py", "test.py", "train_clipreid.py", "test_clipreid.py"):
+        assert f"python {program} --config_file configs/" in text
+    assert "[KEY VALUE]..." in text and "accepted and ignored" in text and "config/defaults.py" in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_help_names_files_and_keys_that_exist(capsys, repository):
+    with pytest.raises(SystemExit):
+        parse("--help")
+    words = capsys.readouterr().out.replace(",", " ").split()
+    groups = ("MODEL.", "INPUT.", "DATASETS.", "DATALOADER.", "SOLVER.", "TEST.")
+    keys = {word for word in words if word.startswith(groups) and "…" not in word}
+    assert len(keys) >= 12 and keys <= leaves(cfg).keys() | leaves(cfg_base).keys()
+    files = [word for word in words if word.endswith(".yml")]
+    assert files and all((repository / file).is_file() for file in files)
+
+
+def test_main_gets_the_loaded_configuration():
+    seen = SimpleNamespace()
+
+    def main(config, args):
+        seen.config, seen.args = config, args
+
+    assert run(main, "SOLVER.BASE_LR", "1", base=cfg_base) == 0
+    assert seen.config.SOLVER.BASE_LR == 1.0 and seen.config.is_frozen()
+    assert seen.args.opts == ["SOLVER.BASE_LR", "1"] and cfg_base.SOLVER.BASE_LR == 3e-4
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("MODEL.NAME is 'x';\n  allowed: y"), "error: MODEL.NAME is 'x'; allowed: y\n"),
+        (KeyError("no table row 'a'"), "error: no table row 'a'\n"),
+        (FileNotFoundError("data set at /x"), "error: data set at /x\n"),
+        (PermissionError(13, "Permission denied", "/root/x"), "error: /root/x: Permission denied\n"),
+        (ValueError(), "error: ValueError\n"),
+    ],
+)
+def test_expected_errors_are_one_line_and_status_2(capsys, error, line):
+    assert ends(capsys, raising(error)) == (2, line)
+
+
+def test_configuration_errors_are_one_line_and_status_2(capsys, tmp_path):
+    status, text = ends(capsys, raising(AssertionError), "MODEL.NMAE", "RN50")
+    assert status == 2 and text.startswith("error: command line: unknown key MODEL.NMAE")
+    assert text.count("\n") == 1
+    status, text = ends(capsys, raising(AssertionError), "--config_file", str(tmp_path / "gone.yml"))
+    assert status == 2 and text.endswith("gone.yml does not exist\n")
+
+
+def test_traceback_option_shows_both(capsys):
+    status, text = ends(capsys, raising(ValueError("wrong")), "--traceback")
+    assert status == 2 and text.startswith("Traceback") and text.endswith("\nerror: wrong\n")
+
+
+def test_interrupt_is_status_130(capsys):
+    assert ends(capsys, raising(KeyboardInterrupt())) == (130, "interrupted\n")
+
+
+def test_other_exceptions_are_bugs_and_pass_through():
+    with pytest.raises(ZeroDivisionError):
+        run(raising(ZeroDivisionError()))

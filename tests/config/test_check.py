@@ -1,0 +1,174 @@
+"""Each value check on its own, and the warnings about keys without effect."""
+
+import logging
+
+import pytest
+
+from config import cfg, cfg_base
+from config.check import check_config, unused_keys, unused_reasons, warn_unused
+from config.load import leaves, load_config
+
+SHARED = [
+    ("MODEL.DEVICE", "tpu", "'cuda', 'cpu'"),
+    ("MODEL.DEVICE_ID", "cuda:1", "the index of a visible GPU"),
+    ("MODEL.DEVICE_ID", "-1", "the index of a visible GPU"),
+    ("MODEL.PRETRAIN_CHOICE", "self", "'imagenet', 'clip', 'none'"),
+    ("MODEL.STRIDE_SIZE", "[16, 0]", "positive numbers"),
+    ("MODEL.ID_LOSS_WEIGHT", "-1", "0 or more"),
+    ("MODEL.TRIPLET_LOSS_WEIGHT", "-0.1", "0 or more"),
+    ("MODEL.I2T_LOSS_WEIGHT", "-2", "0 or more"),
+    ("MODEL.SIE_COE", "1e999", "finite numbers"),
+    ("MODEL.METRIC_LOSS_TYPE", "center", "'triplet', 'triplet_center'"),
+    ("MODEL.IF_LABELSMOOTH", "yes", "'on', 'off'"),
+    ("INPUT.SIZE_TRAIN", "[0, 128]", "positive numbers"),
+    ("INPUT.SIZE_TEST", "[256, -1]", "positive numbers"),
+    ("INPUT.PIXEL_STD", "[0.5, 0, 0.5]", "positive numbers"),
+    ("INPUT.PIXEL_MEAN", "[1e999, 0, 0]", "finite numbers"),
+    ("INPUT.PROB", "1.5", "0 to 1"),
+    ("INPUT.RE_PROB", "-0.5", "0 to 1"),
+    ("INPUT.PADDING", "-1", "0 or more"),
+    ("DATASETS.VEHICLEID_TEST_SIZE", "3200", "800, 1600, 2400"),
+    ("DATALOADER.SAMPLER", "triplet", "'softmax', 'softmax_triplet'"),
+    ("DATALOADER.NUM_INSTANCE", "1", "2 or more"),
+    ("DATALOADER.NUM_WORKERS", "-1", "0 or more"),
+    ("SOLVER.SEED", "-1", "0 to 4294967295"),
+    ("SOLVER.MARGIN", "-0.3", "0 or more"),
+    ("TEST.IMS_PER_BATCH", "0", "1 or more"),
+    ("TEST.NECK_FEAT", "between", "'before', 'after'"),
+    ("TEST.FEAT_NORM", "on", "'yes', 'no'"),
+    ("TEST.SIE", "off", "'auto', 'mean'"),
+    ("TEST.RE_RANKING", "True", "False; re-ranking is not connected to the programs, retrieval.k_reciprocal"),
+]
+EVERY_STAGE = [
+    ("IMS_PER_BATCH", "0", "1 or more"),
+    ("MAX_EPOCHS", "0", "1 or more"),
+    ("OPTIMIZER_NAME", "adam", "'Adam', 'AdamW', 'SGD'"),
+    ("MOMENTUM", "1.1", "0 to 1"),
+    ("BASE_LR", "-1e-6", "0 or more"),
+    ("WEIGHT_DECAY", "-1", "0 or more"),
+    ("WEIGHT_DECAY_BIAS", "-1", "0 or more"),
+    ("LR_MIN", "-1", "0 or more"),
+    ("WARMUP_EPOCHS", "-1", "0 or more"),
+    ("WARMUP_LR_INIT", "-1", "0 or more"),
+    ("WARMUP_ITERS", "-1", "0 or more"),
+    ("WARMUP_FACTOR", "2", "0 to 1"),
+    ("WARMUP_METHOD", "cosine", "'linear', 'constant'"),
+    ("CHECKPOINT_PERIOD", "0", "1 or more"),
+    ("LOG_PERIOD", "0", "1 or more"),
+    ("EVAL_PERIOD", "0", "1 or more"),
+]
+MAIN_STAGE = [
+    ("STEPS", "[50, 30]", "ascending epochs"),
+    ("STEPS", "[0, 30]", "ascending epochs"),
+    ("GAMMA", "-0.1", "0 or more"),
+    ("BIAS_LR_FACTOR", "-1", "0 or more"),
+    ("CENTER_LR", "-0.5", "0 or more"),
+    ("CENTER_LOSS_WEIGHT", "-1", "0 or more"),
+]
+TRIPLET = ["DATALOADER.SAMPLER", "softmax_triplet"]
+
+
+def assert_refused(base, key, text, allowed):
+    with pytest.raises(ValueError) as caught:
+        check_config(load_config(base, "", [key, text]))
+    message = str(caught.value)
+    assert message.startswith(f"{key} is ") and f"; allowed: {allowed}" in message and "\n" not in message
+
+
+@pytest.mark.parametrize("base", [cfg, cfg_base])
+def test_defaults_pass(base):
+    check_config(base)
+    check_config(load_config(base, "", TRIPLET))
+
+
+@pytest.mark.parametrize(("key", "text", "allowed"), SHARED)
+def test_shared_keys(key, text, allowed):
+    assert_refused(cfg, key, text, allowed)
+    assert_refused(cfg_base, key, text, allowed)
+
+
+@pytest.mark.parametrize(("name", "text", "allowed"), EVERY_STAGE)
+def test_keys_of_every_stage(name, text, allowed):
+    assert_refused(cfg, f"SOLVER.STAGE1.{name}", text, allowed)
+    assert_refused(cfg, f"SOLVER.STAGE2.{name}", text, allowed)
+    assert_refused(cfg_base, f"SOLVER.{name}", text, allowed)
+
+
+@pytest.mark.parametrize(("name", "text", "allowed"), MAIN_STAGE)
+def test_keys_of_the_main_stage(name, text, allowed):
+    assert_refused(cfg, f"SOLVER.STAGE2.{name}", text, allowed)
+    assert_refused(cfg_base, f"SOLVER.{name}", text, allowed)
+
+
+@pytest.mark.parametrize(("base", "key"), [(cfg, "SOLVER.STAGE2"), (cfg_base, "SOLVER")])
+def test_identity_sampler_needs_whole_identities(base, key):
+    opts = [*TRIPLET, "DATALOADER.NUM_INSTANCE", "4", f"{key}.IMS_PER_BATCH"]
+    check_config(load_config(base, "", [*opts, "60"]))
+    with pytest.raises(ValueError) as caught:
+        check_config(load_config(base, "", [*opts, "62"]))
+    assert str(caught.value) == (
+        f"{key}.IMS_PER_BATCH is 62; allowed: multiples of DATALOADER.NUM_INSTANCE 4"
+    )
+    check_config(load_config(base, "", ["DATALOADER.SAMPLER", "softmax", *opts[2:], "62"]))
+
+
+def test_stage1_batches_need_no_whole_identities():
+    check_config(load_config(cfg, "", [*TRIPLET, "SOLVER.STAGE1.IMS_PER_BATCH", "7"]))
+
+
+@pytest.mark.parametrize("base", [cfg, cfg_base])
+def test_every_unused_key_exists(base):
+    assert unused_reasons(base).keys() <= leaves(base).keys()
+    assert "TEST.EVAL" not in unused_reasons(base)
+
+
+@pytest.mark.parametrize(
+    ("base", "key", "text"),
+    [
+        (cfg, "MODEL.LAST_STRIDE", "2"),
+        (cfg_base, "MODEL.DROP_PATH", "0.2"),
+        (cfg, "MODEL.DIST_TRAIN", "True"),
+        (cfg, "SOLVER.STAGE1.WARMUP_ITERS", "10"),
+        (cfg, "SOLVER.STAGE1.EVAL_PERIOD", "60"),
+        (cfg, "SOLVER.STAGE1.COSINE_SCALE", "3"),
+        (cfg, "SOLVER.STAGE2.LR_MIN", "0"),
+        (cfg_base, "SOLVER.WARMUP_LR_INIT", "0"),
+        (cfg_base, "SOLVER.COSINE_MARGIN", "0"),
+        (cfg_base, "MODEL.I2T_LOSS_WEIGHT", "0"),
+        (cfg_base, "DATASETS.SUBJECT", "boat"),
+    ],
+)
+def test_unused_keys(base, key, text):
+    assert unused_keys(load_config(base, "", [key, text]), base) == [key]
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("TEST.EVAL", "True"),
+        ("MODEL.I2T_LOSS_WEIGHT", "0"),
+        ("DATASETS.SUBJECT", "boat"),
+        ("SOLVER.STAGE1.LR_MIN", "0"),
+        ("SOLVER.STAGE2.WARMUP_ITERS", "3"),
+        ("MODEL.LAST_STRIDE", "1"),
+    ],
+)
+def test_used_keys_and_defaults_are_not_reported(key, text):
+    assert unused_keys(load_config(cfg, "", [key, text]), cfg) == []
+
+
+def test_one_warning_per_unused_key(caplog):
+    config = load_config(cfg_base, "", ["MODEL.DIST_TRAIN", "True", "MODEL.NECK", "no", "MODEL.NAME", "RN50"])
+    with caplog.at_level(logging.WARNING, logger="transreid.config"):
+        warn_unused(config, cfg_base)
+    lines = [(record.name, record.getMessage()) for record in caplog.records]
+    assert sorted(lines) == [
+        ("transreid.config", "MODEL.DIST_TRAIN True has no effect: this program runs on one device"),
+        ("transreid.config", "MODEL.NECK 'no' has no effect: the head always has the two batch norms"),
+    ]
+    caplog.clear()
+    warn_unused(config)
+    assert len(caplog.records) == 2
+    caplog.clear()
+    warn_unused(load_config(cfg, "", []))
+    assert not caplog.records

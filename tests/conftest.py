@@ -1,0 +1,102 @@
+"""What tests share: golden numbers, weights drawn by name, toy CLIP models, small data sets."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+GOLDEN = Path(__file__).parent / "golden"
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], np.lib.npyio.NpzFile]:
+    """golden('losses.npz') -> the stored arrays."""
+    return lambda name: np.load(GOLDEN / name)
+
+
+def fill_by_name(name: str, shape: tuple[int, ...], scale: float, shift: float = 0.0) -> torch.Tensor:
+    """Normal numbers that depend on the name alone: the recipe of the golden files."""
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
+    values = np.random.RandomState(seed).standard_normal(int(np.prod(shape))).astype(np.float32)
+    return torch.from_numpy(values.reshape(shape) * np.float32(scale) + np.float32(shift))
+
+
+@pytest.fixture(scope="session")
+def fill() -> Callable[..., torch.Tensor]:
+    return fill_by_name
+
+
+def draw_clip_weight(name: str, shape: tuple[int, ...], is_vit: bool) -> torch.Tensor:
+    """One tensor of the stand-in for OpenAI's file."""
+    is_norm = ".ln_" in name or name.startswith("ln_") or ".bn" in name or "downsample.1" in name
+    if name == "logit_scale":
+        return torch.tensor(4.6052)
+    if name.endswith("num_batches_tracked"):
+        return torch.tensor(0)
+    if name.endswith("running_var"):
+        return fill_by_name(name, shape, 0.05, 1.0).abs() + 0.1
+    if name.endswith("running_mean"):
+        return fill_by_name(name, shape, 0.1)
+    if is_norm and name.endswith(".weight"):
+        return fill_by_name(name, shape, 0.05, 0.5 if "bn3" in name else 1.0)
+    if name.endswith("bias"):
+        return fill_by_name(name, shape, 0.02)
+    if "conv" in name or "downsample.0" in name:
+        return fill_by_name(name, shape, ((1.0 if is_vit else 2.0) / np.prod(shape[1:])) ** 0.5)
+    if name.endswith(("proj.weight", "in_proj_weight", "c_fc.weight")):
+        return fill_by_name(name, shape, shape[-1] ** -0.5)
+    if name in ("visual.proj", "text_projection"):
+        return fill_by_name(name, shape, shape[0] ** -0.5)
+    return fill_by_name(name, shape, 0.05 if "embedding" in name else 0.02)
+
+
+@pytest.fixture(scope="session")
+def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """clip_file('RN50') -> a file with drawn weights in OpenAI's names and shapes."""
+    folder = tmp_path_factory.mktemp("clip")
+
+    def make(name: str) -> Path:
+        path = folder / f"{name}.pt"
+        if not path.exists():
+            clip = open_clip.CLIP(**open_clip.get_model_config(f"{name}-quickgelu"))
+            shapes = {key: tuple(value.shape) for key, value in clip.state_dict().items()}
+            is_vit = name.startswith("ViT")
+            torch.save({key: draw_clip_weight(key, shape, is_vit) for key, shape in shapes.items()}, path)
+        return path
+
+    return make
+
+
+TOY_TOWERS = {
+    "toy-vit": {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 3, "width": 64, "patch_size": 8},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+    },
+    "toy-resnet": {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def toy_towers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Names of tiny CLIP models, made known to open_clip for this process."""
+    folder = tmp_path_factory.mktemp("towers")
+    for name, config in TOY_TOWERS.items():
+        (folder / f"{name}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder)
+    return tuple(TOY_TOWERS)

@@ -1,0 +1,189 @@
+"""FeatureSet: what it accepts and refuses, choosing images, normalising, and the file."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from retrieval import FeatureSet
+
+
+def three_images(**changes):
+    fields = {
+        "features": torch.tensor([[3.0, 4.0], [0.0, 2.0], [-1.0, 0.0]]),
+        "pids": torch.tensor([7, 0, 7]),
+        "camids": torch.tensor([0, 5, -1]),
+        "paths": ["a/x.jpg", "a/ü y.jpg", "b.png"],
+    }
+    return FeatureSet(**(fields | changes))
+
+
+def test_takes_arrays_and_lists_and_gives_tensors():
+    images = three_images(
+        features=np.eye(3, 5),
+        pids=np.array([1, 2, 3], dtype=np.int32),
+        camids=[0, 1, -1],
+        paths=np.array(["a", "b", "c"]),
+    )
+    assert len(images) == 3
+    assert images.features.shape == (3, 5) and images.features.dtype == torch.float64
+    assert images.pids.tolist() == [1, 2, 3] and images.pids.dtype == torch.int64
+    assert images.camids.tolist() == [0, 1, -1] and images.camids.dtype == torch.int64
+    assert images.paths == ("a", "b", "c")
+
+
+def test_may_be_empty():
+    assert len(FeatureSet(torch.zeros(0, 4), [], [], [])) == 0
+
+
+def test_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        three_images().features = torch.zeros(3, 2)
+
+
+def test_different_lengths_are_named():
+    with pytest.raises(ValueError, match="features 3, pids 2, camids 3, paths 4"):
+        three_images(pids=[1, 2], paths=["a", "b", "c", "d"])
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"features": torch.zeros(3)}, r"\(N, D\) matrix.*got shape \(3,\)"),
+        ({"features": torch.zeros(3, 2, 2)}, r"got shape \(3, 2, 2\)"),
+        ({"features": torch.zeros(3, 2, dtype=torch.int64)}, "torch.int64"),
+        ({"features": torch.zeros(3, 2, dtype=torch.bfloat16)}, "torch.bfloat16"),
+        ({"pids": [1.0, 2.0, 3.0]}, r"pids must be \(N,\) integers.*torch.float32"),
+        ({"camids": [True, False, True]}, "camids must be.*torch.bool"),
+        ({"camids": [[1, 2, 3]]}, r"camids must be.*\(1, 3\)"),
+        ({"paths": "abc"}, "the one str 'abc'"),
+    ],
+)
+def test_refuses(changes, message):
+    with pytest.raises(ValueError, match=message):
+        three_images(**changes)
+
+
+@pytest.mark.parametrize("indices", [[2, 0, 2], torch.tensor([2, 0, 2]), np.array([2, 0, 2])])
+def test_select_takes_all_fields_in_order(indices):
+    chosen = three_images().select(indices)
+    assert chosen.features.tolist() == [[-1.0, 0.0], [3.0, 4.0], [-1.0, 0.0]]
+    assert chosen.pids.tolist() == [7, 7, 7]
+    assert chosen.camids.tolist() == [-1, 0, -1]
+    assert chosen.paths == ("b.png", "a/x.jpg", "b.png")
+
+
+def test_select_by_mask_and_nothing():
+    images = three_images()
+    assert images.select(images.pids == 7).paths == ("a/x.jpg", "b.png")
+    assert len(images.select([])) == 0
+
+
+@pytest.mark.parametrize(
+    "indices, message",
+    [
+        ([0, 3], r"index 3 is outside 0\.\.2"),
+        ([-1], r"index -1 is outside 0\.\.2"),
+        ([True, False], r"mask needs shape \(3,\), got \(2,\)"),
+        ([0.0], r"indices must be \(N,\) integers"),
+    ],
+)
+def test_select_refuses(indices, message):
+    with pytest.raises(ValueError, match=message):
+        three_images().select(indices)
+
+
+def test_normalized_rows_have_norm_one_and_the_rest_stays():
+    images = three_images()
+    unit = images.normalized()
+    torch.testing.assert_close(unit.features, torch.tensor([[0.6, 0.8], [0.0, 1.0], [-1.0, 0.0]]))
+    assert unit.paths == images.paths and unit.pids is images.pids
+    assert images.features[0, 0] == 3.0  # the set itself is left alone
+
+
+def test_normalized_half_precision_does_not_overflow():
+    unit = FeatureSet(torch.full((1, 4), 30000.0, dtype=torch.float16), [0], [0], ["a"]).normalized()
+    assert unit.features.dtype == torch.float16
+    assert unit.features.tolist() == [[0.5, 0.5, 0.5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    "row, norm", [([0.0, 0.0], "0.0"), ([float("nan"), 1.0], "nan"), ([1.0, float("-inf")], "inf")]
+)
+def test_normalized_names_the_row_that_has_no_norm(row, norm):
+    with pytest.raises(ValueError, match=rf"row 1 \(a/ü y.jpg\): its L2 norm is {norm}"):
+        three_images(features=torch.tensor([[1.0, 0.0], row, [0.0, 0.0]])).normalized()
+
+
+@pytest.mark.parametrize("name", ["set.npz", "set.features"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_file_round_trip(tmp_path, name, dtype):
+    images = three_images(features=torch.randn(3, 2).to(dtype).requires_grad_())
+    images.save(tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    again = FeatureSet.load(tmp_path / name)
+    assert torch.equal(again.features, images.features) and again.features.dtype == dtype
+    assert torch.equal(again.pids, images.pids) and torch.equal(again.camids, images.camids)
+    assert again.paths == images.paths
+
+
+def test_empty_file_round_trip(tmp_path):
+    FeatureSet(torch.zeros(0, 4), [], [], []).save(tmp_path / "none.npz")
+    again = FeatureSet.load(tmp_path / "none.npz")
+    assert again.features.shape == (0, 4) and again.paths == ()
+
+
+def test_load_names_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no feature file at .*gone\.npz"):
+        FeatureSet.load(tmp_path / "gone.npz")
+
+
+def write_text(path):
+    path.write_text("not a zip")
+
+
+def write_nothing(path):
+    path.write_bytes(b"")
+
+
+def write_one_array(path):
+    with open(path, "wb") as file:
+        np.save(file, np.zeros((2, 2)))
+
+
+def write_without_paths(path):
+    np.savez(path, features=np.zeros((1, 2)), pids=[0], camids=[0])
+
+
+def write_unequal(path):
+    np.savez(path, features=np.zeros((1, 2)), pids=[0], camids=[0], paths=["a", "b"])
+
+
+def write_pickle(path):
+    np.savez(path, features=np.zeros((1, 2)), pids=[0], camids=[0], paths=np.array(["a"], dtype=object))
+
+
+def write_cut_off(path):
+    three_images().save(path)
+    path.write_bytes(path.read_bytes()[:-60])
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        write_text,
+        write_nothing,
+        write_one_array,
+        write_without_paths,
+        write_unequal,
+        write_pickle,
+        write_cut_off,
+    ],
+)
+def test_load_refuses_other_files(tmp_path, write):
+    path = tmp_path / "other.npz"
+    write(path)
+    with pytest.raises(ValueError, match=r"other\.npz is not a feature file") as error:
+        FeatureSet.load(path)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,83 @@
+"""Learning rates of every published epoch, and which parameter learns at which rate."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from config import cfg, cfg_base
+from config.load import load_config
+from solver import make_optimizer, make_schedule
+from solver.schedules import multistep_schedule
+
+FILES = [
+    f"{folder}_{name}"
+    for folder, second in (("person", "clipreid"), ("veri", "prom"), ("VehicleID", "clipreid"))
+    for name in (f"cnn_{second}", f"vit_{second}", "cnn_base", "vit_base")
+]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_published_schedules(repository, golden, file):
+    folder, name = file.split("_", 1)
+    path = str(repository / "configs" / folder / f"{name}.yml")
+    config = load_config(cfg_base if "base" in name else cfg, path, [])
+    stored = golden("schedules.npz")
+    for stage in ("main",) if "base" in name else ("main", "stage1"):
+        wanted = stored[f"{file}_{stage}"]
+        schedule = make_schedule(config, stage)
+        rates = [schedule(epoch) for epoch in range(1, len(wanted) + 1)]
+        assert np.abs(np.array(rates) / wanted - 1).max() < 1e-9
+        assert schedule(1) == rates[0]  # no state: any epoch can be asked for again
+
+
+def test_multistep_written_out():
+    schedule = multistep_schedule(1.0, steps=(3, 5), gamma=0.1, warmup_epochs=2, warmup_factor=0.5)
+    assert [schedule(e) for e in range(1, 7)] == pytest.approx([0.75, 1, 0.1, 0.1, 0.01, 0.01])
+    constant = multistep_schedule(
+        1.0, steps=(), gamma=0.1, warmup_epochs=3, warmup_factor=0.5, warmup_method="constant"
+    )
+    assert [constant(e) for e in (1, 2, 3)] == [0.5, 0.5, 1.0]
+
+
+def test_multistep_refuses():
+    with pytest.raises(ValueError, match=r"WARMUP_METHOD is 'cosine'.*allowed"):
+        multistep_schedule(1.0, steps=(), gamma=1, warmup_epochs=1, warmup_factor=1, warmup_method="cosine")
+    with pytest.raises(ValueError, match=r"STEPS is \[5, 3\]"):
+        multistep_schedule(1.0, steps=(5, 3), gamma=1, warmup_epochs=1, warmup_factor=1)
+
+
+def parameters():
+    model = nn.ModuleDict(
+        {"tower": nn.Linear(2, 2), "classifier": nn.Linear(2, 3, bias=False), "neck": nn.Linear(2, 2)}
+    )
+    model["neck"].bias.requires_grad_(False)
+    return list(model.named_parameters())
+
+
+def rules(optimizer):
+    return sorted((g["lr_scale"], g["weight_decay"], len(g["params"])) for g in optimizer.param_groups)
+
+
+def test_groups_are_merged_by_rule():
+    options = ["SOLVER.BIAS_LR_FACTOR", "2", "SOLVER.WEIGHT_DECAY", "0.1", "SOLVER.WEIGHT_DECAY_BIAS", "0.2"]
+    config = load_config(cfg_base, "", options)
+    optimizer = make_optimizer(config, parameters())
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert rules(optimizer) == [(1.0, 0.1, 3), (2.0, 0.2, 1)]  # the frozen bias is left out
+    assert optimizer.param_groups[0]["lr"] == config.SOLVER.BASE_LR
+    config = load_config(cfg_base, "", [*options, "SOLVER.LARGE_FC_LR", "True"])
+    assert rules(make_optimizer(config, parameters())) == [(1.0, 0.1, 2), (2.0, 0.1, 1), (2.0, 0.2, 1)]
+
+
+def test_optimizer_by_name():
+    config = load_config(cfg_base, "", ["SOLVER.OPTIMIZER_NAME", "SGD", "SOLVER.MOMENTUM", "0.8"])
+    optimizer = make_optimizer(config, parameters())
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert optimizer.param_groups[0]["momentum"] == 0.8
+    config = load_config(cfg_base, "", ["SOLVER.OPTIMIZER_NAME", "Adagrad"])
+    with pytest.raises(ValueError, match="OPTIMIZER_NAME is 'Adagrad'; allowed: Adam, AdamW, SGD"):
+        make_optimizer(config, parameters())
+    frozen = [(name, nn.Parameter(p.detach(), requires_grad=False)) for name, p in parameters()]
+    with pytest.raises(ValueError, match="frozen"):
+        make_optimizer(config, frozen)
