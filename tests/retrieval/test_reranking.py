@@ -1,7 +1,6 @@
 """k-reciprocal re-ranking against a dense loop and against golden numbers.
 
-The golden distances were accumulated in float16. The loop below does the same sums in a precision of choice:
-in float64 it equals this package, in float16 the golden file, so what lies between the two is rounding.
+The golden distances were added up in float16, which is the default; in float64 the result equals the loop below.
 """
 
 from functools import partial
@@ -16,6 +15,7 @@ from retrieval import FeatureSet, distance, evaluate, k_reciprocal_distance
 from retrieval.reranking import expand_sets, nearest_neighbours, neighbour_matrix, reciprocal_sets
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics.npz")
+exact_distance = partial(k_reciprocal_distance, dtype=np.float64)
 SETTINGS = [(50, 15, 0.3), (20, 6, 0.3), (20, 1, 0.5)]
 
 
@@ -74,33 +74,28 @@ def test_golden(k1, k2, lam):
     rerank = partial(k_reciprocal_distance, k1=k1, k2=k2, lam=lam)
     name = f"k1_{k1}_k2_{k2}_l{lam}"
     expected = GOLDEN[f"rerank_dist_{name}"]
-    error = np.abs(rerank(query.features, gallery.features).numpy() - expected) / expected.max()
-    # The more neighbours, the more terms do the golden sums add up in float16: in the largest setting 13 of
-    # 54,000 distances are more than 2e-3 away (at most 3.4e-3), in the others none.
-    assert (error > 2e-3).sum() <= (13 if k1 == 50 else 0)
-    assert error.max() < 3.5e-3 and error.mean() < 3e-4
+    error = np.abs(rerank(query.features, gallery.features).numpy() - expected)
+    # One float16 step of a single weight may still fall the other way.
+    assert error.max() < 1e-3 and np.quantile(error, 0.999) < 1e-6
     result = evaluate(query, gallery, rerank=rerank)
-    assert result.mAP == pytest.approx(float(GOLDEN[f"rerank_mAP_{name}"]), abs=1e-3)
-    np.testing.assert_allclose(result.cmc, GOLDEN[f"rerank_cmc_{name}"], atol=1.01 / result.num_valid)
+    assert result.mAP == pytest.approx(float(GOLDEN[f"rerank_mAP_{name}"]), abs=1e-4)
+    np.testing.assert_allclose(result.cmc, GOLDEN[f"rerank_cmc_{name}"], atol=1e-6)
 
 
 @pytest.mark.parametrize("k1, k2, lam", SETTINGS)
-def test_golden_differs_by_half_precision_only(k1, k2, lam):
+def test_exact_differs_from_golden_by_half_precision_only(k1, k2, lam):
     query, gallery = golden_set("query").features, golden_set("gallery").features
     expected = GOLDEN[f"rerank_dist_k1_{k1}_k2_{k2}_l{lam}"]
-    half = naive(query.numpy(), gallery.numpy(), k1, k2, lam, storage=np.float16)
-    error = np.abs(half - expected) / expected.max()
-    # One float16 step of a single weight may still fall the other way.
-    assert error.max() < 1e-3 and np.quantile(error, 0.999) < 1e-6
-    exact = naive(query.numpy(), gallery.numpy(), k1, k2, lam)
-    np.testing.assert_allclose(k_reciprocal_distance(query, gallery, k1, k2, lam).numpy(), exact, atol=1e-6)
+    got = exact_distance(query, gallery, k1, k2, lam).numpy()
+    np.testing.assert_allclose(got, naive(query.numpy(), gallery.numpy(), k1, k2, lam), atol=1e-6)
+    assert np.abs(got - expected).max() < 4e-3
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("k1, k2, lam", [(6, 3, 0.3), (5, 1, 0.0), (9, 4, 1.0), (1, 2, 0.5), (12, 20, 0.2)])
 def test_equals_the_dense_loop(seed, k1, k2, lam):
     query, gallery = random_features(seed)
-    got = k_reciprocal_distance(query, gallery, k1, k2, lam)
+    got = exact_distance(query, gallery, k1, k2, lam)
     assert got.shape == (6, 25) and got.dtype == torch.float32 and got.device.type == "cpu"
     np.testing.assert_allclose(got.numpy(), naive(query.numpy(), gallery.numpy(), k1, k2, lam), atol=1e-6)
 
@@ -108,23 +103,23 @@ def test_equals_the_dense_loop(seed, k1, k2, lam):
 @pytest.mark.parametrize("k1, k2", [(50, 15), (500, 200), (31, 31), (30, 1)])
 def test_neighbourhoods_larger_than_the_image_count(k1, k2):
     query, gallery = random_features(0)  # 31 images
-    got = k_reciprocal_distance(query, gallery, k1, k2)
+    got = exact_distance(query, gallery, k1, k2)
     np.testing.assert_allclose(got.numpy(), naive(query.numpy(), gallery.numpy(), k1, k2, 0.3), atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_other_precisions(dtype):
     query, gallery = (features.to(dtype) for features in random_features(1))
-    got = k_reciprocal_distance(query, gallery, 6, 3)
+    got = exact_distance(query, gallery, 6, 3)
     assert got.dtype == torch.float32
     np.testing.assert_allclose(got.numpy(), naive(query.numpy(), gallery.numpy(), 6, 3, 0.3), atol=1e-6)
 
 
 def test_block_size_does_not_matter(monkeypatch):
     query, gallery = random_features(2)
-    whole = k_reciprocal_distance(query, gallery, 6, 3)
+    whole = exact_distance(query, gallery, 6, 3)
     monkeypatch.setattr(distance, "CHUNK_ELEMENTS", 40)
-    torch.testing.assert_close(k_reciprocal_distance(query, gallery, 6, 3), whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(exact_distance(query, gallery, 6, 3), whole, rtol=0, atol=1e-6)
 
 
 def test_copies_of_one_image_are_at_distance_zero():
@@ -142,11 +137,11 @@ def test_duplicates_keep_every_image_among_its_own_neighbours():
 def test_copy_of_the_query_is_the_nearest():
     query, gallery = random_features(3)
     gallery[7] = query[2]
-    assert k_reciprocal_distance(query, gallery, 6, 3)[2].argmin() == 7
+    assert exact_distance(query, gallery, 6, 3)[2].argmin() == 7
 
 
 def test_one_query_and_one_gallery_image():
-    got = k_reciprocal_distance(torch.tensor([[0.0]]), torch.tensor([[2.0]]))
+    got = exact_distance(torch.tensor([[0.0]]), torch.tensor([[2.0]]))
     # Both are in both sets, so V is the mean of both rows for each: Jaccard 0; the distance is the largest.
     torch.testing.assert_close(got, torch.tensor([[0.3]]))
 
@@ -193,4 +188,4 @@ def test_exactly_two_thirds_is_not_enough_to_expand(half_set, added):
 def test_refuses(changes, message):
     arguments = {"query": torch.ones(1, 2), "gallery": torch.ones(3, 2)} | changes
     with pytest.raises(ValueError, match=message):
-        k_reciprocal_distance(**arguments)
+        exact_distance(**arguments)
