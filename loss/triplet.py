@@ -27,7 +27,7 @@ def _pairwise_euclidean(features: Tensor) -> Tensor:
     """Distances (B, B); squares are clamped at 1e-12, where the root's gradient would be infinite."""
     # Half precision has too few digits for a difference of large squares.
     with torch.autocast(features.device.type, enabled=False):
-        features = features.float()
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
         square = features.square().sum(dim=1)
         squared = square[:, None] + square[None, :] - 2 * features @ features.T
         return squared.clamp(min=1e-12).sqrt()

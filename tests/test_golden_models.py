@@ -28,6 +28,7 @@ CASES = {
     "rn50_base": (cfg_base, "person/cnn_base.yml", [], (10, 6, 1)),
 }
 TOLERANCE = 1e-4
+RESNET_STEM = ("image_encoder.conv1", "image_encoder.layer1")
 
 
 def assert_close(got, want, tolerance=TOLERANCE):
@@ -145,8 +146,7 @@ def check_training(config, model, objective, parameters, batch, stored):
         optimizer.zero_grad()
         loss.backward()
         if epoch == 1:
-            norms = [named[str(name)].grad.norm().item() for name in stored["grad_norm_names"]]
-            assert np.allclose(norms, stored["grad_norms"], rtol=TOLERANCE)
+            check_gradients(named, stored)
         optimizer.step()
         losses.append(loss.item())
         accuracies.append(step.report["acc"].item())
@@ -156,6 +156,17 @@ def check_training(config, model, objective, parameters, batch, stored):
     assert np.allclose(norms, stored["param_norms_after"], rtol=TOLERANCE)
     assert_close(model.bottleneck.running_mean, stored["bottleneck_running_mean"])
     assert_close(model.bottleneck.running_var, stored["bottleneck_running_var"])
+
+
+def check_gradients(named, stored):
+    """Norms within 1e-4. Those of convolutions behind many batch norms move by that much with the number of
+    threads alone (float32 sums in another order; float64 is 4e-4 away from both), so they get 1e-3.
+    """
+    for name, wanted in zip(stored["grad_norm_names"], stored["grad_norms"], strict=True):
+        tolerance = (
+            1e-3 if str(name).startswith(RESNET_STEM) and "image_encoder.bn1.bias" in named else TOLERANCE
+        )
+        assert named[str(name)].grad.norm().item() == pytest.approx(wanted, rel=tolerance), name
 
 
 def check_first_outputs(model, batch, stored):
