@@ -96,7 +96,7 @@ def _datasets() -> CfgNode:
     node.SUBJECT = ""
     # NAMES VehicleID: identities of the test list, 800 | 1600 | 2400.
     node.VEHICLEID_TEST_SIZE = 800
-    # Decode every image once before training starts, so that a damaged file is found at once.
+    # Decode every image once before a run starts, so that a missing or damaged file is found at once.
     node.CHECK_IMAGES = True
     return node
 

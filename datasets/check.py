@@ -13,7 +13,7 @@ from datasets.records import ImageRecord
 _SHOWN = 5
 
 
-def verify_images(records: Iterable[ImageRecord], workers: int = 1, progress: bool = False) -> None:
+def verify_images(records: Iterable[ImageRecord], workers: int = 1) -> None:
     """Check that every file exists and decodes to its end; `workers` threads (0 counts as 1).
 
     Raises FileNotFoundError or ValueError with the number of missing or damaged files and the first few.
@@ -25,7 +25,7 @@ def verify_images(records: Iterable[ImageRecord], workers: int = 1, progress: bo
     pool = ThreadPoolExecutor(max(workers, 1))
     try:
         results = pool.map(_damage, paths)
-        bar = tqdm(results, "check images", len(paths), disable=not progress)
+        bar = tqdm(results, "check images", len(paths), leave=False, disable=None)
         damage = [text for text in bar if text is not None]
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupted check does not decode the rest first

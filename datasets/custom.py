@@ -171,15 +171,6 @@ def _log_unknown_cameras(source: Path, train: Sequence[ImageRecord], trial: Tria
     unknown = sum(record.camid == NO_CAMERA for record in records)
     if unknown:
         _logger.info("%s: no camera known for %d of %d images", source, unknown, len(records))
-    queries = {record.path for record in trial.query if record.camid == NO_CAMERA}
-    shared = queries.intersection(record.path for record in trial.gallery)
-    if shared:
-        _logger.warning(
-            "%s: %d images are query and gallery without a camera and will find themselves, %s is one",
-            source,
-            len(shared),
-            min(shared),
-        )
 
 
 def _number_pids(pids: Iterable[str]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from datasets.dukemtmc import dukemtmc, occ_duke
 from datasets.market1501 import market1501
 from datasets.msmt17 import msmt17
 from datasets.parsing import require_folder
-from datasets.records import NO_CAMERA, ReIDDataset
+from datasets.records import ReIDDataset
 from datasets.vehicleid import vehicleid
 from datasets.veri import veri
 
@@ -37,8 +37,7 @@ def make_dataset(cfg: CfgNode, *, need_train: bool = True) -> ReIDDataset:
     """Read the data set DATASETS.NAMES under DATASETS.ROOT_DIR and log its table.
 
     Without `need_train` the training split may be absent and `.train` is empty. Raises ValueError for an
-    unknown name, bad lines or file names, or MODEL.SIE_CAMERA with images of unknown camera, and
-    FileNotFoundError for missing folders and lists.
+    unknown name, bad lines or file names, and FileNotFoundError for missing folders and lists.
     """
     name = _single_name(cfg.DATASETS.NAMES)
     reader = _READERS.get(name)
@@ -49,8 +48,6 @@ def make_dataset(cfg: CfgNode, *, need_train: bool = True) -> ReIDDataset:
     dataset = reader(cfg, root, need_train)
     if cfg.DATASETS.SUBJECT:
         dataset = dataclasses.replace(dataset, subject=cfg.DATASETS.SUBJECT)
-    if cfg.MODEL.SIE_CAMERA:
-        _require_cameras(dataset)
     _logger.info("Data set %s at %s\n%s", dataset.name, root, dataset.table())
     return dataset
 
@@ -69,11 +66,3 @@ def _nearest(name: str) -> str:
     known = {key.lower(): key for key in _READERS}
     close = difflib.get_close_matches(name.lower(), known, n=1)
     return f" is unknown, did you mean {known[close[0]]!r}?" if close else " is unknown"
-
-
-def _require_cameras(dataset: ReIDDataset) -> None:
-    for record in (*dataset.train, *dataset.test_records()):
-        if record.camid == NO_CAMERA:
-            raise ValueError(
-                f"{record.path}: no camera known, MODEL.SIE_CAMERA True needs the camera of every image"
-            )

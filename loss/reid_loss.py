@@ -53,7 +53,7 @@ class ReIDLoss(nn.Module):
     ) -> dict[str, Tensor]:
         """Terms `id`, `triplet`, with text features (C, P) also `i2t`, and `center`; each a scalar.
 
-        The image-to-text logits are plain dot products: no temperature, no L2 norm, as in the published system.
+        The image-to-text logits are plain dot products, without temperature or L2 norm, as published.
         """
         terms = {
             "id": self.id_weight * sum(self._cross_entropy(logits, pids) for logits in output.logits),

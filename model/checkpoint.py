@@ -74,7 +74,7 @@ def read_info(weights: dict[str, Tensor], path: str) -> CheckpointInfo:
             else "a state dict"
         )
         raise ValueError(
-            f"{path} is no re-id checkpoint but {what}: {(missing or ['image_encoder.class_embedding'])[0]} is missing; "
+            f"{path} is no re-id checkpoint but {what}: {[*missing, 'the image tower'][0]} is missing; "
             f"it holds e.g. {', '.join(list(shape)[:3])}"
         )
     if vit:
@@ -103,12 +103,13 @@ def fit_geometry(
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """The (H, W) and the stride that give the file's number of positions, the wanted ones if they do.
 
-    Then another stride at the wanted size, then the sizes in common use. Raises ValueError when none fits.
+    Then the strides that people train with, at the wanted size and at the sizes in common use; only then odd
+    ones, which fit many numbers by chance. Raises ValueError when none fits.
     """
     sizes = [size] if size is not None else []
     sizes += [common for common in _COMMON_SIZES if common != size]
-    for candidate in sizes:
-        for step in _strides(info, stride):
+    for steps in _strides(info, stride):
+        for candidate, step in itertools.product(sizes, steps):
             if min(candidate[0] - info.patch[0], candidate[1] - info.patch[1]) < 0:
                 continue
             rows, columns = grid_size(candidate, info.patch, step)
@@ -121,22 +122,17 @@ def fit_geometry(
     )
 
 
-def _strides(info: CheckpointInfo, wanted: tuple[int, int] | None) -> Iterator[tuple[int, int]]:
+def _strides(info: CheckpointInfo, wanted: tuple[int, int] | None) -> Iterator[list[tuple[int, int]]]:
+    """Groups of strides to try, the likely ones first: wanted and published, square, all."""
     if info.kind == "ResNet":
-        yield _RESNET_STEP
+        yield [_RESNET_STEP]
         return
-    if wanted is not None:
-        yield wanted
-    yield info.patch
+    published = [info.patch]
     if _PUBLISHED_OVERLAP < min(info.patch):
-        yield (_PUBLISHED_OVERLAP, _PUBLISHED_OVERLAP)
-    descending = range(max(info.patch), 0, -1)
-    yield from ((step, step) for step in descending if step <= min(info.patch))
-    yield from (
-        (a, b)
-        for a, b in itertools.product(descending, repeat=2)
-        if a <= info.patch[0] and b <= info.patch[1]
-    )
+        published.append((_PUBLISHED_OVERLAP, _PUBLISHED_OVERLAP))
+    yield ([wanted] if wanted is not None else []) + published
+    yield [(step, step) for step in range(min(info.patch), 0, -1)]
+    yield list(itertools.product(range(info.patch[0], 0, -1), range(info.patch[1], 0, -1)))
 
 
 def load_reid_model(
@@ -198,7 +194,7 @@ def _fit_side(
         return None
     if side is None:
         return SideInformation(cameras=info.side_rows, views=0, scale=1.0)
-    if side.rows == 1 < info.side_rows:
+    if side.rows == 1 and info.side_rows > 1:
         weights["cv_embed"] = weights["cv_embed"].mean(dim=0, keepdim=True)
     return side
 
@@ -254,9 +250,3 @@ def side_information_for(
         return SideInformation(0, rows, scale), f"SIE by view ({rows} rows)"
     told = f"the table's {rows} rows do not fit {cameras} cameras and {views} views here"
     return SideInformation(1, 0, scale), f"SIE by the mean row: {told}"
-
-
-def grid_positions(model: torch.nn.Module) -> int:
-    """Patches of a model's input grid."""
-    rows, columns = model.image_encoder.grid
-    return rows * columns

@@ -19,16 +19,16 @@ _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers i
 
 
 def clip_config(name: str) -> dict:
-    """open_clip's description of a CLIP model with plain towers (embed_dim, vision_cfg, text_cfg, quick_gelu).
+    """open_clip's description of a CLIP model: embed_dim, vision_cfg, text_cfg, quick_gelu.
 
-    Raises ValueError for an unknown name or a model whose towers are not CLIP's ViT or ResNet and text transformer.
+    Raises ValueError for an unknown name, or a model that has not CLIP's own kinds of towers.
     """
     known = open_clip.list_models()
     config = open_clip.get_model_config(OPENAI_NAMES.get(name, name)) if name in known else None
     if config is None:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         raise ValueError(
-            f"MODEL.NAME is {name!r}; allowed: 'ViT-B-16', 'RN50' and open_clip's other ViT and ResNet CLIP models"
+            f"MODEL.NAME is {name!r}; allowed: 'ViT-B-16', 'RN50' and open_clip's other ViTs and ResNets"
             + (f", e.g. {', '.join(near)}" if near else "")
         )
     vision, text = config["vision_cfg"], config["text_cfg"]
@@ -106,8 +106,8 @@ def clip_weights_by_tag(name: str, tag: str, config: dict) -> tuple[dict[str, Te
         what = url or f"{description.get('hf_hub')} on the Hugging Face hub"
         reason = " ".join(str(error).split())[:120]
         raise FileNotFoundError(
-            f"CLIP weights {tag!r} of {name} are not at {where} and could not be downloaded ({reason}): "
-            f"fetch {what} on a machine with network and put it there, or name the file in MODEL.PRETRAIN_PATH"
+            f"CLIP weights {tag!r} of {name} are not at {where} and could not be downloaded ({reason}): fetch "
+            f"{what} on a machine with network and put it there, or name the file in MODEL.PRETRAIN_PATH"
         ) from error
     return read_state_dict(path), str(path)
 

@@ -1,6 +1,6 @@
-"""The re-identification model: image tower, side information, BNNeck, classifiers and, with two stages, prompts.
+"""The re-identification model: image tower, side information, BNNeck, classifiers; with two stages prompts.
 
-CLIP-ReID (Li, Sun, Li, AAAI 2023), figure 2; BNNeck: Luo et al. 2019; side information: TransReID (He et al. 2021).
+CLIP-ReID (Li, Sun, Li, AAAI 2023), figure 2. BNNeck: Luo et al. 2019. SIE: TransReID (He et al. 2021).
 """
 
 from typing import NamedTuple
@@ -14,7 +14,10 @@ from model.text import TextEncoder
 
 
 class ReIDOutput(NamedTuple):
-    """What training sees: `logits` two (B, C); `metric` three features before the neck; `projected` (B, P)."""
+    """What training sees.
+
+    `logits`: two (B, C). `metric`: three features before the neck. `projected`: (B, P), for texts.
+    """
 
     logits: tuple[Tensor, Tensor]
     metric: tuple[Tensor, Tensor, Tensor]

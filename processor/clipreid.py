@@ -1,4 +1,4 @@
-"""CLIP-ReID in two stages: learn a prompt for every identity, then fine-tune the image tower against the texts.
+"""CLIP-ReID in two stages: a prompt for every identity, then the image tower against these texts.
 
 Li, Sun, Li, AAAI 2023, section 3 and algorithm 1.
 """

@@ -43,7 +43,7 @@ def fit(stage: Stage, run: Run) -> None:
     """
     plan = stage.plan
     stage.objective.to(run.device)
-    # Half precision needs the scaler: small gradients would vanish in fp16. The CPU computes in full precision.
+    # Small gradients would vanish in fp16, hence the scaler. The CPU computes in full precision.
     scaler = torch.amp.GradScaler(run.device.type, enabled=run.device.type == "cuda")
     for epoch in range(1, plan.epochs + 1):
         rate = plan.schedule(epoch)

@@ -66,7 +66,7 @@ RECIPES: dict[str, Recipe] = {"baseline": _baseline, "clipreid": _clipreid}
 
 
 def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
-    """Train by a recipe and leave checkpoints, `train_log.txt`, `config.yml` and `metrics.jsonl` in OUTPUT_DIR.
+    """Train by a recipe; OUTPUT_DIR gets checkpoints, `train_log.txt`, `config.yml` and `metrics.jsonl`.
 
     Everything that can be wrong with configuration, data, weights and output folder is found before training.
     """
@@ -96,7 +96,7 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
 
 
 def test(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Evaluate TEST.WEIGHT on the test split of DATASETS.NAMES; nothing but the file and the images is needed."""
+    """Evaluate TEST.WEIGHT on the test split of DATASETS.NAMES; it needs that file and the images alone."""
     check_config(cfg)
     device = select_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     output_dir = make_output_dir(cfg.OUTPUT_DIR) if cfg.OUTPUT_DIR else None
@@ -108,6 +108,8 @@ def test(cfg: CfgNode, args: argparse.Namespace) -> None:
     views = max(record.viewid for record in records) + 1
     model, info = make_test_model(cfg, cameras, views)
     loaders = make_dataloader(cfg, dataset, size=info.size)
+    if cfg.DATASETS.CHECK_IMAGES:
+        verify_images(records, cfg.DATALOADER.NUM_WORKERS)
     log_metrics(_evaluator(cfg, model, dataset, loaders, device)(), "Validation Results ")
 
 
@@ -125,7 +127,8 @@ def side_counts(cfg: CfgNode, train: list[ImageRecord]) -> tuple[int, int]:
     """Cameras and views that size the SIE table: highest training id + 1.
 
     On a complete data set that is the count of distinct values; on a part of one, where ids have gaps, the
-    table must still have a row for the highest. Raises ValueError when SIE_CAMERA is on and an image has no camera.
+    table must still have a row for the highest. Raises ValueError when SIE_CAMERA is on and an image has no
+    camera.
     """
     unknown = next((record for record in train if record.camid < 0), None)
     if cfg.MODEL.SIE_CAMERA and unknown is not None:

@@ -6,7 +6,7 @@ from torch import Tensor, device, nn
 
 
 class Step(NamedTuple):
-    """Result of one batch: `losses` are summed and minimised, `report` is only logged; all scalars by name."""
+    """Scalars of one batch by name: `losses` are summed and minimised, `report` is only logged."""
 
     losses: dict[str, Tensor]
     report: dict[str, Tensor]

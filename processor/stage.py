@@ -44,7 +44,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a recipe. `suffix` stands in the names of its checkpoints: `{model}{suffix}_{epoch}.pth`."""
+    """One stage of a recipe; its checkpoints are named `{model}{suffix}_{epoch}.pth`."""
 
     name: str
     objective: Objective

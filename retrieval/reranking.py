@@ -30,8 +30,10 @@ def k_reciprocal_distance(
     Euclid is the squared Euclidean distance, each row divided by the largest distance of its image to any
     image. Nearest neighbours include the image itself, always first, and are searched on the features'
     device. With fewer images than k1 + 1, round(k1 / 2) + 1 or k2, that neighbourhood is all images; k2 = 1
-    is no query expansion. `dtype` holds V and adds up the overlaps of sets: float16 as in the published numbers,
-    float64 for exact ones, from which those are up to 4e-3 away. Raises ValueError for empty, non-finite or mismatched features, k1 or k2 below 1,
+    is no query expansion. `dtype` is that of V and of the sums over it: float16 as in the published numbers,
+    float64 for exact ones, from which those are up to 4e-3 away.
+
+    Raises ValueError for empty, non-finite or mismatched features, k1 or k2 below 1,
     or lam outside 0..1.
     """
     check_pair(query, gallery)
@@ -118,7 +120,7 @@ def mix(
 ) -> Tensor:
     """Final distances (Q, G) from V (N, N) and the queries' largest distances (Q,): eq. 10 and eq. 12.
 
-    Overlaps are added up image by image in `dtype`, as the published system does: in float16 the order counts.
+    Overlaps are added up image by image in `dtype`, as published: in float16 the order counts.
     """
     total, count = len(query), len(gallery)
     weights.sort_indices()

@@ -1,4 +1,4 @@
-"""The eight model cases of the published system: names, features, losses, gradients, weights after training."""
+"""The eight model cases of the published system: names, features, losses, gradients, trained weights."""
 
 import json
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -52,32 +53,31 @@ def _read(path: Path) -> object:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise ValueError(f"{path} is no safetensors file: {_first_line(error)}") from error
+            raise ValueError(f"{path} is no safetensors file: {_reason(error)}") from error
     try:
         if is_torchscript(path):
             # TorchScript is unpickled by a reader that knows tensors only; the code in it is never called.
-            return torch.jit.load(path, map_location="cpu").state_dict()
+            with warnings.catch_warnings():  # deprecated for saving models, but the files are there to stay
+                warnings.simplefilter("ignore", FutureWarning)
+                return torch.jit.load(path, map_location="cpu").state_dict()
         return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            raise ValueError(
-                f"{path} holds pickled code or objects, which are never run: only named tensors are read"
-            ) from error
-        raise ValueError(f"{path} is no checkpoint: {_first_line(error)}") from error
-    except (
-        RuntimeError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise ValueError(f"{path} is no checkpoint: {_first_line(error)}") from error
+        raise ValueError(
+            f"{path} is no checkpoint of plain tensors (pickled code is never run): {_reason(error)}"
+        ) from error
+    except Exception as error:  # whatever else a reader stumbles over, it is the file's fault
+        raise ValueError(f"{path} is no checkpoint: {_reason(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _reason(error: Exception) -> str:
+    """The part of a reader's message that says what is wrong; the rest is advice to developers."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next(
+        (line for line in lines if "Unsupported" in line), lines[0] if lines else type(error).__name__
+    )
+    return told[:160]
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:

@@ -108,12 +108,6 @@ def test_csv_from_a_spreadsheet(tmp_path):
     assert (len(data.train), data.query[0].pid) == (1, 2)
 
 
-def test_csv_image_that_would_find_itself_is_told(tmp_path, caplog):
-    root = write_csv(tmp_path, "path,pid,split", "0.jpg,1,train", "1.jpg,2,query", "1.jpg,2,gallery")
-    csv_dataset(root)
-    assert "1 images are query and gallery without a camera and will find themselves" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

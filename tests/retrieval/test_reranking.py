@@ -1,6 +1,6 @@
 """k-reciprocal re-ranking against a dense loop and against golden numbers.
 
-The golden distances were added up in float16, which is the default; in float64 the result equals the loop below.
+The golden distances were added up in float16, the default; in float64 the result equals the loop below.
 """
 
 from functools import partial
