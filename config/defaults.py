@@ -10,7 +10,8 @@ from yacs.config import CfgNode
 
 def _model() -> CfgNode:
     node = CfgNode()
-    # 'ViT-B-16' | 'RN50' | open_clip's name of another ViT or ResNet CLIP model. The default names no model.
+    # 'ViT-B-16' | 'RN50' | open_clip's name of another ViT or ResNet CLIP model | a .json file that describes
+    # one in open_clip's form. The default names no model.
     node.NAME = "resnet50"
     # 'cuda' (the GPU when there is one, else the CPU) | 'cpu'.
     node.DEVICE = "cuda"

@@ -1,6 +1,7 @@
 """Models: CLIP's towers, the re-id heads, prompts, and the files they come from."""
 
 from model.checkpoint import CheckpointInfo, load_reid_model
+from model.clip import model_label
 from model.make_model import make_model, make_test_model
 from model.reid import ReIDModel, ReIDOutput, SideInformation
 
@@ -12,4 +13,5 @@ __all__ = [
     "load_reid_model",
     "make_model",
     "make_test_model",
+    "model_label",
 ]

@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from model.backbone import grid_size, make_backbone
-from model.clip import clip_config, image_tower, load_strictly
+from model.clip import check_fit, clip_config, image_tower, load_strictly
 from model.reid import ReIDModel, SideInformation
 from utils.files import read_state_dict
 
 _logger = logging.getLogger("transreid.model")
 
+_TOWER = "image_encoder."
 _IMAGE_SIDE = (
-    "image_encoder.",
+    _TOWER,
     "bottleneck.",
     "bottleneck_proj.",
     "classifier.",
@@ -128,7 +128,7 @@ def _strides(info: CheckpointInfo, wanted: tuple[int, int] | None) -> Iterator[l
         yield [_RESNET_STEP]
         return
     published = [info.patch]
-    if _PUBLISHED_OVERLAP < min(info.patch):
+    if min(info.patch) > _PUBLISHED_OVERLAP:
         published.append((_PUBLISHED_OVERLAP, _PUBLISHED_OVERLAP))
     yield ([wanted] if wanted is not None else []) + published
     yield [(step, step) for step in range(min(info.patch), 0, -1)]
@@ -174,17 +174,25 @@ def load_reid_model(
     name = name or _name_from_file(info)
     info = replace(info, name=name, size=fitted_size, stride=fitted_stride)
 
-    backbone = make_backbone(image_tower(_tower_config(info)), fitted_size, fitted_stride)
+    source = f"{path} (MODEL.NAME {name})" if name else str(path)
+    tower = image_tower(_tower_config(info))
+    # First of all, because stride and grid of another architecture would be complained about instead.
+    check_fit(_unresized(tower.state_dict(prefix=_TOWER)), _unresized(weights), source)
     model = ReIDModel(
-        backbone,
+        make_backbone(tower, fitted_size, fitted_stride),
         info.num_classes,
         side_information=_fit_side(weights, info, side_information),
         neck_feature=neck_feature,
     )
     if not info.num_classes:  # a file cut down to what trackers use
         weights |= {key: value for key, value in model.state_dict().items() if key.startswith("classifier")}
-    load_strictly(model, weights, f"{path} (MODEL.NAME {name})")
+    load_strictly(model, weights, source)
     return model.eval(), info
+
+
+def _unresized(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What the tower has at any image size and stride."""
+    return {k: v for k, v in weights.items() if k.startswith(_TOWER) and "positional_embedding" not in k}
 
 
 def _fit_side(

@@ -1,12 +1,14 @@
 """CLIP models by open_clip's names, and their weights: by tag (downloaded, checked) or from a file."""
 
 import difflib
+import json
 import logging
 import os
 from pathlib import Path
 
 import open_clip
 import torch
+from open_clip import CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
 from utils.files import is_torchscript, read_state_dict
@@ -15,30 +17,53 @@ _logger = logging.getLogger("transreid.model")
 
 # The published names mean OpenAI's towers, whose activation is QuickGELU; open_clip's plain names mean GELU.
 OPENAI_NAMES = {"ViT-B-16": "ViT-B-16-quickgelu", "RN50": "RN50-quickgelu"}
+_NEEDED = ("embed_dim", "vision_cfg", "text_cfg")
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers in OpenAI's archives
 
 
 def clip_config(name: str) -> dict:
     """open_clip's description of a CLIP model: embed_dim, vision_cfg, text_cfg, quick_gelu.
 
-    Raises ValueError for an unknown name, or a model that has not CLIP's own kinds of towers.
+    `name` is a name that open_clip knows, or a `.json` file with such a description. Raises ValueError for an
+    unknown name, or a model that has not CLIP's own kinds of towers; FileNotFoundError for a missing file.
     """
-    known = open_clip.list_models()
-    config = open_clip.get_model_config(OPENAI_NAMES.get(name, name)) if name in known else None
-    if config is None:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-        raise ValueError(
-            f"MODEL.NAME is {name!r}; allowed: 'ViT-B-16', 'RN50' and open_clip's other ViTs and ResNets"
-            + (f", e.g. {', '.join(near)}" if near else "")
-        )
+    config = _description_in(Path(name)) if name.endswith(".json") else _description_of(name)
     vision, text = config["vision_cfg"], config["text_cfg"]
     if config.get("custom_text") or "timm_model_name" in vision or "hf_model_name" in text:
         raise ValueError(
             f"MODEL.NAME is {name!r}, which has no plain CLIP towers; allowed: e.g. 'ViT-B-16', 'RN50'"
         )
-    return {
-        key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu") if key in config
-    }
+    return {key: config[key] for key in (*_NEEDED, "quick_gelu") if key in config}
+
+
+def _description_of(name: str) -> dict:
+    known = {model.lower(): model for model in open_clip.list_models()}
+    if name not in known.values():
+        near = [known[low] for low in difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)]
+        raise ValueError(
+            f"MODEL.NAME is {name!r}; allowed: 'ViT-B-16', 'RN50' and open_clip's other ViTs and ResNets"
+            + (f", e.g. {', '.join(near)}" if near else "")
+        )
+    return open_clip.get_model_config(OPENAI_NAMES.get(name, name))
+
+
+def _description_in(path: Path) -> dict:
+    if not path.is_file():
+        raise FileNotFoundError(f"MODEL.NAME is {path}: no such model description of open_clip")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config = config.get("model_cfg", config)  # as it lies beside weights on model hubs
+        config["embed_dim"], CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"MODEL.NAME {path} is no model description of open_clip: {error}; needed: {', '.join(_NEEDED)}"
+        ) from error
+    return config
+
+
+def model_label(name: str) -> str:
+    """MODEL.NAME as it stands in file names: without folder and suffix where it is a file."""
+    return Path(name).stem if name.endswith(".json") else name
 
 
 def build_clip(config: dict, seed_weights: dict[str, Tensor] | None, source: str = "") -> open_clip.CLIP:
@@ -61,6 +86,12 @@ def load_strictly(module: torch.nn.Module, weights: dict[str, Tensor], source: s
     Raises ValueError that names `source` and the first mismatches.
     """
     own = module.state_dict()
+    check_fit(own, weights, source)
+    module.load_state_dict({key: value.to(own[key].dtype) for key, value in weights.items()})
+
+
+def check_fit(own: dict[str, Tensor], weights: dict[str, Tensor], source: str) -> None:
+    """Raise ValueError that names `source` and the first differences in names and shapes, if any."""
     problems = [f"{key} is missing" for key in own if key not in weights]
     problems += [
         f"{key} is {list(weights[key].shape)} instead of {list(own[key].shape)}"
@@ -71,14 +102,19 @@ def load_strictly(module: torch.nn.Module, weights: dict[str, Tensor], source: s
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ValueError(f"{source} does not fit this architecture: {'; '.join(problems[:3])}{more}")
-    module.load_state_dict({key: value.to(own[key].dtype) for key, value in weights.items()})
 
 
 def clip_weights_from_file(path: str | Path, name: str, config: dict) -> dict[str, Tensor]:
     """CLIP weights in OpenAI's names from OpenAI's archive, a state dict of it, or an open_clip file."""
     if Path(path).is_file() and is_torchscript(path) and not config.get("quick_gelu"):
         _refuse_activation(name, f"MODEL.PRETRAIN_PATH {path} (OpenAI's)")
-    return read_state_dict(path)
+    weights = read_state_dict(path)
+    if any(key.startswith("image_encoder.") for key in weights):
+        raise ValueError(
+            f"MODEL.PRETRAIN_PATH {path} is a re-id checkpoint; allowed: CLIP weights "
+            "(TEST.WEIGHT takes re-id checkpoints)"
+        )
+    return weights
 
 
 def clip_weights_by_tag(name: str, tag: str, config: dict) -> tuple[dict[str, Tensor], str]:
@@ -106,8 +142,9 @@ def clip_weights_by_tag(name: str, tag: str, config: dict) -> tuple[dict[str, Te
         what = url or f"{description.get('hf_hub')} on the Hugging Face hub"
         reason = " ".join(str(error).split())[:120]
         raise FileNotFoundError(
-            f"CLIP weights {tag!r} of {name} are not at {where} and could not be downloaded ({reason}): fetch "
-            f"{what} on a machine with network and put it there, or name the file in MODEL.PRETRAIN_PATH"
+            f"CLIP weights {tag!r} of {name} are not at {where} and could not be downloaded ({reason}): "
+            f"fetch {what} on a machine with network and put it there, "
+            "or name the file in MODEL.PRETRAIN_PATH"
         ) from error
     return read_state_dict(path), str(path)
 
@@ -134,7 +171,7 @@ def load_clip(name: str, choice: str, path: str, tag: str) -> open_clip.CLIP:
     else:
         weights, source = clip_weights_by_tag(name, tag, config)
     _logger.info("CLIP %s starts from the weights in %s", name, source)
-    return build_clip(config, weights, source)
+    return build_clip(config, weights, f"{source} (MODEL.NAME {name})")
 
 
 def image_tower(config: dict) -> torch.nn.Module:

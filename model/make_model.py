@@ -20,7 +20,7 @@ def make_model(cfg: CfgNode, num_class: int, camera_num: int, view_num: int) -> 
     """The model that training starts from, on the CPU, in training mode.
 
     CLIP's weights come from MODEL.PRETRAIN_PATH, or MODEL.PRETRAIN_TAG by name, or are random
-    (MODEL.PRETRAIN_CHOICE 'none'). A two-stage tree adds prompts of `num_class` identities and the text tower.
+    (MODEL.PRETRAIN_CHOICE 'none'). A two-stage tree adds prompts of `num_class` identities and texts.
     """
     node = cfg.MODEL
     clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 from config.check import check_config, warn_unused
 from datasets import ImageRecord, Loaders, ReIDDataset, make_dataloader, make_dataset, verify_images
 from loss import make_loss
-from model import ReIDModel, make_model, make_test_model
+from model import ReIDModel, make_model, make_test_model, model_label
 from processor.baseline import baseline
 from processor.clipreid import clipreid
 from processor.engine import Run, append_record, fit, log_metrics, metrics_record
@@ -85,7 +85,13 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
     if cfg.DATASETS.CHECK_IMAGES:
         verify_images(dataset.train + dataset.test_records(), cfg.DATALOADER.NUM_WORKERS)
 
-    run = Run(model, cfg.MODEL.NAME, device, output_dir, _evaluator(cfg, model, dataset, loaders, device))
+    run = Run(
+        model,
+        model_label(cfg.MODEL.NAME),
+        device,
+        output_dir,
+        _evaluator(cfg, model, dataset, loaders, device),
+    )
     if cfg.TEST.EVAL_BEFORE_TRAINING:
         metrics = run.evaluate()
         log_metrics(metrics, "Validation Results - Epoch: 0")

@@ -1,0 +1,115 @@
+"""Toy re-id models from a configuration, and files of them."""
+
+import json
+
+import open_clip
+import pytest
+import torch
+
+from config import cfg
+from config.load import load_config
+from model import make_model
+from model.prompts import PromptLearner
+from model.text import TextEncoder
+
+TOY_KEYS = {
+    "MODEL.NAME": "toy-vit",
+    "MODEL.PRETRAIN_CHOICE": "none",
+    "MODEL.STRIDE_SIZE": [8, 8],
+    "MODEL.SIE_COE": 1.0,
+    "INPUT.SIZE_TRAIN": [64, 32],
+    "INPUT.SIZE_TEST": [64, 32],
+    "TEST.NECK_FEAT": "before",
+}
+# The same towers but for one thing each: activation, depth and patch.
+OTHER_TOWERS = {
+    "toy-vit-quickgelu": {"quick_gelu": True},
+    "toy-vit-deep": {"vision_cfg": {"image_size": 32, "layers": 4, "width": 64, "patch_size": 4}},
+}
+
+
+@pytest.fixture(scope="session")
+def other_towers(toy_towers, tmp_path_factory):
+    """Names of variants of 'toy-vit', made known to open_clip for this process."""
+    folder = tmp_path_factory.mktemp("other_towers")
+    plain = open_clip.get_model_config("toy-vit")
+    for name, changes in OTHER_TOWERS.items():
+        (folder / f"{name}.json").write_text(json.dumps(plain | changes))
+    open_clip.add_model_config(folder)
+    return tuple(OTHER_TOWERS)
+
+
+@pytest.fixture(scope="session")
+def toy_clip(other_towers):
+    """toy_clip('toy-resnet') -> a CLIP model with random weights, statistics included."""
+
+    def build(name="toy-vit"):
+        torch.manual_seed(0)
+        clip = open_clip.CLIP(**open_clip.get_model_config(name))
+        shake_statistics(clip)
+        return clip.eval()
+
+    return build
+
+
+def shake_statistics(module):
+    """Give batch norms statistics and scales that matter; open_clip starts some of them at 0."""
+    for name, value in module.state_dict().items():
+        if name.endswith("running_mean"):
+            value.normal_(0, 0.3)
+        elif name.endswith("running_var") or ("bn" in name and name.endswith("weight")):
+            value.uniform_(0.5, 1.5)
+
+
+@pytest.fixture
+def text_side(toy_clip):
+    """text_side('vehicle') -> a CLIP model, its prompt learner and its text encoder."""
+
+    def build(subject="person", classes=3):
+        clip = toy_clip()
+        return clip, PromptLearner(classes, clip.token_embedding, subject, 77), TextEncoder(clip)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def toy_config(other_towers):
+    """toy_config('MODEL.SIE_CAMERA', True, tree=cfg_base) -> a frozen configuration."""
+
+    def load(*pairs, tree=cfg):
+        settings = TOY_KEYS | dict(zip(pairs[::2], pairs[1::2], strict=True))
+        return load_config(tree, "", [word for pair in settings.items() for word in pair])
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def toy_model(toy_config):
+    """toy_model('MODEL.NAME', 'toy-resnet', classes=5) -> a model in evaluation mode, nothing in it at 0."""
+
+    def build(*pairs, tree=cfg, classes=5, cameras=6, views=1):
+        torch.manual_seed(0)
+        model = make_model(toy_config(*pairs, tree=tree), classes, cameras, views)
+        shake_statistics(model)
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture
+def toy_images():
+    """images(2) -> (2, 3, 64, 32)."""
+    return lambda count=2, size=(64, 32): torch.randn(
+        count, 3, *size, generator=torch.Generator().manual_seed(1)
+    )
+
+
+@pytest.fixture
+def save_weights(tmp_path):
+    """save(weights, name) -> the file, named as training names it."""
+
+    def save(weights, name="toy-vit_3.pth"):
+        torch.save(weights, tmp_path / name)
+        return tmp_path / name
+
+    return save

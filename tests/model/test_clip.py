@@ -1,0 +1,305 @@
+"""CLIP models by name, their weights from files and by tag, and what is refused."""
+
+import json
+import re
+import urllib.error
+import urllib.request
+import warnings
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from model import make_model, model_label
+from model.clip import clip_config, image_tower, load_clip
+
+
+def one_line(error):
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+# ---- names
+
+
+@pytest.mark.parametrize(("name", "width"), [("ViT-B-16", 512), ("RN50", 1024)])
+def test_the_published_names_are_openais_towers(name, width):
+    config = clip_config(name)
+    assert config["quick_gelu"] is True and config["embed_dim"] == width
+    assert clip_config(f"{name}-quickgelu") == config
+
+
+def test_other_names_are_open_clips():
+    assert not clip_config("ViT-B-32").get("quick_gelu")
+    assert clip_config("ViT-L-14")["vision_cfg"]["layers"] == 24
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("ViT-B16", "ViT-B-16"), ("vit-b-16", "ViT-B-16"), ("RN-50", "RN50"), ("resnet50", None)],
+)
+def test_unknown_names_come_with_near_ones(name, near):
+    with pytest.raises(ValueError, match=f"MODEL.NAME is '{name}'; allowed: 'ViT-B-16', 'RN50' and") as error:
+        clip_config(name)
+    told = one_line(error).partition("e.g. ")[2]
+    assert near is None or near in told.split(", ")
+
+
+@pytest.mark.parametrize(
+    "name", ["ViT-B-16-SigLIP", "convnext_base", "roberta-ViT-B-32", "coca_ViT-B-32", "EVA02-B-16"]
+)
+def test_names_without_plain_towers(name):
+    with pytest.raises(
+        ValueError, match=f"MODEL.NAME is '{name}', which has no plain CLIP towers; allowed: "
+    ):
+        clip_config(name)
+
+
+# ---- descriptions
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda config: config, lambda config: {"model_cfg": config, "preprocess_cfg": {}}]
+)
+def test_a_description_file_names_a_model(toy_clip, tmp_path, wrap):
+    file = tmp_path / "my-vit.json"
+    file.write_text(json.dumps(wrap(open_clip.get_model_config("toy-vit"))))
+    assert clip_config(str(file)) == clip_config("toy-vit")
+    assert model_label(str(file)) == "my-vit" and model_label("ViT-B-16") == "ViT-B-16"
+    torch.save(toy_clip().state_dict(), tmp_path / "clip.pt")
+    assert_equal(load_clip(str(file), "clip", str(tmp_path / "clip.pt"), ""), toy_clip().state_dict())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "Expecting property name"),
+        ("[1]", "'list' object has no attribute"),
+        ('{"embed_dim": 8}', "'vision_cfg'"),
+        ('{"embed_dim": 8, "vision_cfg": {"depth": 3}, "text_cfg": {}}', "'depth'"),
+    ],
+)
+def test_files_that_describe_no_model(tmp_path, text, told):
+    file = tmp_path / "odd.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match="is no model description of open_clip: ") as error:
+        clip_config(str(file))
+    assert str(file) in one_line(error) and told in str(error.value)
+    assert "needed: embed_dim, vision_cfg, text_cfg" in str(error.value)
+
+
+def test_missing_description(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"MODEL\.NAME is .*gone\.json: no such model description"):
+        clip_config(str(tmp_path / "gone.json"))
+
+
+# ---- files
+
+
+def assert_equal(clip, wanted):
+    assert list(clip.state_dict()) == list(wanted)
+    assert all(torch.equal(value, wanted[key]) for key, value in clip.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["toy-vit", "toy-resnet"])
+@pytest.mark.parametrize("form", ["pt", "wrapped", "module", "safetensors"])
+def test_weights_from_a_file(toy_clip, tmp_path, name, form):
+    wanted = toy_clip(name).state_dict()
+    path = tmp_path / f"clip.{'safetensors' if form == 'safetensors' else 'pt'}"
+    if form == "safetensors":
+        save_file(wanted, path)
+    elif form == "wrapped":
+        torch.save({"epoch": 1, "state_dict": wanted}, path)
+    else:
+        prefix = "module." if form == "module" else ""
+        torch.save({f"{prefix}{key}": value for key, value in wanted.items()}, path)
+    assert_equal(load_clip(name, "clip", str(path), "openai"), wanted)
+
+
+class Archive(nn.Module):
+    """A module tree with CLIP's names and the three numbers that OpenAI's archives hold besides."""
+
+    def __init__(self, clip):
+        super().__init__()
+        for name, module in clip.named_children():
+            setattr(self, name, module)
+        for name in ("positional_embedding", "text_projection", "logit_scale"):
+            setattr(self, name, getattr(clip, name))
+        for name, number in (("input_resolution", 32), ("context_length", 77), ("vocab_size", 49408)):
+            self.register_buffer(name, torch.tensor(number))
+
+    def forward(self, images):
+        return self.visual(images)
+
+
+@pytest.fixture
+def archive(toy_clip, tmp_path):
+    """OpenAI's form: a traced TorchScript archive in half precision."""
+    clip = toy_clip("toy-vit-quickgelu")
+    with warnings.catch_warnings():  # a form of the past, but the form of the published files
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(Archive(clip), torch.zeros(1, 3, 32, 32)).half()
+    traced.save(tmp_path / "archive.pt")
+    return tmp_path / "archive.pt", clip.state_dict()
+
+
+def test_weights_from_openais_archive(archive):
+    path, wanted = archive
+    clip = load_clip("toy-vit-quickgelu", "clip", str(path), "openai")
+    assert_equal(clip, {key: value.half().float() for key, value in wanted.items()})
+
+
+def test_openais_archive_is_refused_for_gelu(archive):
+    path, _ = archive
+    with pytest.raises(
+        ValueError, match=r"MODEL\.NAME toy-vit computes GELU, but .*use toy-vit-quickgelu"
+    ) as error:
+        load_clip("toy-vit", "clip", str(path), "openai")
+    assert str(path) in one_line(error)
+
+
+def test_temperature_may_be_missing(toy_clip, tmp_path):
+    weights = toy_clip().state_dict()
+    torch.save({key: value for key, value in weights.items() if key != "logit_scale"}, tmp_path / "clip.pt")
+    clip = load_clip("toy-vit", "clip", str(tmp_path / "clip.pt"), "openai")
+    assert torch.equal(clip.visual.conv1.weight, weights["visual.conv1.weight"])
+
+
+def test_first_mismatches_are_named(toy_clip, tmp_path):
+    weights = toy_clip().state_dict()
+    weights["visual.proj"] = torch.zeros(64, 17)
+    weights["extra"] = torch.zeros(1)
+    del weights["ln_final.bias"]
+    torch.save(weights, tmp_path / "clip.pt")
+    with pytest.raises(ValueError, match=r"clip\.pt") as error:
+        load_clip("toy-vit", "clip", str(tmp_path / "clip.pt"), "openai")
+    told = one_line(error)
+    assert "(MODEL.NAME toy-vit) does not fit this architecture: ln_final.bias is missing; " in told
+    assert "visual.proj is [64, 17] instead of [64, 16]; extra is not expected" in told
+
+
+def test_many_mismatches_are_counted(toy_clip, tmp_path):
+    torch.save(toy_clip("toy-resnet").state_dict(), tmp_path / "clip.pt")
+    with pytest.raises(ValueError, match=r"visual\.class_embedding is missing; .* and \d+ more") as error:
+        load_clip("toy-vit", "clip", str(tmp_path / "clip.pt"), "openai")
+    assert one_line(error).count(";") == 2
+
+
+def test_reid_checkpoints_are_no_clip_weights(toy_model, toy_config, save_weights):
+    path = save_weights(toy_model().state_dict())
+    config = toy_config("MODEL.PRETRAIN_CHOICE", "imagenet", "MODEL.PRETRAIN_PATH", str(path))
+    with pytest.raises(ValueError, match="is a re-id checkpoint; allowed: CLIP weights") as error:
+        make_model(config, 5, 6, 1)
+    assert f"MODEL.PRETRAIN_PATH {path}" in one_line(error)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no weights file at .*gone\.pt"):
+        load_clip("ViT-B-32", "clip", str(tmp_path / "gone.pt"), "openai")
+
+
+def test_random_weights_need_no_file(toy_towers, monkeypatch):
+    monkeypatch.setattr(open_clip, "download_pretrained", None)
+    torch.manual_seed(1)
+    first = load_clip("toy-vit", "none", "/nowhere", "no such tag")
+    second = load_clip("toy-vit", "none", "", "openai")
+    assert not torch.equal(first.visual.proj, second.visual.proj)
+
+
+@pytest.mark.parametrize("name", ["toy-vit", "toy-resnet"])
+def test_image_tower_is_the_image_side(toy_clip, name):
+    shapes = {key: value.shape for key, value in image_tower(clip_config(name)).state_dict().items()}
+    assert shapes == {key: value.shape for key, value in toy_clip(name).visual.state_dict().items()}
+
+
+# ---- tags
+
+
+def test_unknown_tag_lists_the_allowed_ones():
+    with pytest.raises(
+        ValueError, match=r"MODEL\.PRETRAIN_TAG is 'opnai' for RN50-quickgelu; allowed: "
+    ) as error:
+        load_clip("RN50", "imagenet", "", "opnai")
+    assert one_line(error).partition("allowed: ")[2].split(", ") == ["openai", "yfcc15m", "cc12m"]
+
+
+def test_model_without_published_weights(toy_towers):
+    with pytest.raises(ValueError, match="for toy-vit; allowed: none, open_clip publishes no weights"):
+        load_clip("toy-vit", "imagenet", "", "openai")
+
+
+def test_weights_of_the_other_activation_are_refused():
+    with pytest.raises(ValueError, match=r"ViT-B-32 computes GELU, but .*'openai'.* use ViT-B-32-quickgelu$"):
+        load_clip("ViT-B-32", "imagenet", "", "openai")
+
+
+def test_tag_is_downloaded_by_open_clip(toy_clip, tmp_path, monkeypatch):
+    wanted = toy_clip("toy-vit-quickgelu").state_dict()
+    torch.save(wanted, tmp_path / "toy.pt")
+    description = {"url": "https://example.org/toy.pt", "quick_gelu": True}
+    asked = []
+    monkeypatch.setattr(open_clip, "list_pretrained_tags_by_model", lambda name: ["openai"])
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: description)
+    monkeypatch.setattr(
+        open_clip,
+        "download_pretrained",
+        lambda cfg, prefer_hf_hub: asked.append((cfg, prefer_hf_hub)) or tmp_path / "toy.pt",
+    )
+    assert_equal(load_clip("toy-vit-quickgelu", "imagenet", "", "openai"), wanted)
+    assert asked == [(description, False)]  # the original file, whose hash open_clip knows
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "file", "place"),
+    [
+        (
+            "ViT-B-16",
+            "openai",
+            "https://openaipublic.azureedge.net/.*/ViT-B-16.pt",
+            r"\.cache/clip/ViT-B-16.pt",
+        ),
+        ("RN50", "openai", "https://openaipublic.azureedge.net/.*/RN50.pt", r"\.cache/clip/RN50.pt"),
+        (
+            "ViT-B-32",
+            "laion2b_s34b_b79k",
+            "laion/CLIP-ViT-B-32-.* on the Hugging Face hub",
+            "the Hugging Face cache",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "failure",
+    [
+        urllib.error.URLError("[Errno -2] Name or service\nnot known"),
+        FileNotFoundError("Failed to download file"),
+        RuntimeError("Model has been downloaded but the SHA256 checksum does not not match"),
+    ],
+)
+def test_weights_that_cannot_be_had(monkeypatch, name, tag, file, place, failure):
+    def fail(*args, **options):
+        raise failure
+
+    monkeypatch.setattr(open_clip, "download_pretrained", fail)
+    with pytest.raises(FileNotFoundError) as error:
+        load_clip(name, "imagenet", "", tag)
+    told = one_line(error)
+    assert re.search(f"CLIP weights '{tag}' of {name}.* are not at .*{place}", told)
+    assert re.search(f"fetch {file} on a machine with network", told)
+    assert "MODEL.PRETRAIN_PATH" in told and " ".join(str(failure).split()) in told
+
+
+def test_offline_the_error_comes_at_once(tmp_path, monkeypatch):
+    """Nothing of open_clip faked: an empty home folder and a proxy that refuses."""
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it remembers the proxies of its first use
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(
+        FileNotFoundError, match="CLIP weights 'openai' of ViT-B-16-quickgelu are not at"
+    ) as error:
+        load_clip("ViT-B-16", "imagenet", "", "openai")
+    assert str(tmp_path / ".cache/clip/ViT-B-16.pt") in one_line(error)
