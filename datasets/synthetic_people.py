@@ -1,9 +1,8 @@
-"""Drawn people: what an identity looks like (`Person`) and how it is drawn in one pose (`draw_person`).
+"""The people of the drawn data set: what an identity looks like (`Person`), and how it is drawn in one pose.
 
-A body has its own frame: x from its middle, in body heights times its girth, y from the crown (0) to the soles (1).
+A body has a frame of its own: x from its middle, y from the crown (0) to the soles (1), both in body heights;
+x is then stretched by the body's girth.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, fields
@@ -20,13 +19,25 @@ Pattern = Callable[[Points, Points], NDArray[np.float32]]  # body x (N,), y (N,)
 
 APART = 5  # two identities differ in at least this many attributes
 CLOTH: dict[str, Colour] = {
-    "black": (0.09, 0.09, 0.10), "white": (0.90, 0.90, 0.88), "grey": (0.48, 0.48, 0.50), "red": (0.78, 0.12, 0.12),
-    "orange": (0.92, 0.50, 0.10), "yellow": (0.92, 0.84, 0.20), "green": (0.16, 0.58, 0.22), "blue": (0.14, 0.26, 0.72),
-    "sky": (0.45, 0.70, 0.92), "purple": (0.46, 0.18, 0.58), "pink": (0.94, 0.52, 0.68), "brown": (0.42, 0.26, 0.14),
-}  # fmt: skip
+    "black": (0.09, 0.09, 0.10),
+    "white": (0.90, 0.90, 0.88),
+    "grey": (0.48, 0.48, 0.50),
+    "red": (0.78, 0.12, 0.12),
+    "orange": (0.92, 0.50, 0.10),
+    "yellow": (0.92, 0.84, 0.20),
+    "green": (0.16, 0.58, 0.22),
+    "blue": (0.14, 0.26, 0.72),
+    "sky": (0.45, 0.70, 0.92),
+    "purple": (0.46, 0.18, 0.58),
+    "pink": (0.94, 0.52, 0.68),
+    "brown": (0.42, 0.26, 0.14),
+}
 HAIR: dict[str, Colour] = {
-    "black": (0.08, 0.07, 0.06), "brown": (0.36, 0.20, 0.10), "blond": (0.84, 0.68, 0.34), "white": (0.80, 0.80, 0.80),
-}  # fmt: skip
+    "black": (0.08, 0.07, 0.06),
+    "brown": (0.36, 0.20, 0.10),
+    "blond": (0.84, 0.68, 0.34),
+    "white": (0.80, 0.80, 0.80),
+}
 SKIN: dict[str, Colour] = {"light": (0.94, 0.76, 0.66), "tan": (0.76, 0.55, 0.40), "dark": (0.40, 0.26, 0.18)}
 EYES: Colour = (0.10, 0.08, 0.08)
 SHADOW: Colour = (0.15, 0.15, 0.15)
@@ -42,7 +53,6 @@ PATTERNS: dict[str, Callable[[Points, Points], NDArray[np.bool_]]] = {
     "band": lambda x, y: (y > 0.26) & (y < 0.35),
     "checks": lambda x, y: ((x * 9 + 0.5) % 1 > 0.5) ^ ((y * 9) % 1 > 0.5),
 }
-# Two circle tables are enough for every oval and every rounded limb.
 _TURN = np.linspace(0, 2 * np.pi, 20)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
 _HALF = np.linspace(np.pi / 2, 3 * np.pi / 2, 6)
@@ -86,7 +96,10 @@ class Pose(NamedTuple):
 
 
 def draw_people(count: int, rng: np.random.Generator) -> list[Person]:
-    """`count` people, each two of them apart in at least APART attributes; ValueError when so many are not found."""
+    """`count` people, each two of them apart in at least APART attributes.
+
+    The first n people do not depend on `count`. Raises ValueError when so many different ones are not found.
+    """
 
     def pick(names: Iterable[str], weights: tuple[float, ...] | None = None) -> str:
         return str(rng.choice(list(names), p=weights))
@@ -121,25 +134,25 @@ def draw_people(count: int, rng: np.random.Generator) -> list[Person]:
             people.append(person)
             rows = np.vstack([rows, row])
     if len(people) < count:
-        raise ValueError(
-            f"identities: {count} asked for, but only {len(people)} that differ enough were found"
-        )
+        raise ValueError(f"{count} identities asked for, only {len(people)} that differ enough were found")
     return people
 
 
 class Canvas:
-    """A picture (H, W, 3) with its shading (H, W), and the frame of one body that stands in it; lengths in pixels."""
+    """A picture (H, W, 3), its shading (H, W), and the frame of one body in it; lengths are pixels.
+
+    Draws into the picture in place. A `tilt` above 0 looks down from above: what is low is shortened.
+    """
 
     def __init__(
         self, image: Image, shade: Image, *, middle: float, crown: float, height: float, tilt: float
     ) -> None:
-        """`tilt` > 0 looks down from above: what is low is shortened. Draws into `image` in place."""
         self.image, self.shade = image, shade
         self.middle, self.crown, self.height, self.tilt = middle, crown, height, tilt
         self.girth = 1.0
 
     def polygon(self, points: Points, paint: Colour | Pattern) -> None:
-        """Fill a polygon given in body coordinates with one colour or with a pattern, under the picture's shading."""
+        """Fill a polygon (N, 2) with one colour or with a pattern, under the picture's shading."""
         across, down = points[:, 0] * self.girth, points[:, 1]
         down = down + self.tilt * down * (1 - down)
         rows, columns = draw.polygon(
@@ -159,7 +172,7 @@ class Canvas:
         self.polygon(np.array([x, y]) + _CIRCLE * (rx, ry), paint)
 
     def limb(self, start: Points, end: Points, wide: float, narrow: float, paint: Colour) -> None:
-        """A rounded limb between two points (2,), with half width `wide` at its start and `narrow` at its end."""
+        """A rounded limb between two points (2,), with its half width at the start and at the end."""
         turn = np.arctan2(end[1] - start[1], end[0] - start[0]) + _HALF
         arc = np.stack([np.cos(turn), np.sin(turn)], axis=1)
         self.polygon(np.concatenate([start + wide * arc, end - narrow * arc]), paint)
@@ -206,9 +219,7 @@ def _draw_trunk(canvas: Canvas, person: Person, pose: Pose) -> None:
     first = np.asarray(CLOTH[person.top], np.float32)
     second = np.asarray(CLOTH.get(person.second, first), np.float32)
     shows_second = PATTERNS[person.pattern]
-    right = np.array(
-        [(0.04, 0.150), (0.09, 0.165), (0.12, 0.20), (0.113, 0.27), (0.09, 0.40), (0.098, 0.535)]
-    )
+    right = np.array([(0.04, 0.15), (0.09, 0.165), (0.12, 0.2), (0.113, 0.27), (0.09, 0.4), (0.098, 0.535)])
     outline = np.concatenate([right, (right * (-1, 1))[::-1]]) * (pose.depth, 1)
     canvas.polygon(outline, lambda x, y: np.where(shows_second(x, y)[:, None], second, first))
     canvas.limb(np.array([0, 0.12]), np.array([0, 0.155]), 0.034, 0.036, SKIN[person.skin])
@@ -225,12 +236,7 @@ def _draw_arm(canvas: Canvas, person: Person, pose: Pose, side: int) -> None:
     elbow = shoulder + 0.15 * np.array([np.sin(upper), np.cos(upper)])
     hand = elbow + 0.15 * np.array([np.sin(lower), np.cos(lower)])
     skin = SKIN[person.skin]
-    red, green, blue = CLOTH[person.top]
-    cloth = (
-        0.86 * red,
-        0.86 * green,
-        0.86 * blue,
-    )  # a little darker, so that the arm stands out from the trunk
+    cloth = _darker(CLOTH[person.top], 0.86)  # stands out from the trunk
     canvas.limb(elbow, hand, 0.030, 0.022, cloth if person.sleeve == "long" else skin)
     canvas.limb(shoulder, elbow, 0.036, 0.031, skin)
     canvas.oval(hand[0], hand[1], 0.024, 0.024, skin)
@@ -239,11 +245,11 @@ def _draw_arm(canvas: Canvas, person: Person, pose: Pose, side: int) -> None:
 
 
 def _draw_bag(canvas: Canvas, person: Person, pose: Pose) -> None:
-    """A backpack is a block from behind, a bump from the side, two straps from the front; a shoulder bag hangs at one hip."""
+    """A backpack is a block from behind, a bump from the side, two straps from the front."""
     if person.bag == "none":
         return
     cloth = CLOTH[person.bag_colour]
-    dark = (0.7 * cloth[0], 0.7 * cloth[1], 0.7 * cloth[2])
+    dark = _darker(cloth, 0.7)
     if person.bag == "shoulder":
         hip = -1 if pose.turn == "back" else 1
         x = 0.02 if pose.turn == "side" else 0.10 * hip
@@ -271,7 +277,11 @@ def _draw_head(canvas: Canvas, person: Person, pose: Pose) -> None:
         for side in (-1, 1):
             canvas.oval(look + 0.018 * side, 0.080, 0.007, 0.006, EYES)
     if person.hat != "none":
-        canvas.polygon(
-            np.array([(-0.056, 0.055), (0.056, 0.055), (0.046, 0.0), (-0.046, 0.0)]), CLOTH[person.hat]
-        )
+        dome = np.array([(-0.056, 0.055), (0.056, 0.055), (0.046, 0.0), (-0.046, 0.0)])
+        canvas.polygon(dome, CLOTH[person.hat])
         canvas.oval(2 * look, 0.053, 0.068, 0.012, CLOTH[person.hat])
+
+
+def _darker(colour: Colour, factor: float) -> Colour:
+    red, green, blue = colour
+    return factor * red, factor * green, factor * blue

@@ -1,0 +1,61 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from datasets.market1501 import market1501
+from tools import draw_people
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "--train_ids",
+    "2",
+    "--test_ids",
+    "1",
+    "--images_per_camera",
+    "2",
+    "--cameras",
+    "2",
+    "--distractors",
+    "1",
+]
+SMALL += ["--size", "48", "24"]
+
+
+def test_it_runs_as_a_program_from_another_folder(tmp_path):
+    command = [sys.executable, ROOT / "tools" / "draw_people.py", "--out", "data", *SMALL]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    folder = Path("data", "Market-1501-v15.09.15")
+    assert result.stdout == f"16 pictures of 3 people by 2 cameras in {folder}\n"
+    assert len(market1501(tmp_path / "data").train) == 8
+
+
+def test_an_existing_data_set_needs_overwrite(tmp_path, capsys):
+    command = ["--out", str(tmp_path), *SMALL]
+    assert draw_people.main(command) == 0
+    assert draw_people.main([*command, "--seed", "1"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / 'Market-1501-v15.09.15'} exists already")
+    assert error.count("\n") == 1
+    assert draw_people.main([*command, "--seed", "1", "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--cameras", "9"], "error: cameras is 9; allowed: 2 to 6\n"),
+        (["--train_ids", "0"], "error: train_ids is 0; allowed: 1 to 1500\n"),
+    ],
+)
+def test_wrong_numbers_end_in_one_line_and_status_2(tmp_path, capsys, option, message):
+    assert draw_people.main(["--out", str(tmp_path), *SMALL, *option]) == 2
+    assert capsys.readouterr().err == message
+
+
+def test_a_file_in_the_way_ends_in_one_line_and_status_2(tmp_path, capsys):
+    (tmp_path / "taken").touch()
+    assert draw_people.main(["--out", str(tmp_path / "taken"), *SMALL]) == 2
+    error = capsys.readouterr().err
+    assert "taken" in error
+    assert error.count("\n") == 1
