@@ -6,8 +6,8 @@ table are all in the shapes, so testing needs the file and images and nothing el
 
 import itertools
 import logging
+import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +33,7 @@ _TEXT_SIDE = ("prompt_learner.", "text_encoder.")
 _COMMON_SIZES = ((256, 128), (256, 256), (384, 128), (224, 224), (384, 192), (320, 320), (128, 64))
 _PUBLISHED_OVERLAP = 12
 _RESNET_STEP = (16, 16)
+_Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -103,36 +104,49 @@ def fit_geometry(
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """The (H, W) and the stride that give the file's number of positions, the wanted ones if they do.
 
-    Then the strides that people train with, at the wanted size and at the sizes in common use; only then odd
-    ones, which fit many numbers by chance. Raises ValueError when none fits.
+    Then the strides that people train with, at the wanted size and at the sizes in common use. Odd strides
+    fit many numbers by chance and are taken where they leave one grid. Raises ValueError when nothing fits.
     """
-    sizes = [size] if size is not None else []
-    sizes += [common for common in _COMMON_SIZES if common != size]
-    for steps in _strides(info, stride):
-        for candidate, step in itertools.product(sizes, steps):
-            if min(candidate[0] - info.patch[0], candidate[1] - info.patch[1]) < 0:
-                continue
-            rows, columns = grid_size(candidate, info.patch, step)
-            if rows * columns == info.positions:
-                return candidate, step
+    wanted = [size] if size is not None else []
+    common = [candidate for candidate in _COMMON_SIZES if candidate != size]
+    likely, *odd = _strides(info, stride)
+    fits = _fits(info, wanted + common, likely)
+    if fits:
+        return fits[0]
+    for strides in odd:
+        fits = _fits(info, wanted or common, strides)
+        if len({(place, grid_size(place, info.patch, step)) for place, step in fits}) == 1:
+            return fits[0]
     raise ValueError(
         f"{info.path} has {info.positions} positions, which no stride gives at "
-        f"{'any common size' if size is None else f'{size[0]}x{size[1]} or another common size'}: "
-        "give the (height, width) it was trained with (INPUT.SIZE_TEST)"
+        f"{'any common size' if size is None else f'{size[0]}x{size[1]} or another common size'}, or several "
+        "do: give the size and stride it was trained with (INPUT.SIZE_TEST, MODEL.STRIDE_SIZE)"
     )
 
 
-def _strides(info: CheckpointInfo, wanted: tuple[int, int] | None) -> Iterator[list[tuple[int, int]]]:
-    """Groups of strides to try, the likely ones first: wanted and published, square, all."""
+def _fits(info: CheckpointInfo, sizes: list[_Pair], strides: list[_Pair]) -> list[tuple[_Pair, _Pair]]:
+    """The pairs of a size and a stride that give the file's number of positions."""
+    return [
+        (size, step)
+        for size, step in itertools.product(sizes, strides)
+        if size[0] >= info.patch[0] and size[1] >= info.patch[1]
+        if math.prod(grid_size(size, info.patch, step)) == info.positions
+    ]
+
+
+def _strides(info: CheckpointInfo, wanted: _Pair | None) -> list[list[_Pair]]:
+    """Groups of strides to try: wanted and published ones, square ones, all; each from large to small."""
     if info.kind == "ResNet":
-        yield [_RESNET_STEP]
-        return
+        return [[_RESNET_STEP]]
     published = [info.patch]
     if min(info.patch) > _PUBLISHED_OVERLAP:
         published.append((_PUBLISHED_OVERLAP, _PUBLISHED_OVERLAP))
-    yield ([wanted] if wanted is not None else []) + published
-    yield [(step, step) for step in range(min(info.patch), 0, -1)]
-    yield list(itertools.product(range(info.patch[0], 0, -1), range(info.patch[1], 0, -1)))
+    rows, columns = (range(side, 0, -1) for side in info.patch)
+    return [
+        ([wanted] if wanted is not None else []) + published,
+        [(step, step) for step in rows if step in columns],
+        list(itertools.product(rows, columns)),
+    ]
 
 
 def load_reid_model(
@@ -184,8 +198,6 @@ def load_reid_model(
         side_information=_fit_side(weights, info, side_information),
         neck_feature=neck_feature,
     )
-    if not info.num_classes:  # a file cut down to what trackers use
-        weights |= {key: value for key, value in model.state_dict().items() if key.startswith("classifier")}
     load_strictly(model, weights, source)
     return model.eval(), info
 

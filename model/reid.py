@@ -45,7 +45,7 @@ class ReIDModel(nn.Module):
 
     Args:
         backbone: the image tower.
-        num_classes: training identities C.
+        num_classes: training identities C; 0 for a model without classifiers, which can only be tested.
         side_information: table of cameras and views, or None.
         neck_feature: test feature 'before' or 'after' the BNNeck.
         prompt_learner, text_encoder: the text side of a two-stage model.
@@ -68,8 +68,9 @@ class ReIDModel(nn.Module):
         self.neck_feature = neck_feature
         self.side_information = side_information
         self.num_classes = num_classes
-        self.classifier = _classifier(backbone.width, num_classes)
-        self.classifier_proj = _classifier(backbone.projected_width, num_classes)
+        if num_classes:
+            self.classifier = _classifier(backbone.width, num_classes)
+            self.classifier_proj = _classifier(backbone.projected_width, num_classes)
         self.bottleneck = _neck(backbone.width)
         self.bottleneck_proj = _neck(backbone.projected_width)
         if side_information is not None:

@@ -1,5 +1,6 @@
 """Features of images, and what they are worth: extraction and evaluation over the trials of a data set."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from datasets import Batch, ImageRecord, Trial
+from datasets.records import NO_CAMERA
 from retrieval import FeatureSet, RetrievalMetrics, evaluate
 
 
@@ -34,6 +36,19 @@ def extract(
     if not features:
         raise ValueError("no image to extract features from")
     return FeatureSet(torch.cat(features), torch.cat(pids), torch.cat(camids), paths)
+
+
+def require_matches(trials: Sequence[Trial]) -> None:
+    """Raise ValueError for a trial without a query to score; evaluation would find out after training."""
+    for trial in trials:
+        cameras = defaultdict(set)
+        for record in trial.gallery:
+            cameras[record.pid].add(record.camid)
+        if not any(cameras[query.pid] - ({query.camid} - {NO_CAMERA}) for query in trial.query):
+            raise ValueError(
+                f"none of the {len(trial.query)} queries has an image of its identity from another camera "
+                f"among the {len(trial.gallery)} gallery images"
+            )
 
 
 def evaluate_trials(features: FeatureSet, trials: Sequence[Trial], normalize: bool) -> RetrievalMetrics:

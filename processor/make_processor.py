@@ -16,7 +16,7 @@ from model import ReIDModel, make_model, make_test_model, model_label
 from processor.baseline import baseline
 from processor.clipreid import clipreid
 from processor.engine import Run, append_record, fit, log_metrics, metrics_record
-from processor.inference import evaluate_trials, extract
+from processor.inference import evaluate_trials, extract, require_matches
 from processor.stage import Plan, Stage
 from retrieval import RetrievalMetrics
 from solver import make_optimizer, make_schedule, solver_node
@@ -72,6 +72,11 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
     """
     check_config(cfg)
     device = select_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
+    if cfg.INPUT.SIZE_TEST != cfg.INPUT.SIZE_TRAIN:  # the first evaluation would fail
+        raise ValueError(
+            f"INPUT.SIZE_TEST is {cfg.INPUT.SIZE_TEST}; allowed in training: INPUT.SIZE_TRAIN "
+            f"{cfg.INPUT.SIZE_TRAIN}, the size for which the image tower is built"
+        )
     if not cfg.OUTPUT_DIR:
         raise ValueError("OUTPUT_DIR is empty; allowed: a folder for checkpoints and logs, e.g. logs/my_run")
     output_dir = make_output_dir(cfg.OUTPUT_DIR)
@@ -79,6 +84,7 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
     (output_dir / "config.yml").write_text(cfg.dump(), encoding="utf-8")
     seed_everything(cfg.SOLVER.SEED)
     dataset = make_dataset(cfg)
+    require_matches(dataset.trials)
     cameras, views = side_counts(cfg, dataset.train)
     loaders = make_dataloader(cfg, dataset)
     model = make_model(cfg, dataset.num_train_pids, cameras, views)
@@ -109,6 +115,7 @@ def test(cfg: CfgNode, args: argparse.Namespace) -> None:
     _start_log(cfg, args, output_dir, "test_log.txt")
     seed_everything(cfg.SOLVER.SEED)
     dataset = make_dataset(cfg, need_train=False)
+    require_matches(dataset.trials)
     records = dataset.test_records()
     cameras = max(record.camid for record in records) + 1
     views = max(record.viewid for record in records) + 1

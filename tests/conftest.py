@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,17 @@ REPOSITORY = Path(__file__).parent.parent
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def logger_as_before() -> Iterator[None]:
+    """Programs take the logger over; the next test finds it as it was."""
+    logger = logging.getLogger("transreid")
+    level, propagate, handlers = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    for handler in set(logger.handlers) - set(handlers):
+        handler.close()
+    logger.level, logger.propagate, logger.handlers = level, propagate, handlers
 
 
 @pytest.fixture(scope="session")

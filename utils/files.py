@@ -55,12 +55,12 @@ def _read(path: Path) -> object:
         except SafetensorError as error:
             raise ValueError(f"{path} is no safetensors file: {_reason(error)}") from error
     try:
-        if is_torchscript(path):
-            # TorchScript is unpickled by a reader that knows tensors only; the code in it is never called.
-            with warnings.catch_warnings():  # deprecated for saving models, but the files are there to stay
-                warnings.simplefilter("ignore", FutureWarning)
+        with warnings.catch_warnings():  # about forms that are deprecated, but the files are there to stay
+            warnings.simplefilter("ignore")
+            if is_torchscript(path):
+                # TorchScript is unpickled by a reader that knows tensors only; its code is never called.
                 return torch.jit.load(path, map_location="cpu").state_dict()
-        return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except pickle.UnpicklingError as error:

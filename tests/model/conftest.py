@@ -113,3 +113,9 @@ def save_weights(tmp_path):
         return tmp_path / name
 
     return save
+
+
+@pytest.fixture
+def no_download(monkeypatch):
+    """Asking open_clip for weights fails."""
+    monkeypatch.setattr(open_clip, "download_pretrained", None)

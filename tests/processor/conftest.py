@@ -1,0 +1,79 @@
+"""A tiny Market-1501 on disk and configurations of toy models for it."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from config import cfg
+from config.load import load_config
+
+IDENTITIES = 4
+TOY_KEYS = {
+    "MODEL.NAME": "toy-vit",
+    "MODEL.DEVICE": "cpu",
+    "MODEL.PRETRAIN_CHOICE": "none",
+    "MODEL.STRIDE_SIZE": [8, 8],
+    "INPUT.SIZE_TRAIN": [32, 16],
+    "INPUT.SIZE_TEST": [32, 16],
+    "INPUT.PADDING": 2,
+    "DATALOADER.SAMPLER": "softmax_triplet",
+    "DATALOADER.NUM_INSTANCE": 2,
+    "DATALOADER.NUM_WORKERS": 0,
+    "TEST.IMS_PER_BATCH": 3,
+    "TEST.NECK_FEAT": "before",
+}
+# Eight images: two batches of five and three, two batches of two identities with two images.
+STAGE1_KEYS = {
+    "SOLVER.STAGE1.IMS_PER_BATCH": 5,
+    "SOLVER.STAGE1.MAX_EPOCHS": 2,
+    "SOLVER.STAGE1.BASE_LR": 0.02,
+    "SOLVER.STAGE1.WARMUP_EPOCHS": 0,
+}
+MAIN_KEYS = {
+    "IMS_PER_BATCH": 4,
+    "MAX_EPOCHS": 2,
+    "BASE_LR": 1e-3,
+    "WARMUP_ITERS": 0,
+    "CHECKPOINT_PERIOD": 5,
+    "EVAL_PERIOD": 5,
+    "STEPS": [20],
+}
+
+
+@pytest.fixture(scope="session")
+def market_tree(tmp_path_factory):
+    """ROOT_DIR of a data set of two cameras: four training identities with two images, three for tests."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for folder, pids, shots in (
+        ("bounding_box_train", range(1, 1 + IDENTITIES), 1),
+        ("query", range(11, 14), 1),
+        ("bounding_box_test", range(11, 14), 2),
+    ):
+        path = root / "Market-1501-v15.09.15" / folder
+        path.mkdir(parents=True)
+        for pid in pids:
+            clothes = np.random.default_rng(pid).integers(0, 200, (1, 1, 3))
+            for camera in (1, 2):
+                for shot in range(shots):
+                    pixels = clothes + rng.integers(0, 50, (32, 16, 3))
+                    file = path / f"{pid:04d}_c{camera}s1_{shot:06d}_00.jpg"
+                    Image.fromarray(pixels.astype(np.uint8)).save(file, quality=95)
+    return root
+
+
+@pytest.fixture
+def toy_config(toy_towers, market_tree, tmp_path):
+    """toy_config("SOLVER.SEED", 3, tree=cfg_base) -> a configuration; MAIN.X is X of the main stage."""
+
+    def load(*pairs, tree=cfg):
+        two_stages = "STAGE2" in tree.SOLVER
+        main = "SOLVER.STAGE2." if two_stages else "SOLVER."
+        settings = TOY_KEYS | {main + key: value for key, value in MAIN_KEYS.items()}
+        settings |= {"DATASETS.ROOT_DIR": str(market_tree), "OUTPUT_DIR": str(tmp_path / "run")}
+        settings |= STAGE1_KEYS if two_stages else {}
+        given = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        settings |= {key.replace("MAIN.", main): value for key, value in given.items()}
+        return load_config(tree, "", [word for pair in settings.items() for word in pair])
+
+    return load

@@ -1,0 +1,180 @@
+"""The four programs as users call them: processes of their own, on drawn people, without a GPU."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from datasets.synthetic import FOLDER, draw_market1501
+
+# A small tower with random weights on small images: the programs are on trial here, not the method.
+SMALL = {
+    "MODEL.NAME": "ViT-S-32",
+    "MODEL.PRETRAIN_CHOICE": "none",
+    "MODEL.STRIDE_SIZE": "[32, 32]",
+    "INPUT.SIZE_TRAIN": "[64, 32]",
+    "INPUT.SIZE_TEST": "[64, 32]",
+    "DATALOADER.NUM_WORKERS": "0",
+}
+PROGRAMS = {"train.py": "test.py", "train_clipreid.py": "test_clipreid.py"}
+CONFIG = {"train": "configs/person/vit_base.yml", "clipreid": "configs/person/vit_clipreid.yml"}
+RESULTS = re.compile(
+    r"transreid INFO: Validation Results (?:- Epoch: \d+)?\n"
+    r".*transreid INFO: mAP: (\d+\.\d)%\n"
+    r".*transreid INFO: CMC curve, Rank-1  :(\d+\.\d)%\n"
+    r".*transreid INFO: CMC curve, Rank-5  :(\d+\.\d)%\n"
+    r".*transreid INFO: CMC curve, Rank-10 :(\d+\.\d)%\n"
+)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """ROOT_DIR of drawn people: four for training, three for tests, two cameras."""
+    root = tmp_path_factory.mktemp("people")
+    draw_market1501(
+        root, train_ids=4, test_ids=3, images_per_camera=2, cameras=2, distractors=1, size=(64, 32)
+    )
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(repository, people, tmp_path_factory):
+    """run('train.py', KEY, VALUE, …) -> the finished process; no GPU is visible, the home folder is empty."""
+    hidden = {
+        "CUDA_VISIBLE_DEVICES": "",
+        "HOME": str(tmp_path_factory.mktemp("home")),
+        "OMP_NUM_THREADS": "1",
+    }
+
+    def start(program, *pairs, config=None, timeout=120):
+        config = config or CONFIG["clipreid" if "clipreid" in program else "train"]
+        settings = (
+            SMALL | {"DATASETS.ROOT_DIR": str(people)} | dict(zip(pairs[::2], pairs[1::2], strict=True))
+        )
+        return subprocess.run(
+            [
+                sys.executable,
+                program,
+                "--config_file",
+                config,
+                *(word for pair in settings.items() for word in pair),
+            ],
+            cwd=repository,
+            env=os.environ | hidden,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def trained(run, tmp_path_factory):
+    """trained('train.py') -> (process, output folder) of two epochs of two batches."""
+    done = {}
+
+    def train(program):
+        if program not in done:
+            folder = tmp_path_factory.mktemp("logs") / program.removesuffix(".py") / "new"
+            main = "SOLVER.STAGE2." if "clipreid" in program else "SOLVER."
+            pairs = ["OUTPUT_DIR", str(folder), f"{main}IMS_PER_BATCH", "8", f"{main}MAX_EPOCHS", "2"]
+            if "clipreid" in program:
+                pairs += ["SOLVER.STAGE1.IMS_PER_BATCH", "10", "SOLVER.STAGE1.MAX_EPOCHS", "2"]
+            done[program] = run(program, *pairs), folder
+        return done[program]
+
+    return train
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_training(trained, program):
+    process, folder = trained(program)
+    assert (process.returncode, process.stderr) == (0, "")
+    files = {"train_log.txt", "config.yml", "metrics.jsonl", "ViT-S-32_2.pth"}
+    if program == "train_clipreid.py":
+        files.add("ViT-S-32_stage1_2.pth")
+    assert {path.name for path in folder.iterdir()} == files
+    assert process.stdout == (folder / "train_log.txt").read_text()
+    assert "\r" not in process.stdout and "it/s" not in process.stdout and "%|" not in process.stdout
+    stages = (
+        ["stage1", "stage1", "stage2", "stage2"]
+        if program == "train_clipreid.py"
+        else ["baseline", "baseline"]
+    )
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["stage"] for record in records] == stages and 0 <= records[-1]["mAP"] <= 1
+    assert process.stdout.count("] Iteration[") == len(stages)
+    (shown,) = RESULTS.findall(process.stdout)
+    assert float(shown[0]) == pytest.approx(100 * records[-1]["mAP"], abs=0.051)
+
+
+@pytest.mark.parametrize("trainer", PROGRAMS)
+@pytest.mark.parametrize("tester", PROGRAMS.values())
+def test_testing_without_training_split(run, trained, people, tmp_path, trainer, tester):
+    """Either test program gives the last validation's numbers from either file and the test images."""
+    process, folder = trained(trainer)
+    for name in ("query", "bounding_box_test"):
+        shutil.copytree(people / FOLDER / name, tmp_path / FOLDER / name)
+    weight = ("TEST.WEIGHT", str(folder / "ViT-S-32_2.pth"), "OUTPUT_DIR", str(tmp_path / "logs"))
+    tested = run(tester, "DATASETS.ROOT_DIR", str(tmp_path), "DATALOADER.NUM_WORKERS", "1", *weight)
+    assert (tested.returncode, tested.stderr) == (0, "")
+    assert RESULTS.findall(tested.stdout) == RESULTS.findall(process.stdout)
+    assert len(RESULTS.findall(tested.stdout)) == 1 and "Validation Results \n" in tested.stdout
+    assert tested.stdout == (tmp_path / "logs" / "test_log.txt").read_text() and "\r" not in tested.stdout
+
+
+def test_published_command_line(run, tmp_path):
+    """SIE and overlapping patches as published, then a test with the plain configuration."""
+    pairs = ("MODEL.SIE_CAMERA", "True", "MODEL.SIE_COE", "1.0", "MODEL.STRIDE_SIZE", "[12, 12]")
+    solver = ("SOLVER.IMS_PER_BATCH", "8", "SOLVER.MAX_EPOCHS", "1")
+    process = run(
+        "train.py", *pairs, *solver, "DATASETS.NAMES", "('market1501')", "OUTPUT_DIR", str(tmp_path)
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    assert torch.load(tmp_path / "ViT-S-32_1.pth", weights_only=True)["cv_embed"].shape == (2, 384)
+    tested = run("test_clipreid.py", "TEST.WEIGHT", str(tmp_path / "ViT-S-32_1.pth"), "OUTPUT_DIR", "")
+    assert (tested.returncode, tested.stderr) == (0, "")
+    assert "stride (12, 12) adopted from the file instead of (32, 32)" in tested.stdout
+    assert "SIE by camera (2 rows)" in tested.stdout
+    assert RESULTS.findall(tested.stdout) == RESULTS.findall(process.stdout)
+
+
+# ---- errors; the full table is in test_program_errors.py
+
+
+def assert_refused(process, *told):
+    """Status 2, one line on stderr, nothing trained."""
+    assert process.returncode == 2 and "Epoch[" not in process.stdout
+    assert process.stderr.startswith("error: ") and process.stderr.count("\n") == 1
+    assert all(text in process.stderr for text in told), process.stderr
+
+
+def test_unknown_key(run):
+    process = run("train_clipreid.py", "SOLVER.STAGE2.MAX_EPOCH", "3")
+    assert_refused(
+        process, "unknown key SOLVER.STAGE2.MAX_EPOCH", "nearest known key is SOLVER.STAGE2.MAX_EPOCHS"
+    )
+    assert process.stdout == ""
+
+
+class Payload:
+    """Unpickling this writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_pickled_code_is_not_run(run, tmp_path):
+    torch.save({"image_encoder.conv1.weight": Payload(tmp_path / "ran")}, tmp_path / "evil.pth")
+    process = run("test.py", "TEST.WEIGHT", str(tmp_path / "evil.pth"), "OUTPUT_DIR", str(tmp_path / "logs"))
+    assert_refused(process, str(tmp_path / "evil.pth"), "pickled code is never run")
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,41 @@
+"""The demo's table; the demo itself is a program of minutes."""
+
+import importlib.util
+import json
+
+import pytest
+
+from config import cfg
+from config.check import check_config, unused_keys
+from config.load import load_config
+
+
+@pytest.fixture
+def demo(repository):
+    spec = importlib.util.spec_from_file_location("demo", repository / "tools/demo.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_table_shows_first_and_last_evaluation(demo, tmp_path):
+    records = [
+        {"stage": "untrained", "epoch": 0, "mAP": 0.05, "rank1": 0.125},
+        {"stage": "stage1", "epoch": 1, "loss": 3.0},
+        {"stage": "stage2", "epoch": 8, "mAP": 0.5, "rank1": 0.6},
+        {"stage": "stage2", "epoch": 16, "mAP": 0.8125, "rank1": 0.95},
+    ]
+    file = tmp_path / "metrics.jsonl"
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    _, head, before, after = demo.table(file).split("\n")
+    assert head.split() == ["people", "never", "seen", "in", "training", "Rank-1", "mAP"]
+    assert before.split() == ["before", "training", "12.5%", "5.0%"]
+    assert after.split() == ["after", "16", "epochs", "95.0%", "81.2%"]
+
+
+def test_configuration_is_sound(demo, repository):
+    config = load_config(cfg, str(repository / demo.CONFIG), [])
+    check_config(config)
+    assert unused_keys(config, cfg) == []
+    assert config.TEST.EVAL_BEFORE_TRAINING
+    assert config.MODEL.PRETRAIN_CHOICE == "none"
