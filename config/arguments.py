@@ -119,4 +119,6 @@ def _one_line(error: Exception) -> str:
         text = str(error.args[0])  # str() of a KeyError puts quotes around its message
     else:
         text = str(error)
+    if "Original Traceback" in text:  # of a process that loads images; its last line is the error itself
+        text = text.strip().splitlines()[-1].partition(": ")[2]
     return " ".join(text.split()) or type(error).__name__

@@ -21,7 +21,7 @@ def _model() -> CfgNode:
     node.PRETRAIN_CHOICE = "imagenet"
     # File of CLIP weights; '' = by PRETRAIN_TAG, from the local cache or downloaded.
     node.PRETRAIN_PATH = ""
-    # open_clip's tag of the CLIP weights, e.g. 'openai', 'laion2b_s34b_b88k'.
+    # open_clip's tag of the CLIP weights, e.g. 'openai', 'laion2b_s34b_b79k'.
     node.PRETRAIN_TAG = "openai"
     # ViT: vertical and horizontal stride of the patches in pixels; below the patch size they overlap (OLP).
     node.STRIDE_SIZE = [16, 16]

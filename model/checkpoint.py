@@ -257,13 +257,13 @@ def side_information_for(
     if not rows:
         wanted = "SIE is on but the file has no table: tested without" if use_camera or use_view else ""
         return None, wanted
-    if not (use_camera or use_view):  # nobody said how the rows are numbered: the counts must tell
-        use_camera = rows in (cameras, cameras * views)
-        use_view = rows == cameras * views != cameras
+    if rows == cameras * views != cameras:  # the counts tell of both, whatever was said
+        use_camera = use_view = True
+    elif not (use_camera or use_view):
+        use_camera = rows == cameras
     if use_camera and use_view and rows % max(views, 1) == 0 and rows // max(views, 1) >= cameras:
-        return SideInformation(
-            rows // views, views, scale
-        ), f"SIE by camera and view ({rows // views} x {views})"
+        told = f"SIE by camera and view ({rows // views} x {views})"
+        return SideInformation(rows // views, views, scale), told
     if use_camera and not use_view and rows >= cameras:
         return SideInformation(rows, 0, scale), f"SIE by camera ({rows} rows)"
     if use_view and not use_camera and rows >= views:

@@ -164,6 +164,8 @@ def load_clip(name: str, choice: str, path: str, tag: str) -> open_clip.CLIP:
     """The CLIP model a run starts from: `choice` 'none' is random; else `path` if given, else `tag`."""
     config = clip_config(name)
     if choice == "none":
+        if path:
+            _logger.warning("MODEL.PRETRAIN_PATH %s is not used: MODEL.PRETRAIN_CHOICE is 'none'", path)
         _logger.info("CLIP %s starts from random weights", name)
         return build_clip(config, None)
     if path:

@@ -28,8 +28,8 @@ CASES = {
     "rn50_base": (cfg_base, "person/cnn_base.yml", [], (10, 6, 1)),
 }
 TOLERANCE = 1e-4
-# Batch norms over 8 images amplify rounding. RN50's gradients move by 1e-4 with the number of threads alone, and
-# after Adam's first steps, whose size does not depend on the gradient's, losses by 2e-4 and features by 3e-3:
+# Batch norms over 8 images amplify rounding. RN50's gradients move by 1e-4 with the number of threads; after
+# Adam's first steps, whose size does not depend on the gradient's, losses move by 2e-4 and features by 3e-3:
 # as far as float64 is from the stored float32 numbers. On two threads the first gradients agree to 2e-7.
 RESNET_GRADIENTS, RESNET_AFTER_STEPS = 1e-3, 1e-2
 

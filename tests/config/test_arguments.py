@@ -10,6 +10,7 @@ from config.arguments import parse_arguments, run_program
 from config.load import leaves
 
 DEFAULT = "configs/person/vit_base.yml"
+_TRACE = "Traceback (most recent call last):\n  File x"  # as an image loading process reports an error
 
 
 def parse(*argv):
@@ -110,6 +111,10 @@ def test_main_gets_the_loaded_configuration():
         (FileNotFoundError("data set at /x"), "error: data set at /x\n"),
         (PermissionError(13, "Permission denied", "/root/x"), "error: /root/x: Permission denied\n"),
         (ValueError(), "error: ValueError\n"),
+        (
+            ValueError(f"Caught by process 0.\nOriginal {_TRACE}\nValueError: a.jpg: bad\n"),
+            "error: a.jpg: bad\n",
+        ),
     ],
 )
 def test_expected_errors_are_one_line_and_status_2(capsys, error, line):

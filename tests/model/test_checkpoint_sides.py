@@ -31,6 +31,8 @@ def features(model, images, *ids):
         (6, 15, 1, "", (1, 0)),
         (152, 20, 8, "", (1, 0)),  # trained without one of the cameras
         (160, 19, 8, "", (1, 0)),
+        (160, 20, 8, "c", (20, 8)),  # half said
+        (160, 20, 8, "v", (20, 8)),
         # The configuration says it.
         (6, 6, 1, "c", (6, 0)),
         (15, 6, 1, "c", (15, 0)),
