@@ -2,6 +2,7 @@ import logging
 
 import pytest
 
+from config.subject import prompt_subject
 from datasets import make_dataset
 
 
@@ -23,6 +24,7 @@ def test_reads_by_name(golden_tree, golden_records, data_cfg, name, caplog):
     assert f"Data set {name} at" in caplog.text
     assert data.table() in caplog.text
     assert make_dataset(data_cfg, need_train=False).train == []
+    assert data.subject == prompt_subject(data_cfg)  # which the model room uses
 
 
 def test_folder_by_name(data_cfg, tmp_path, touch_files):
