@@ -174,7 +174,29 @@ def load_reid_model(
     first mismatches when the file is no re-id checkpoint or of another architecture than `name`.
     """
     weights = read_state_dict(path)
-    info = read_info(weights, str(path))
+    return build_reid_model(
+        weights,
+        read_info(weights, str(path)),
+        size,
+        name=name,
+        stride=stride,
+        side_information=side_information,
+        neck_feature=neck_feature,
+    )
+
+
+def build_reid_model(
+    weights: dict[str, Tensor],
+    info: CheckpointInfo,
+    size: tuple[int, int] | None,
+    *,
+    name: str | None,
+    stride: tuple[int, int] | None,
+    side_information: SideInformation | None,
+    neck_feature: str,
+) -> tuple[ReIDModel, CheckpointInfo]:
+    """`load_reid_model` for a file that was read already; `info` is what `read_info` says of it."""
+    path = info.path
     known = [key for key in weights if key.startswith(_IMAGE_SIDE + _TEXT_SIDE)]
     if len(known) < len(weights):
         odd = next(key for key in weights if key not in known)

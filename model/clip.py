@@ -107,7 +107,7 @@ def check_fit(own: dict[str, Tensor], weights: dict[str, Tensor], source: str) -
 def clip_weights_from_file(path: str | Path, name: str, config: dict) -> dict[str, Tensor]:
     """CLIP weights in OpenAI's names from OpenAI's archive, a state dict of it, or an open_clip file."""
     if Path(path).is_file() and is_torchscript(path) and not config.get("quick_gelu"):
-        _refuse_activation(name, f"MODEL.PRETRAIN_PATH {path} (OpenAI's)")
+        _refuse_gelu(name, f"MODEL.PRETRAIN_PATH {path} (OpenAI's)")
     weights = read_state_dict(path)
     if any(key.startswith("image_encoder.") for key in weights):
         raise ValueError(
@@ -129,8 +129,8 @@ def clip_weights_by_tag(name: str, tag: str, config: dict) -> tuple[dict[str, Te
         allowed = ", ".join(tags) if tags else "none, open_clip publishes no weights of this model"
         raise ValueError(f"MODEL.PRETRAIN_TAG is {tag!r} for {name}; allowed: {allowed}")
     description = open_clip.get_pretrained_cfg(name, tag)
-    if bool(description.get("quick_gelu")) != bool(config.get("quick_gelu")):
-        _refuse_activation(name, f"MODEL.PRETRAIN_TAG {tag!r}")
+    if description.get("quick_gelu") and not config.get("quick_gelu"):
+        _refuse_gelu(name, f"MODEL.PRETRAIN_TAG {tag!r}")
     try:
         # The original file, whose SHA-256 open_clip checks, before a converted copy of it.
         path = open_clip.download_pretrained(description, prefer_hf_hub=False)
@@ -149,14 +149,11 @@ def clip_weights_by_tag(name: str, tag: str, config: dict) -> tuple[dict[str, Te
     return read_state_dict(path), str(path)
 
 
-def _refuse_activation(name: str, weights: str) -> None:
-    has, other = (
-        ("GELU", f"{name}-quickgelu")
-        if "quickgelu" not in name
-        else ("QuickGELU", name[: -len("-quickgelu")])
-    )
+def _refuse_gelu(name: str, weights: str) -> None:
+    """Raise ValueError: the other way round, QuickGELU with weights of GELU, open_clip has no such pair."""
+    other = "'quick_gelu': true in that file" if name.endswith(".json") else f"{name}-quickgelu"
     raise ValueError(
-        f"MODEL.NAME {name} computes {has}, but {weights} was trained with the other; use {other}"
+        f"MODEL.NAME {name} computes GELU, but {weights} was trained with QuickGELU; use {other}"
     )
 
 

@@ -6,7 +6,7 @@ from yacs.config import CfgNode
 
 from config.subject import prompt_subject
 from model.backbone import make_backbone
-from model.checkpoint import CheckpointInfo, load_reid_model, read_info, side_information_for
+from model.checkpoint import CheckpointInfo, build_reid_model, read_info, side_information_for
 from model.clip import load_clip
 from model.prompts import PromptLearner
 from model.reid import ReIDModel, SideInformation
@@ -53,7 +53,9 @@ def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, 
         raise ValueError(
             "TEST.WEIGHT is empty; allowed: the path of a checkpoint, e.g. logs/run/ViT-B-16_60.pth"
         )
-    rows = read_info(read_state_dict(path), path).side_rows
+    weights = read_state_dict(path)
+    info = read_info(weights, path)
+    rows = info.side_rows
     side, told = side_information_for(
         rows,
         cameras=cameras,
@@ -67,8 +69,9 @@ def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, 
         side, told = SideInformation(1, 0, side.scale), "SIE by the mean row, as TEST.SIE asks"
     if told:
         _logger.info("%s: %s", path, told)
-    return load_reid_model(
-        path,
+    return build_reid_model(
+        weights,
+        info,
         tuple(cfg.INPUT.SIZE_TEST),
         name=node.NAME,
         stride=tuple(node.STRIDE_SIZE),
