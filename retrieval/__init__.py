@@ -4,5 +4,14 @@ from retrieval.distance import squared_euclidean
 from retrieval.features import FeatureSet
 from retrieval.metrics import RetrievalMetrics, evaluate
 from retrieval.reranking import k_reciprocal_distance
+from retrieval.task import RetrievalTask, TrialRows
 
-__all__ = ["FeatureSet", "RetrievalMetrics", "evaluate", "k_reciprocal_distance", "squared_euclidean"]
+__all__ = [
+    "FeatureSet",
+    "RetrievalMetrics",
+    "RetrievalTask",
+    "TrialRows",
+    "evaluate",
+    "k_reciprocal_distance",
+    "squared_euclidean",
+]

@@ -5,15 +5,23 @@ It is the value that extraction hands over and that everything in this room take
 
 from __future__ import annotations
 
+import json
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from utils.files import write_atomically
+
+UNKNOWN_IDENTITY = -1
+UNKNOWN_CAMERA = -1
 _ARRAYS = ("features", "pids", "camids", "paths")
 # What .npz can hold and a matrix product can use; bfloat16 has no numpy counterpart.
 _FEATURE_DTYPES = (torch.float16, torch.float32, torch.float64)
@@ -24,8 +32,9 @@ class FeatureSet:
     """Features (N, D) with pids (N,), camids (N,) and N paths; row i of each belongs to image i.
 
     Tensors, numpy arrays and lists are accepted; labels become int64 on the features' device, paths a tuple
-    of str. A camid of -1 means that the camera is not known. N may be 0. Raises ValueError when the features
-    are not a float16/32/64 matrix, when labels are not integers, or when the lengths differ.
+    of str. A pid of -1 means that the identity is not known, a camid of -1 that the camera is not. N may be 0.
+    Raises ValueError when the features are not a float16/32/64 matrix, when labels are not integers, or when
+    the lengths differ.
     """
 
     features: Tensor
@@ -60,7 +69,8 @@ class FeatureSet:
     def select(self, indices: Tensor | Sequence[int] | np.ndarray) -> FeatureSet:
         """The images at `indices`, in that order, repeats allowed, or those where a boolean mask (N,) holds.
 
-        Raises ValueError for an index outside 0..N-1 and for a mask of another length.
+        Indices that count up by one give a view of the features, others a copy. Raises ValueError for an
+        index outside 0..N-1 and for a mask of another length.
         """
         index = torch.as_tensor(indices, device=self.features.device)
         if index.dtype == torch.bool:
@@ -71,12 +81,17 @@ class FeatureSet:
         outside = index[(index < 0) | (index >= len(self))]
         if len(outside):
             raise ValueError(f"index {outside[0].item()} is outside 0..{len(self) - 1}")
+        rows = index.tolist()
+        # The galleries of large data sets are half a gigabyte, and lie in one piece in what extraction gives.
+        if rows and rows == list(range(rows[0], rows[0] + len(rows))):
+            index = slice(rows[0], rows[0] + len(rows))
         return FeatureSet(
-            self.features[index],
-            self.pids[index],
-            self.camids[index],
-            [self.paths[i] for i in index.tolist()],
+            self.features[index], self.pids[index], self.camids[index], [self.paths[i] for i in rows]
         )
+
+    def with_cameras(self, camids: Tensor | Sequence[int] | np.ndarray) -> FeatureSet:
+        """The same images, each counted for the camera in camids (N,)."""
+        return FeatureSet(self.features, self.pids, camids, self.paths)
 
     def normalized(self) -> FeatureSet:
         """The same images with rows of L2 norm 1. Raises ValueError naming a row of norm 0, NaN or inf."""
@@ -93,29 +108,57 @@ class FeatureSet:
         features = (self.features / norms).to(self.features.dtype)
         return FeatureSet(features, self.pids, self.camids, self.paths)
 
-    def save(self, path: str | Path) -> None:
-        """Write exactly the file `path` as an .npz with arrays features, pids, camids, paths (no pickles)."""
-        # Through a handle: to a name without it, np.savez would append ".npz".
-        with open(path, "wb") as file:
-            np.savez(
-                file,
-                features=self.features.detach().cpu().numpy(),
-                pids=self.pids.cpu().numpy(),
-                camids=self.camids.cpu().numpy(),
-                paths=np.array(self.paths, dtype=np.str_),
-            )
+    def save(self, path: str | Path, info: Mapping[str, Any] | None = None) -> None:
+        """Write exactly the file `path`: an .npz with arrays features, pids, camids, paths (no pickles).
+
+        `info`, what JSON can hold, says where the features come from; `RetrievalTask.load` gives it back.
+        """
+        write_arrays(path, feature_arrays(self), info or {})
 
     @staticmethod
     def load(path: str | Path) -> FeatureSet:
         """Read what `save` wrote, onto the CPU. Raises FileNotFoundError, or ValueError for other files."""
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"no feature file at {path}")
+        with feature_file(path) as stored:
+            return read_features(stored)
+
+
+def feature_arrays(images: FeatureSet) -> dict[str, np.ndarray]:
+    """The arrays of a feature file by name."""
+    return {
+        "features": images.features.detach().cpu().numpy(),
+        "pids": images.pids.cpu().numpy(),
+        "camids": images.camids.cpu().numpy(),
+        "paths": np.array(images.paths, dtype=np.str_),
+    }
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
+    """Write an .npz of these arrays and of `info` as JSON; a failure leaves a former file whole."""
+
+    def write(beside: Path) -> None:
+        # Through a handle: to a name without it, np.savez would append ".npz".
+        with open(beside, "wb") as file:
+            np.savez(file, **arrays, info=np.array(json.dumps(dict(info)), dtype=np.str_))
+
+    write_atomically(path, write)
+
+
+@contextmanager
+def feature_file(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """The open arrays of a feature file; whatever goes wrong in reading them is told with the path."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no feature file at {path}")
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            yield stored
+    except (ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         needed = ", ".join(_ARRAYS)
-        try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-                return FeatureSet(**{name: stored[name] for name in _ARRAYS})
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is not a feature file, an .npz with {needed}: {error}") from error
+        raise ValueError(f"{path} is not a feature file, an .npz with {needed}: {error}") from error
+
+
+def read_features(stored: Mapping[str, np.ndarray]) -> FeatureSet:
+    """The FeatureSet in the arrays of a feature file."""
+    return FeatureSet(**{name: stored[name] for name in _ARRAYS})
 
 
 def _labels(name: str, values: Tensor | Sequence[int] | np.ndarray, device: torch.device) -> Tensor:
