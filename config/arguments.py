@@ -3,7 +3,8 @@
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from yacs.config import CfgNode
 
@@ -95,21 +96,31 @@ def run_program(
 ) -> int:
     """Load the configuration of the command line into a copy of `base`, call `main(cfg, args)`, return 0.
 
-    ValueError, KeyError and OSError end the program with one line on stderr and status 2, Ctrl-C with status
-    130 (SystemExit). Any other exception is a bug and passes through.
+    Ends as `end_in_one_line` does.
     """
     args = parse_arguments(argv, description=description, default_config=default_config)
-    try:
+    with end_in_one_line(show_traceback=args.traceback):
         main(load_config(base, args.config_file, args.opts), args)
+    return 0
+
+
+@contextmanager
+def end_in_one_line(*, show_traceback: bool = False) -> Iterator[None]:
+    """What is wrong with a setting or file ends the program with one line on stderr, as SystemExit.
+
+    ValueError, KeyError and OSError give status 2, Ctrl-C status 130. Any other exception is a bug and passes
+    through.
+    """
+    try:
+        yield
     except (ValueError, KeyError, OSError) as error:
-        if args.traceback:
+        if show_traceback:
             traceback.print_exc()
         print(f"error: {_one_line(error)}", file=sys.stderr)
         sys.exit(_FAILED)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(_INTERRUPTED)
-    return 0
 
 
 def _one_line(error: Exception) -> str:

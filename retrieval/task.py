@@ -120,7 +120,9 @@ class RetrievalTask:
                 return RetrievalTask.all_against_all(images, info)
             roles = {role: _split_by_trial(stored, role) for role in _ROLES}
             trials = zip(roles["query"], roles["gallery"], strict=True)
-            return RetrievalTask(images, tuple(TrialRows(*query, *gallery) for query, gallery in trials), info)
+            return RetrievalTask(
+                images, tuple(TrialRows(*query, *gallery) for query, gallery in trials), info
+            )
 
     def _parts(self, rows: TrialRows) -> tuple[FeatureSet, FeatureSet]:
         return (
@@ -130,7 +132,9 @@ class RetrievalTask:
 
 
 def _split_by_trial(stored: Mapping[str, np.ndarray], role: str) -> list[tuple[Tensor, Tensor]]:
-    rows, camids, trials = (torch.from_numpy(stored[f"{role}_{name}"]) for name in ("rows", "camids", "trials"))
+    rows, camids, trials = (
+        torch.from_numpy(stored[f"{role}_{name}"]) for name in ("rows", "camids", "trials")
+    )
     if not len(rows) == len(camids) == len(trials):
         raise ValueError(f"{role}_rows, {role}_camids and {role}_trials must be of one length")
     count = int(trials.max()) + 1 if len(trials) else 0
