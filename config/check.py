@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from yacs.config import CfgNode
@@ -62,10 +63,11 @@ _RULES = {
     "TEST.NECK_FEAT": _words("before", "after"),
     "TEST.FEAT_NORM": _YES_NO,
     "TEST.SIE": _words("auto", "mean"),
-    "TEST.RE_RANKING": _Rule(
-        "False; re-ranking is not connected to the programs, "
-        "retrieval.k_reciprocal_distance computes it from features",
-        lambda value: not value,
+    "TEST.RERANK_K1": _ONE_OR_MORE,
+    "TEST.RERANK_K2": _ONE_OR_MORE,
+    "TEST.RERANK_LAMBDA": _FRACTION,
+    "TEST.FEATURES": _Rule(
+        "the name of a file, e.g. 'features.npz', or ''", lambda name: Path(name).name == name
     ),
 }
 

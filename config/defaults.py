@@ -128,8 +128,16 @@ def _test() -> CfgNode:
     node.SIE = "auto"
     # Evaluate the model once before training, logged as epoch 0.
     node.EVAL_BEFORE_TRAINING = False
-    # Must be False: the programs do not re-rank; retrieval.k_reciprocal_distance does, from features.
+    # True: rank by k-reciprocal re-ranked distances (Zhong et al. 2017) in every evaluation.
     node.RE_RANKING = False
+    # Re-ranking: nearest neighbours among which reciprocal ones are looked for.
+    node.RERANK_K1 = 50
+    # Re-ranking: nearest neighbours over which the sets are averaged; 1 = none.
+    node.RERANK_K2 = 15
+    # Re-ranking: weight of the Euclidean distance, 0 to 1; the Jaccard distance has the rest.
+    node.RERANK_LAMBDA = 0.3
+    # File in OUTPUT_DIR to which a test writes its features, for the programs in tools/; '' = none.
+    node.FEATURES = "features.npz"
     # Unused: no distance matrix is written.
     node.DIST_MAT = "dist_mat.npy"
     # Unused, and never warned about: both values occur in published files and mean nothing.

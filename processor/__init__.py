@@ -1,6 +1,6 @@
 """Training and testing: the loop, the methods that go through it, and extraction."""
 
-from processor.inference import evaluate_trials, extract
+from processor.inference import extract, make_task
 from processor.make_processor import test, train
 
-__all__ = ["evaluate_trials", "extract", "test", "train"]
+__all__ = ["extract", "make_task", "test", "train"]

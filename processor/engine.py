@@ -12,12 +12,11 @@ from torch import nn
 from tqdm import tqdm
 
 from processor.stage import Stage
-from retrieval import RetrievalMetrics
+from retrieval import RetrievalMetrics, log_metrics, metrics_record
 from utils.files import write_atomically
 from utils.meter import Meters
 
 _logger = logging.getLogger("transreid.train")
-_RANKS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -132,17 +131,3 @@ def append_record(run: Run, record: dict[str, float | int | str]) -> None:
     """Add one line to `metrics.jsonl` in the output folder."""
     with open(run.output_dir / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
-
-
-def metrics_record(metrics: RetrievalMetrics) -> dict[str, float]:
-    """Metrics as fractions by name, for JSON."""
-    ranks = {f"rank{k}": metrics.rank(k) for k in _RANKS}
-    return {"mAP": metrics.mAP, "mINP": metrics.mINP, **ranks, "num_valid": metrics.num_valid}
-
-
-def log_metrics(metrics: RetrievalMetrics, title: str) -> None:
-    """Log the published result lines, in percent."""
-    _logger.info(title)
-    _logger.info("mAP: %.1f%%", 100 * metrics.mAP)
-    for k in _RANKS:
-        _logger.info("CMC curve, Rank-%-3d:%.1f%%", k, 100 * metrics.rank(k))

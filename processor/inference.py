@@ -1,7 +1,8 @@
-"""Features of images, and what they are worth: extraction and evaluation over the trials of a data set."""
+"""Features of images, and the retrieval task that a data set's trials make of them."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from tqdm import tqdm
 
 from datasets import Batch, ImageRecord, Trial
 from datasets.records import NO_CAMERA
-from retrieval import FeatureSet, RetrievalMetrics, evaluate
+from retrieval import FeatureSet, RetrievalTask, TrialRows
 
 
 @torch.no_grad()
@@ -51,22 +52,23 @@ def require_matches(trials: Sequence[Trial]) -> None:
             )
 
 
-def evaluate_trials(features: FeatureSet, trials: Sequence[Trial], normalize: bool) -> RetrievalMetrics:
-    """Mean metrics over the trials of a data set, all from one extraction.
+def make_task(features: FeatureSet, trials: Sequence[Trial], info: Mapping[str, Any]) -> RetrievalTask:
+    """The trials of a data set over one extraction, with `info` about model and protocol.
 
-    `normalize` scales the features to unit length first (FEAT_NORM 'yes').
+    Raises ValueError for an image that has different identities in different roles.
     """
-    features = features.normalized() if normalize else features
     row = {path: index for index, path in enumerate(features.paths)}
+    pids = features.pids.tolist()
 
-    def part(records: Sequence[ImageRecord]) -> FeatureSet:
-        rows = torch.tensor([row[record.path] for record in records])
+    def part(records: Sequence[ImageRecord]) -> tuple[Tensor, Tensor]:
+        rows = [row[record.path] for record in records]
+        for index, record in zip(rows, records, strict=True):
+            if record.pid != pids[index]:
+                raise ValueError(
+                    f"{record.path} has identity {record.pid} and identity {pids[index]}; allowed: one"
+                )
         # A trial says which camera an image counts for; the extraction only knows its first role.
-        return FeatureSet(
-            features.features[rows.to(features.features.device)],
-            torch.tensor([record.pid for record in records]),
-            torch.tensor([record.camid for record in records]),
-            [record.path for record in records],
-        )
+        return torch.tensor(rows), torch.tensor([record.camid for record in records])
 
-    return RetrievalMetrics.mean([evaluate(part(trial.query), part(trial.gallery)) for trial in trials])
+    rows = tuple(TrialRows(*part(trial.query), *part(trial.gallery)) for trial in trials)
+    return RetrievalTask(features, rows, info)

@@ -15,10 +15,18 @@ from loss import make_loss
 from model import ReIDModel, make_model, make_test_model, model_label
 from processor.baseline import baseline
 from processor.clipreid import clipreid
-from processor.engine import Run, append_record, fit, log_metrics, metrics_record
-from processor.inference import evaluate_trials, extract, require_matches
+from processor.engine import Run, append_record, fit
+from processor.inference import extract, make_task, require_matches
 from processor.stage import Plan, Stage
-from retrieval import RetrievalMetrics
+from retrieval import (
+    RetrievalMetrics,
+    RetrievalTask,
+    evaluate_task,
+    k_reciprocal_blocks,
+    log_metrics,
+    metrics_record,
+    write_metrics,
+)
 from solver import make_optimizer, make_schedule, solver_node
 from utils.device import select_device
 from utils.files import make_output_dir
@@ -108,32 +116,67 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
 
 
 def test(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Evaluate TEST.WEIGHT on the test split of DATASETS.NAMES; it needs that file and the images alone."""
+    """Evaluate TEST.WEIGHT on the test split of DATASETS.NAMES; it needs that file and the images alone.
+
+    OUTPUT_DIR gets `test_log.txt`, `metrics.json`, and the features under the name TEST.FEATURES.
+    """
     check_config(cfg)
-    device = select_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     output_dir = make_output_dir(cfg.OUTPUT_DIR) if cfg.OUTPUT_DIR else None
     _start_log(cfg, args, output_dir, "test_log.txt")
+    task = extract_task(cfg)
+    if output_dir and cfg.TEST.FEATURES:
+        task.save(output_dir / cfg.TEST.FEATURES)
+        _logger.info("saved %s", output_dir / cfg.TEST.FEATURES)
+    metrics = _evaluate(cfg, task)
+    log_metrics(metrics, "Validation Results ")
+    if output_dir:
+        write_metrics(output_dir / "metrics.json", metrics, task.info | {"rerank": _rerank_settings(cfg)})
+
+
+def extract_task(cfg: CfgNode) -> RetrievalTask:
+    """Features of the test split of DATASETS.NAMES by the model in TEST.WEIGHT, with the split's trials."""
+    device = select_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     seed_everything(cfg.SOLVER.SEED)
     dataset = make_dataset(cfg, need_train=False)
     require_matches(dataset.trials)
     records = dataset.test_records()
     cameras = max(record.camid for record in records) + 1
     views = max(record.viewid for record in records) + 1
-    model, info = make_test_model(cfg, cameras, views)
-    loaders = make_dataloader(cfg, dataset, size=info.size)
+    model, checkpoint = make_test_model(cfg, cameras, views)
+    loaders = make_dataloader(cfg, dataset, size=checkpoint.size)
     if cfg.DATASETS.CHECK_IMAGES:
         verify_images(records, cfg.DATALOADER.NUM_WORKERS)
-    log_metrics(_evaluator(cfg, model, dataset, loaders, device)(), "Validation Results ")
+    info = {
+        "dataset": dataset.name,
+        "model": model_label(cfg.MODEL.NAME),
+        "weight": cfg.TEST.WEIGHT,
+        "size": list(checkpoint.size),
+        "stride": list(checkpoint.stride),
+        "neck_feature": cfg.TEST.NECK_FEAT,
+        "normalize": cfg.TEST.FEAT_NORM == "yes",
+    }
+    return make_task(extract(model, loaders.test, device), dataset.trials, info)
+
+
+def _evaluate(cfg: CfgNode, task: RetrievalTask) -> RetrievalMetrics:
+    settings = _rerank_settings(cfg)
+    if settings:
+        _logger.info("Re-ranking with k1 %(k1)d, k2 %(k2)d, lambda %(lam)g", settings)
+    rerank = functools.partial(k_reciprocal_blocks, **settings) if settings else None
+    return evaluate_task(task.normalized() if cfg.TEST.FEAT_NORM == "yes" else task, rerank=rerank)
+
+
+def _rerank_settings(cfg: CfgNode) -> dict[str, float] | None:
+    node = cfg.TEST
+    return (
+        {"k1": node.RERANK_K1, "k2": node.RERANK_K2, "lam": node.RERANK_LAMBDA} if node.RE_RANKING else None
+    )
 
 
 def _evaluator(
     cfg: CfgNode, model: ReIDModel, dataset: ReIDDataset, loaders: Loaders, device: torch.device
 ) -> Callable[[], RetrievalMetrics]:
-    def evaluator() -> RetrievalMetrics:
-        features = extract(model, loaders.test, device)
-        return evaluate_trials(features, dataset.trials, normalize=cfg.TEST.FEAT_NORM == "yes")
-
-    return evaluator
+    return lambda: _evaluate(cfg, make_task(extract(model, loaders.test, device), dataset.trials, {}))
 
 
 def side_counts(cfg: CfgNode, train: list[ImageRecord]) -> tuple[int, int]:

@@ -2,8 +2,9 @@
 
 from retrieval.distance import squared_euclidean
 from retrieval.features import FeatureSet
-from retrieval.metrics import RetrievalMetrics, evaluate
-from retrieval.reranking import k_reciprocal_distance
+from retrieval.metrics import RetrievalMetrics, evaluate, evaluate_task
+from retrieval.report import log_metrics, metrics_record, write_metrics
+from retrieval.reranking import k_reciprocal_blocks, k_reciprocal_distance
 from retrieval.task import RetrievalTask, TrialRows
 
 __all__ = [
@@ -12,6 +13,11 @@ __all__ = [
     "RetrievalTask",
     "TrialRows",
     "evaluate",
+    "evaluate_task",
+    "k_reciprocal_blocks",
     "k_reciprocal_distance",
+    "log_metrics",
+    "metrics_record",
     "squared_euclidean",
+    "write_metrics",
 ]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
 
-# Elements of a block of distances: 16 MiB in float32; ranks and masks of a block need a few times that.
-CHUNK_ELEMENTS = 1 << 22
+# Elements of a block of distances, 64 MiB in float32: with fewer rows, a product waits for the gallery, which
+# is read once a block.
+CHUNK_ELEMENTS = 1 << 24
+
+Blocks = Iterable[tuple[slice, Tensor]]
+Rerank = Callable[[Tensor, Tensor], Tensor | Blocks]
 
 
 def squared_euclidean(a: Tensor, b: Tensor) -> Tensor:
@@ -24,10 +28,67 @@ def squared_euclidean(a: Tensor, b: Tensor) -> Tensor:
         )
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     a, b = a.to(dtype), b.to(dtype)
-    # einsum holds no squared copy of a matrix; whole numbers stay exact, as under a norm's root they do not.
-    a_norms, b_norms = (torch.einsum("nd,nd->n", x, x) for x in (a, b))
+    return _squared_euclidean(a, squared_norms(a), b, squared_norms(b))
+
+
+def euclidean_blocks(query: Tensor, gallery: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Squared Euclidean distances of query (Q, D) and gallery (G, D) in blocks: (rows, (rows, G)).
+
+    As `squared_euclidean`, in bounded memory; the gallery's norms are computed once.
+    """
+    dtype = torch.promote_types(torch.promote_types(query.dtype, gallery.dtype), torch.float32)
+    gallery = gallery.to(dtype)
+    gallery_norms = squared_norms(gallery)
+    for rows in row_slices(len(query), len(gallery)):
+        part = query[rows].to(dtype)
+        yield rows, _squared_euclidean(part, squared_norms(part), gallery, gallery_norms)
+
+
+def squared_norms(rows: Tensor) -> Tensor:
+    """Squared L2 norms (N,) of the rows of a matrix (N, D)."""
+    # einsum holds no squared copy of the matrix; whole numbers stay exact, which under a root they do not.
+    return torch.einsum("nd,nd->n", rows, rows)
+
+
+def _squared_euclidean(a: Tensor, a_norms: Tensor, b: Tensor, b_norms: Tensor) -> Tensor:
     distance = a_norms[:, None] + b_norms  # (N, M)
     return distance.addmm_(a, b.T, alpha=-2).clamp_min_(0)
+
+
+def distance_blocks(
+    query: Tensor, gallery: Tensor, rerank: Rerank | None = None
+) -> Iterator[tuple[slice, Tensor]]:
+    """Distances of query (Q, D) and gallery (G, D) in blocks: (rows, (rows, G)), which may be written to.
+
+    They are squared Euclidean, in bounded memory; or those of `rerank`, which maps both matrices to distances
+    (Q, G), or better to such blocks, whose slices cover the queries in order. Raises ValueError where
+    re-ranked distances have another shape or are not finite.
+    """
+    if rerank is None:
+        yield from euclidean_blocks(query, gallery)
+        return
+    blocks = rerank(query, gallery)
+    if isinstance(blocks, Tensor):
+        _check_shape(blocks, (len(query), len(gallery)))
+        blocks = _cut(blocks)
+    done = 0
+    for rows, distance in blocks:
+        _check_shape(distance, (rows.stop - done, len(gallery)))
+        check_finite("re-ranked distances", distance, first=done)
+        done = rows.stop
+        yield rows, distance.to(query.device)
+    if done != len(query):
+        raise ValueError(f"re-ranking gave distances of {done} of {len(query)} queries")
+
+
+def _cut(distance: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    for rows in row_slices(*distance.shape):
+        yield rows, distance[rows].clone()
+
+
+def _check_shape(distance: Tensor, size: tuple[int, int]) -> None:
+    if distance.shape != size:
+        raise ValueError(f"re-ranking must return distances of shape {size}, got {tuple(distance.shape)}")
 
 
 def check_pair(query: Tensor, gallery: Tensor) -> None:
@@ -51,12 +112,18 @@ def check_pair(query: Tensor, gallery: Tensor) -> None:
     check_finite("gallery features", gallery)
 
 
-def check_finite(name: str, matrix: Tensor) -> None:
-    """Raise ValueError naming the first row of matrix (N, M) that holds a NaN or an infinity."""
-    bad = (~torch.isfinite(matrix).all(dim=1)).nonzero().flatten()
+def check_finite(name: str, matrix: Tensor, first: int = 0) -> None:
+    """Raise ValueError naming the first row of matrix (N, M) that holds a NaN or an infinity.
+
+    `first` is the number of the matrix's first row where it is part of a larger one.
+    """
+    # What is not finite spreads to the sum, which is several times faster than a test of every element.
+    sums = matrix.sum(dim=1, dtype=torch.promote_types(matrix.dtype, torch.float32))
+    bad = (~sums.isfinite()).nonzero().flatten()
     if len(bad):
         raise ValueError(
-            f"{name} are not finite in {len(bad)} of {len(matrix)} rows, the first is row {int(bad[0])}"
+            f"{name} are not finite in {len(bad)} of {len(matrix)} rows, "
+            f"the first is row {int(bad[0]) + first}"
         )
 
 

@@ -32,9 +32,9 @@ class FeatureSet:
     """Features (N, D) with pids (N,), camids (N,) and N paths; row i of each belongs to image i.
 
     Tensors, numpy arrays and lists are accepted; labels become int64 on the features' device, paths a tuple
-    of str. A pid of -1 means that the identity is not known, a camid of -1 that the camera is not. N may be 0.
-    Raises ValueError when the features are not a float16/32/64 matrix, when labels are not integers, or when
-    the lengths differ.
+    of str. A pid of -1 means that the identity is not known, a camid of -1 that the camera is not. N may be
+    0. Raises ValueError when the features are not a float16/32/64 matrix, when labels are not integers, or
+    when the lengths differ.
     """
 
     features: Tensor

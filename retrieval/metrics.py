@@ -1,25 +1,27 @@
 """How well queries find their identity in a gallery: CMC, mAP and mINP under the cross-camera protocol.
 
-The protocol is Market-1501's (Zheng et al., ICCV 2015): images of the query's identity from the query's own
-camera do not count. mINP, the inverse negative penalty, is from Ye et al. (TPAMI 2021, arXiv 2001.04193).
+CMC and mAP as in Zheng et al., ICCV 2015 (Market-1501); mINP, the mean inverse negative penalty, is from Ye
+et al., TPAMI 2021, arXiv 2001.04193.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from retrieval.distance import check_finite, check_pair, row_slices, squared_euclidean
+from retrieval.distance import Rerank, check_pair, distance_blocks
 from retrieval.features import FeatureSet
+from retrieval.protocol import CrossCameraRule
+from retrieval.ranks import ranks_in_rows
+from retrieval.task import RetrievalTask
 
 logger = logging.getLogger("transreid.retrieval")
-
-UNKNOWN_CAMERA = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,22 +63,28 @@ class RetrievalMetrics:
         )
 
 
-@torch.no_grad()
+class QueryScores(NamedTuple):
+    """Scores of single queries, each (Q,) float64; NaN where a query has no match.
+
+    `inverse_penalty` is matches / rank of the last match; ranks start at 1 and count images not removed.
+    """
+
+    average_precision: Tensor
+    inverse_penalty: Tensor
+    first_rank: Tensor
+
+
 def evaluate(
-    query: FeatureSet,
-    gallery: FeatureSet,
-    max_rank: int = 50,
-    rerank: Callable[[Tensor, Tensor], Tensor] | None = None,
+    query: FeatureSet, gallery: FeatureSet, max_rank: int = 50, rerank: Rerank | None = None
 ) -> RetrievalMetrics:
     """Score the gallery's rankings by squared Euclidean distance to each query, on the features as given.
 
-    Gallery images with the query's pid and camid are removed. Where the query's camid is -1 (unknown), only
-    the query image itself is: the gallery image with the same path and camid -1. Queries without any
-    remaining match are skipped and counted in the log. Equal distances rank by gallery index. cmc has
-    min(max_rank, G) entries.
+    What counts for a query says `CrossCameraRule`. Queries without a match are skipped and counted in the
+    log. Equal distances rank by gallery index. cmc has min(max_rank, G) entries. No matrix (Q, G) is held.
 
     Args:
-        rerank: query features (Q, D), gallery features (G, D) -> distances (Q, G) to rank by instead.
+        rerank: query features (Q, D), gallery features (G, D) -> distances (Q, G) to rank by instead, whole
+            or in blocks (see `distance_blocks`).
 
     Raises:
         ValueError: an empty query or gallery, widths or devices that differ, features or re-ranked distances
@@ -84,19 +92,9 @@ def evaluate(
     """
     if max_rank < 1:
         raise ValueError(f"max_rank must be at least 1, got {max_rank}")
-    check_pair(query.features, gallery.features)
-    length = min(max_rank, len(gallery))
-    query_codes, gallery_codes = _image_codes(query, gallery)
-    # Filled in place: small results kept between the large blocks of a loop would fragment the heap.
-    scores = torch.empty(len(query), 3, dtype=torch.float64, device=query.features.device)
-    for rows, distance in _distance_blocks(query.features, gallery.features, rerank):
-        same_pid = query.pids[rows, None] == gallery.pids
-        camids = query.camids[rows, None]
-        removed = same_pid & (camids == gallery.camids) & (camids != UNKNOWN_CAMERA)
-        removed |= query_codes[rows, None] == gallery_codes
-        scores[rows] = _score_rows(distance, same_pid & ~removed, ~removed)
-    precision, inverse_penalty, first = scores[~scores.isnan().any(dim=1)].unbind(dim=1)
-    num_valid = len(first)
+    scores = score_queries(query, gallery, rerank)
+    valid = ~scores.first_rank.isnan()
+    num_valid = int(valid.sum())
     if not num_valid:
         raise ValueError(
             f"none of the {len(query)} queries has an image of its pid from another camera "
@@ -108,55 +106,45 @@ def evaluate(
             len(query) - num_valid,
             len(query),
         )
-    first_at = torch.bincount(first.long() - 1, minlength=length)[:length]  # queries by rank of the first hit
+    length = min(max_rank, len(gallery))
+    first_at = torch.bincount(scores.first_rank[valid].long() - 1, minlength=length)[:length]
     return RetrievalMetrics(
         cmc=first_at.cumsum(0).cpu().double().numpy() / num_valid,
-        mAP=precision.mean().item(),
-        mINP=inverse_penalty.mean().item(),
+        mAP=scores.average_precision[valid].mean().item(),
+        mINP=scores.inverse_penalty[valid].mean().item(),
         num_valid=num_valid,
     )
 
 
-def _distance_blocks(
-    query: Tensor, gallery: Tensor, rerank: Callable[[Tensor, Tensor], Tensor] | None
-) -> Iterator[tuple[slice, Tensor]]:
-    """Blocks (rows, distances (rows, G)); without re-ranking the whole matrix never exists."""
-    size = (len(query), len(gallery))
-    if rerank is None:
-        for rows in row_slices(*size):
-            yield rows, squared_euclidean(query[rows], gallery)
-        return
-    distance = torch.as_tensor(rerank(query, gallery))
-    if distance.shape != size:
-        raise ValueError(f"re-ranking must return distances of shape {size}, got {tuple(distance.shape)}")
-    check_finite("re-ranked distances", distance)
-    for rows in row_slices(*size):
-        yield rows, distance[rows].to(query.device)
+def evaluate_task(task: RetrievalTask, max_rank: int = 50, rerank: Rerank | None = None) -> RetrievalMetrics:
+    """The mean of `evaluate` over the trials of a task, on its features as they are."""
+    return RetrievalMetrics.mean([evaluate(query, gallery, max_rank, rerank) for query, gallery in task])
 
 
-def _image_codes(query: FeatureSet, gallery: FeatureSet) -> tuple[Tensor, Tensor]:
-    """Codes (Q,) and (G,) that are equal exactly where both cameras are unknown and the path is the same."""
-    numbers: dict[str, int] = {}
-    codes = []
-    for images, known_camera in ((query, -1), (gallery, -2)):
-        code = torch.tensor([numbers.setdefault(path, len(numbers)) for path in images.paths])
-        code = code.to(images.camids.device)
-        codes.append(torch.where(images.camids == UNKNOWN_CAMERA, code, known_camera))
-    return codes[0], codes[1]
+@torch.no_grad()
+def score_queries(query: FeatureSet, gallery: FeatureSet, rerank: Rerank | None = None) -> QueryScores:
+    """Average precision, inverse penalty and first hit's rank of each query; as `evaluate` in all else."""
+    check_pair(query.features, gallery.features)
+    rule = CrossCameraRule(query, gallery)
+    # Filled in place: small results kept between the large blocks of a loop would fragment the heap.
+    scores = torch.empty(3, len(query), dtype=torch.float64, device=query.features.device)
+    for rows, distance in distance_blocks(query.features, gallery.features, rerank):
+        matches, removed = rule.pairs(rows)
+        distance[removed.query, removed.gallery] = torch.inf
+        ranks = ranks_in_rows(distance, matches.query, matches.gallery)
+        scores[:, rows] = _score_rows(matches.query, ranks, len(distance))
+    return QueryScores(*scores)
 
 
-def _score_rows(distance: Tensor, match: Tensor, kept: Tensor) -> Tensor:
-    """Scores (rows, 3): average precision, hits / last hit's position, first hit's position; NaN if none.
-
-    distance, match and kept are (rows, G); matches are kept. Positions start at 1 and count kept images.
-    """
-    order = distance.argsort(dim=1, stable=True)
-    match = match.gather(1, order)
-    position = kept.gather(1, order).cumsum(1, dtype=torch.int32)
-    hits = match.cumsum(1, dtype=torch.int32)
-    total = match.sum(1)
-    # At images that are not hits the quotient may be 0 / 0; they are masked.
-    precision = torch.where(match, hits.double() / position, 0.0).sum(1) / total
-    last = torch.where(match, position, 0).amax(1)
-    first = torch.where(match, position, position.shape[1] + 1).amin(1)
-    return torch.stack([precision, total.double() / last, first.double()], dim=1)
+def _score_rows(rows: Tensor, ranks: Tensor, count: int) -> Tensor:
+    """Scores (3, count) in the order of QueryScores, of `count` rows whose matches (P,) have these ranks."""
+    hits = torch.bincount(rows, minlength=count)
+    # Row after row, each in the order of its ranking.
+    by_rank = (rows * (ranks.max() + 1) + ranks).argsort() if len(ranks) else ranks
+    ranks = ranks[by_rank].double()
+    number = torch.arange(1, len(ranks) + 1, device=ranks.device) - (hits.cumsum(0) - hits)[rows]
+    precision = torch.zeros(count, dtype=torch.float64, device=ranks.device)
+    precision.index_add_(0, rows, number / ranks)
+    first = torch.full_like(precision, torch.nan).scatter_reduce_(0, rows, ranks, "amin", include_self=False)
+    last = torch.full_like(precision, torch.nan).scatter_reduce_(0, rows, ranks, "amax", include_self=False)
+    return torch.stack([precision / hits, hits / last, first])

@@ -16,7 +16,7 @@ _NO_CODE = -2  # equal to no code of the other side
 
 
 class Pairs(NamedTuple):
-    """Pairs of a query and a gallery image: both (P,) int64, in ascending order of (query, gallery)."""
+    """Pairs of a query and a gallery image: both (P,) int64."""
 
     query: Tensor
     gallery: Tensor
@@ -39,7 +39,10 @@ class CrossCameraRule:
         self._query_camids, self._gallery_camids = query.camids, gallery.camids
 
     def pairs(self, rows: slice) -> tuple[Pairs, Pairs]:
-        """(matches, removed) of the queries in `rows`, which are numbered from 0 within the slice."""
+        """(matches, removed) of the queries in `rows`, which are numbered from 0 within the slice.
+
+        Matches come in ascending order of (query, gallery).
+        """
         query, gallery = self._pids.pairs(rows)
         camids = self._query_camids[rows][query]
         same_camera = (camids == self._gallery_camids[gallery]) & (camids != UNKNOWN_CAMERA)

@@ -7,15 +7,20 @@ expansion and the query expansion are sparse products, and no dense (N, N) matri
 
 from __future__ import annotations
 
+import itertools
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from retrieval.distance import check_pair, row_slices, squared_euclidean
+from retrieval.distance import check_pair, euclidean_blocks, squared_norms
 
 
-@torch.no_grad()
 def k_reciprocal_distance(
     query: Tensor,
     gallery: Tensor,
@@ -27,14 +32,35 @@ def k_reciprocal_distance(
 ) -> Tensor:
     """(1−lam)·Jaccard + lam·Euclid: distances (Q, G), float32 on the CPU, of query (Q, D) and gallery (G, D).
 
+    The blocks of `k_reciprocal_blocks` in one matrix; arguments and errors are its own.
+    """
+    blocks = k_reciprocal_blocks(query, gallery, k1, k2, lam, dtype=dtype)
+    final = torch.empty(len(query), len(gallery))
+    for rows, distance in blocks:
+        final[rows] = distance
+    return final
+
+
+@torch.no_grad()
+def k_reciprocal_blocks(
+    query: Tensor,
+    gallery: Tensor,
+    k1: int = 50,
+    k2: int = 15,
+    lam: float = 0.3,
+    *,
+    dtype: type[np.floating] = np.float16,
+) -> Iterator[tuple[slice, Tensor]]:
+    """Re-ranked distances in blocks (rows, (rows, G)), float32 on the CPU: `evaluate` needs no more at once.
+
     Euclid is the squared Euclidean distance, each row divided by the largest distance of its image to any
     image. Nearest neighbours include the image itself, always first, and are searched on the features'
-    device. With fewer images than k1 + 1, round(k1 / 2) + 1 or k2, that neighbourhood is all images; k2 = 1
-    is no query expansion. `dtype` is that of V and of the sums over it: float16 as in the published numbers,
-    float64 for exact ones, from which those are up to 4e-3 away.
+    device; equal distances come in the order of the images, queries first. With fewer images than k1 + 1,
+    round(k1 / 2) + 1 or k2, that neighbourhood is all images; k2 = 1 is no query expansion. `dtype` is that
+    of V and of the sums over it: float16 as in the published numbers, float64 for exact ones, from which
+    those are up to 4e-3 away.
 
-    Raises ValueError for empty, non-finite or mismatched features, k1 or k2 below 1,
-    or lam outside 0..1.
+    Raises ValueError for empty, non-finite or mismatched features, k1 or k2 below 1, or lam outside 0..1.
     """
     check_pair(query, gallery)
     if k1 < 1 or k2 < 1:
@@ -43,32 +69,46 @@ def k_reciprocal_distance(
         raise ValueError(f"lam must be in 0..1, got {lam}")
     features = torch.cat([query, gallery])
     features = features.to(torch.promote_types(features.dtype, torch.float32))
-    half = round(k1 / 2) + 1
     neighbours, largest = nearest_neighbours(features, max(k1 + 1, k2))
 
     reciprocal = reciprocal_sets(neighbours[:, : k1 + 1])
-    members = expand_sets(reciprocal, reciprocal_sets(neighbours[:, :half]))
+    members = expand_sets(reciprocal, reciprocal_sets(neighbours[:, : round(k1 / 2) + 1]))
     weights = encode(members, features, largest)
+    weights.data = weights.data.astype(dtype).astype(np.float32)  # scipy multiplies in float32 or more
     if k2 > 1:
         expansion = neighbour_matrix(neighbours[:, :k2]).astype(np.float32)
-        weights.data = weights.data.astype(dtype).astype(np.float32)  # scipy multiplies in float32 or more
         weights = sparse.csr_array(expansion @ weights) / np.float32(min(k2, len(features)))
-    return mix(query, gallery, weights, largest[: len(query)], lam, dtype)
+        weights.data = weights.data.astype(dtype).astype(np.float32)
+    del features, neighbours, reciprocal, members
+    yield from _mixed(query, gallery, weights, largest[: len(query)], lam, dtype)
 
 
-def nearest_neighbours(features: Tensor, k: int) -> tuple[np.ndarray, Tensor]:
+def nearest_neighbours(features: Tensor, k: int) -> tuple[NDArray[np.int32], Tensor]:
     """Indices (N, min(k, N)) of the nearest of features (N, D), nearest first; largest distances (N,)."""
     count = len(features)
     neighbours = np.empty((count, min(k, count)), dtype=np.int32)
     largest = torch.empty(count, dtype=features.dtype, device=features.device)
-    for rows in row_slices(count, count):
-        distance = squared_euclidean(features[rows], features)
+    for rows, distance in euclidean_blocks(features, features):
         largest[rows] = distance.amax(1)
         # Below every distance: neither rounding nor a duplicate may push an image out of its own neighbours.
         distance[:, rows].fill_diagonal_(-1)
-        neighbours[rows] = distance.topk(neighbours.shape[1], largest=False).indices.cpu().numpy()
+        neighbours[rows] = smallest(distance, neighbours.shape[1]).cpu().numpy()
     # Where all images are equal there is nothing to divide: the distances stay 0.
     return neighbours, torch.where(largest > 0, largest, 1.0)
+
+
+def smallest(distance: Tensor, k: int) -> Tensor:
+    """Columns (R, k) of the k smallest of each row of distance (R, G), in order; of equal ones the first."""
+    values, columns = distance.topk(min(k + 1, distance.shape[1]), dim=1, largest=False)
+    if values.shape[1] > k:
+        # Where more images have the k-th value than there is room for, topk takes any of them.
+        for row in (values[:, k - 1] == values[:, k]).nonzero().flatten().tolist():
+            columns[row] = distance[row].sort(stable=True).indices[: k + 1]
+            values[row] = distance[row, columns[row]]
+        values, columns = values[:, :k], columns[:, :k]
+    columns, by_column = columns.sort(dim=1)
+    by_value = values.gather(1, by_column).sort(dim=1, stable=True).indices
+    return columns.gather(1, by_value)
 
 
 def neighbour_matrix(neighbours: np.ndarray) -> sparse.csr_array:
@@ -98,45 +138,77 @@ def expand_sets(reciprocal: sparse.csr_array, half: sparse.csr_array) -> sparse.
 
 def encode(members: sparse.csr_array, features: Tensor, largest: Tensor) -> sparse.csr_array:
     """V (N, N), float32: exp(−distance) on the members of each row, scaled to rows of sum 1: eq. 7."""
-    entries = sparse.coo_array(members)
-    rows, columns = (
-        torch.as_tensor(index, dtype=torch.int64, device=features.device) for index in entries.coords
-    )
-    distance = features.new_empty(len(rows))
-    for part in row_slices(len(rows), features.shape[1]):
-        distance[part] = (features[rows[part]] - features[columns[part]]).square().sum(1)
+    members = members.sorted_indices()
+    rows = torch.from_numpy(np.repeat(np.arange(len(features)), np.diff(members.indptr)))
+    columns = torch.from_numpy(members.indices)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        pattern = torch.sparse_csr_tensor(
+            torch.from_numpy(members.indptr),
+            columns,
+            torch.zeros(members.nnz, dtype=features.dtype),
+            members.shape,
+            check_invariants=True,
+        ).to(features.device)
+        # Products of the pairs that are asked for, and of no others.
+        products = torch.sparse.sampled_addmm(pattern, features, features.T, beta=0.0).values()
+    rows, columns = rows.to(features.device), columns.to(features.device)
+    norms = squared_norms(features)
+    distance = (norms[rows] + norms[columns] - 2 * products).clamp_min_(0)
     values = torch.exp(-distance / largest[rows]).cpu().numpy()
-    weights = sparse.csr_array((values, entries.coords), shape=members.shape)
+    weights = sparse.csr_array((values, members.indices, members.indptr), shape=members.shape)
     return (sparse.diags_array(1 / weights.sum(axis=1)) @ weights).astype(np.float32)
 
 
-def mix(
+def _mixed(
     query: Tensor,
     gallery: Tensor,
     weights: sparse.csr_array,
     largest: Tensor,
     lam: float,
     dtype: type[np.floating],
-) -> Tensor:
-    """Final distances (Q, G) from V (N, N) and the queries' largest distances (Q,): eq. 10 and eq. 12.
-
-    Overlaps are added up image by image in `dtype`, as published: in float16 the order counts.
-    """
-    total, count = len(query), len(gallery)
+) -> Iterator[tuple[slice, Tensor]]:
+    """Blocks of final distances from V (N, N) and the queries' largest distances (Q,): eq. 10 and eq. 12."""
     weights.sort_indices()
-    by_image = weights[total:].tocsc()  # column j: which gallery images have image j in their set
-    data = by_image.data.astype(dtype)
-    final = torch.empty(total, count)
-    for rows in row_slices(total, count):
-        euclid = squared_euclidean(query[rows], gallery) / largest[rows, None]
-        final[rows] = euclid.cpu() * lam
-    for i in range(total):
-        overlap = np.zeros(count, dtype)
-        mine = slice(weights.indptr[i], weights.indptr[i + 1])
-        for j, weight in zip(weights.indices[mine], weights.data[mine].astype(dtype), strict=True):
-            column = slice(by_image.indptr[j], by_image.indptr[j + 1])
-            overlap[by_image.indices[column]] += np.minimum(data[column], weight)
-        # Rows of V sum to 1, so Σmax = 2 − Σmin.
-        jaccard = 1 - overlap / (2 - overlap)
-        final[i] += torch.from_numpy((jaccard * (1 - lam)).astype(np.float32))
-    return final
+    by_image = weights[len(query) :].tocsc()  # column j: which gallery images have image j in their set
+    by_image.data, queries = by_image.data.astype(dtype), weights[: len(query)]
+    queries.data = queries.data.astype(dtype)
+    del weights
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for rows, distance in euclidean_blocks(query, gallery):
+            distance *= lam / largest[rows, None]
+            overlap = torch.zeros(distance.shape, dtype=torch.from_numpy(by_image.data).dtype)
+            list(pool.map(_add_overlaps, overlap, itertools.repeat(by_image), _rows_of(queries, rows)))
+            # Rows of V sum to 1, so Σmax = 2 − Σmin. One number after the other is rounded, as published.
+            jaccard = (1 - overlap / (2 - overlap)) * torch.tensor(1 - lam, dtype=overlap.dtype)
+            yield rows, distance.cpu().float().add_(jaccard)
+
+
+def _rows_of(
+    matrix: sparse.csr_array, rows: slice
+) -> Iterator[tuple[NDArray[np.integer], NDArray[np.floating]]]:
+    """Columns and values of each row in turn."""
+    for start, stop in itertools.pairwise(matrix.indptr[rows.start : rows.stop + 1]):
+        yield matrix.indices[start:stop], matrix.data[start:stop]
+
+
+def _add_overlaps(
+    overlap: Tensor,
+    by_image: sparse.csc_array,
+    row: tuple[NDArray[np.integer], NDArray[np.floating]],
+) -> None:
+    """Add Σ_j min(V_ij, V_gj) for all gallery images g to overlap (G,), for a row i of V.
+
+    Added up image by image in the precision of V, as published: in float16 the order counts.
+    """
+    images, weights = row
+    starts = by_image.indptr[images]
+    lengths = by_image.indptr[images + 1] - starts
+    ends = lengths.cumsum()
+    entries = np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1])
+    # Floats that are not negative are ordered as their bits are, and NumPy is slow at comparing float16.
+    bits = f"u{weights.itemsize}"
+    smaller = np.minimum(by_image.data.view(bits)[entries], np.repeat(weights.view(bits), lengths))
+    overlap.index_add_(
+        0, torch.from_numpy(by_image.indices[entries]), torch.from_numpy(smaller.view(weights.dtype))
+    )

@@ -37,7 +37,10 @@ SHARED = [
     ("TEST.NECK_FEAT", "between", "'before', 'after'"),
     ("TEST.FEAT_NORM", "on", "'yes', 'no'"),
     ("TEST.SIE", "off", "'auto', 'mean'"),
-    ("TEST.RE_RANKING", "True", "False; re-ranking is not connected to the programs, retrieval.k_reciprocal"),
+    ("TEST.RERANK_K1", "0", "1 or more"),
+    ("TEST.RERANK_K2", "0", "1 or more"),
+    ("TEST.RERANK_LAMBDA", "1.5", "0 to 1"),
+    ("TEST.FEATURES", "out/features.npz", "the name of a file, e.g. 'features.npz', or ''"),
 ]
 EVERY_STAGE = [
     ("IMS_PER_BATCH", "0", "1 or more"),

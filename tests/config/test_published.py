@@ -33,6 +33,10 @@ OURS = {
     "DATASETS.CHECK_IMAGES": True,
     "TEST.SIE": "auto",
     "TEST.EVAL_BEFORE_TRAINING": False,
+    "TEST.RERANK_K1": 50,
+    "TEST.RERANK_K2": 15,
+    "TEST.RERANK_LAMBDA": 0.3,
+    "TEST.FEATURES": "features.npz",
 }
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from datasets import Batch, ImageRecord, Trial
-from processor import evaluate_trials, extract
+from processor import extract, make_task
 from processor.inference import require_matches
-from retrieval import FeatureSet, RetrievalMetrics, evaluate
+from retrieval import FeatureSet, RetrievalMetrics, evaluate, evaluate_task
 
 CPU = torch.device("cpu")
 
@@ -68,6 +68,11 @@ def test_extract_from_nothing():
 
 
 # ---- trials
+
+
+def evaluate_trials(features, trials, normalize):
+    task = make_task(features, trials, {})
+    return evaluate_task(task.normalized() if normalize else task)
 
 
 def feature_set(count=30, width=4, seed=0):
@@ -149,6 +154,13 @@ def test_normalize_leaves_the_given_features_alone():
     assert torch.equal(features.features, before)
 
 
+def test_an_image_has_one_identity():
+    trial = draw(0)
+    other = trial.query[0]._replace(pid=77)
+    with pytest.raises(ValueError, match=rf"{other.path} has identity 77 and identity {trial.query[0].pid}"):
+        make_task(feature_set(), [Trial([other], trial.gallery)], {})
+
+
 @pytest.mark.parametrize(
     ("query", "gallery", "fine"),
     [
@@ -169,7 +181,8 @@ def test_trials_without_a_match_are_found_beforehand(query, gallery, fine):
     ]
     trials = [draw(0), Trial(*records)]
     paths = [record.path for trial in trials for part in trial for record in part]
-    features = FeatureSet(torch.rand(len(paths), 2), [0] * len(paths), [0] * len(paths), paths)
+    pids = [record.pid for trial in trials for part in trial for record in part]
+    features = FeatureSet(torch.rand(len(paths), 2), pids, [0] * len(paths), paths)
     for check in (lambda: require_matches(trials), lambda: evaluate_trials(features, trials[1:], False)):
         if fine:
             check()

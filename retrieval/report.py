@@ -1,0 +1,34 @@
+"""What is told of metrics: the published log lines, and plain values for JSON."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from retrieval.metrics import RetrievalMetrics
+from utils.files import write_atomically
+
+_logger = logging.getLogger("transreid.retrieval")
+_RANKS = (1, 5, 10)
+
+
+def metrics_record(metrics: RetrievalMetrics) -> dict[str, float]:
+    """Metrics as fractions by name, for JSON."""
+    ranks = {f"rank{k}": metrics.rank(k) for k in _RANKS}
+    return {"mAP": metrics.mAP, "mINP": metrics.mINP, **ranks, "num_valid": metrics.num_valid}
+
+
+def log_metrics(metrics: RetrievalMetrics, title: str) -> None:
+    """Log the published result lines, in percent."""
+    _logger.info(title)
+    _logger.info("mAP: %.1f%%", 100 * metrics.mAP)
+    for k in _RANKS:
+        _logger.info("CMC curve, Rank-%-3d:%.1f%%", k, 100 * metrics.rank(k))
+
+
+def write_metrics(path: str | Path, metrics: RetrievalMetrics, info: Mapping[str, Any]) -> None:
+    """Write metrics with the CMC curve, and `info` about model and protocol, as one JSON object."""
+    content = {**info, **metrics_record(metrics), "cmc": metrics.cmc.tolist()}
+    text = json.dumps(content, indent=1) + "\n"
+    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))

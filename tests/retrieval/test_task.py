@@ -1,0 +1,134 @@
+"""RetrievalTask: who is who in each trial, and the file."""
+
+import numpy as np
+import pytest
+import torch
+
+from retrieval import FeatureSet, RetrievalTask, TrialRows, evaluate, evaluate_task
+from retrieval.metrics import RetrievalMetrics
+
+INFO = {"model": "ViT-B-16", "size": [256, 128], "normalize": True, "weight": "ü.pth"}
+
+
+def images(count=6, seed=0):
+    features = torch.randn(count, 3, generator=torch.Generator().manual_seed(seed))
+    return FeatureSet(
+        features, [i // 2 for i in range(count)], [0] * count, [f"{i}.jpg" for i in range(count)]
+    )
+
+
+def rows(query, gallery):
+    return TrialRows(
+        torch.tensor(query),
+        torch.zeros(len(query)).long(),
+        torch.tensor(gallery),
+        torch.ones(len(gallery)).long(),
+    )
+
+
+def two_trials(info=INFO):
+    return RetrievalTask(images(), (rows([0, 2, 4], [1, 3, 5]), rows([5, 1], [4, 0, 3])), info)
+
+
+def assert_same(task, other):
+    assert len(task) == len(other) and task.info == other.info
+    for mine, its in zip(task, other, strict=True):
+        for part, its_part in zip(mine, its, strict=True):
+            assert torch.equal(part.features, its_part.features) and part.paths == its_part.paths
+            assert torch.equal(part.pids, its_part.pids) and torch.equal(part.camids, its_part.camids)
+
+
+def test_trials_have_their_own_images_and_cameras():
+    first, second = two_trials()
+    assert first[0].paths == ("0.jpg", "2.jpg", "4.jpg") and first[1].paths == ("1.jpg", "3.jpg", "5.jpg")
+    assert second[0].pids.tolist() == [2, 0] and second[1].pids.tolist() == [2, 0, 1]
+    assert all(query.camids.unique().tolist() == [0] for query, _ in (first, second))
+    assert all(gallery.camids.unique().tolist() == [1] for _, gallery in (first, second))
+    assert torch.equal(second[1].features, images().features[[4, 0, 3]])
+
+
+def test_rows_in_one_piece_are_not_copied():
+    task = RetrievalTask(images(), (rows([0, 1], [2, 3, 4, 5]),))
+    ((query, gallery),) = task
+    assert query.features.data_ptr() == task.images.features.data_ptr()
+    assert gallery.features.data_ptr() == task.images.features[2:].data_ptr()
+
+
+def test_metrics_are_the_mean_over_trials():
+    task = two_trials()
+    expected = RetrievalMetrics.mean([evaluate(query, gallery) for query, gallery in task])
+    got = evaluate_task(task)
+    assert got.cmc.tolist() == expected.cmc.tolist()
+    assert (got.mAP, got.mINP, got.num_valid) == (expected.mAP, expected.mINP, 5)
+
+
+def test_normalized_keeps_the_rest():
+    task = two_trials()
+    unit = task.normalized()
+    torch.testing.assert_close(unit.images.features.norm(dim=1), torch.ones(6))
+    assert unit.trials == task.trials and unit.info == INFO
+
+
+@pytest.mark.parametrize("info", [{}, INFO])
+def test_file_round_trip(tmp_path, info):
+    task = two_trials(info)
+    task.save(tmp_path / "task.npz")
+    assert_same(RetrievalTask.load(tmp_path / "task.npz"), task)
+    again = FeatureSet.load(tmp_path / "task.npz")
+    assert torch.equal(again.features, task.images.features) and again.paths == task.images.paths
+
+
+def test_the_arrays_of_a_file(tmp_path):
+    """What others read with NumPy alone."""
+    two_trials().save(tmp_path / "task.npz")
+    with np.load(tmp_path / "task.npz", allow_pickle=False) as stored:
+        assert stored["query_rows"].tolist() == [0, 2, 4, 5, 1]
+        assert stored["query_trials"].tolist() == [0, 0, 0, 1, 1]
+        assert stored["gallery_rows"].tolist() == [1, 3, 5, 4, 0, 3]
+        assert stored["gallery_camids"].tolist() == [1] * 6
+        assert stored["features"].shape == (6, 3) and stored["paths"][1] == "1.jpg"
+
+
+def test_mere_features_are_searched_in_all(tmp_path):
+    images().save(tmp_path / "features.npz", {"weight": "a.pth"})
+    task = RetrievalTask.load(tmp_path / "features.npz")
+    ((query, gallery),) = task
+    assert query.paths == gallery.paths == images().paths and task.info == {"weight": "a.pth"}
+    assert_same(task, RetrievalTask.all_against_all(images(), {"weight": "a.pth"}))
+
+
+def test_between_two_sets():
+    query, gallery = images(3, seed=1), images(4, seed=2)
+    ((mine, its),) = RetrievalTask.between(query, gallery)
+    assert torch.equal(mine.features, query.features) and torch.equal(its.features, gallery.features)
+    assert its.paths == gallery.paths and mine.camids.tolist() == [0, 0, 0]
+    wide = FeatureSet(torch.zeros(1, 5), [0], [0], ["w"])
+    with pytest.raises(ValueError, match="query features are 3 wide and gallery features 5"):
+        RetrievalTask.between(query, wide)
+
+
+def test_refuses_no_trial_and_rows_that_are_not_there():
+    with pytest.raises(ValueError, match="at least one trial, got none"):
+        RetrievalTask(images(), ())
+    with pytest.raises(ValueError, match=r"row 6 of a trial is outside 0\.\.5"):
+        RetrievalTask(images(), (rows([0], [1, 6]),))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"query_rows": [0]}, "query_rows, query_camids and query_trials must be of one length"),
+        ({"gallery_rows": [9] * 6}, "row 9 of a trial is outside"),
+        ({"info": "{"}, "Expecting property name"),
+        ({"query_trials": [0] * 5}, "shorter than argument 1|longer than argument 1"),
+    ],
+)
+def test_load_refuses_other_files(tmp_path, change, told):
+    path = tmp_path / "task.npz"
+    two_trials().save(path)
+    with np.load(path) as stored:
+        arrays = dict(stored) | {name: np.array(value) for name, value in change.items()}
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=told) as error:
+        RetrievalTask.load(path)
+    assert str(error.value).startswith(f"{path} is not a feature file") and "\n" not in str(error.value)

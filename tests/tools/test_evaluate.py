@@ -1,0 +1,125 @@
+"""Metrics again from a file of features."""
+
+import functools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from retrieval import FeatureSet, RetrievalTask, evaluate_task, k_reciprocal_distance
+from tools.evaluate import main
+
+TOOL = Path(__file__).parents[2] / "tools" / "evaluate.py"
+
+
+def drawn(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    pids = torch.arange(count) % 6
+    centres = torch.randn(6, 4, generator=torch.Generator().manual_seed(9))
+    features = centres[pids] + 0.7 * torch.randn(count, 4, generator=generator)
+    features *= torch.linspace(0.2, 5, count)[:, None]
+    return FeatureSet(features, pids, torch.full((count,), seed), [f"{seed}/{i}.jpg" for i in range(count)])
+
+
+QUERY, GALLERY = drawn(12, 0), drawn(30, 1)
+TASK = RetrievalTask.between(QUERY, GALLERY)
+
+
+@pytest.fixture
+def file(tmp_path):
+    RetrievalTask(TASK.images, TASK.trials, {"model": "toy"}).save(tmp_path / "features.npz")
+    return tmp_path / "features.npz"
+
+
+def lines(metrics):
+    return [f"mAP: {metrics.mAP:.1%}", *(f"CMC curve, Rank-{k:<3}:{metrics.rank(k):.1%}" for k in (1, 5, 10))]
+
+
+def shown(out):
+    return [line.partition("INFO: ")[2] for line in out.splitlines()][-4:]
+
+
+def test_prints_the_published_lines(file, capsys):
+    assert main(["--features", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert re.match(r"\d{4}-.* transreid INFO: Validation Results of 1 trial\n", out)
+    assert shown(out) == lines(evaluate_task(TASK.normalized()))
+
+
+def test_features_as_they_are(file, capsys, tmp_path):
+    assert evaluate_task(TASK).mAP != pytest.approx(evaluate_task(TASK.normalized()).mAP, abs=0.01)
+    main(["--features", str(file), "--normalize", "no"])
+    assert shown(capsys.readouterr().out) == lines(evaluate_task(TASK))
+    # What the test did is the default.
+    RetrievalTask(TASK.images, TASK.trials, {"normalize": False}).save(tmp_path / "raw.npz")
+    main(["--features", str(tmp_path / "raw.npz")])
+    assert shown(capsys.readouterr().out) == lines(evaluate_task(TASK))
+
+
+def test_re_ranking_and_the_written_file(file, capsys, tmp_path):
+    out = tmp_path / "metrics.json"
+    options = ["--rerank", "--k1", "6", "--k2", "3", "--lam", "0.5", "--max_rank", "7", "--out", str(out)]
+    main(["--features", str(file), *options])
+    rerank = functools.partial(k_reciprocal_distance, k1=6, k2=3, lam=0.5)
+    expected = evaluate_task(TASK.normalized(), 7, rerank)
+    assert shown(capsys.readouterr().out) == lines(expected)
+    written = json.loads(out.read_text())
+    assert written["cmc"] == expected.cmc.tolist() and len(written["cmc"]) == 7
+    assert written["rerank"] == {"k1": 6, "k2": 3, "lam": 0.5} and written["model"] == "toy"
+    assert written["mAP"] == expected.mAP
+
+
+def test_two_files_and_a_file_of_its_own_gallery(tmp_path, capsys):
+    QUERY.save(tmp_path / "query.npz")
+    GALLERY.save(tmp_path / "gallery.npz")
+    main(["--features", str(tmp_path / "query.npz"), "--gallery", str(tmp_path / "gallery.npz")])
+    assert shown(capsys.readouterr().out) == lines(evaluate_task(TASK.normalized()))
+    all_images = GALLERY.with_cameras([-1] * 30)
+    all_images.save(tmp_path / "all.npz")
+    main(["--features", str(tmp_path / "all.npz")])
+    expected = evaluate_task(RetrievalTask.all_against_all(all_images).normalized())
+    assert shown(capsys.readouterr().out) == lines(expected) and expected.num_valid == 30
+
+
+def test_it_needs_neither_model_nor_another_folder(file):
+    """The towers' library alone takes seconds to import."""
+    code = f"import runpy, sys; sys.argv = ['evaluate.py', '--features', {str(file)!r}]\n"
+    code += f"try: runpy.run_path({str(TOOL)!r}, run_name='__main__')\n"
+    code += "except SystemExit as end: assert end.code == 0\n"
+    code += "assert not {'open_clip', 'timm', 'model'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=file.parent, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "mAP: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("write", "options", "told"),
+    [
+        (lambda path: None, [], "no feature file at"),
+        (lambda path: path.write_text("no"), [], "is not a feature file"),
+        (TASK.save, ["--max_rank", "0"], "max_rank must be at least 1, got 0"),
+        (TASK.save, ["--rerank", "--lam", "2"], "lam must be in 0..1, got 2.0"),
+        (TASK.save, ["--out", "gone/metrics.json"], "gone"),
+        (
+            FeatureSet(torch.ones(3, 2), [-1] * 3, [-1] * 3, ["a", "b", "c"]).save,
+            [],
+            "none of the 3",
+        ),
+        (
+            FeatureSet(torch.zeros(2, 2), [0, 0], [-1] * 2, ["a", "b"]).save,
+            [],
+            "row 0 (a): its L2 norm is 0.0",
+        ),
+    ],
+)
+def test_errors_in_one_line(tmp_path, capsys, monkeypatch, write, options, told):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "features.npz")
+    with pytest.raises(SystemExit) as end:
+        main(["--features", "features.npz", *options])
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
+    assert told in error

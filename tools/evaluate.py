@@ -1,0 +1,42 @@
+"""Compute all metrics again from a feature file, without model, images or GPU.
+
+python tools/evaluate.py --features logs/run/features.npz [--rerank] [--out metrics.json]
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
+
+from config.arguments import end_in_one_line
+from retrieval import evaluate_task, log_metrics, write_metrics
+from tools.feature_files import add_feature_options, add_rerank_options, read_task, rerank_settings, reranker
+from utils.logger import setup_logger
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0, or SystemExit with status 2 after one line on stderr for a wrong option or file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add_feature_options(parser)
+    add_rerank_options(parser)
+    parser.add_argument(
+        "--max_rank", type=int, default=50, metavar="N", help="length of the CMC curve (default: %(default)s)"
+    )
+    parser.add_argument("--out", metavar="FILE", help="write the metrics with the CMC curve there, as JSON")
+    args = parser.parse_args(argv)
+    setup_logger(None, "")
+    with end_in_one_line():
+        task = read_task(args)
+        metrics = evaluate_task(task, args.max_rank, reranker(args))
+        log_metrics(metrics, f"Validation Results of {len(task)} trial{'s' if len(task) > 1 else ''}")
+        if args.out:
+            write_metrics(args.out, metrics, {**task.info, "rerank": rerank_settings(args)})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
