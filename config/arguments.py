@@ -44,18 +44,24 @@ _FAILED, _INTERRUPTED = 2, 130
 
 
 def parse_arguments(
-    argv: Sequence[str] | None, *, description: str | None, default_config: str
+    argv: Sequence[str] | None,
+    *,
+    description: str | None,
+    default_config: str,
+    add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> argparse.Namespace:
     """Namespace(config_file, local_rank, traceback, opts) of a program; None reads sys.argv.
 
-    Ends the program with status 2 and the usage when an option is unknown or stands behind the pairs.
+    `add_options` adds a program's own options. Ends the program with status 2 and the usage when an option is
+    unknown or stands behind the pairs.
     """
     parser = argparse.ArgumentParser(
-        usage="%(prog)s [--config_file FILE] [--local_rank N] [--traceback] [KEY VALUE]...",
+        usage="%(prog)s [OPTION]... [KEY VALUE]...",
         description=description,
         epilog=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_options(parser)
     parser.add_argument(
         "--config_file",
         default=default_config,
@@ -93,12 +99,15 @@ def run_program(
     description: str | None,
     default_config: str,
     argv: Sequence[str] | None = None,
+    add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> int:
     """Load the configuration of the command line into a copy of `base`, call `main(cfg, args)`, return 0.
 
     Ends as `end_in_one_line` does.
     """
-    args = parse_arguments(argv, description=description, default_config=default_config)
+    args = parse_arguments(
+        argv, description=description, default_config=default_config, add_options=add_options
+    )
     with end_in_one_line(show_traceback=args.traceback):
         main(load_config(base, args.config_file, args.opts), args)
     return 0

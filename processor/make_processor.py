@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 from config.check import check_config, warn_unused
 from datasets import ImageRecord, Loaders, ReIDDataset, make_dataloader, make_dataset, verify_images
 from loss import make_loss
-from model import ReIDModel, make_model, make_test_model, model_label
+from model import CheckpointInfo, ReIDModel, make_model, make_test_model, model_label
 from processor.baseline import baseline
 from processor.clipreid import clipreid
 from processor.engine import Run, append_record, fit
@@ -123,29 +123,39 @@ def test(cfg: CfgNode, args: argparse.Namespace) -> None:
     check_config(cfg)
     output_dir = make_output_dir(cfg.OUTPUT_DIR) if cfg.OUTPUT_DIR else None
     _start_log(cfg, args, output_dir, "test_log.txt")
-    task = extract_task(cfg)
+    task = extract_task(cfg, read_test_data(cfg))
     if output_dir and cfg.TEST.FEATURES:
         task.save(output_dir / cfg.TEST.FEATURES)
         _logger.info("saved %s", output_dir / cfg.TEST.FEATURES)
-    metrics = _evaluate(cfg, task)
+    metrics = evaluate_as_configured(cfg, task)
     log_metrics(metrics, "Validation Results ")
     if output_dir:
-        write_metrics(output_dir / "metrics.json", metrics, task.info | {"rerank": _rerank_settings(cfg)})
+        write_metrics(output_dir / "metrics.json", metrics, {**task.info, "rerank": _rerank_settings(cfg)})
 
 
-def extract_task(cfg: CfgNode) -> RetrievalTask:
-    """Features of the test split of DATASETS.NAMES by the model in TEST.WEIGHT, with the split's trials."""
-    device = select_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
-    seed_everything(cfg.SOLVER.SEED)
+def read_test_data(cfg: CfgNode) -> ReIDDataset:
+    """The test split of DATASETS.NAMES; raises ValueError where no query could be scored."""
     dataset = make_dataset(cfg, need_train=False)
     require_matches(dataset.trials)
+    return dataset
+
+
+def load_test_model(cfg: CfgNode, dataset: ReIDDataset) -> tuple[ReIDModel, CheckpointInfo]:
+    """The model in TEST.WEIGHT for the cameras and views of a test split."""
     records = dataset.test_records()
     cameras = max(record.camid for record in records) + 1
     views = max(record.viewid for record in records) + 1
-    model, checkpoint = make_test_model(cfg, cameras, views)
+    return make_test_model(cfg, cameras, views)
+
+
+def extract_task(cfg: CfgNode, dataset: ReIDDataset) -> RetrievalTask:
+    """Features of a test split by the model in TEST.WEIGHT, with the split's trials."""
+    device = select_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
+    seed_everything(cfg.SOLVER.SEED)
+    model, checkpoint = load_test_model(cfg, dataset)
     loaders = make_dataloader(cfg, dataset, size=checkpoint.size)
     if cfg.DATASETS.CHECK_IMAGES:
-        verify_images(records, cfg.DATALOADER.NUM_WORKERS)
+        verify_images(dataset.test_records(), cfg.DATALOADER.NUM_WORKERS)
     info = {
         "dataset": dataset.name,
         "model": model_label(cfg.MODEL.NAME),
@@ -158,7 +168,8 @@ def extract_task(cfg: CfgNode) -> RetrievalTask:
     return make_task(extract(model, loaders.test, device), dataset.trials, info)
 
 
-def _evaluate(cfg: CfgNode, task: RetrievalTask) -> RetrievalMetrics:
+def evaluate_as_configured(cfg: CfgNode, task: RetrievalTask) -> RetrievalMetrics:
+    """Metrics of a task's features, normalised and re-ranked as TEST says."""
     settings = _rerank_settings(cfg)
     if settings:
         _logger.info("Re-ranking with k1 %(k1)d, k2 %(k2)d, lambda %(lam)g", settings)
@@ -176,7 +187,11 @@ def _rerank_settings(cfg: CfgNode) -> dict[str, float] | None:
 def _evaluator(
     cfg: CfgNode, model: ReIDModel, dataset: ReIDDataset, loaders: Loaders, device: torch.device
 ) -> Callable[[], RetrievalMetrics]:
-    return lambda: _evaluate(cfg, make_task(extract(model, loaders.test, device), dataset.trials, {}))
+    def evaluator() -> RetrievalMetrics:
+        task = make_task(extract(model, loaders.test, device), dataset.trials, {})
+        return evaluate_as_configured(cfg, task)
+
+    return evaluator
 
 
 def side_counts(cfg: CfgNode, train: list[ImageRecord]) -> tuple[int, int]:

@@ -129,6 +129,33 @@ def test_testing_without_training_split(run, trained, people, tmp_path, trainer,
     assert tested.stdout == (tmp_path / "logs" / "test_log.txt").read_text() and "\r" not in tested.stdout
 
 
+def test_another_data_set_than_the_one_trained_on(run, trained, people, tmp_path):
+    """Nothing but DATASETS.NAMES says so: other people, other cameras, other folders."""
+    draw_market1501(
+        tmp_path,
+        train_ids=1,
+        test_ids=3,
+        images_per_camera=1,
+        cameras=3,
+        distractors=1,
+        size=(64, 32),
+        seed=5,
+    )
+    (tmp_path / "dukemtmcreid").mkdir()
+    (tmp_path / FOLDER).rename(tmp_path / "dukemtmcreid" / "DukeMTMC-reID")
+    (tmp_path / FOLDER).symlink_to(people / FOLDER)
+    weight = str(trained("train_clipreid.py")[1] / "ViT-S-32_2.pth")
+    pairs = ("DATASETS.ROOT_DIR", str(tmp_path), "TEST.WEIGHT", weight)
+    shown = []
+    for name in ("market1501", "dukemtmc"):
+        out = ("OUTPUT_DIR", str(tmp_path / name))
+        tested = run("test_clipreid.py", *pairs, *out, "DATASETS.NAMES", name)
+        assert (tested.returncode, tested.stderr) == (0, "")
+        shown += RESULTS.findall(tested.stdout)
+        assert json.loads((tmp_path / name / "metrics.json").read_text())["dataset"] == name
+    assert len(shown) == 2 and shown[0] == RESULTS.findall(trained("train_clipreid.py")[0].stdout)[0]
+
+
 def test_published_command_line(run, tmp_path):
     """SIE and overlapping patches as published, then a test with the plain configuration."""
     pairs = ("MODEL.SIE_CAMERA", "True", "MODEL.SIE_COE", "1.0", "MODEL.STRIDE_SIZE", "[12, 12]")

@@ -44,3 +44,74 @@ def test_row_slices_cover_all_rows_once(monkeypatch, elements, expected):
     slices = list(distance.row_slices(7, 4))
     assert [part.stop - part.start for part in slices] == expected
     assert [row for part in slices for row in range(7)[part]] == list(range(7))
+
+
+# ---- blocks
+
+
+def features(count, seed, width=3):
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+
+
+def test_blocks_are_the_whole_matrix_piece_by_piece(monkeypatch):
+    query, gallery = features(7, 0), features(4, 1)
+    whole = squared_euclidean(query, gallery)
+    monkeypatch.setattr(distance, "CHUNK_ELEMENTS", 12)
+    for blocks in (
+        distance.euclidean_blocks(query, gallery),
+        distance.distance_blocks(query, gallery),
+        distance.distance_blocks(query, gallery, squared_euclidean),
+        distance.distance_blocks(query, gallery, distance.euclidean_blocks),
+    ):
+        rows, parts = zip(*blocks, strict=True)
+        assert [(part.start, part.stop) for part in rows] == [(0, 3), (3, 6), (6, 7)]
+        torch.testing.assert_close(torch.cat(parts), whole)
+
+
+def test_blocks_may_be_written_to():
+    query, gallery = features(3, 0), features(4, 1)
+    whole = squared_euclidean(query, gallery)
+    ((_, block),) = distance.distance_blocks(query, gallery, lambda q, g: whole)
+    block.fill_(-1)
+    assert whole.min() >= 0
+
+
+def test_blocks_widen_half_precision_and_keep_double():
+    query, gallery = features(3, 0), features(4, 1)
+    for dtype, expected in ((torch.float16, torch.float32), (torch.float64, torch.float64)):
+        ((_, block),) = distance.euclidean_blocks(query.to(dtype), gallery)
+        assert block.dtype == expected
+        torch.testing.assert_close(block, squared_euclidean(query.to(dtype), gallery))
+
+
+def ones(*row_slices):
+    """A re-ranking that gives blocks of ones for these rows of any gallery."""
+    return lambda q, g: ((rows, torch.ones(rows.stop - rows.start, len(g))) for rows in row_slices)
+
+
+@pytest.mark.parametrize(
+    ("rerank", "told"),
+    [
+        (lambda q, g: torch.zeros(4, 3), r"shape \(3, 4\), got \(4, 3\)"),
+        (ones(slice(0, 2)), "re-ranking gave distances of 2 of 3 queries"),
+        (ones(slice(0, 1), slice(2, 3)), r"shape \(2, 4\), got \(1, 4\)"),
+        (
+            lambda q, g: ((slice(i, i + 1), torch.full((1, 4), [1.0, torch.nan, 1][i])) for i in range(3)),
+            "re-ranked distances are not finite in 1 of 1 rows, the first is row 1",
+        ),
+    ],
+)
+def test_refuses_re_ranked_distances(rerank, told):
+    with pytest.raises(ValueError, match=told):
+        list(distance.distance_blocks(features(3, 0), features(4, 1), rerank))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_what_is_not_finite_is_named_by_row(value, dtype):
+    matrix = torch.full((5, 70), 1000.0).to(dtype)  # its sum is beyond float16
+    distance.check_finite("numbers", matrix)
+    matrix[2, 3] = value
+    matrix[4, 0], matrix[4, 1] = torch.inf, -torch.inf
+    with pytest.raises(ValueError, match="numbers are not finite in 2 of 5 rows, the first is row 12"):
+        distance.check_finite("numbers", matrix, first=10)

@@ -12,7 +12,14 @@ import torch
 from scipy import sparse
 
 from retrieval import FeatureSet, distance, evaluate, k_reciprocal_distance
-from retrieval.reranking import expand_sets, nearest_neighbours, neighbour_matrix, reciprocal_sets
+from retrieval.reranking import (
+    expand_sets,
+    k_reciprocal_blocks,
+    nearest_neighbours,
+    neighbour_matrix,
+    reciprocal_sets,
+    smallest,
+)
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics.npz")
 exact_distance = partial(k_reciprocal_distance, dtype=np.float64)
@@ -42,7 +49,9 @@ def naive(query, gallery, k1, k2, lam, storage=np.float64):
     count, queries = len(features), len(query)
     original = np.stack([((features - row) ** 2).sum(1) for row in features])
     original = original / original.max(axis=1, keepdims=True)
-    ranking = np.argsort(original, axis=1, kind="stable").tolist()
+    to_sort = original.copy()
+    np.fill_diagonal(to_sort, -1)  # an image comes before its copies
+    ranking = np.argsort(to_sort, axis=1, kind="stable").tolist()
 
     encoded = np.zeros((count, count), dtype=storage)
     for i in range(count):
@@ -144,6 +153,37 @@ def test_one_query_and_one_gallery_image():
     got = exact_distance(torch.tensor([[0.0]]), torch.tensor([[2.0]]))
     # Both are in both sets, so V is the mean of both rows for each: Jaccard 0; the distance is the largest.
     torch.testing.assert_close(got, torch.tensor([[0.3]]))
+
+
+def test_evaluation_takes_blocks_as_it_takes_the_matrix(monkeypatch):
+    query, gallery = golden_set("query"), golden_set("gallery")
+    whole = evaluate(query, gallery, rerank=k_reciprocal_distance)
+    monkeypatch.setattr(distance, "CHUNK_ELEMENTS", 7 * len(gallery))
+    rows, blocks = zip(*k_reciprocal_blocks(query.features, gallery.features), strict=True)
+    assert [part.stop - part.start for part in rows] == [7] * 8 + [4]
+    torch.testing.assert_close(
+        torch.cat(blocks), k_reciprocal_distance(query.features, gallery.features), rtol=0, atol=0
+    )
+    streamed = evaluate(query, gallery, rerank=k_reciprocal_blocks)
+    assert streamed.cmc.tolist() == whole.cmc.tolist() and streamed.mAP == whole.mAP
+
+
+@pytest.mark.parametrize("k", [1, 4, 9, 10])
+@pytest.mark.parametrize("seed", range(4))
+def test_smallest_are_the_first_of_a_stable_order(seed, k):
+    values = np.random.default_rng(seed).integers(0, 4, (6, 10)).astype(np.float32)
+    expected = np.argsort(values, axis=1, kind="stable")[:, :k]
+    assert smallest(torch.from_numpy(values), k).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("k1, k2", [(6, 3), (50, 15)])
+def test_copies_in_query_and_gallery(k1, k2):
+    """Whole numbers: copies are at exactly equal distances, and ties are decided by the order of images."""
+    generator = np.random.default_rng(5)
+    features = generator.integers(0, 3, (24, 4)).astype(np.float32)
+    query, gallery = features[:6], np.concatenate([features[6:], features[4:14]])
+    got = exact_distance(torch.from_numpy(query), torch.from_numpy(gallery), k1, k2)
+    np.testing.assert_allclose(got.numpy(), naive(query, gallery, k1, k2, 0.3), atol=1e-6)
 
 
 def test_sets_by_hand():

@@ -1,0 +1,125 @@
+"""Test a set of weights on a set of data sets and print a table of mAP / Rank-1 in Markdown.
+
+python tools/cross_domain.py --config_file configs/person/vit_clipreid.yml \\
+    --weight market=logs/market/ViT-B-16_60.pth --weight msmt=logs/msmt/ViT-B-16_60.pth \\
+    --data market1501 --data msmt17 --data csv=my_crops DATASETS.ROOT_DIR data TEST.SIE mean
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
+
+from yacs.config import CfgNode
+
+from config import cfg as defaults
+from config.arguments import run_program
+from config.check import check_config
+from config.load import load_config
+from processor.make_processor import evaluate_as_configured, extract_task, load_test_model, read_test_data
+from retrieval import log_metrics, metrics_record
+from utils.files import make_output_dir, write_atomically
+from utils.logger import setup_logger
+
+
+class Named(NamedTuple):
+    """A row or column: what the table calls it, and the settings that it stands for."""
+
+    label: str
+    settings: dict[str, str]
+
+
+def weight(text: str) -> Named:
+    """`FILE` or `LABEL=FILE`."""
+    label, _, path = text.rpartition("=")
+    return Named(label or path, {"TEST.WEIGHT": path})
+
+
+def data_set(text: str) -> Named:
+    """`NAME`, or `NAME=ROOT_DIR` for one that lies elsewhere than the others."""
+    name, _, root = text.partition("=")
+    return Named(text, {"DATASETS.NAMES": name} | ({"DATASETS.ROOT_DIR": root} if root else {}))
+
+
+def compare(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Test every weight on every data set; all of them are looked at before the first extraction."""
+
+    def settings(*parts: Named, check_images: bool = cfg.DATASETS.CHECK_IMAGES) -> CfgNode:
+        pairs = {"DATASETS.CHECK_IMAGES": check_images}
+        for part in parts:
+            pairs |= part.settings
+        more = [word for pair in pairs.items() for word in pair]
+        return load_config(defaults, args.config_file, [*args.opts, *more])
+
+    check_config(cfg)
+    output_dir = make_output_dir(cfg.OUTPUT_DIR)
+    setup_logger(output_dir, "cross_domain_log.txt")
+    sets = [read_test_data(settings(column)) for column in args.data]
+    for row in args.weight:
+        for column, dataset in zip(args.data, sets, strict=True):
+            load_test_model(settings(row, column), dataset)
+    results = []
+    for row in args.weight:
+        for column, dataset in zip(args.data, sets, strict=True):
+            # Images that were whole for the first weights are so for the next.
+            first = row is args.weight[0]
+            config = settings(row, column, check_images=cfg.DATASETS.CHECK_IMAGES and first)
+            metrics = evaluate_as_configured(config, extract_task(config, dataset))
+            log_metrics(metrics, f"Validation Results of {row.label} on {column.label}")
+            results.append({"weight": row.label, "data": column.label, **metrics_record(metrics)})
+    text = json.dumps(results, indent=1) + "\n"
+    write_atomically(
+        output_dir / "cross_domain.json", lambda beside: beside.write_text(text, encoding="utf-8")
+    )
+    print(f"\n{table(results)}")
+
+
+def table(results: Sequence[dict[str, str | float]]) -> str:
+    """Weights as rows, data sets as columns, in each cell mAP / Rank-1 in percent."""
+    rows, columns = (list(dict.fromkeys(result[name] for result in results)) for name in ("weight", "data"))
+    cells = {
+        (result["weight"], result["data"]): f"{100 * result['mAP']:.1f} / {100 * result['rank1']:.1f}"
+        for result in results
+    }
+    lines = [["mAP / Rank-1 in %", *columns], ["---"] * (len(columns) + 1)]
+    lines += [[row, *(cells[row, column] for column in columns)] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weight",
+        type=weight,
+        action="append",
+        required=True,
+        metavar="[LABEL=]FILE",
+        help="a checkpoint, a row of the table; may be given several times",
+    )
+    parser.add_argument(
+        "--data",
+        type=data_set,
+        action="append",
+        required=True,
+        metavar="NAME[=ROOT_DIR]",
+        help="a data set, a column of the table; may be given several times",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0, or SystemExit with status 2 after one line on stderr for a wrong setting or file."""
+    return run_program(
+        compare,
+        defaults,
+        description=__doc__,
+        default_config="configs/person/vit_clipreid.yml",
+        argv=argv,
+        add_options=_add_options,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

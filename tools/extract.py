@@ -1,0 +1,271 @@
+"""Features of any images from any re-id checkpoint, without data set or configuration.
+
+python tools/extract.py --weight logs/run/ViT-B-16_60.pth --images crops --out features.npz
+The .npz holds features (not normalised), paths, pids and camids (all -1: unknown), info (JSON: how made).
+"""
+
+import argparse
+import glob
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
+
+from config import cfg as defaults
+from config.arguments import end_in_one_line
+from datasets import Batch, ImageRecord, read_image, test_transform
+from datasets.batch import collate
+from datasets.custom import IMAGE_SUFFIXES
+from datasets.records import NO_CAMERA
+from model import CheckpointInfo, SideInformation, load_reid_model
+from processor import extract
+from retrieval.features import UNKNOWN_IDENTITY
+from utils.device import select_device
+from utils.logger import setup_logger
+
+_PUBLISHED_VIT = [0.5, 0.5, 0.5]  # mean and standard deviation of the published ViT configurations
+_logger = logging.getLogger("transreid.tools")
+
+
+def find_images(sources: Sequence[str]) -> list[str]:
+    """Image paths that the sources name, in their order, each path once.
+
+    A source is a folder (searched to any depth, sorted), a .txt file of paths, a pattern with * ? [] **
+    (sorted), or an image file. Whether the files are images is not looked at. Raises FileNotFoundError for a
+    source without any, ValueError for a .txt file that is not UTF-8.
+    """
+    return list(dict.fromkeys(str(path) for source in sources for path in _expand(source)))
+
+
+def _expand(source: str) -> list[Path]:
+    path = Path(source)
+    if path.is_dir():
+        # os.walk, because rglob passes over folders that are links.
+        walk = os.walk(path, followlinks=True)
+        files = (Path(folder, name) for folder, _, names in walk for name in names)
+        found = sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
+    elif path.is_file():
+        found = _read_list(path) if path.suffix.lower() == ".txt" else [path]
+    else:
+        found = sorted(Path(name) for name in glob.glob(source, recursive=True) if os.path.isfile(name))
+    if not found:
+        raise FileNotFoundError(
+            f"--images {source}: no image there; allowed: a folder of {' '.join(IMAGE_SUFFIXES)}, "
+            "a .txt file with a path a line, a pattern in quotes, an image"
+        )
+    return found
+
+
+def _read_list(path: Path) -> list[Path]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: cannot be read as a list of paths in UTF-8: {error}") from error
+    return [Path(line.strip()) for line in lines if line.strip()]
+
+
+class ReadableImages(Dataset[tuple[Tensor, ImageRecord] | str]):
+    """Items (image (3, H, W), record), or one line that says why the file could not be read."""
+
+    def __init__(self, paths: Sequence[str], transform: Callable[[Image.Image], Tensor]) -> None:
+        self.paths = paths
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ImageRecord] | str:
+        path = self.paths[index]
+        try:
+            image = read_image(path)
+        except (FileNotFoundError, ValueError) as error:
+            return str(error)
+        return self.transform(image), ImageRecord(path, UNKNOWN_IDENTITY, NO_CAMERA, viewid=0)
+
+
+class Load(NamedTuple):
+    """What a loader makes of some files: a batch of the readable ones, and why the others are not in it."""
+
+    batch: Batch | None
+    reasons: list[str]
+
+
+def collate_readable(items: list[tuple[Tensor, ImageRecord] | str]) -> Load:
+    """Stack the images among the items of ReadableImages; None when there are none."""
+    images = [item for item in items if not isinstance(item, str)]
+    return Load(collate(images) if images else None, [item for item in items if isinstance(item, str)])
+
+
+class ReadableBatches:
+    """The batches of a loader of `Load`; `unreadable` counts the files that the last pass left out.
+
+    Each such file is named in a warning. Raises ValueError at the end when no file could be read; if
+    `strict`, at the first that cannot.
+    """
+
+    def __init__(self, loader: DataLoader[Load], *, strict: bool) -> None:
+        self.loader = loader
+        self.strict = strict
+        self.unreadable = 0
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.unreadable = 0
+        for batch, reasons in self.loader:
+            if reasons and self.strict:
+                raise ValueError(reasons[0])
+            for reason in reasons:
+                _logger.warning("%s", reason)
+            self.unreadable += len(reasons)
+            if batch is not None:
+                yield batch
+        if self.unreadable == len(self.loader.dataset):
+            raise ValueError(f"none of the {self.unreadable} images could be read")
+
+
+def extract_to_file(args: argparse.Namespace) -> None:
+    """Write the features, not normalised, and in `info` what they were made with.
+
+    Raises ValueError or OSError for wrong numbers, files that are missing or of another kind, and an output
+    folder that cannot be written to; a former file at `--out` then stays.
+    """
+    _check_numbers(args)
+    _require_writable(args.out)
+    device = select_device(args.device)
+    paths = find_images(args.images)
+    setup_logger(None, "")
+    model, info = load_reid_model(
+        args.weight,
+        tuple(args.size) if args.size else None,
+        name=args.model,
+        # No camera is known: the mean row stands for all, whatever the file's table has rows for.
+        side_information=SideInformation(cameras=1, views=0, scale=args.sie_coe),
+        neck_feature=args.neck,
+    )
+    mean, std = _pixel_statistics(args, info)
+    _logger.info(
+        "%s: %s, %d x %d pixels, normalised with mean %s and std %s",
+        args.weight,
+        info.name or info.kind,
+        *info.size,
+        mean,
+        std,
+    )
+    if info.side_rows:
+        _logger.info("SIE by the mean of the %d rows, times %g", info.side_rows, args.sie_coe)
+    loader = DataLoader(
+        ReadableImages(paths, test_transform(info.size, mean, std)),
+        args.batch,
+        num_workers=args.workers,
+        pin_memory=device.type == "cuda",
+        collate_fn=collate_readable,
+    )
+    batches = ReadableBatches(loader, strict=args.strict)
+    features = extract(model, batches, device)
+    # `normalize` is advice to whoever evaluates: the features are stored as the model gives them.
+    features.save(
+        args.out,
+        {
+            "weight": args.weight,
+            "model": info.name or info.kind,
+            "size": info.size,
+            "stride": info.stride,
+            "neck_feature": args.neck,
+            "pixel_mean": mean,
+            "pixel_std": std,
+            "normalize": True,
+            "dataset": None,
+        },
+    )
+    if batches.unreadable:
+        _logger.warning(
+            "%d of %d images could not be read and are not in %s", batches.unreadable, len(paths), args.out
+        )
+    count, width = features.features.shape
+    _logger.info("%d features of width %d written to %s", count, width, args.out)
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    if args.batch < 1:
+        raise ValueError(f"--batch is {args.batch}; allowed: 1 or more")
+    if args.workers < 0:
+        raise ValueError(f"--workers is {args.workers}; allowed: 0 or more")
+    if args.size and min(args.size) < 1:
+        raise ValueError(f"--size is {args.size}; allowed: a height and a width of 1 or more")
+    if args.std and not all(value > 0 for value in args.std):
+        raise ValueError(f"--std is {args.std}; allowed: numbers above 0")
+
+
+def _require_writable(out: Path) -> None:
+    if out.is_dir():
+        raise IsADirectoryError(f"--out {out} is a folder; allowed: the path of a file")
+    try:
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise OSError(f"--out {out}: no file can be written in {out.parent}: {error.strerror}") from error
+
+
+def _pixel_statistics(args: argparse.Namespace, info: CheckpointInfo) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of R, G, B, which no checkpoint tells: as asked for, else as published."""
+    if info.kind == "ViT":
+        mean, std = _PUBLISHED_VIT, _PUBLISHED_VIT
+    else:
+        mean, std = defaults.INPUT.PIXEL_MEAN, defaults.INPUT.PIXEL_STD
+    return args.mean or list(mean), args.std or list(std)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add, rgb = parser.add_argument, {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
+    add("--weight", required=True, metavar="FILE", help="re-id checkpoint of any of the programs")
+    add(
+        "--images",
+        required=True,
+        nargs="+",
+        metavar="WHAT",
+        help="folders, .txt files with a path a line, patterns in quotes ('crops/**/*.jpg'), images",
+    )
+    add("--out", required=True, type=Path, metavar="FILE", help="feature file to write, e.g. features.npz")
+    add("--model", metavar="NAME", help="MODEL.NAME (default: from file name or shapes)")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="image size in pixels (default: from the file)")
+    add("--neck", choices=("before", "after"), default="before", help="TEST.NECK_FEAT (default: before)")
+    add("--sie_coe", type=float, default=1.0, metavar="X", help="MODEL.SIE_COE of training (default: 1.0)")
+    add("--mean", **rgb, help="INPUT.PIXEL_MEAN (default: 0.5 each for ViT, ImageNet's for ResNet)")
+    add("--std", **rgb, help="INPUT.PIXEL_STD (default: as for --mean)")
+    add("--device", choices=("cuda", "cpu"), default="cuda", help="cuda (default): the GPU if there is one")
+    add("--batch", type=int, default=128, metavar="N", help="images at once (default: %(default)s)")
+    add(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes that load images, 0: none besides this one (default: the processors, %(default)s)",
+    )
+    add("--strict", action="store_true", help="an image that cannot be read is an error; else it is left out")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0, or SystemExit with status 2 after one line on stderr for a wrong option or file."""
+    args = _parse(argv)
+    with end_in_one_line():
+        extract_to_file(args)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
