@@ -1,5 +1,6 @@
 """Models: CLIP's towers, the re-id heads, prompts, and the files they come from."""
 
+from model.attention import attention_map
 from model.checkpoint import CheckpointInfo, load_reid_model
 from model.clip import model_label
 from model.make_model import make_model, make_test_model
@@ -10,6 +11,7 @@ __all__ = [
     "ReIDModel",
     "ReIDOutput",
     "SideInformation",
+    "attention_map",
     "load_reid_model",
     "make_model",
     "make_test_model",

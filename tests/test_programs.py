@@ -135,9 +135,9 @@ def test_another_data_set_than_the_one_trained_on(run, trained, people, tmp_path
         tmp_path,
         train_ids=1,
         test_ids=3,
-        images_per_camera=1,
+        images_per_camera=2,
         cameras=3,
-        distractors=1,
+        distractors=0,
         size=(64, 32),
         seed=5,
     )

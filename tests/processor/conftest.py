@@ -1,11 +1,14 @@
 """A tiny Market-1501 on disk and configurations of toy models for it."""
 
+import argparse
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from config import cfg
+from config import cfg, cfg_base
 from config.load import load_config
+from processor import train
 
 IDENTITIES = 4
 TOY_KEYS = {
@@ -77,3 +80,17 @@ def toy_config(toy_towers, market_tree, tmp_path):
         return load_config(tree, "", [word for pair in settings.items() for word in pair])
 
     return load
+
+
+@pytest.fixture
+def trained(toy_config, tmp_path):
+    """trained('clipreid', 'SOLVER.SEED', 1) -> the configuration and the output folder of a run."""
+
+    def run(recipe, *pairs):
+        config = toy_config(*pairs, tree=cfg if recipe == "clipreid" else cfg_base)
+        train(
+            config, argparse.Namespace(config_file="", local_rank=0, traceback=False, opts=[]), recipe=recipe
+        )
+        return config, type(tmp_path)(config.OUTPUT_DIR)
+
+    return run

@@ -14,23 +14,10 @@ from datasets import ImageRecord
 from processor import test as run_test
 from processor import train
 from processor.make_processor import RECIPES, make_plan, side_counts
-from retrieval import RetrievalTask, evaluate_task, metrics_record
 
 ARGS = argparse.Namespace(config_file="", local_rank=0, traceback=False, opts=[])
 TREES = {"baseline": cfg_base, "clipreid": cfg}
 FULL_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} transreid (INFO|WARNING): (.*)")
-
-
-@pytest.fixture
-def trained(toy_config, tmp_path):
-    """trained('clipreid', 'SOLVER.SEED', 1) -> the configuration and the output folder of a run."""
-
-    def run(recipe, *pairs):
-        config = toy_config(*pairs, tree=TREES[recipe])
-        train(config, ARGS, recipe=recipe)
-        return config, type(tmp_path)(config.OUTPUT_DIR)
-
-    return run
 
 
 def messages(file):
@@ -227,62 +214,6 @@ def test_testing_adopts_the_files_size(trained, toy_config, tmp_path):
     tested = messages(tmp_path / "test" / "test_log.txt")
     assert any("size (128, 64) adopted from the file instead of (32, 16)" in line for line in tested)
     assert tested[-4:] == lines[-4:]
-
-
-def test_features_and_metrics_of_a_test(trained, toy_config, tmp_path):
-    """From the file alone come the numbers that were logged and written."""
-    _, folder = trained("baseline")
-    weight = str(folder / "toy-vit_2.pth")
-    pairs = ("TEST.WEIGHT", weight, "OUTPUT_DIR", str(tmp_path / "test"), "TEST.FEATURES", "mine.npz")
-    run_test(toy_config(*pairs), ARGS)
-    written = json.loads((tmp_path / "test" / "metrics.json").read_text())
-    task = RetrievalTask.load(tmp_path / "test" / "mine.npz")
-    assert [(len(query), len(gallery)) for query, gallery in task] == [(6, 12)]
-    told = {
-        "dataset": "market1501",
-        "model": "toy-vit",
-        "weight": weight,
-        "size": [32, 16],
-        "stride": [8, 8],
-        "neck_feature": "before",
-        "normalize": True,
-    }
-    assert task.info == told
-    metrics = evaluate_task(task.normalized())
-    assert written.pop("cmc") == metrics.cmc.tolist()
-    assert written == told | metrics_record(metrics) | {"rerank": None}
-    # Features are stored as the model gives them: to normalise is the protocol's choice.
-    assert not torch.allclose(task.images.features.norm(dim=1), torch.ones(18))
-
-
-def test_no_features_are_written_on_request(trained, toy_config, tmp_path):
-    _, folder = trained("baseline")
-    pairs = ("TEST.WEIGHT", str(folder / "toy-vit_2.pth"), "OUTPUT_DIR", str(tmp_path / "test"))
-    run_test(toy_config(*pairs, "TEST.FEATURES", ""), ARGS)
-    assert {path.name for path in (tmp_path / "test").iterdir()} == {"test_log.txt", "metrics.json"}
-
-
-def test_re_ranking_in_training_and_testing(trained, toy_config, tmp_path, monkeypatch):
-    chosen = {"k1": 4, "k2": 2, "lam": 0.2}
-    seen = []
-
-    def farthest_first(query, gallery, **settings):
-        seen.append(settings)
-        return -torch.cdist(query, gallery)
-
-    monkeypatch.setattr("processor.make_processor.k_reciprocal_blocks", farthest_first)
-    settings = ("TEST.RE_RANKING", True, "TEST.RERANK_K1", 4, "TEST.RERANK_K2", 2, "TEST.RERANK_LAMBDA", 0.2)
-    _, folder = trained("baseline", *settings)
-    trained_lines = messages(folder / "train_log.txt")
-    pairs = ("TEST.WEIGHT", str(folder / "toy-vit_2.pth"), "OUTPUT_DIR", str(tmp_path / "test"))
-    run_test(toy_config(*pairs, *settings), ARGS)
-    lines = messages(tmp_path / "test" / "test_log.txt")
-    assert lines[-6] == "Re-ranking with k1 4, k2 2, lambda 0.2" and lines[-6] in trained_lines
-    assert lines[-4:] == trained_lines[-4:] and seen == [chosen, chosen]
-    written = json.loads((tmp_path / "test" / "metrics.json").read_text())
-    task = RetrievalTask.load(tmp_path / "test" / "features.npz").normalized()
-    assert written["rerank"] == chosen
-    assert written["mAP"] == evaluate_task(task, rerank=farthest_first).mAP < evaluate_task(task).mAP
 
 
 # ---- cameras and views
