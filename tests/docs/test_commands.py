@@ -1,165 +1,33 @@
-"""README.md and docs/: what a reader can copy is parsed, run or loaded, what they name exists."""
+"""What a reader can copy from README.md and docs/ is parsed, run or loaded."""
 
 import json
-import logging
 import re
 import runpy
-import shlex
+import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import NamedTuple
 
-import numpy as np
-import open_clip
 import pytest
-from PIL import Image
 
-from config import cfg, cfg_base
-from config.arguments import parse_arguments
+from config import cfg
 from config.check import check_config
-from config.load import leaves, load_config
+from config.load import load_config
 from datasets import make_dataloader, make_dataset
-from model.clip import OPENAI_NAMES
-
-ROOT = Path(__file__).parents[1]
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ROOMS = ("config", "datasets", "loss", "model", "processor", "retrieval", "solver", "tools", "utils")
-FOLDERS = (*ROOMS, "configs", "docs", "tests")
-DATA_SETS = ("market1501", "dukemtmc", "occ_duke", "msmt17", "veri", "VehicleID")
-PROGRAMS = ("train.py", "test.py", "train_clipreid.py", "test_clipreid.py")
-KEYS = leaves(cfg).keys() | leaves(cfg_base).keys()
-KEY = re.compile(r"\b(?:MODEL|INPUT|DATASETS|DATALOADER|SOLVER|TEST)\.[A-Z][A-Z0-9_.]*[A-Z0-9]\b")
-# A vision transformer with the patches of ViT-B/16, small enough to be trained by a test.
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
-
-
-class Block(NamedTuple):
-    """A fenced block: file and line for messages, language, text."""
-
-    where: str
-    language: str
-    text: str
-
-
-def blocks(path):
-    text = path.read_text(encoding="utf-8")
-    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        line = text.count("\n", 0, found.start()) + 1
-        yield Block(f"{path.relative_to(ROOT)}:{line}", found[1], found[2])
-
-
-BLOCKS = [block for path in DOCS for block in blocks(path)]
-
-
-def prose(path):
-    """The text outside of fenced blocks."""
-    return re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-
-
-def anchors(path):
-    """The page's headings as a link names them."""
-    titles = re.findall(r"^#+ (.*)", prose(path), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-
-
-def spans(path):
-    return re.findall(r"`([^`\n]+)`", prose(path))
-
-
-def tree(text):
-    """Path → what stands behind it, for every line of a tree that is indented by two spaces a level."""
-    found, parents = {}, []
-    for line in filter(str.strip, text.splitlines()):
-        indent, name, note = re.fullmatch(r"( *)(\S+)(?:  +(.*))?", line).groups()
-        parents[len(indent) // 2 :] = [name.rstrip("/")]
-        found["/".join(parents)] = note or ""
-    return found
-
-
-def commands(block):
-    """(name of the file for messages, words) of every command line of a block."""
-    for line in block.text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        while words and re.match(r"[A-Z_]+=", words[0]):
-            words = words[1:]
-        if words:
-            yield f"{block.where}: {line}", words
-
-
-COMMANDS = [command for block in BLOCKS if block.language == "bash" for command in commands(block)]
-# The README's commands for the example of own images: train on `folder`, train on `csv`, test.
-OWN = [words for b in BLOCKS if b.language == "bash" and "my_crops" in b.text for _, words in commands(b)]
-
-
-def is_program(words):
-    return words[0].endswith("python") and words[1] in PROGRAMS
-
-
-def settings_of(words, more=()):
-    """Configuration and arguments of a command line, read by the program's own defaults."""
-    seen = SimpleNamespace()
-
-    def run_program(main, base, *, description, default_config):
-        seen.main, seen.base, seen.default = main, base, default_config
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("config.arguments.run_program", run_program)
-        runpy.run_path(str(ROOT / words[1]), run_name="__main__")
-    args = parse_arguments([*words[2:], *more], description="", default_config=seen.default)
-    return load_config(seen.base, args.config_file, args.opts), args, seen.main
-
-
-def in_readme(language, first):
-    """The README's block of that language whose text begins with `first`."""
-    (found,) = (b for b in blocks(DOCS[0]) if b.language == language and b.text.startswith(first))
-    return found.text
-
-
-def save_image(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(len(path.name)).integers(0, 256, (32, 16, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(path)
-
-
-@pytest.fixture(scope="module")
-def own_data(tmp_path_factory):
-    """A working directory with the README's own data, exactly as written there."""
-    folder = tmp_path_factory.mktemp("reader")
-    (folder / "configs").symlink_to(ROOT / "configs")
-    for name in tree(in_readme("text", "my_people/")):
-        if name.endswith(".jpg"):
-            save_image(folder / name)
-    listing = in_readme("csv", "path,pid")
-    for line in listing.splitlines()[1:]:
-        save_image(folder / "my_crops" / line.split(",")[0])
-    (folder / "my_crops" / "dataset.csv").write_text(listing)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def reader(own_data):
-    """The same directory after the README's commands for it, with a tiny tower for ViT-B-16."""
-    (own_data / "tiny.json").write_text(json.dumps(TINY))
-    open_clip.add_model_config(own_data / "tiny.json")
-    logger = logging.getLogger("transreid")
-    before = logger.handlers, logger.propagate, logger.level
-    logger.handlers = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(OPENAI_NAMES, "ViT-B-16", "tiny")
-        patch.chdir(own_data)
-        for words in OWN:
-            quick = ["DATALOADER.NUM_WORKERS", "0", "SOLVER.STAGE1.MAX_EPOCHS", "2"]
-            quick += ["MODEL.PRETRAIN_CHOICE", "none"] if words[1].startswith("train") else []
-            config, args, main = settings_of(words, quick)
-            main(config, args)
-        yield own_data
-    for handler in logger.handlers:
-        handler.close()
-    logger.handlers, logger.propagate, logger.level = before
+from tests.docs.reading import (
+    AFTERWARDS,
+    BLOCKS,
+    COMMANDS,
+    DATA_SETS,
+    DOCS,
+    OPTION_FILES,
+    OWN,
+    ROOT,
+    in_readme,
+    is_program,
+    is_tool,
+    save_image,
+    settings_of,
+    tree,
+)
 
 
 @pytest.mark.parametrize(("line", "words"), [pytest.param(*command, id=command[0]) for command in COMMANDS])
@@ -174,9 +42,10 @@ def test_every_command_can_be_typed(line, words, monkeypatch):
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif words[0] == "pip":
         assert words[1:3] == ["install", "-r"] and (ROOT / words[3]).is_file()
-    elif words[1].startswith("tools/"):
-        source = (ROOT / words[1]).read_text()
-        assert all(word in source for word in words[2:] if word.startswith("--"))
+    elif is_tool(words):
+        options = [word for word in words[2:] if word.startswith("--")]
+        source = "".join((ROOT / name).read_text() for name in (words[1], *OPTION_FILES))
+        assert all(f'"{option}"' in source for option in options)
     else:
         assert words in (["python3", "-m", "venv", ".venv"], ["source", ".venv/bin/activate"]), line
 
@@ -229,7 +98,10 @@ def test_a_run_leaves_what_the_readme_lists(reader):
     for name in ("ViT-B-16_60.pth", "train_log.txt", "metrics.jsonl", "config.yml"):
         assert name in names and (folder / name).is_file()
     assert (folder / "ViT-B-16_stage1_2.pth").is_file()
-    assert (reader / "logs" / "person" / "vit_clipreid" / "test_log.txt").is_file()
+    for name in ("test_log.txt", "features.npz", "metrics.json"):
+        assert f"`{name}`" in "".join(rows) and (folder / name).is_file()
+    told = set(re.findall(r"`(\w+)`", rows["`metrics.json`"]))
+    assert told <= set(json.loads((folder / "metrics.json").read_text()))
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
     told = re.findall(r"`(\w+)`", rows["`metrics.jsonl`"])
     assert {name for name in told if name != "loss_"} | {"loss_id", "loss_triplet", "loss_i2t"} == set(last)
@@ -245,6 +117,23 @@ def test_the_log_lines_have_the_form_that_the_readme_shows(reader):
     assert len(shown) == 5 and shown <= form((reader / "logs/my_people/train_log.txt").read_text())
 
 
+@pytest.mark.parametrize(("line", "words"), [pytest.param(*command, id=command[0]) for command in AFTERWARDS])
+def test_tools_go_on_with_what_a_run_left(line, words, reader, monkeypatch, capsys):
+    monkeypatch.chdir(reader)
+    if words[1] == "tools/cross_domain.py":
+        words = [*words, "MODEL.PRETRAIN_CHOICE", "none", "DATALOADER.NUM_WORKERS", "0"]
+    if words[1] == "tools/extract.py":
+        words = [*words, "--workers", "0"]
+    monkeypatch.setattr(sys, "argv", words[1:])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / words[1]), run_name="__main__")
+    assert end.value.code == 0, capsys.readouterr().err
+    for option in ("--out", "OUTPUT_DIR"):
+        if option in words:
+            out = reader / words[words.index(option) + 1]
+            assert any(out.iterdir()) if out.is_dir() else out.stat().st_size > 0
+
+
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 
 
@@ -252,47 +141,3 @@ PYTHON = [block for block in BLOCKS if block.language == "python"]
 def test_python_examples_run(block, reader, monkeypatch):
     monkeypatch.chdir(reader)
     exec(compile(block.text, block.where, "exec"), {})
-
-
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
-def test_links_and_named_files_exist(path):
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
-        if not link.startswith("https://"):
-            name, _, anchor = link.partition("#")
-            target = (path.parent / name).resolve() if name else path
-            assert target.exists(), link
-            assert not anchor or anchor in anchors(target), link
-    for span in spans(path):
-        if re.fullmatch(rf"(?:{'|'.join(FOLDERS)})/[\w./-]*", span) or span in PROGRAMS:
-            assert (ROOT / span).exists(), span
-
-
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
-def test_named_keys_exist_and_no_local_path_is_told(path):
-    text = path.read_text(encoding="utf-8")
-    unknown = {
-        key for key in KEY.findall(text) if key not in KEYS and not any(k.startswith(f"{key}.") for k in KEYS)
-    }
-    assert not unknown
-    assert not re.search(r"(?<![\w.])/(?:work|home|root|tmp|usr|opt)\b|\.\./shared", text)
-
-
-def test_the_tree_of_the_architecture_is_the_repository():
-    (block,) = (b for b in blocks(ROOT / "docs/architecture.md") if b.text.startswith("README.md"))
-    named = tree(block.text)
-    assert all(named.values()), "a line without description"
-    missing = [path for path in named if not (ROOT / path).exists()]
-    files = {path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).glob("*.py")}
-    files |= {path.name for path in ROOT.glob("*.py")} | {
-        f"docs/{path.name}" for path in (ROOT / "docs").iterdir()
-    }
-    assert not missing and not files - named.keys()
-
-
-def test_the_quoted_messages_are_in_the_code():
-    table = DOCS[0].read_text().partition("| the message says")[2].partition("\n\n")[0]
-    quoted = [text for row in table.splitlines()[2:] for text in re.findall(r"`(.*?)`", row.split(" | ")[0])]
-    quoted = [text for text in quoted if " " in text]
-    source = "".join(path.read_text() for room in ROOMS for path in (ROOT / room).glob("*.py"))
-    assert len(quoted) >= 12
-    assert [text for text in quoted if text not in source] == []

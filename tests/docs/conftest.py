@@ -1,0 +1,54 @@
+"""The README's own images, and a folder in which its commands for them have been typed."""
+
+import json
+import logging
+
+import open_clip
+import pytest
+
+from model.clip import OPENAI_NAMES
+from tests.docs.reading import OWN, ROOT, in_readme, save_image, settings_of, tree
+
+# A vision transformer with the patches of ViT-B/16, small enough to be trained by a test.
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory):
+    """A working directory with the README's own data, exactly as written there."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    for name in tree(in_readme("text", "my_people/")):
+        if name.endswith(".jpg"):
+            save_image(folder / name)
+    listing = in_readme("csv", "path,pid")
+    for line in listing.splitlines()[1:]:
+        save_image(folder / "my_crops" / line.split(",")[0])
+    (folder / "my_crops" / "dataset.csv").write_text(listing)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reader(own_data):
+    """The same directory after the README's commands for it, with a tiny tower for ViT-B-16."""
+    (own_data / "tiny.json").write_text(json.dumps(TINY))
+    open_clip.add_model_config(own_data / "tiny.json")
+    logger = logging.getLogger("transreid")
+    before = logger.handlers, logger.propagate, logger.level
+    logger.handlers = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(OPENAI_NAMES, "ViT-B-16", "tiny")
+        patch.chdir(own_data)
+        for words in OWN:
+            quick = ["DATALOADER.NUM_WORKERS", "0", "SOLVER.STAGE1.MAX_EPOCHS", "2"]
+            quick += ["MODEL.PRETRAIN_CHOICE", "none"] if words[1].startswith("train") else []
+            config, args, main = settings_of(words, quick)
+            main(config, args)
+        yield own_data
+    for handler in logger.handlers:
+        handler.close()
+    logger.handlers, logger.propagate, logger.level = before

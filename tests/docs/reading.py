@@ -1,0 +1,133 @@
+"""The README and docs/ as tests read them: fenced blocks, command lines, trees, links."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from config import cfg, cfg_base
+from config.arguments import parse_arguments
+from config.load import leaves, load_config
+
+ROOT = Path(__file__).parents[2]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LIBRARY = ("config", "datasets", "loss", "model", "processor", "retrieval", "solver", "utils")
+ROOMS = (*LIBRARY, "benchmarks", "tools")
+FOLDERS = (*ROOMS, "configs", "docs", "tests")
+DATA_SETS = ("market1501", "dukemtmc", "occ_duke", "msmt17", "veri", "VehicleID")
+OPTION_FILES = ("tools/feature_files.py", "config/arguments.py")
+PROGRAMS = ("train.py", "test.py", "train_clipreid.py", "test_clipreid.py")
+KEYS = leaves(cfg).keys() | leaves(cfg_base).keys()
+KEY = re.compile(r"\b(?:MODEL|INPUT|DATASETS|DATALOADER|SOLVER|TEST)\.[A-Z][A-Z0-9_.]*[A-Z0-9]\b")
+
+
+class Block(NamedTuple):
+    """A fenced block: file and line for messages, language, text."""
+
+    where: str
+    language: str
+    text: str
+
+
+def blocks(path):
+    text = path.read_text(encoding="utf-8")
+    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        line = text.count("\n", 0, found.start()) + 1
+        yield Block(f"{path.relative_to(ROOT)}:{line}", found[1], found[2])
+
+
+BLOCKS = [block for path in DOCS for block in blocks(path)]
+
+
+def prose(path):
+    """The text outside of fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(path):
+    """The page's headings as a link names them."""
+    titles = re.findall(r"^#+ (.*)", prose(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def spans(path):
+    return re.findall(r"`([^`\n]+)`", prose(path))
+
+
+def tree(text):
+    """Path → what stands behind it, for every line of a tree that is indented by two spaces a level."""
+    found, parents = {}, []
+    for line in filter(str.strip, text.splitlines()):
+        indent, name, note = re.fullmatch(r"( *)(\S+)(?:  +(.*))?", line).groups()
+        parents[len(indent) // 2 :] = [name.rstrip("/")]
+        found["/".join(parents)] = note or ""
+    return found
+
+
+def commands(block):
+    """(name of the file for messages, words) of every command line of a block."""
+    for line in block.text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        while words and re.match(r"[A-Z_]+=", words[0]):
+            words = words[1:]
+        if words:
+            yield f"{block.where}: {line}", words
+
+
+COMMANDS = [command for block in BLOCKS if block.language == "bash" for command in commands(block)]
+
+
+def is_program(words):
+    return words[0].endswith("python") and words[1] in PROGRAMS
+
+
+def is_tool(words):
+    return words[0] == "python" and words[1].startswith("tools/")
+
+
+# The README's commands for its example of own images: train on `folder`, train on `csv`, test; and the tools
+# that go on with what these leave.
+OWN = [
+    words
+    for block in BLOCKS
+    if block.language == "bash" and "my_crops" in block.text
+    for _, words in commands(block)
+    if is_program(words)
+]
+AFTERWARDS = [
+    (line, words)
+    for line, words in COMMANDS
+    if is_tool(words) and any("my_people" in word or word == "query.npz" for word in words)
+]
+
+
+def settings_of(words, more=()):
+    """Configuration and arguments of a command line, read by the program's own defaults."""
+    seen = SimpleNamespace()
+
+    def run_program(main, base, *, description, default_config):
+        seen.main, seen.base, seen.default = main, base, default_config
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("config.arguments.run_program", run_program)
+        runpy.run_path(str(ROOT / words[1]), run_name="__main__")
+    args = parse_arguments([*words[2:], *more], description="", default_config=seen.default)
+    return load_config(seen.base, args.config_file, args.opts), args, seen.main
+
+
+def in_readme(language, first):
+    """The README's block of that language whose text begins with `first`."""
+    (found,) = (b for b in blocks(DOCS[0]) if b.language == language and b.text.startswith(first))
+    return found.text
+
+
+def save_image(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(len(path.name)).integers(0, 256, (32, 16, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
