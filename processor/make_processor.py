@@ -163,6 +163,8 @@ def extract_task(cfg: CfgNode, dataset: ReIDDataset) -> RetrievalTask:
         "size": list(checkpoint.size),
         "stride": list(checkpoint.stride),
         "neck_feature": cfg.TEST.NECK_FEAT,
+        "pixel_mean": list(cfg.INPUT.PIXEL_MEAN),
+        "pixel_std": list(cfg.INPUT.PIXEL_STD),
         "normalize": cfg.TEST.FEAT_NORM == "yes",
     }
     return make_task(extract(model, loaders.test, device), dataset.trials, info)

@@ -57,8 +57,8 @@ def k_reciprocal_blocks(
     image. Nearest neighbours include the image itself, always first, and are searched on the features'
     device; equal distances come in the order of the images, queries first. With fewer images than k1 + 1,
     round(k1 / 2) + 1 or k2, that neighbourhood is all images; k2 = 1 is no query expansion. `dtype` is that
-    of V and of the sums over it: float16 as in the published numbers, float64 for exact ones, from which
-    those are up to 4e-3 away.
+    of V and of the sums over it: float16 as in the published numbers, float64 for exact ones. At the size of
+    Market-1501 the two are up to 0.02 apart, their mAP 1e-6.
 
     Raises ValueError for empty, non-finite or mismatched features, k1 or k2 below 1, or lam outside 0..1.
     """

@@ -31,6 +31,8 @@ def test_features_and_metrics_of_a_test(trained, toy_config, tmp_path):
         "size": [32, 16],
         "stride": [8, 8],
         "neck_feature": "before",
+        "pixel_mean": [0.485, 0.456, 0.406],
+        "pixel_std": [0.229, 0.224, 0.225],
         "normalize": True,
     }
     assert task.info == told

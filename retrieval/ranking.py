@@ -1,0 +1,125 @@
+"""Rankings one by one, for people to look at: the nearest gallery images of single queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from retrieval.distance import Rerank, check_pair, distance_blocks
+from retrieval.features import UNKNOWN_IDENTITY, FeatureSet
+from retrieval.metrics import score_queries
+from retrieval.protocol import CrossCameraRule
+
+
+class RankedImage(NamedTuple):
+    """A gallery row, its distance to the query, and whether it is a match: None where nobody knows."""
+
+    row: int
+    distance: float
+    match: bool | None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The nearest images of one query, nearest first, without those that the protocol removes.
+
+    `num_matches` counts those of the whole gallery. `average_precision` (0..1) and `first_rank` (from 1) are
+    None where there are none.
+    """
+
+    query: int
+    images: tuple[RankedImage, ...]
+    num_matches: int
+    average_precision: float | None
+    first_rank: int | None
+
+
+@torch.no_grad()
+def rank_gallery(
+    query: FeatureSet,
+    gallery: FeatureSet,
+    queries: Sequence[int],
+    top: int,
+    rerank: Rerank | None = None,
+) -> list[Ranking]:
+    """The `top` nearest gallery images of each query row in `queries`, in that order.
+
+    Removed and matching images are those of `CrossCameraRule`; equal distances rank by gallery index, as
+    they do in `evaluate`. Holds the distances of the chosen queries to the whole gallery.
+
+    Args:
+        rerank: as for `evaluate`; it sees all queries, since their neighbours count.
+
+    Raises:
+        ValueError: top below 1, a row outside the queries, features or distances that `evaluate` refuses.
+    """
+    if top < 1:
+        raise ValueError(f"top must be at least 1, got {top}")
+    check_pair(query.features, gallery.features)
+    chosen = query.select(queries)
+    distance = _distance_rows(query, gallery, queries, rerank)
+    scores = score_queries(chosen, gallery, rerank=lambda *_: distance)
+    matches, removed = CrossCameraRule(chosen, gallery).pairs(slice(0, len(chosen)))
+    unknown = gallery.pids == UNKNOWN_IDENTITY
+    rankings = []
+    for i, row in enumerate(queries):
+        match, kept = torch.zeros_like(unknown), torch.ones_like(unknown)
+        match[matches.gallery[matches.query == i]] = True
+        kept[removed.gallery[removed.query == i]] = False
+        order = distance[i].argsort(stable=True)
+        nearest = order[kept[order]][:top]
+        nobody_knows = unknown | (chosen.pids[i] == UNKNOWN_IDENTITY)
+        found = zip(
+            nearest.tolist(),
+            distance[i, nearest].tolist(),
+            match[nearest].tolist(),
+            nobody_knows[nearest].tolist(),
+            strict=True,
+        )
+        num_matches = int(match.sum())
+        rankings.append(
+            Ranking(
+                query=int(row),
+                images=tuple(RankedImage(j, d, None if open_ else hit) for j, d, hit, open_ in found),
+                num_matches=num_matches,
+                average_precision=scores.average_precision[i].item() if num_matches else None,
+                first_rank=int(scores.first_rank[i]) if num_matches else None,
+            )
+        )
+    return rankings
+
+
+def worst_queries(
+    query: FeatureSet, gallery: FeatureSet, count: int, rerank: Rerank | None = None
+) -> list[int]:
+    """Rows of the `count` queries of lowest average precision, lowest first, equal ones by row.
+
+    Queries without a match have none and are left out: fewer rows may come back, or no row. Raises ValueError
+    for a count below 1, and what `score_queries` raises.
+    """
+    if count < 1:
+        raise ValueError(f"the number of worst queries must be at least 1, got {count}")
+    precision = score_queries(query, gallery, rerank).average_precision
+    scored = int((~precision.isnan()).sum())
+    return precision.argsort(stable=True)[: min(count, scored)].tolist()  # NaN sorts last
+
+
+def _distance_rows(
+    query: FeatureSet, gallery: FeatureSet, queries: Sequence[int], rerank: Rerank | None
+) -> Tensor:
+    """Distances (R, G) of the R chosen query rows."""
+    if rerank is None:
+        blocks = distance_blocks(query.select(queries).features, gallery.features)
+        return torch.cat([distance for _, distance in blocks])
+    wanted = torch.as_tensor(queries)
+    parts: list[Tensor] = []
+    places: list[Tensor] = []
+    for rows, distance in distance_blocks(query.features, gallery.features, rerank):
+        inside = ((wanted >= rows.start) & (wanted < rows.stop)).nonzero().flatten()
+        places.append(inside)
+        parts.append(distance[(wanted[inside] - rows.start).to(distance.device)])
+    return torch.cat(parts)[torch.cat(places).argsort().to(query.features.device)]

@@ -1,0 +1,79 @@
+"""The attention of a model, laid over its queries."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from config import cfg
+from config.load import load_config
+from model import make_model
+from tools.rank_attention import overlay
+
+
+@pytest.fixture
+def checkpoint(toy_towers, small):
+    """checkpoint('toy-vit', 'MODEL.SIE_CAMERA', 'True') -> the file of a model."""
+
+    def make(name, *pairs, size=small.size):
+        torch.manual_seed(0)
+        settings = ["MODEL.NAME", name, "MODEL.PRETRAIN_CHOICE", "none", "MODEL.STRIDE_SIZE", "[8, 8]"]
+        settings += ["INPUT.SIZE_TRAIN", str(list(size)), "INPUT.SIZE_TEST", str(list(size)), *pairs]
+        path = small.folder / f"{name}_3.pth"
+        torch.save(make_model(load_config(cfg, "", settings), 5, 3, 1).state_dict(), path)
+        return str(path)
+
+    return make
+
+
+@pytest.mark.parametrize("method", ["rollout", "last"])
+@pytest.mark.parametrize("sie", ["False", "True"])
+def test_attention_is_laid_over_the_query(small, run, checkpoint, method, sie):
+    weight = checkpoint("toy-vit", "MODEL.SIE_CAMERA", sie)
+    page = run("--queries", "0", "--weight", weight, "--attention", method)
+    assert page.labels() == ["query", "attention", "1 ✗", "2 ?", "3 ✓"]
+    assert page.alts()[1].startswith(f"Attention of the model ({method}) on the query")
+    plain, painted = (np.asarray(picture) for picture in page.pictures()[:2])
+    assert plain.shape == painted.shape == (*small.size, 3)
+    assert plain.std(axis=(0, 1)).max() < 2 < painted.std(axis=(0, 1)).min()
+
+
+def test_weight_alone_shows_rollout(run, checkpoint):
+    assert "(rollout)" in run("--queries", "0", "--weight", checkpoint("toy-vit")).source
+
+
+def test_attention_has_a_cell_of_its_own_in_the_png(run, checkpoint):
+    blue = []  # pixels of the frames around query and attention
+    for options in ([], ["--weight", checkpoint("toy-vit")]):
+        run("--queries", "1", *options)
+        with Image.open("out/ranking.png") as image:
+            blue.append(np.all(np.asarray(image.convert("RGB")) == (26, 86, 219), axis=2).sum())
+    assert blue[1] > 1.8 * blue[0]
+
+
+def test_attention_of_an_unreadable_query_is_a_grey_place(small, run, checkpoint):
+    Path(small.queries[0]).unlink()
+    page = run("--queries", "0", "--weight", checkpoint("toy-vit"))
+    assert [reason for _, reason in page.all("span", "missing")] == ["no such image file"] * 2
+
+
+def test_a_resnet_has_no_attention_to_show(small, refused, checkpoint):
+    small.task(size=(64, 64)).save("features.npz")
+    error = refused("--weight", checkpoint("toy-resnet", size=(64, 64)))
+    assert re.fullmatch(r"error: .*toy-resnet_3\.pth holds a ResNet, which has no class token; .*\n", error)
+
+
+def test_overlay_is_bright_where_the_map_is_high():
+    attention = torch.zeros(4, 2)
+    attention[0, 0] = 0.5
+    image = np.asarray(overlay(Image.new("RGB", (20, 40), (100, 100, 100)), attention)).astype(int)
+    assert image.shape == (40, 20, 3)
+    assert image[2, 2].sum() > 400 > 300 > image[30, 10].sum()
+
+
+def test_overlay_of_equal_attention_is_even():
+    image = overlay(Image.new("RGB", (20, 40), (100, 100, 100)), torch.full((4, 2), 0.125))
+    assert len(image.getcolors()) == 1

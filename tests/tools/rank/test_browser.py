@@ -1,0 +1,51 @@
+"""The page in a browser: all of it is there, and the pictures are seen."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture
+def chromium(tmp_path):
+    """chromium('--dump-dom', page) -> what it prints."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no chromium on PATH")
+
+    def run_browser(*options):
+        profile = f"--user-data-dir={tmp_path / 'profile'}"
+        command = [program, *FLAGS, profile, *options]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+    return run_browser
+
+
+def test_the_page_is_seen(small, run, chromium, read_page):
+    page = run("--queries", "0")
+    address = Path("out/ranking.html").resolve().as_uri()
+    shown = read_page(chromium("--dump-dom", address))
+    assert shown.alts() == page.alts() and shown.labels() == page.labels()
+    chromium("--screenshot=page.png", "--window-size=900,700", address)
+    with Image.open("page.png") as image:
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(int)
+    # The pictures are of one colour each, which is nowhere else on the page.
+    for colour in small.colours.values():
+        assert (np.abs(pixels - colour).max(axis=1) < 6).sum() > 2000
+    # Frames: right, wrong, query.
+    for colour in ((15, 157, 88), (217, 48, 37), (26, 86, 219)):
+        assert (pixels == colour).all(axis=1).sum() > 300

@@ -1,0 +1,219 @@
+"""Show rankings: queries and their nearest gallery images, right and wrong ones marked, as a page and a PNG.
+
+python tools/rank.py --features logs/run/features.npz --out logs/run/ranking
+"""
+
+import argparse
+import difflib
+import random
+import sys
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path, PurePath
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
+
+from config.arguments import end_in_one_line
+from retrieval import FeatureSet, RetrievalTask
+from retrieval.ranking import rank_gallery, worst_queries
+from tools.feature_files import add_feature_options, add_rerank_options, read_task, reranker
+from tools.rank_attention import PUBLISHED_MEAN, PUBLISHED_STD, attention_painter
+from tools.rank_pictures import PICTURE_ROWS, write_page, write_picture
+from tools.rank_report import Album, PaintAttention, Report, make_rows, printable
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options; ends the program with status 2 and the usage when they are wrong."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add_feature_options(parser)
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for ranking.html and ranking.png")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--queries",
+        nargs="+",
+        metavar="QUERY",
+        help="queries to show: numbers from 0, paths as in the feature file, or file names",
+    )
+    which.add_argument("--random", type=_count, metavar="N", help="show N queries drawn by --seed")
+    which.add_argument(
+        "--worst",
+        type=_count,
+        default=10,
+        metavar="N",
+        help="show the N queries of lowest average precision (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --random (default: %(default)s)")
+    parser.add_argument(
+        "--top", type=_count, default=10, metavar="K", help="images per query (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--trial",
+        type=int,
+        default=0,
+        metavar="N",
+        help="which trial of the test, from 0 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="ROOT", help="folder of the images, when they are not where they were"
+    )
+    add_rerank_options(parser)
+    parser.add_argument(
+        "--weight", metavar="FILE", help="re-id checkpoint of a ViT: show where it looks in the queries"
+    )
+    parser.add_argument(
+        "--model", metavar="NAME", help="MODEL.NAME of --weight (default: from its file name or its shapes)"
+    )
+    parser.add_argument(
+        "--attention",
+        choices=("rollout", "last"),
+        help="attention through all blocks, or of the last one (default: rollout; needs --weight)",
+    )
+    args = parser.parse_args(argv)
+    for option in ("attention", "model"):
+        if getattr(args, option) and not args.weight:
+            parser.error(f"--{option} needs --weight, the checkpoint whose attention is shown")
+    if args.weight and not args.attention:
+        args.attention = "rollout"
+    return args
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: 1 or more")
+    return int(text)
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write the page and the picture that the options ask for, and print what was written."""
+    task = read_task(args)
+    # Before ranking, because a wrong file would otherwise be noticed after minutes.
+    paint = _painter(args, task) if args.weight else None
+    if not 0 <= args.trial < len(task):
+        raise ValueError(f"--trial is {args.trial}; allowed: 0 to {len(task) - 1}")
+    if args.images and not args.images.is_dir():
+        raise FileNotFoundError(f"--images {args.images}: no such folder")
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    query, gallery = next(islice(task, args.trial, None))
+    queries, choice = choose_queries(args, query, gallery)
+    rankings = rank_gallery(query, gallery, queries, args.top, reranker(args))
+    album = Album(args.images)
+    rows = make_rows(query, gallery, rankings, album, paint)
+    written = Report(
+        title=_title(task, args.features),
+        facts=_facts(args, task, gallery, choice),
+        distance="k-reciprocal distance" if args.rerank else "squared Euclidean distance",
+        attention=args.attention or "",
+        rows=rows,
+    )
+    write_page(written, out / "ranking.html")
+    write_picture(written, out / "ranking.png")
+    print(f"{choice}, top {args.top}")
+    print(out / "ranking.html")
+    left_out = f" (the first {PICTURE_ROWS} of {len(rows)} queries)" if len(rows) > PICTURE_ROWS else ""
+    print(f"{out / 'ranking.png'}{left_out}")
+    _tell_unreadable(album)
+
+
+def _painter(args: argparse.Namespace, task: RetrievalTask) -> PaintAttention:
+    size = task.info.get("size")
+    return attention_painter(
+        args.weight,
+        args.attention,
+        tuple(size) if size else None,
+        name=args.model,
+        mean=task.info.get("pixel_mean", PUBLISHED_MEAN),
+        std=task.info.get("pixel_std", PUBLISHED_STD),
+    )
+
+
+def choose_queries(args: argparse.Namespace, query: FeatureSet, gallery: FeatureSet) -> tuple[list[int], str]:
+    """The query rows that the options ask for, and a line that says which they are.
+
+    Raises ValueError for queries that do not exist, and for --worst where no query can be scored.
+    """
+    total = len(query)
+    if args.queries:
+        rows = list(dict.fromkeys(find_query(word, query.paths) for word in args.queries))
+        return rows, f"{_numbered(len(rows), total)}, as chosen"
+    if args.random:
+        rows = sorted(random.Random(args.seed).sample(range(total), min(args.random, total)))
+        return rows, f"{_numbered(len(rows), total, args.random)}, drawn with seed {args.seed}"
+    rows = worst_queries(query, gallery, args.worst, reranker(args))
+    if not rows:
+        raise ValueError(
+            f"none of the {total} queries has a known match in the gallery, so that none is known to be the "
+            "worst: choose queries by --queries or --random"
+        )
+    return rows, f"{_numbered(len(rows), total, args.worst)}, lowest average precision first"
+
+
+def _numbered(shown: int, total: int, wanted: int = 0) -> str:
+    told = f"{shown} of {total} queries"
+    if shown < wanted:
+        others = "" if shown == total else ", the others have no match"
+        told += f" ({wanted} were asked for{others})"
+    return told
+
+
+def find_query(word: str, paths: Sequence[str]) -> int:
+    """The row that `word` names: a number from 0, a path, or the end of one path, such as a file name.
+
+    Raises ValueError when it names none or several.
+    """
+    if word.removeprefix("-").isdecimal():
+        if not 0 <= int(word) < len(paths):
+            raise ValueError(f"query {word} does not exist; allowed: 0 to {len(paths) - 1}")
+        return int(word)
+    rows = [row for row, path in enumerate(paths) if path == word]
+    rows = rows or [row for row, path in enumerate(paths) if path.endswith(f"/{word}")]
+    if len(rows) > 1:
+        raise ValueError(
+            f"{len(rows)} queries are called {word!r}: give more of the path or a number, "
+            f"e.g. {paths[rows[0]]} or {rows[0]}"
+        )
+    if not rows:
+        names = {PurePath(path).name: path for path in paths}
+        near = difflib.get_close_matches(PurePath(word).name, names, n=3, cutoff=0)
+        raise ValueError(f"no query is called {word!r}; nearest: {', '.join(near)}")
+    return rows[0]
+
+
+def _title(task: RetrievalTask, path: str) -> str:
+    told = [str(task.info[key]) for key in ("dataset", "model") if task.info.get(key)]
+    return printable(" · ".join(told) or PurePath(path).name)
+
+
+def _facts(
+    args: argparse.Namespace, task: RetrievalTask, gallery: FeatureSet, choice: str
+) -> tuple[str, ...]:
+    facts = [choice, f"gallery of {len(gallery)} images"]
+    if len(task) > 1:
+        facts.append(f"trial {args.trial} of {len(task)}")
+    if args.rerank:
+        facts.append("re-ranked")
+    return tuple(facts)
+
+
+def _tell_unreadable(album: Album) -> None:
+    if not album.unreadable:
+        return
+    path, reason = next(iter(album.unreadable.items()))
+    path = printable(path)
+    print(f"{len(album.unreadable)} of {len(album.seen)} images could not be read, e.g. {path}: {reason}")
+    if len(album.unreadable) == len(album.seen):
+        print("None was found: --images ROOT names the folder in which the images lie now")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0, or SystemExit with status 2 after one line on stderr for a wrong option or file."""
+    args = parse_arguments(argv)
+    with end_in_one_line():
+        report(args)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
