@@ -72,7 +72,9 @@ class RetrievalTask:
         return RetrievalTask(images, (TrialRows(rows, images.camids, rows, images.camids),), info or {})
 
     @staticmethod
-    def between(query: FeatureSet, gallery: FeatureSet) -> RetrievalTask:
+    def between(
+        query: FeatureSet, gallery: FeatureSet, info: Mapping[str, Any] | None = None
+    ) -> RetrievalTask:
         """One trial of these queries in this gallery. Raises ValueError for features of different widths."""
         if query.features.shape[1:] != gallery.features.shape[1:]:
             raise ValueError(
@@ -88,7 +90,7 @@ class RetrievalTask:
         rows = torch.arange(len(images))
         split = len(query)
         trial = TrialRows(rows[:split], query.camids, rows[split:], gallery.camids)
-        return RetrievalTask(images, (trial,))
+        return RetrievalTask(images, (trial,), info or {})
 
     def save(self, path: str | Path) -> None:
         """Write exactly the file `path`, an .npz that `FeatureSet.load` reads too.

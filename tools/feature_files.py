@@ -31,10 +31,9 @@ def read_task(args: argparse.Namespace) -> RetrievalTask:
 
     Raises FileNotFoundError or ValueError for files that are missing or are no feature files.
     """
+    task = RetrievalTask.load(args.features)
     if args.gallery:
-        task = RetrievalTask.between(FeatureSet.load(args.features), FeatureSet.load(args.gallery))
-    else:
-        task = RetrievalTask.load(args.features)
+        task = RetrievalTask.between(task.images, FeatureSet.load(args.gallery), task.info)
     wanted = args.normalize or ("yes" if task.info.get("normalize", True) else "no")
     return task.normalized() if wanted == "yes" else task
 
