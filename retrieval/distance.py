@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from torch import Tensor
 CHUNK_ELEMENTS = 1 << 24
 
 Blocks = Iterable[tuple[slice, Tensor]]
-Rerank = Callable[[Tensor, Tensor], Tensor | Blocks]
+Rerank = Callable[[Tensor, Tensor], Tensor | np.ndarray | Blocks]
 
 
 def squared_euclidean(a: Tensor, b: Tensor) -> Tensor:
@@ -61,22 +62,22 @@ def distance_blocks(
     """Distances of query (Q, D) and gallery (G, D) in blocks: (rows, (rows, G)), which may be written to.
 
     They are squared Euclidean, in bounded memory; or those of `rerank`, which maps both matrices to distances
-    (Q, G), or better to such blocks, whose slices cover the queries in order. Raises ValueError where
-    re-ranked distances have another shape or are not finite.
+    (Q, G), a tensor or an array, or better to such blocks, whose slices cover the queries in order. Raises
+    ValueError where re-ranked distances have another shape or are not finite.
     """
     if rerank is None:
         yield from euclidean_blocks(query, gallery)
         return
     blocks = rerank(query, gallery)
-    if isinstance(blocks, Tensor):
+    if isinstance(blocks, Tensor | np.ndarray):
         _check_shape(blocks, (len(query), len(gallery)))
-        blocks = _cut(blocks)
+        blocks = _cut(torch.as_tensor(blocks))
     done = 0
     for rows, distance in blocks:
         _check_shape(distance, (rows.stop - done, len(gallery)))
         check_finite("re-ranked distances", distance, first=done)
         done = rows.stop
-        yield rows, distance.to(query.device)
+        yield rows, distance.to(query.device, torch.promote_types(distance.dtype, torch.float32))
     if done != len(query):
         raise ValueError(f"re-ranking gave distances of {done} of {len(query)} queries")
 
@@ -86,7 +87,7 @@ def _cut(distance: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield rows, distance[rows].clone()
 
 
-def _check_shape(distance: Tensor, size: tuple[int, int]) -> None:
+def _check_shape(distance: Tensor | np.ndarray, size: tuple[int, int]) -> None:
     if distance.shape != size:
         raise ValueError(f"re-ranking must return distances of shape {size}, got {tuple(distance.shape)}")
 

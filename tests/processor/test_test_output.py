@@ -6,7 +6,7 @@ import json
 import torch
 
 from processor import test as run_test
-from retrieval import RetrievalTask, evaluate_task, metrics_record
+from retrieval import RetrievalTask, evaluate_task, k_reciprocal_distance, metrics_record
 
 ARGS = argparse.Namespace(config_file="")
 
@@ -71,3 +71,14 @@ def test_re_ranking_in_training_and_testing(trained, toy_config, tmp_path, monke
     task = RetrievalTask.load(tmp_path / "test" / "features.npz").normalized()
     assert written["rerank"] == chosen
     assert written["mAP"] == evaluate_task(task, rerank=farthest_first).mAP < evaluate_task(task).mAP
+
+
+def test_re_ranked_numbers_are_those_of_the_library(trained, toy_config, tmp_path):
+    _, folder = trained("baseline")
+    pairs = ("TEST.WEIGHT", str(folder / "toy-vit_2.pth"), "OUTPUT_DIR", str(tmp_path / "test"))
+    run_test(toy_config(*pairs, "TEST.RE_RANKING", True), ARGS)
+    written = json.loads((tmp_path / "test" / "metrics.json").read_text())
+    assert written["rerank"] == {"k1": 50, "k2": 15, "lam": 0.3}
+    task = RetrievalTask.load(tmp_path / "test" / "features.npz").normalized()
+    expected = evaluate_task(task, rerank=k_reciprocal_distance)
+    assert written["mAP"] == expected.mAP and written["cmc"] == expected.cmc.tolist()

@@ -84,6 +84,13 @@ def test_blocks_widen_half_precision_and_keep_double():
         torch.testing.assert_close(block, squared_euclidean(query.to(dtype), gallery))
 
 
+def test_re_ranked_distances_may_be_an_array_of_whole_numbers():
+    """evaluate puts an infinity in the place of images that do not count."""
+    numbers = np.arange(12).reshape(3, 4)
+    ((_, block),) = distance.distance_blocks(features(3, 0), features(4, 1), lambda q, g: numbers)
+    assert block.dtype == torch.float32 and block.tolist() == numbers.tolist()
+
+
 def ones(*row_slices):
     """A re-ranking that gives blocks of ones for these rows of any gallery."""
     return lambda q, g: ((rows, torch.ones(rows.stop - rows.start, len(g))) for rows in row_slices)
