@@ -25,6 +25,8 @@ from retrieval import log_metrics, metrics_record
 from utils.files import make_output_dir, write_atomically
 from utils.logger import setup_logger
 
+CONFIG = Path(__file__).resolve().parents[1] / "configs/person/vit_clipreid.yml"
+
 
 class Named(NamedTuple):
     """A row or column: what the table calls it, and the settings that it stands for."""
@@ -56,6 +58,8 @@ def compare(cfg: CfgNode, args: argparse.Namespace) -> None:
         return load_config(defaults, args.config_file, [*args.opts, *more])
 
     check_config(cfg)
+    if not cfg.OUTPUT_DIR:
+        raise ValueError("OUTPUT_DIR is empty; allowed: a folder for the table and the log")
     output_dir = make_output_dir(cfg.OUTPUT_DIR)
     setup_logger(output_dir, "cross_domain_log.txt")
     sets = [read_test_data(settings(column)) for column in args.data]
@@ -115,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         compare,
         defaults,
         description=__doc__,
-        default_config="configs/person/vit_clipreid.yml",
+        default_config=str(CONFIG),
         argv=argv,
         add_options=_add_options,
     )

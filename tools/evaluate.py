@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 from config.arguments import end_in_one_line
 from retrieval import evaluate_task, log_metrics, write_metrics
 from tools.feature_files import add_feature_options, add_rerank_options, read_task, rerank_settings, reranker
+from utils.files import require_writable
 from utils.logger import setup_logger
 
 
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     setup_logger(None, "")
     with end_in_one_line():
+        if args.out:
+            require_writable(args.out, "--out")
         task = read_task(args)
         metrics = evaluate_task(task, args.max_rank, reranker(args))
         log_metrics(metrics, f"Validation Results of {len(task)} trial{'s' if len(task) > 1 else ''}")

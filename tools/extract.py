@@ -9,7 +9,6 @@ import glob
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +29,7 @@ from model import CheckpointInfo, SideInformation, load_reid_model
 from processor import extract
 from retrieval.features import UNKNOWN_IDENTITY
 from utils.device import select_device
+from utils.files import require_writable
 from utils.logger import setup_logger
 
 _PUBLISHED_VIT = [0.5, 0.5, 0.5]  # mean and standard deviation of the published ViT configurations
@@ -141,7 +141,7 @@ def extract_to_file(args: argparse.Namespace) -> None:
     folder that cannot be written to; a former file at `--out` then stays.
     """
     _check_numbers(args)
-    _require_writable(args.out)
+    require_writable(args.out, "--out")
     device = select_device(args.device)
     paths = find_images(args.images)
     setup_logger(None, "")
@@ -205,16 +205,6 @@ def _check_numbers(args: argparse.Namespace) -> None:
         raise ValueError(f"--size is {args.size}; allowed: a height and a width of 1 or more")
     if args.std and not all(value > 0 for value in args.std):
         raise ValueError(f"--std is {args.std}; allowed: numbers above 0")
-
-
-def _require_writable(out: Path) -> None:
-    if out.is_dir():
-        raise IsADirectoryError(f"--out {out} is a folder; allowed: the path of a file")
-    try:
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise OSError(f"--out {out}: no file can be written in {out.parent}: {error.strerror}") from error
 
 
 def _pixel_statistics(args: argparse.Namespace, info: CheckpointInfo) -> tuple[list[float], list[float]]:

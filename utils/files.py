@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -107,3 +108,17 @@ def make_output_dir(path: str | Path) -> Path:
     except OSError as error:
         raise OSError(f"OUTPUT_DIR {path} is not writable: {error.strerror}") from error
     return path
+
+
+def require_writable(path: str | Path, option: str) -> None:
+    """Prove that a file can be written at `path`; raises OSError with the option and the reason."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{option} {path} is a folder; allowed: the path of a file")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"{option} {path}: no file can be written in {path.parent}: {error.strerror}"
+        ) from error

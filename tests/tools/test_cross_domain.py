@@ -123,6 +123,11 @@ def test_everything_is_looked_at_before_the_first_extraction(run, place, weights
     assert "Validation Results" not in out
 
 
+def test_the_results_need_a_folder(run, place):
+    status, _, err = run("--weight", place / "toy-vit_1.pth", "--data", "market1501", OUTPUT_DIR="")
+    assert status == 2 and err == "error: OUTPUT_DIR is empty; allowed: a folder for the table and the log\n"
+
+
 def test_weights_and_data_are_needed(run):
     status, _, err = run("--data", "market1501")
     assert status == 2 and "--weight" in err

@@ -102,7 +102,11 @@ def test_it_needs_neither_model_nor_another_folder(file):
         (lambda path: path.write_text("no"), [], "is not a feature file"),
         (TASK.save, ["--max_rank", "0"], "max_rank must be at least 1, got 0"),
         (TASK.save, ["--rerank", "--lam", "2"], "lam must be in 0..1, got 2.0"),
-        (TASK.save, ["--out", "gone/metrics.json"], "gone"),
+        (
+            TASK.save,
+            ["--out", "gone/metrics.json"],
+            "--out gone/metrics.json: no file can be written in gone",
+        ),
         (
             FeatureSet(torch.ones(3, 2), [-1] * 3, [-1] * 3, ["a", "b", "c"]).save,
             [],
@@ -120,6 +124,7 @@ def test_errors_in_one_line(tmp_path, capsys, monkeypatch, write, options, told)
     write(tmp_path / "features.npz")
     with pytest.raises(SystemExit) as end:
         main(["--features", "features.npz", *options])
-    error = capsys.readouterr().err
+    out, error = capsys.readouterr()
+    assert "mAP" not in out  # found before anything is computed
     assert end.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
     assert told in error

@@ -293,7 +293,7 @@ def test_an_output_folder_that_cannot_be_written_to(toy, crops, command, tmp_pat
     def refuse(dir):
         raise PermissionError(13, "Permission denied", f"{dir}/tmp1")
 
-    monkeypatch.setattr(extract.tempfile, "TemporaryFile", refuse)  # root may write everywhere
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)  # root may write everywhere
     out = tmp_path / "features.npz"
     assert fails(command("crops"), capsys) == (
         f"error: --out {out}: no file can be written in {tmp_path}: Permission denied\n"
