@@ -35,14 +35,18 @@ def squared_euclidean(a: Tensor, b: Tensor) -> Tensor:
 def euclidean_blocks(query: Tensor, gallery: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Squared Euclidean distances of query (Q, D) and gallery (G, D) in blocks: (rows, (rows, G)).
 
-    As `squared_euclidean`, in bounded memory; the gallery's norms are computed once.
+    As `squared_euclidean`, in bounded memory; the gallery's norms are computed once. Raises ValueError naming
+    a row whose squared norm is not finite: finite numbers may be too large to be squared.
     """
     dtype = torch.promote_types(torch.promote_types(query.dtype, gallery.dtype), torch.float32)
     gallery = gallery.to(dtype)
     gallery_norms = squared_norms(gallery)
+    check_finite("squared norms of the gallery", gallery_norms[:, None])
     for rows in row_slices(len(query), len(gallery)):
         part = query[rows].to(dtype)
-        yield rows, _squared_euclidean(part, squared_norms(part), gallery, gallery_norms)
+        part_norms = squared_norms(part)
+        check_finite("squared norms of the query", part_norms[:, None], first=rows.start)
+        yield rows, _squared_euclidean(part, part_norms, gallery, gallery_norms)
 
 
 def squared_norms(rows: Tensor) -> Tensor:

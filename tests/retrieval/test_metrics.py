@@ -217,6 +217,8 @@ WIDE = FeatureSet(torch.zeros(1, 3), [1], [1], ["wide"])
             on_a_line([0.0, 1.0, math.inf], [1, 1, 1]),
             "gallery features.*1 of 3 rows.*row 2",
         ),
+        (on_a_line([0.0], [1]), on_a_line([1e30, 1.0], [1, 1]), "squared norms of the gallery.*row 0"),
+        (on_a_line([0.0, 1e20], [1, 1]), on_a_line([0.0], [1]), "squared norms of the query.*row 1"),
         (
             on_a_line([0.0], [1], [0]),
             on_a_line([0.0], [1], [0]),
