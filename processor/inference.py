@@ -42,14 +42,19 @@ def extract(
 def require_matches(trials: Sequence[Trial]) -> None:
     """Raise ValueError for a trial without a query to score; evaluation would find out after training."""
     for trial in trials:
-        cameras = defaultdict(set)
+        places = defaultdict(set)
         for record in trial.gallery:
-            cameras[record.pid].add(record.camid)
-        if not any(cameras[query.pid] - ({query.camid} - {NO_CAMERA}) for query in trial.query):
+            places[record.pid].add(_place(record))
+        if not any(places[query.pid] - {_place(query)} for query in trial.query):
             raise ValueError(
                 f"none of the {len(trial.query)} queries has an image of its identity from another camera "
                 f"among the {len(trial.gallery)} gallery images"
             )
+
+
+def _place(record: ImageRecord) -> int | str:
+    """What removes an image of its pid from a ranking: the same camera, or without one the same image."""
+    return record.path if record.camid == NO_CAMERA else record.camid
 
 
 def make_task(features: FeatureSet, trials: Sequence[Trial], info: Mapping[str, Any]) -> RetrievalTask:

@@ -148,6 +148,8 @@ def feature_file(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
     """The open arrays of a feature file; whatever goes wrong in reading them is told with the path."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"no feature file at {path}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not a feature file, an .npz with {', '.join(_ARRAYS)}")
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             yield stored

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from retrieval.distance import Rerank, check_pair, distance_blocks
-from retrieval.features import FeatureSet
+from retrieval.features import UNKNOWN_IDENTITY, FeatureSet
 from retrieval.protocol import CrossCameraRule
 from retrieval.ranks import ranks_in_rows
 from retrieval.task import RetrievalTask
@@ -96,9 +96,10 @@ def evaluate(
     valid = ~scores.first_rank.isnan()
     num_valid = int(valid.sum())
     if not num_valid:
+        known, known_there = (int((part.pids != UNKNOWN_IDENTITY).sum()) for part in (query, gallery))
         raise ValueError(
-            f"none of the {len(query)} queries has an image of its pid from another camera "
-            f"among the {len(gallery)} gallery images"
+            f"none of the {len(query)} queries has an image of its identity from another camera among the "
+            f"{len(gallery)} gallery images; {known} queries and {known_there} images have a known identity"
         )
     if num_valid < len(query):
         logger.info(

@@ -118,9 +118,15 @@ class RetrievalTask:
         with feature_file(path) as stored:
             images = read_features(stored)
             info = json.loads(str(stored["info"])) if "info" in stored else {}
+            if not isinstance(info, dict):
+                raise ValueError(f"its info is {info!r}, allowed is a JSON object")
             if "query_rows" not in stored:
                 return RetrievalTask.all_against_all(images, info)
             roles = {role: _split_by_trial(stored, role) for role in _ROLES}
+            if len(roles["query"]) != len(roles["gallery"]):
+                raise ValueError(
+                    f"{len(roles['query'])} trials of queries and {len(roles['gallery'])} of galleries"
+                )
             trials = zip(roles["query"], roles["gallery"], strict=True)
             return RetrievalTask(
                 images, tuple(TrialRows(*query, *gallery) for query, gallery in trials), info

@@ -37,8 +37,10 @@ class Named(NamedTuple):
 
 def weight(text: str) -> Named:
     """`FILE` or `LABEL=FILE`."""
-    label, _, path = text.rpartition("=")
-    return Named(label or path, {"TEST.WEIGHT": path})
+    label, equals, path = text.partition("=")
+    if not equals or Path(text).exists():  # a path may hold the sign too
+        return Named(text, {"TEST.WEIGHT": text})
+    return Named(label, {"TEST.WEIGHT": path})
 
 
 def data_set(text: str) -> Named:
@@ -57,6 +59,11 @@ def compare(cfg: CfgNode, args: argparse.Namespace) -> None:
         more = [word for pair in pairs.items() for word in pair]
         return load_config(defaults, args.config_file, [*args.opts, *more])
 
+    for option, named in (("--weight", args.weight), ("--data", args.data)):
+        labels = [each.label for each in named]
+        if len(set(labels)) < len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise ValueError(f"{option} {twice!r} is given twice; allowed: labels that differ, LABEL=FILE")
     check_config(cfg)
     if not cfg.OUTPUT_DIR:
         raise ValueError("OUTPUT_DIR is empty; allowed: a folder for the table and the log")

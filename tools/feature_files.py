@@ -3,8 +3,12 @@
 import argparse
 import functools
 
-from retrieval import FeatureSet, RetrievalTask, k_reciprocal_blocks
+from retrieval import RetrievalTask, k_reciprocal_blocks
 from retrieval.distance import Rerank
+
+_RERANK = {"k1": 50, "k2": 15, "lam": 0.3}  # as published
+# What must be equal for features to be comparable. The weights' path may differ for one and the same file.
+_MADE_WITH = ("size", "stride", "neck_feature", "pixel_mean", "pixel_std")
 
 
 def add_feature_options(parser: argparse.ArgumentParser) -> None:
@@ -33,35 +37,46 @@ def read_task(args: argparse.Namespace) -> RetrievalTask:
     """
     task = RetrievalTask.load(args.features)
     if args.gallery:
-        task = RetrievalTask.between(task.images, FeatureSet.load(args.gallery), task.info)
+        gallery = RetrievalTask.load(args.gallery)
+        _require_same_model(task, gallery, args)
+        task = RetrievalTask.between(task.images, gallery.images, task.info)
     wanted = args.normalize or ("yes" if task.info.get("normalize", True) else "no")
+    task = RetrievalTask(task.images, task.trials, {**task.info, "normalize": wanted == "yes"})
     return task.normalized() if wanted == "yes" else task
+
+
+def _require_same_model(query: RetrievalTask, gallery: RetrievalTask, args: argparse.Namespace) -> None:
+    """Raise ValueError where the files say that their features cannot be compared."""
+    for key in _MADE_WITH:
+        theirs = query.info.get(key), gallery.info.get(key)
+        if None not in theirs and theirs[0] != theirs[1]:
+            raise ValueError(
+                f"{args.features} and {args.gallery} were made with different settings, {key} "
+                f"{theirs[0]} and {theirs[1]}; allowed: features of one model"
+            )
 
 
 def add_rerank_options(parser: argparse.ArgumentParser) -> None:
     """--rerank, --k1, --k2 and --lam."""
     parser.add_argument("--rerank", action="store_true", help="rank by k-reciprocal re-ranked distances")
-    parser.add_argument(
-        "--k1",
-        type=int,
-        default=50,
-        metavar="N",
-        help="neighbours that may be reciprocal (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--k2", type=int, default=15, metavar="N", help="neighbours averaged, 1: none (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--lam",
-        type=float,
-        default=0.3,
-        help="weight of the Euclidean distance, 0 to 1 (default: %(default)s)",
-    )
+    for option, kind, text in (
+        ("--k1", int, "neighbours that may be reciprocal"),
+        ("--k2", int, "neighbours averaged, 1: none"),
+        ("--lam", float, "weight of the Euclidean distance, 0 to 1"),
+    ):
+        told = f"with --rerank: {text} (default: {_RERANK[option.removeprefix('--')]})"
+        parser.add_argument(option, type=kind, metavar="N", help=told)
 
 
 def rerank_settings(args: argparse.Namespace) -> dict[str, float] | None:
-    """The settings of re-ranking that the options ask for; None is no re-ranking."""
-    return {"k1": args.k1, "k2": args.k2, "lam": args.lam} if args.rerank else None
+    """The settings of re-ranking that the options ask for; None is no re-ranking.
+
+    Raises ValueError for settings without --rerank, which would change nothing.
+    """
+    given = {name: getattr(args, name) for name in _RERANK if getattr(args, name) is not None}
+    if given and not args.rerank:
+        raise ValueError(f"--{next(iter(given))} needs --rerank")
+    return {**_RERANK, **given} if args.rerank else None
 
 
 def reranker(args: argparse.Namespace) -> Rerank | None:

@@ -20,6 +20,7 @@ from tools.feature_files import add_feature_options, add_rerank_options, read_ta
 from tools.rank_attention import PUBLISHED_MEAN, PUBLISHED_STD, attention_painter
 from tools.rank_pictures import PICTURE_ROWS, write_page, write_picture
 from tools.rank_report import Album, PaintAttention, Report, make_rows, printable
+from utils.files import require_writable
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -66,6 +67,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--model", metavar="NAME", help="MODEL.NAME of --weight (default: from its file name or its shapes)"
     )
     parser.add_argument(
+        "--sie_coe", type=float, default=1.0, metavar="X", help="MODEL.SIE_COE of --weight (default: 1.0)"
+    )
+    parser.add_argument(
         "--attention",
         choices=("rollout", "last"),
         help="attention through all blocks, or of the last one (default: rollout; needs --weight)",
@@ -96,6 +100,7 @@ def report(args: argparse.Namespace) -> None:
         raise FileNotFoundError(f"--images {args.images}: no such folder")
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
+    require_writable(out / "ranking.html", "--out")
     query, gallery = next(islice(task, args.trial, None))
     queries, choice = choose_queries(args, query, gallery)
     rankings = rank_gallery(query, gallery, queries, args.top, reranker(args))
@@ -124,6 +129,7 @@ def _painter(args: argparse.Namespace, task: RetrievalTask) -> PaintAttention:
         args.attention,
         tuple(size) if size else None,
         name=args.model,
+        sie_coe=args.sie_coe,
         mean=task.info.get("pixel_mean", PUBLISHED_MEAN),
         std=task.info.get("pixel_std", PUBLISHED_STD),
     )

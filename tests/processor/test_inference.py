@@ -125,7 +125,7 @@ def test_trials_say_which_camera_counts():
     features = feature_set()
     assert evaluate_trials(features, [draw(0)], False).num_valid == 20
     same = Trial(*([record._replace(camid=0) for record in records] for records in draw(0)))
-    with pytest.raises(ValueError, match="none of the 20 queries has an image of its pid"):
+    with pytest.raises(ValueError, match="none of the 20 queries has an image of its identity"):
         evaluate_trials(features, [same], False)
 
 
@@ -171,10 +171,16 @@ def test_an_image_has_one_identity():
         ([(1, -1)], [(1, -1)], True),  # unknown cameras are not removed
         ([(1, 0)], [(1, -1)], True),
         ([(1, -1)], [(2, -1)], False),
+        ([(1, -1)], "the query itself", False),
     ],
 )
 def test_trials_without_a_match_are_found_beforehand(query, gallery, fine):
     """As evaluation would find, but before the hours of training."""
+    if gallery == "the query itself":
+        query_records = [ImageRecord("q0.jpg", *query[0], 0)]
+        with pytest.raises(ValueError, match="none of the 1 queries"):
+            require_matches([Trial(query_records, [*query_records, ImageRecord("g.jpg", 2, -1, 0)])])
+        return
     records = [
         [ImageRecord(f"{name}{i}.jpg", *ids, 0) for i, ids in enumerate(part)]
         for name, part in (("q", query), ("g", gallery))

@@ -222,7 +222,7 @@ WIDE = FeatureSet(torch.zeros(1, 3), [1], [1], ["wide"])
         (
             on_a_line([0.0], [1], [0]),
             on_a_line([0.0], [1], [0]),
-            "none of the 1 queries has an image of its pid",
+            "none of the 1 queries has an image of its identity",
         ),
     ],
 )

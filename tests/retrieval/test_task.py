@@ -120,7 +120,8 @@ def test_refuses_no_trial_and_rows_that_are_not_there():
         ({"query_rows": [0]}, "query_rows, query_camids and query_trials must be of one length"),
         ({"gallery_rows": [9] * 6}, "row 9 of a trial is outside"),
         ({"info": "{"}, "Expecting property name"),
-        ({"query_trials": [0] * 5}, "shorter than argument 1|longer than argument 1"),
+        ({"info": "[1]"}, r"its info is \[1\], allowed is a JSON object"),
+        ({"query_trials": [0] * 5}, "1 trials of queries and 2 of galleries"),
     ],
 )
 def test_load_refuses_other_files(tmp_path, change, told):

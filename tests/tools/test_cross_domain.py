@@ -113,6 +113,7 @@ def test_table():
         (["toy-vit_1.pth"], ["market1501", "nowhere"], "'nowhere'"),
         (["toy-vit_1.pth"], ["market1501", "msmt17"], "MSMT17"),
         (["toy-vit_1.pth"], ["market1501=gone"], "gone"),
+        (["toy-vit_1.pth"], ["market1501", "market1501"], "--data 'market1501' is given twice"),
     ],
 )
 def test_everything_is_looked_at_before_the_first_extraction(run, place, weights, data, told):

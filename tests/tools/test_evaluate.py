@@ -60,6 +60,19 @@ def test_features_as_they_are(file, capsys, tmp_path):
     assert shown(capsys.readouterr().out) == lines(evaluate_task(TASK))
 
 
+def test_what_was_done_is_written(file, tmp_path):
+    main(["--features", str(file), "--normalize", "no", "--out", str(tmp_path / "m.json")])
+    assert json.loads((tmp_path / "m.json").read_text())["normalize"] is False
+
+
+def test_features_of_other_settings_are_not_compared(tmp_path, capsys):
+    QUERY.save(tmp_path / "query.npz", {"neck_feature": "before", "weight": "a.pth"})
+    GALLERY.save(tmp_path / "gallery.npz", {"neck_feature": "after", "weight": "./a.pth"})
+    with pytest.raises(SystemExit):
+        main(["--features", str(tmp_path / "query.npz"), "--gallery", str(tmp_path / "gallery.npz")])
+    assert "different settings, neck_feature before and after" in capsys.readouterr().err
+
+
 def test_re_ranking_and_the_written_file(file, capsys, tmp_path):
     out = tmp_path / "metrics.json"
     options = ["--rerank", "--k1", "6", "--k2", "3", "--lam", "0.5", "--max_rank", "7", "--out", str(out)]
@@ -100,6 +113,8 @@ def test_it_needs_neither_model_nor_another_folder(file):
     [
         (lambda path: None, [], "no feature file at"),
         (lambda path: path.write_text("no"), [], "is not a feature file"),
+        (lambda path: path.write_text("{}"), [], "is not a feature file, an .npz with features, pids"),
+        (TASK.save, ["--k1", "4"], "--k1 needs --rerank"),
         (TASK.save, ["--max_rank", "0"], "max_rank must be at least 1, got 0"),
         (TASK.save, ["--rerank", "--lam", "2"], "lam must be in 0..1, got 2.0"),
         (
