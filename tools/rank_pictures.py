@@ -4,6 +4,7 @@ import base64
 import io
 import statistics
 import textwrap
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,7 +103,10 @@ class _Sheet:
     def save(self, path: Path) -> None:
         """Write the file, with fewer dots per inch where it would get too large to open."""
         dots = min(_DPI, _MOST_PIXELS / max(self.width, self.height))
-        self.figure.savefig(path, dpi=dots, format="png")
+        with warnings.catch_warnings():
+            # Names in other scripts are boxes here; the page has them.
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            self.figure.savefig(path, dpi=dots, format="png")
 
     def draw(self, row: Row, top: float) -> None:
         """One query and its hits below `top`."""
