@@ -33,6 +33,7 @@ _ONE_OR_MORE = _Rule("1 or more", lambda value: value >= 1)
 _ZERO_OR_MORE = _Rule("0 or more", lambda value: value >= 0)
 _FRACTION = _Rule("0 to 1", lambda value: 0 <= value <= 1)
 _POSITIVE_NUMBERS = _Rule("positive numbers", lambda values: all(value > 0 for value in values))
+_AMP = _words("auto", "bf16", "fp16", "off")
 _ON_OFF, _YES_NO = _words("on", "off"), _words("yes", "no")
 
 _RULES = {
@@ -59,7 +60,10 @@ _RULES = {
     "DATALOADER.NUM_WORKERS": _ZERO_OR_MORE,
     "SOLVER.SEED": _Rule("0 to 4294967295", lambda value: 0 <= value < 2**32),
     "SOLVER.MARGIN": _ZERO_OR_MORE,
+    "SOLVER.AMP": _AMP,
+    "SOLVER.MICRO_BATCH": _ZERO_OR_MORE,
     "TEST.IMS_PER_BATCH": _ONE_OR_MORE,
+    "TEST.AMP": _AMP,
     "TEST.NECK_FEAT": _words("before", "after"),
     "TEST.FEAT_NORM": _YES_NO,
     "TEST.SIE": _words("auto", "mean"),

@@ -121,6 +121,9 @@ def _test() -> CfgNode:
     node.WEIGHT = ""
     # Test feature: 'before' or 'after' the batch norms.
     node.NECK_FEAT = "after"
+    # Precision of feature extraction: 'auto' (fp16 on a GPU, bf16 on a processor that has it, else 'off') |
+    # 'bf16' | 'fp16' | 'off' (float32).
+    node.AMP = "auto"
     # 'yes' | 'no': L2-normalise features before distances are computed.
     node.FEAT_NORM = "yes"
     # 'auto' (the SIE row of each image's camera when the test cameras fit the file's table, else the mean row
@@ -216,11 +219,30 @@ def _tree(solver: CfgNode) -> CfgNode:
     tree.SOLVER.SEED = 1234
     # Margin of the triplet loss.
     tree.SOLVER.MARGIN = 0.3
+    # Precision of training: 'auto' (bf16 on a GPU that has it, fp16 on others, 'off' on the CPU) | 'bf16' |
+    # 'fp16' (with a gradient scaler) | 'off' (float32).
+    tree.SOLVER.AMP = "auto"
+    # True: training steps go through torch.compile, which needs a C++ compiler and takes a minute at the
+    # start. On a GPU stage 1 is a captured CUDA graph in any case.
+    tree.SOLVER.COMPILE = False
+    # ViT: images whose activations the main stage holds at a time, for large batches on small cards: losses
+    # and gradients stay those of the whole batch, a step takes about a third longer. 0 = all.
+    tree.SOLVER.MICRO_BATCH = 0
+    # ViT: keep no activations inside blocks in the main stage, but compute them again (about a third longer).
+    tree.SOLVER.GRAD_CHECKPOINT = False
     tree.TEST = _test()
     # Folder for checkpoints and logs; training needs one, testing with '' writes no log file.
     tree.OUTPUT_DIR = ""
     return tree
 
 
-cfg = _tree(CfgNode({"STAGE1": _solver_node(), "STAGE2": _main_solver_node()}))
+def _prompt_solver_node() -> CfgNode:
+    """The stage that learns prompts."""
+    node = _solver_node()
+    # True: cached image features are kept in half precision.
+    node.HALF_FEATURES = False
+    return node
+
+
+cfg = _tree(CfgNode({"STAGE1": _prompt_solver_node(), "STAGE2": _main_solver_node()}))
 cfg_base = _tree(_main_solver_node())

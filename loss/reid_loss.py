@@ -5,10 +5,12 @@ CLIP-ReID (Li, Sun, Li, AAAI 2023), equations 6 to 9.
 
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from loss.center import CenterLoss
+from loss.contrastive import dot_products
 from loss.triplet import batch_hard_triplet
 
 
@@ -61,7 +63,9 @@ class ReIDLoss(nn.Module):
             * sum(batch_hard_triplet(feature, pids, self.margin) for feature in output.metric),
         }
         if text_features is not None:
-            terms["i2t"] = self.i2t_weight * self._cross_entropy(output.projected @ text_features.T, pids)
+            terms["i2t"] = self.i2t_weight * self._cross_entropy(
+                dot_products(output.projected, text_features), pids
+            )
         if self.center is not None:
             feature = output.metric[1]
             terms["center"] = self.center_weight * self.center(feature, pids)
@@ -74,4 +78,6 @@ class ReIDLoss(nn.Module):
             self.center.update(*self._last_batch, self.center_rate)
 
     def _cross_entropy(self, logits: Tensor, pids: Tensor) -> Tensor:
+        # In float32 on every device: not all autocasts do that by themselves.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return F.cross_entropy(logits, pids, label_smoothing=self.smoothing)

@@ -3,13 +3,11 @@
 Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3 (rollout).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-
 import torch
 from torch import Tensor, nn
 
 from model.backbone import ViTBackbone
+from model.blocks import attention_weights, run_block
 
 _METHODS = ("rollout", "last")
 
@@ -32,10 +30,13 @@ def attention_map(
         )
     if backbone.training:
         raise ValueError("the image tower is in training mode; allowed: evaluation mode, see eval()")
-    blocks = backbone.transformer.resblocks
-    with _kept_weights(blocks if method == "rollout" else blocks[-1:]) as kept:
-        backbone(images, side_information)
-    if method == "rollout":
+    x, kept = backbone.embed(images, side_information), []
+    for block in backbone.transformer.resblocks:
+        kept.append(attention_weights(block, x))
+        x = run_block(block, x)
+    if method == "last":
+        kept = kept[-1:]
+    else:
         # Half of what a token is comes past the attention, over the skip connection. Rows still sum to 1.
         kept = [(weights + torch.eye(weights.shape[-1], device=weights.device)) / 2 for weights in kept]
     row = kept[-1][:, 0]  # (B, 1 + h·w)
@@ -43,21 +44,3 @@ def attention_map(
         row = torch.einsum("bi,bij->bj", row, weights)
     patches = row[:, 1:]
     return (patches / patches.sum(dim=1, keepdim=True)).unflatten(1, backbone.grid)
-
-
-@contextmanager
-def _kept_weights(blocks: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """A list that gets each block's attention weights (B, 1 + h·w, 1 + h·w), mean over heads, in fp32."""
-    kept: list[Tensor] = []
-
-    def ask(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        return args, kwargs | {"need_weights": True, "average_attn_weights": True}
-
-    def keep(module: nn.Module, args: tuple, output: tuple[Tensor, Tensor]) -> None:
-        kept.append(output[1].float())
-
-    with ExitStack() as hooks:
-        for block in blocks:
-            hooks.enter_context(block.attn.register_forward_pre_hook(ask, with_kwargs=True))
-            hooks.enter_context(block.attn.register_forward_hook(keep))
-        yield kept

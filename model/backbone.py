@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from open_clip.model import ModifiedResNet, VisionTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from model.blocks import require_plain_blocks, run_block
 
 
 class ImageFeatures(NamedTuple):
@@ -54,11 +57,21 @@ class ViTBackbone(nn.Module):
         tower: open_clip's tower; its modules are taken over, under their own names.
         size: (H, W) of the images in pixels.
         stride: vertical and horizontal step between patches in pixels.
+        recompute_blocks: keep no activations inside blocks; the gradient has them computed again.
     """
 
     supports_side_information = True
+    # In training, too, features of an image depend on that image alone.
+    separates_images = True
 
-    def __init__(self, tower: VisionTransformer, size: tuple[int, int], stride: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        tower: VisionTransformer,
+        size: tuple[int, int],
+        stride: tuple[int, int],
+        *,
+        recompute_blocks: bool = False,
+    ) -> None:
         super().__init__()
         if tower.attn_pool is not None or tower.pool_type != "tok":
             raise ValueError("this ViT pools its tokens; CLIP-ReID needs one with a class token")
@@ -75,12 +88,28 @@ class ViTBackbone(nn.Module):
             resize_positions(tower.positional_embedding.detach(), self.grid)
         )
         self.ln_pre, self.transformer, self.ln_post = tower.ln_pre, tower.transformer, tower.ln_post
+        require_plain_blocks(tower.transformer.resblocks)
         self.proj = tower.proj
+        self.recompute_blocks = recompute_blocks
         self.last_width = self.width = self.conv1.out_channels
         self.projected_width = self.proj.shape[1]
 
     def forward(self, images: Tensor, side_information: Tensor | None = None) -> ImageFeatures:
         """Encode images (B, 3, H, W); `side_information` (B, D) is added to the class token (SIE)."""
+        x = self.embed(images, side_information)
+        *earlier, final = self.transformer.resblocks
+        for block in earlier:
+            if self.recompute_blocks and torch.is_grad_enabled():
+                x = checkpoint(run_block, block, x, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = run_block(block, x)
+        last = x[:, 0]
+        # Nothing else is read of the last block than the class token.
+        feat = self.ln_post(run_block(final, x, queries=slice(0, 1))[:, 0])
+        return ImageFeatures(last, feat, feat @ self.proj)
+
+    def embed(self, images: Tensor, side_information: Tensor | None = None) -> Tensor:
+        """What enters the first block: class token and patches (B, 1 + h·w, D); arguments as for forward."""
         x = self.conv1(images)
         if x.shape[2:] != self.grid:
             raise ValueError(
@@ -90,14 +119,8 @@ class ViTBackbone(nn.Module):
         token = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
         if side_information is not None:
             token = token + side_information.to(x.dtype).unsqueeze(1)
-        x = torch.cat([token, x], dim=1) + self.positional_embedding.to(x.dtype)  # (B, 1 + h·w, D)
-        x = self.ln_pre(x)
-        *earlier, final = self.transformer.resblocks
-        for block in earlier:
-            x = block(x)
-        last = x[:, 0]
-        feat = self.ln_post(final(x)[:, 0])
-        return ImageFeatures(last, feat, feat @ self.proj)
+        x = torch.cat([token, x], dim=1) + self.positional_embedding.to(x.dtype)
+        return self.ln_pre(x)
 
 
 class ResNetBackbone(nn.Module):
@@ -109,6 +132,7 @@ class ResNetBackbone(nn.Module):
     """
 
     supports_side_information = False
+    separates_images = False  # batch norms
 
     def __init__(self, tower: ModifiedResNet, size: tuple[int, int]) -> None:
         super().__init__()
@@ -120,13 +144,14 @@ class ResNetBackbone(nn.Module):
         self.layer4[0].downsample[0] = nn.Identity()
         positions = self.attnpool.positional_embedding.detach()
         self.attnpool.positional_embedding = nn.Parameter(resize_positions(positions, self.grid))
+        self.to(memory_format=torch.channels_last)  # what convolution kernels are fastest in
         self.width = self.attnpool.c_proj.in_features
         self.last_width = self.width // 2
         self.projected_width = self.attnpool.c_proj.out_features
 
     def forward(self, images: Tensor, side_information: Tensor | None = None) -> ImageFeatures:
         """Encode images (B, 3, H, W). A ResNet has no class token: side information is not used."""
-        x = images
+        x = images.contiguous(memory_format=torch.channels_last)
         for stage in ("1", "2", "3"):
             conv, norm, act = (getattr(self, f"{part}{stage}") for part in ("conv", "bn", "act"))
             x = act(norm(conv(x)))
@@ -143,10 +168,23 @@ class ResNetBackbone(nn.Module):
 Backbone = ViTBackbone | ResNetBackbone
 
 
-def make_backbone(tower: nn.Module, size: tuple[int, int], stride: tuple[int, int]) -> Backbone:
-    """Wrap an open_clip image tower; raises ValueError for one that is neither CLIP's ViT nor its ResNet."""
+def make_backbone(
+    tower: nn.Module, size: tuple[int, int], stride: tuple[int, int], *, recompute_blocks: bool = False
+) -> Backbone:
+    """Wrap an open_clip image tower.
+
+    Raises ValueError for one that is neither CLIP's ViT nor its ResNet, and for a ResNet whose blocks are to
+    be recomputed: its batch norms would count each batch twice.
+    """
     if isinstance(tower, VisionTransformer):
-        return ViTBackbone(tower, size, stride)
-    if isinstance(tower, ModifiedResNet):
-        return ResNetBackbone(tower, size)
-    raise ValueError(f"an image tower of kind {type(tower).__name__}; allowed: CLIP's ViT and ResNet towers")
+        return ViTBackbone(tower, size, stride, recompute_blocks=recompute_blocks)
+    if not isinstance(tower, ModifiedResNet):
+        raise ValueError(
+            f"an image tower of kind {type(tower).__name__}; allowed: CLIP's ViT and ResNet towers"
+        )
+    if recompute_blocks:
+        raise ValueError(
+            "SOLVER.GRAD_CHECKPOINT is True; allowed with a ResNet: False, because its batch norms would "
+            "count each batch twice"
+        )
+    return ResNetBackbone(tower, size)

@@ -24,7 +24,12 @@ def make_model(cfg: CfgNode, num_class: int, camera_num: int, view_num: int) -> 
     """
     node = cfg.MODEL
     clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
-    backbone = make_backbone(clip.visual, tuple(cfg.INPUT.SIZE_TRAIN), tuple(node.STRIDE_SIZE))
+    backbone = make_backbone(
+        clip.visual,
+        tuple(cfg.INPUT.SIZE_TRAIN),
+        tuple(node.STRIDE_SIZE),
+        recompute_blocks=cfg.SOLVER.GRAD_CHECKPOINT,
+    )
     side = None
     if node.SIE_CAMERA or node.SIE_VIEW:
         if backbone.supports_side_information:
@@ -40,7 +45,14 @@ def make_model(cfg: CfgNode, num_class: int, camera_num: int, view_num: int) -> 
             num_class, clip.token_embedding, prompt_subject(cfg), clip.context_length
         )
         text["text_encoder"] = TextEncoder(clip)
-    return ReIDModel(backbone, num_class, side_information=side, neck_feature=cfg.TEST.NECK_FEAT, **text)
+    return ReIDModel(
+        backbone,
+        num_class,
+        side_information=side,
+        neck_feature=cfg.TEST.NECK_FEAT,
+        micro_batch=cfg.SOLVER.MICRO_BATCH,
+        **text,
+    )
 
 
 def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, CheckpointInfo]:

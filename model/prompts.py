@@ -8,7 +8,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 
 NUM_TOKENS = 4  # learned tokens of an identity
-_FIRST = 5  # their position: after SOT and "a photo of a"
+NUM_SHARED = 5  # tokens before them, the same for all identities: SOT and "a photo of a"
 
 
 def tokenize_template(subject: str, context_length: int = 77) -> Tensor:
@@ -36,8 +36,8 @@ class PromptLearner(nn.Module):
         self.length = int(tokens.argmax()) + 1
         with torch.no_grad():
             embedded = token_embedding(tokens)  # (1, L, W)
-        self.register_buffer("token_prefix", embedded[:, :_FIRST].clone())
-        self.register_buffer("token_suffix", embedded[:, _FIRST + NUM_TOKENS :].clone())
+        self.register_buffer("token_prefix", embedded[:, :NUM_SHARED].clone())
+        self.register_buffer("token_suffix", embedded[:, NUM_SHARED + NUM_TOKENS :].clone())
         self.cls_ctx = nn.Parameter(0.02 * torch.randn(num_classes, NUM_TOKENS, embedded.shape[2]))
 
     def forward(self, pids: Tensor) -> Tensor:
@@ -47,5 +47,5 @@ class PromptLearner(nn.Module):
         """
         count = pids.shape[0]
         prefix = self.token_prefix.expand(count, -1, -1)
-        suffix = self.token_suffix[:, : self.length - _FIRST - NUM_TOKENS].expand(count, -1, -1)
+        suffix = self.token_suffix[:, : self.length - NUM_SHARED - NUM_TOKENS].expand(count, -1, -1)
         return torch.cat([prefix, self.cls_ctx[pids], suffix], dim=1)

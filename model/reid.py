@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from model.backbone import Backbone
-from model.prompts import PromptLearner
+from model.backbone import Backbone, ImageFeatures
+from model.prompts import NUM_SHARED, PromptLearner
 from model.text import TextEncoder
 
 
@@ -49,6 +50,8 @@ class ReIDModel(nn.Module):
         side_information: table of cameras and views, or None.
         neck_feature: test feature 'before' or 'after' the BNNeck.
         prompt_learner, text_encoder: the text side of a two-stage model.
+        micro_batch: images whose activations in the tower are held at a time while training; 0 for all.
+            Raises ValueError with a tower whose features of an image depend on the rest of the batch.
     """
 
     def __init__(
@@ -60,11 +63,18 @@ class ReIDModel(nn.Module):
         neck_feature: str = "before",
         prompt_learner: PromptLearner | None = None,
         text_encoder: TextEncoder | None = None,
+        micro_batch: int = 0,
     ) -> None:
         super().__init__()
         if neck_feature not in ("before", "after"):
             raise ValueError(f"TEST.NECK_FEAT is {neck_feature!r}; allowed: 'before', 'after'")
+        if micro_batch and not backbone.separates_images:
+            raise ValueError(
+                f"SOLVER.MICRO_BATCH is {micro_batch}; allowed with this image tower: 0, because its batch "
+                "norms are to see the whole batch"
+            )
         self.image_encoder = backbone
+        self.micro_batch = micro_batch
         self.neck_feature = neck_feature
         self.side_information = side_information
         self.num_classes = num_classes
@@ -93,9 +103,8 @@ class ReIDModel(nn.Module):
         With side information, a camera or view that the table does not have, and None for all, stand for
         the mean row: the model was never told anything about them.
         """
-        last, feat, projected = self.image_encoder(
-            images, self._side_embedding(camids, viewids, images.shape[0])
-        )
+        side = self._side_embedding(camids, viewids, images.shape[0])
+        last, feat, projected = self._encode(images, side)
         if not self.training and self.neck_feature == "before":
             return torch.cat([feat, projected], dim=1)
         necks = self.bottleneck(feat), self.bottleneck_proj(projected)
@@ -104,13 +113,30 @@ class ReIDModel(nn.Module):
         logits = self.classifier(necks[0]), self.classifier_proj(necks[1])
         return ReIDOutput(logits, (last, feat, projected), projected)
 
+    def _encode(self, images: Tensor, side: Tensor | None) -> ImageFeatures:
+        """Features of the tower; in training by parts, whose activations are computed again for the gradient.
+
+        Heads and losses see the whole batch, so losses and gradients are the same (gradient caching, Gao et
+        al. 2021, section 3).
+        """
+        size = self.micro_batch
+        if not (size and self.training and torch.is_grad_enabled()):
+            return self.image_encoder(images, side)
+        parts = images.split(size)
+        sides = [None] * len(parts) if side is None else side.split(size)
+        features = [
+            checkpoint(self.image_encoder, *part, use_reentrant=False, preserve_rng_state=False)
+            for part in zip(parts, sides, strict=True)
+        ]
+        return ImageFeatures(*map(torch.cat, zip(*features, strict=True)))
+
     def encode_image(self, images: Tensor) -> Tensor:
         """Projected features (B, P) without side information, as stage 1 matches them with texts."""
         return self.image_encoder(images).feat_proj
 
     def encode_text(self, pids: Tensor) -> Tensor:
         """Text features (B, P) of the learned prompts of identities (B,)."""
-        return self.text_encoder(self.prompt_learner(pids))
+        return self.text_encoder(self.prompt_learner(pids), shared=NUM_SHARED)
 
     def _side_embedding(self, camids: Tensor | None, viewids: Tensor | None, count: int) -> Tensor | None:
         side = self.side_information

@@ -3,6 +3,8 @@
 import open_clip
 from torch import Tensor, nn
 
+from model.blocks import keys_values, require_plain_blocks, run_block
+
 
 class TextEncoder(nn.Module):
     """Text tower of a CLIP model without its token table; no parameter learns.
@@ -22,12 +24,25 @@ class TextEncoder(nn.Module):
         self.transformer = clip.transformer
         self.ln_final = clip.ln_final
         self.text_projection = clip.text_projection
-        self.register_buffer("attn_mask", clip.attn_mask, persistent=False)
+        require_plain_blocks(clip.transformer.resblocks)
+        self.register_buffer("may_look", clip.attn_mask == 0, persistent=False)
         self.requires_grad_(False)
 
-    def forward(self, prompts: Tensor) -> Tensor:
-        """Features (B, P) of prompts (B, n, W) whose last position is the end of text."""
+    def forward(self, prompts: Tensor, *, shared: int = 0) -> Tensor:
+        """Features (B, P) of prompts (B, n, W) whose last position is the end of text.
+
+        The first `shared` positions, below n, are the same in all prompts. Attention is causal, so what they
+        become is the same too: it is computed once.
+        """
         length = prompts.shape[1]
         x = prompts + self.positional_embedding[:length].to(prompts.dtype)
-        x = self.transformer(x, attn_mask=self.attn_mask[:length, :length])
-        return self.ln_final(x[:, -1]) @ self.text_projection
+        start, x = x[:1, :shared], x[:, shared:]
+        may_look = self.may_look[:length, :length]
+        end = slice(length - shared - 1, None)
+        *blocks, final = self.transformer.resblocks
+        for block in blocks:
+            x = run_block(block, x, earlier=keys_values(block, start), mask=may_look[shared:])
+            start = run_block(block, start, mask=may_look[:shared, :shared])
+        # Only the feature at the end of text is read.
+        x = run_block(final, x, queries=end, earlier=keys_values(final, start), mask=may_look[-1:])
+        return self.ln_final(x[:, 0]) @ self.text_projection

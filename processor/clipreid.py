@@ -4,11 +4,11 @@ Li, Sun, Li, AAAI 2023, section 3 and algorithm 1.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datasets import Batch
@@ -17,58 +17,105 @@ from model import ReIDModel
 from processor.inference import extract
 from processor.objective import Objective, Step
 from processor.stage import Plan, Stage
+from utils.precision import Precision
 
 _logger = logging.getLogger("transreid.train")
 _TEXT_SIDE = ("prompt_learner.", "text_encoder.")
 
 
 class FeatureBatch(NamedTuple):
-    """Cached image features (B, P) with identities (B,)."""
+    """Cached image features (B, P) with identities (B,), and the identities whose texts are needed.
+
+    `labels` (L,) holds each identity once, `place` (B,) says where each image's is: labels[place] == pids.
+    """
 
     features: Tensor
     pids: Tensor
+    labels: Tensor
+    place: Tensor
 
     def to(self, device: torch.device) -> "FeatureBatch":
         """The batch on a device."""
-        return FeatureBatch(self.features.to(device), self.pids.to(device))
+        return FeatureBatch(*(tensor.to(device) for tensor in self))
 
 
 class CachedFeatures:
     """Batches of features that were computed once, in a new random order every epoch.
 
+    What a batch holds is worked out on the CPU and brought to the device once an epoch. All batches of one
+    size have the same number of labels, the first one being repeated where there are fewer: steps of equal
+    shapes can be captured.
+
     Args:
-        features, pids: (N, P) and (N,).
+        features, pids: (N, P) and (N,), in any floating dtype; batches are float32.
         batch_size: the last batch of an epoch may be smaller; it is never empty.
         seed: with the epoch it determines the order.
     """
 
     def __init__(self, features: Tensor, pids: Tensor, batch_size: int, seed: int) -> None:
         self.features, self.pids, self.batch_size, self.seed = features, pids, batch_size, seed
+        self._pids_here = pids.cpu()
+        self._num_pids = len(self._pids_here.unique())
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the order of this epoch."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        self._order = torch.randperm(len(self.pids), generator=generator).to(self.pids.device)
+        order = torch.randperm(len(self.pids), generator=generator)
+        labels, places = [], []
+        for pids in self._pids_here[order].split(self.batch_size):
+            distinct, place = pids.unique(return_inverse=True)
+            padding = min(len(pids), self._num_pids) - len(distinct)
+            labels.append(torch.cat([distinct, distinct[:1].expand(padding)]))
+            places.append(place)
+        device = self.pids.device
+        self._order, self._places = order.to(device), torch.cat(places).to(device)
+        self._labels = torch.cat(labels).to(device).split([len(part) for part in labels])
+
+    @property
+    def num_labels(self) -> int:
+        """Labels of a full batch."""
+        return min(self.batch_size, len(self.pids), self._num_pids)
 
     def __len__(self) -> int:
         return -(-len(self.pids) // self.batch_size)
 
     def __iter__(self) -> Iterator[FeatureBatch]:
-        for rows in self._order.split(self.batch_size):
-            yield FeatureBatch(self.features[rows], self.pids[rows])
+        orders, places = (tensor.split(self.batch_size) for tensor in (self._order, self._places))
+        for rows, labels, place in zip(orders, self._labels, places, strict=True):
+            yield FeatureBatch(self.features[rows].float(), self.pids[rows], labels, place)
 
 
 class PromptObjective(Objective):
-    """Stage 1: supervised contrast of image features and prompt features, both ways (equations 4 and 5)."""
+    """Stage 1: supervised contrast of image features and prompt features, both ways (equations 4 and 5).
 
-    def __init__(self, model: ReIDModel) -> None:
+    `capture` is the number of labels of most batches; their texts are a captured CUDA graph, because the
+    hundreds of small kernels take longer to launch than to run. None, or another device than a GPU: no graph.
+    """
+
+    def __init__(self, model: ReIDModel, capture: int | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.capture = model, capture
+        self._captured: Callable[[Tensor], Tensor] | None = None
+
+    def prepare(self, precision: Precision) -> None:
+        """Capture the texts of `capture` labels with their gradient."""
+        if self.capture is None or precision.device_type != "cuda":
+            return
+        labels = torch.arange(self.capture, device=self.model.prompt_learner.cls_ctx.device)
+        try:
+            # A cast weight that was kept for the capture alone would be gone when the graph is replayed.
+            with precision.autocast(keep_casts=False):
+                self._captured = torch.cuda.make_graphed_callables(_Texts(self.model), (labels,))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            _logger.warning("stage 1 runs without a CUDA graph, which could not be captured: %s", reason)
 
     def forward(self, batch: FeatureBatch) -> Step:
         """Losses of one batch of cached features."""
-        text = self.model.encode_text(batch.pids)
+        captured = self._captured is not None and len(batch.labels) == self.capture
+        encode = self._captured if captured else self.model.encode_text
+        text = encode(batch.labels)[batch.place]
         return Step(
             {
                 "i2t": supcon_loss(batch.features, text, batch.pids, batch.pids),
@@ -76,6 +123,18 @@ class PromptObjective(Objective):
             },
             {},
         )
+
+
+class _Texts(nn.Module):
+    """`encode_text` as a module that can be captured: of the model's weights it knows those that learn."""
+
+    def __init__(self, model: ReIDModel) -> None:
+        super().__init__()
+        self.prompt_learner = model.prompt_learner
+        self._encode = model.encode_text
+
+    def forward(self, labels: Tensor) -> Tensor:
+        return self._encode(labels)
 
 
 class ImageObjective(Objective):
@@ -114,22 +173,29 @@ def clipreid(
     prompt_plan: Plan,
     image_plan: Plan,
     device: torch.device,
+    precision: Precision,
     seed: int,
+    half_features: bool = False,
 ) -> Iterator[Stage]:
     """The recipe of `train_clipreid.py`, a generator: stage 2 needs the prompts that stage 1 has learned.
 
     Args:
         train: identity batches with augmentation, for stage 2.
         cache: every training image once, without augmentation, for stage 1.
+        precision: of the pass that fills the cache.
+        half_features: keep what is cached in half precision.
     """
     # The cache is filled in evaluation mode and without side information: prompts describe identities.
-    cached = extract(model, cache, device, encode=lambda batch: model.encode_image(batch.images))
+    cached = extract(
+        model, cache, device, encode=lambda batch: model.encode_image(batch.images), precision=precision
+    )
+    features = cached.features.half() if half_features else cached.features
     _logger.info("stage 1 learns from %d cached image features", len(cached))
-    batches = CachedFeatures(cached.features, cached.pids, prompt_plan.batch_size, seed)
+    batches = CachedFeatures(features, cached.pids, prompt_plan.batch_size, seed)
     prompts = [(name, p) for name, p in model.named_parameters() if name.startswith("prompt_learner.")]
     yield Stage(
         "stage1",
-        PromptObjective(model),
+        PromptObjective(model, capture=batches.num_labels),
         batches,
         batches,
         prompt_plan.make_optimizer(prompts),

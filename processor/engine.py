@@ -11,10 +11,12 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from processor.objective import Step, TrainingBatch
 from processor.stage import Stage
 from retrieval import RetrievalMetrics, log_metrics, metrics_record
 from utils.files import write_atomically
 from utils.meter import Meters
+from utils.precision import Precision
 
 _logger = logging.getLogger("transreid.train")
 
@@ -26,6 +28,7 @@ class Run:
     Args:
         model: saved under `output_dir/{model_name}{suffix}_{epoch}.pth` as a plain state dict.
         evaluate: retrieval metrics of the model as it is.
+        precision: of the training steps.
     """
 
     model: nn.Module
@@ -33,6 +36,7 @@ class Run:
     device: torch.device
     output_dir: Path
     evaluate: Callable[[], RetrievalMetrics]
+    precision: Precision
 
 
 def fit(stage: Stage, run: Run) -> None:
@@ -42,8 +46,9 @@ def fit(stage: Stage, run: Run) -> None:
     """
     plan = stage.plan
     stage.objective.to(run.device)
-    # Small gradients would vanish in fp16, hence the scaler. The CPU computes in full precision.
-    scaler = torch.amp.GradScaler(run.device.type, enabled=run.device.type == "cuda")
+    stage.objective.prepare(run.precision)
+    if plan.compile:
+        stage.objective.compile()
     for epoch in range(1, plan.epochs + 1):
         rate = plan.schedule(epoch)
         for group in stage.optimizer.param_groups:
@@ -52,7 +57,7 @@ def fit(stage: Stage, run: Run) -> None:
             "stage": stage.name,
             "epoch": epoch,
             "lr": rate,
-            **_run_epoch(stage, run, epoch, rate, scaler),
+            **_run_epoch(stage, run, epoch, rate),
         }
         if _is_due(epoch, plan.checkpoint_period, plan.epochs):
             save_model(run, f"{run.model_name}{stage.suffix}_{epoch}.pth")
@@ -63,9 +68,23 @@ def fit(stage: Stage, run: Run) -> None:
         append_record(run, record)
 
 
-def _run_epoch(
-    stage: Stage, run: Run, epoch: int, rate: float, scaler: torch.amp.GradScaler
-) -> dict[str, float]:
+def train_step(stage: Stage, batch: TrainingBatch, precision: Precision) -> tuple[torch.Tensor, Step]:
+    """One step of the optimizer on a batch that is on the device; returns the loss and what it is made of.
+
+    Nothing is read from the device, so that the next step can be queued while this one runs.
+    """
+    with precision.autocast():
+        step = stage.objective(batch)
+    loss = torch.stack(list(step.losses.values())).sum()
+    stage.optimizer.zero_grad(set_to_none=True)
+    precision.scaler.scale(loss).backward()
+    precision.scaler.step(stage.optimizer)
+    precision.scaler.update()
+    stage.objective.after_step()
+    return loss.detach(), step
+
+
+def _run_epoch(stage: Stage, run: Run, epoch: int, rate: float) -> dict[str, float]:
     """One pass over the loader; returns the means of losses and report with the time taken."""
     stage.objective.train()
     stage.objective.begin_epoch(epoch)
@@ -75,15 +94,7 @@ def _run_epoch(
     iterations = 0
     bar = tqdm(stage.loader, desc=f"{stage.name} {epoch}/{stage.plan.epochs}", leave=False, disable=None)
     for iterations, batch in enumerate(bar, start=1):
-        batch = batch.to(run.device)
-        with torch.autocast(run.device.type, dtype=torch.float16, enabled=scaler.is_enabled()):
-            step = stage.objective(batch)
-        loss = torch.stack(list(step.losses.values())).sum()
-        stage.optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
-        scaler.step(stage.optimizer)
-        scaler.update()
-        stage.objective.after_step()
+        loss, step = train_step(stage, batch.to(run.device), run.precision)
         terms = {f"loss_{name}": value for name, value in step.losses.items()}
         meters.update({"loss": loss, **terms, **step.report}, len(batch.pids))
         if iterations % stage.plan.log_period == 0:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from datasets import Batch, ImageRecord, Trial
 from datasets.records import NO_CAMERA
 from retrieval import FeatureSet, RetrievalTask, TrialRows
+from utils.precision import Precision
 
 
 @torch.no_grad()
@@ -19,17 +20,20 @@ def extract(
     loader: Iterable[Batch],
     device: torch.device,
     encode: Callable[[Batch], Tensor] | None = None,
+    *,
+    precision: Precision | None = None,
 ) -> FeatureSet:
-    """Features (N, D) of every image of a loader, on the device, the model in evaluation mode.
+    """Features (N, D) of every image of a loader, float32, on the device, the model in evaluation mode.
 
-    `encode` maps a batch to features (B, D); None is the model's test feature.
+    `encode` maps a batch to features (B, D); None is the model's test feature. `precision` None is float32.
     """
     model.to(device).eval()
+    precision = precision or Precision(device.type)
     encode = encode or (lambda batch: model(batch.images, batch.camids, batch.viewids))
     features, pids, camids, paths = [], [], [], []
     for batch in tqdm(loader, desc="extract", leave=False, disable=None):
         batch = batch.to(device)
-        with torch.autocast(device.type, dtype=torch.float16, enabled=device.type == "cuda"):
+        with precision.autocast():
             features.append(encode(batch).float())
         pids.append(batch.pids)
         camids.append(batch.camids)

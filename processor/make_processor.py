@@ -31,6 +31,7 @@ from solver import make_optimizer, make_schedule, solver_node
 from utils.device import select_device
 from utils.files import make_output_dir
 from utils.logger import setup_logger
+from utils.precision import inference_precision, training_precision
 from utils.seed import seed_everything
 
 _logger = logging.getLogger("transreid")
@@ -48,15 +49,17 @@ def make_plan(cfg: CfgNode, stage: str) -> Plan:
         checkpoint_period=node.CHECKPOINT_PERIOD,
         # Prompts do not touch the image side, whose features alone are evaluated.
         eval_period=None if stage == "stage1" else node.EVAL_PERIOD,
+        # On a GPU, stage 1 is captured instead.
+        compile=cfg.SOLVER.COMPILE,
     )
 
 
-def _baseline(cfg: CfgNode, model: ReIDModel, loaders: Loaders, device: torch.device) -> Iterator[Stage]:
+def _baseline(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Iterator[Stage]:
     loss = make_loss(cfg, model.num_classes, model.image_encoder.width)
     return baseline(model, loss, loaders.train, make_plan(cfg, "main"))
 
 
-def _clipreid(cfg: CfgNode, model: ReIDModel, loaders: Loaders, device: torch.device) -> Iterator[Stage]:
+def _clipreid(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Iterator[Stage]:
     return clipreid(
         model,
         make_loss(cfg, model.num_classes, model.image_encoder.width),
@@ -64,12 +67,14 @@ def _clipreid(cfg: CfgNode, model: ReIDModel, loaders: Loaders, device: torch.de
         loaders.cache,
         prompt_plan=make_plan(cfg, "stage1"),
         image_plan=make_plan(cfg, "main"),
-        device=device,
+        device=run.device,
+        precision=run.precision,
         seed=cfg.SOLVER.SEED,
+        half_features=cfg.SOLVER.STAGE1.HALF_FEATURES,
     )
 
 
-Recipe = Callable[[CfgNode, ReIDModel, Loaders, torch.device], Iterator[Stage]]
+Recipe = Callable[[CfgNode, ReIDModel, Loaders, Run], Iterator[Stage]]
 RECIPES: dict[str, Recipe] = {"baseline": _baseline, "clipreid": _clipreid}
 
 
@@ -105,12 +110,13 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
         device,
         output_dir,
         _evaluator(cfg, model, dataset, loaders, device),
+        training_precision(cfg.SOLVER.AMP, device),
     )
     if cfg.TEST.EVAL_BEFORE_TRAINING:
         metrics = run.evaluate()
         log_metrics(metrics, "Validation Results - Epoch: 0")
         append_record(run, {"stage": "untrained", "epoch": 0, **metrics_record(metrics)})
-    for stage in RECIPES[recipe](cfg, model, loaders, device):
+    for stage in RECIPES[recipe](cfg, model, loaders, run):
         _logger.info("%s: %d epochs", stage.name, stage.plan.epochs)
         fit(stage, run)
 
@@ -167,7 +173,8 @@ def extract_task(cfg: CfgNode, dataset: ReIDDataset) -> RetrievalTask:
         "pixel_std": list(cfg.INPUT.PIXEL_STD),
         "normalize": cfg.TEST.FEAT_NORM == "yes",
     }
-    return make_task(extract(model, loaders.test, device), dataset.trials, info)
+    precision = inference_precision(cfg.TEST.AMP, device)
+    return make_task(extract(model, loaders.test, device, precision=precision), dataset.trials, info)
 
 
 def evaluate_as_configured(cfg: CfgNode, task: RetrievalTask) -> RetrievalMetrics:
@@ -189,9 +196,11 @@ def _rerank_settings(cfg: CfgNode) -> dict[str, float] | None:
 def _evaluator(
     cfg: CfgNode, model: ReIDModel, dataset: ReIDDataset, loaders: Loaders, device: torch.device
 ) -> Callable[[], RetrievalMetrics]:
+    precision = inference_precision(cfg.TEST.AMP, device)
+
     def evaluator() -> RetrievalMetrics:
-        task = make_task(extract(model, loaders.test, device), dataset.trials, {})
-        return evaluate_as_configured(cfg, task)
+        features = extract(model, loaders.test, device, precision=precision)
+        return evaluate_as_configured(cfg, make_task(features, dataset.trials, {}))
 
     return evaluator
 

@@ -4,6 +4,8 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, device, nn
 
+from utils.precision import Precision
+
 
 class Step(NamedTuple):
     """Scalars of one batch by name: `losses` are summed and minimised, `report` is only logged."""
@@ -27,6 +29,9 @@ class Objective(nn.Module):
 
     `forward(batch) -> Step`. The hooks are for methods that keep something up to date beside the weights.
     """
+
+    def prepare(self, precision: Precision) -> None:
+        """Called once, on the device, before the first epoch: for what pays only there."""
 
     def begin_epoch(self, epoch: int) -> None:
         """Called before the first batch of an epoch (1-based)."""

@@ -31,6 +31,7 @@ class Plan:
     """How long and how fast a stage runs: what a recipe is given and turns into a Stage.
 
     Periods count epochs, `log_period` iterations; `eval_period` None means that the stage is not evaluated.
+    `compile` sends its steps through torch.compile.
     """
 
     epochs: int
@@ -40,6 +41,7 @@ class Plan:
     log_period: int
     checkpoint_period: int
     eval_period: int | None = None
+    compile: bool = False
 
 
 @dataclass(frozen=True)

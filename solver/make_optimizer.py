@@ -43,6 +43,7 @@ def make_optimizer(cfg: CfgNode, parameters: NamedParameters, stage: str = "main
             for (scale, decay), members in groups.items()
         ],
         lr=node.BASE_LR,
+        fused=True,  # one pass over the weights, on GPU and CPU
         **options,
     )
 

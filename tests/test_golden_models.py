@@ -122,7 +122,9 @@ def check_stage1(config, model, stored, fill, classes):
         optimizer.param_groups[0]["lr"] = rates[-1]
         order = torch.from_numpy(np.random.RandomState(epoch).permutation(30))
         for rows in (order[:16], order[16:]):
-            loss = sum(objective(FeatureBatch(features[rows], pids[rows])).losses.values())
+            labels, place = pids[rows].unique(return_inverse=True)
+            batch = FeatureBatch(features[rows], pids[rows], labels, place)
+            loss = sum(objective(batch).losses.values())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

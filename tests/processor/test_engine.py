@@ -16,6 +16,7 @@ from processor.objective import Objective, Step
 from processor.stage import Plan, Stage
 from retrieval import RetrievalMetrics
 from solver.schedules import multistep_schedule
+from utils.precision import Precision
 
 METRICS = RetrievalMetrics(np.array([0.5, 0.75, 0.8, 0.9, 0.954]), mAP=0.8964, mINP=0.25, num_valid=7)
 
@@ -85,7 +86,7 @@ def setting(tmp_path):
             objective.eval()  # as extraction leaves a model
             return METRICS
 
-        run = Run(objective, "ViT-B-16", torch.device("cpu"), tmp_path, evaluate)
+        run = Run(objective, "ViT-B-16", torch.device("cpu"), tmp_path, evaluate, Precision("cpu"))
         return stage, run, SimpleNamespace(events=objective.events, evaluations=evaluations)
 
     return build

@@ -20,6 +20,7 @@ from processor.clipreid import (
 )
 from processor.engine import Run, fit
 from processor.make_processor import make_plan
+from utils.precision import Precision
 from utils.seed import seed_everything
 
 CPU = torch.device("cpu")
@@ -37,7 +38,8 @@ def setting(toy_config, tmp_path):
         dataset = make_dataset(config)
         model = make_model(config, dataset.num_train_pids, 2, 1)
         loaders = make_dataloader(config, dataset)
-        return config, model, loaders, Run(model, tower, CPU, tmp_path, evaluate=None)
+        run = Run(model, tower, CPU, tmp_path, evaluate=None, precision=Precision("cpu"))
+        return config, model, loaders, run
 
     return build
 
@@ -55,8 +57,14 @@ def two_stages(config, model, loaders):
         prompt_plan=make_plan(config, "stage1"),
         image_plan=without_evaluation(make_plan(config, "main")),
         device=CPU,
+        precision=Precision("cpu"),
         seed=config.SOLVER.SEED,
     )
+
+
+def every_text(features, pids):
+    """A batch for which the text of every image is computed, shared or not."""
+    return FeatureBatch(features, pids, pids, torch.arange(len(pids)))
 
 
 def snapshot(model):
@@ -94,7 +102,7 @@ def test_baseline_moves_all_weights(setting, tower, pairs):
 def test_baseline_reports_the_first_classifier(setting):
     config, model, loaders, _ = setting("toy-vit", cfg_base)
     objective = BaselineObjective(model, make_loss(config, 4)).train()
-    batch = next(iter(loaders.train))
+    batch = next(iter(loaders.train)).to(CPU)
     losses, report = objective(batch)
     output = model(batch.images, batch.camids, batch.viewids)
     assert set(losses) == {"id", "triplet"} and set(report) == {"acc"}
@@ -154,7 +162,7 @@ def test_stage_1_learns(setting):
 
     @torch.no_grad()
     def loss():
-        batch = FeatureBatch(stage.loader.features, stage.loader.pids)
+        batch = every_text(stage.loader.features, stage.loader.pids)
         return sum(stage.objective(batch).losses.values()).item()
 
     before = loss()
@@ -178,7 +186,7 @@ def test_the_cache_holds_plain_projected_features_of_every_image(setting):
     stage = next(two_stages(config, model, loaders))
     cached = stage.loader
     assert isinstance(cached, CachedFeatures) and cached.batch_size == 5
-    images, pids = zip(*((batch.images, batch.pids) for batch in loaders.cache), strict=True)
+    images, pids = zip(*((batch.to(CPU).images, batch.pids) for batch in loaders.cache), strict=True)
     with torch.no_grad():
         wanted = torch.cat([model.eval().encode_image(part) for part in images])
     assert torch.equal(cached.features, wanted) and torch.equal(cached.pids, torch.cat(pids))
@@ -188,7 +196,7 @@ def test_the_cache_holds_plain_projected_features_of_every_image(setting):
 def test_prompt_objective(setting):
     _, model, _, _ = setting("toy-vit", cfg)
     features, pids = torch.randn(5, 16), torch.tensor([0, 3, 3, 1, 0])
-    losses, report = PromptObjective(model)(FeatureBatch(features, pids))
+    losses, report = PromptObjective(model)(every_text(features, pids))
     texts = model.encode_text(pids)
     assert set(losses) == {"i2t", "t2i"} and report == {}
     assert torch.equal(losses["i2t"], supcon_loss(features, texts, pids, pids))
@@ -199,7 +207,7 @@ def test_image_objective_reports_the_accuracy_of_the_texts(setting):
     config, model, loaders, _ = setting("toy-vit", cfg)
     texts = torch.randn(4, 16)
     objective = ImageObjective(model, make_loss(config, 4), texts).train()
-    batch = next(iter(loaders.train))
+    batch = next(iter(loaders.train)).to(CPU)
     losses, report = objective(batch)
     output = model(batch.images, batch.camids, batch.viewids)
     assert set(losses) == {"id", "triplet", "i2t"}
@@ -251,6 +259,6 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 
 
 def test_batches_travel_to_a_device():
-    batch = FeatureBatch(torch.zeros(2, 3), torch.zeros(2)).to(torch.device("meta"))
-    assert batch.features.device.type == batch.pids.device.type == "meta"
+    batch = every_text(torch.zeros(2, 3), torch.zeros(2)).to(torch.device("meta"))
+    assert {tensor.device.type for tensor in batch} == {"meta"}
     assert isinstance(batch, FeatureBatch) and not isinstance(batch, Batch)

@@ -1,0 +1,88 @@
+"""CLIP's residual attention block, run for the positions whose output is asked for.
+
+Vaswani et al. 2017, section 3.2, pre-norm as in CLIP (Radford et al. 2021). The modules and their weights are
+open_clip's; only the order of the work is ours: one product for queries, keys and values, heads as views, and
+rows that nobody reads are not computed.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import ResidualAttentionBlock
+from torch import Tensor, nn
+
+
+class KeysValues(NamedTuple):
+    """What a block's attention looks at: keys and values, each (B, heads, L, D / heads)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+def require_plain_blocks(blocks: Iterable[nn.Module]) -> None:
+    """Raise ValueError for a block that is not CLIP's own kind, whose parts `run_block` knows."""
+    for block in blocks:
+        if type(block) is not ResidualAttentionBlock or not block.attn.batch_first:
+            raise ValueError(
+                f"a transformer block of kind {type(block).__name__}; allowed: CLIP's own, "
+                "a residual attention block with the batch first"
+            )
+
+
+def run_block(
+    block: ResidualAttentionBlock,
+    x: Tensor,
+    *,
+    queries: slice = slice(None),
+    earlier: KeysValues | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Output (B, Lq, D) of a block for tokens (B, L, D).
+
+    Args:
+        queries: the positions whose output is computed.
+        earlier: keys and values of positions before x, with B or 1 rows: they are looked at as well.
+        mask: (Lq, L), or (Lq, earlier + L); True where a query looks.
+    """
+    normed = block.ln_1(x)
+    if queries == slice(None):
+        query, key, value = _project(block, normed, 0, 3)
+    else:
+        x = x[:, queries]
+        (query,) = _project(block, normed[:, queries], 0, 1)
+        key, value = _project(block, normed, 1, 3)
+    if earlier is not None:
+        key, value = (
+            _append(before, now) for before, now in zip(earlier, (key, value), strict=True)
+        )  # (B, heads, earlier + L, D / heads)
+    attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    attended = attended.transpose(1, 2).flatten(2)  # (B, Lq, D)
+    x = x + block.ls_1(block.attn.out_proj(attended))
+    return x + block.ls_2(block.mlp(block.ln_2(x)))
+
+
+def keys_values(block: ResidualAttentionBlock, x: Tensor) -> KeysValues:
+    """Keys and values of tokens (B, L, D) in a block."""
+    return KeysValues(*_project(block, block.ln_1(x), 1, 3))
+
+
+def attention_weights(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
+    """Share (B, L, L) of each token (columns) in what a token (rows) of x (B, L, D) gets; mean over heads."""
+    query, key, _ = _project(block, block.ln_1(x), 0, 3)
+    scores = query.float() @ key.float().transpose(2, 3) * query.shape[-1] ** -0.5
+    return scores.softmax(dim=3).mean(dim=1)
+
+
+def _project(block: ResidualAttentionBlock, normed: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
+    """Thirds `first` to `last` of queries, keys, values, each (B, heads, L, D / heads), from one product."""
+    attention, width = block.attn, normed.shape[-1]
+    rows = slice(first * width, last * width)
+    packed = F.linear(normed, attention.in_proj_weight[rows], attention.in_proj_bias[rows])
+    packed = packed.unflatten(2, (last - first, attention.num_heads, -1))  # (B, L, thirds, heads, D / heads)
+    return packed.permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def _append(before: Tensor, now: Tensor) -> Tensor:
+    return torch.cat([before.expand(len(now), -1, -1, -1).to(now.dtype), now], dim=2)
