@@ -10,7 +10,15 @@ import torch
 from yacs.config import CfgNode
 
 from config.check import check_config, warn_unused
-from datasets import ImageRecord, Loaders, ReIDDataset, make_dataloader, make_dataset, verify_images
+from datasets import (
+    ImageRecord,
+    Loaders,
+    ReIDDataset,
+    make_dataloader,
+    make_dataset,
+    num_workers,
+    verify_images,
+)
 from loss import make_loss
 from model import CheckpointInfo, ReIDModel, make_model, make_test_model, model_label
 from processor.baseline import baseline
@@ -102,7 +110,7 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
     loaders = make_dataloader(cfg, dataset)
     model = make_model(cfg, dataset.num_train_pids, cameras, views)
     if cfg.DATASETS.CHECK_IMAGES:
-        verify_images(dataset.train + dataset.test_records(), cfg.DATALOADER.NUM_WORKERS)
+        verify_images(dataset.train + dataset.test_records(), num_workers(cfg.DATALOADER.NUM_WORKERS))
 
     run = Run(
         model,
@@ -161,7 +169,7 @@ def extract_task(cfg: CfgNode, dataset: ReIDDataset) -> RetrievalTask:
     model, checkpoint = load_test_model(cfg, dataset)
     loaders = make_dataloader(cfg, dataset, size=checkpoint.size)
     if cfg.DATASETS.CHECK_IMAGES:
-        verify_images(dataset.test_records(), cfg.DATALOADER.NUM_WORKERS)
+        verify_images(dataset.test_records(), num_workers(cfg.DATALOADER.NUM_WORKERS))
     info = {
         "dataset": dataset.name,
         "model": model_label(cfg.MODEL.NAME),

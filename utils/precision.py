@@ -1,8 +1,9 @@
 """In which precision the work runs: automatic mixed precision, chosen by name and device."""
 
+import functools
 import platform
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,17 +17,16 @@ _NATIVE_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # names of processor feature
 class Precision:
     """What matrix products run in on a kind of device; weights, sums and losses stay float32.
 
-    `dtype` float32 means full precision. `scaler` keeps small gradients from vanishing in float16 and does
-    nothing for the others, whose exponents reach as far as float32's.
+    `dtype` float32 means full precision.
     """
 
     device_type: str
     dtype: torch.dtype = torch.float32
-    scaler: torch.amp.GradScaler = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        scaler = torch.amp.GradScaler(self.device_type, enabled=self.dtype == torch.float16)
-        object.__setattr__(self, "scaler", scaler)
+    @functools.cached_property
+    def scaler(self) -> torch.amp.GradScaler:
+        """Keeps small gradients from vanishing in float16; does nothing for the others."""
+        return torch.amp.GradScaler(self.device_type, enabled=self.dtype == torch.float16)
 
     def autocast(self, *, keep_casts: bool = True) -> AbstractContextManager:
         """The context for forward passes; `keep_casts` keeps cast weights until its end."""

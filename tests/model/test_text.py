@@ -4,6 +4,7 @@ import open_clip
 import pytest
 import torch
 
+from model.prompts import NUM_SHARED
 from model.text import TextEncoder
 
 
@@ -30,3 +31,30 @@ def test_other_text_towers_are_refused(toy_towers, text):
     clip = open_clip.CLIP(**{**config, "text_cfg": {**config["text_cfg"], **text}})
     with pytest.raises(ValueError, match="not causal or not read at the end of text"):
         TextEncoder(clip)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_shared_positions_change_nothing(text_side, classes):
+    clip, learner, encoder = text_side(classes=classes)
+    pids = torch.arange(classes).repeat(2)
+    prompts = learner(pids)
+    whole = torch.cat(
+        [prompts, learner.token_suffix[:, learner.length - 9 :].expand(len(pids), -1, -1)], dim=1
+    )
+    assert whole.shape[1] == 77
+    x = clip.transformer(whole + clip.positional_embedding, attn_mask=clip.attn_mask)
+    wanted = (clip.ln_final(x) @ clip.text_projection)[:, learner.length - 1]
+    weights = torch.linspace(-1, 1, wanted.numel()).view_as(wanted)
+    (gradient,) = torch.autograd.grad((wanted * weights).sum(), learner.cls_ctx)
+    for shared in (0, 1, NUM_SHARED):
+        got = encoder(learner(pids), shared=shared)
+        torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-5)
+        (own,) = torch.autograd.grad((got * weights).sum(), learner.cls_ctx)
+        assert (own - gradient).abs().max() <= 1e-5 * gradient.abs().max()
+
+
+def test_prompts_share_that_many_positions(text_side):
+    _, learner, _ = text_side(classes=3)
+    prompts = learner(torch.arange(3))
+    same = (prompts == prompts[:1]).all(dim=2).all(dim=0)
+    assert same.tolist() == [True] * NUM_SHARED + [False] * 4 + [True] * 3

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -238,3 +239,34 @@ def test_a_failed_write_leaves_no_half_checkpoint(setting, tmp_path, monkeypatch
     with pytest.raises(ZeroDivisionError):
         save_model(run, "ViT-B-16_1.pth")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_steps_in_half_precision_learn(setting, dtype):
+    stage, run, _ = setting(batches(1, 3), epochs=40, schedule=lambda epoch: 0.1)
+    fit(stage, replace(run, precision=Precision("cpu", dtype)))
+    assert stage.objective.weight.item() == pytest.approx(2.0, abs=0.3)
+
+
+def test_a_scaled_step_with_an_infinite_gradient_is_left_out(setting):
+    stage, run, _ = setting(batches(1, float("inf"), 1), epochs=1, schedule=lambda epoch: 0.1)
+    fit(stage, replace(run, precision=Precision("cpu", torch.float16)))
+    expected = 0.2 + 0.1 * 2 * (1 - 0.2)
+    assert stage.objective.weight.item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_objective_is_prepared_once_before_it_begins(setting):
+    stage, run, seen = setting()
+    stage.objective.prepare = lambda precision: seen.events.append(f"prepare {precision.dtype}")
+    fit(stage, run)
+    assert seen.events[:2] == ["prepare torch.float32", "begin 1"]
+    assert sum(event.startswith("prepare") for event in seen.events) == 1
+
+
+def test_compiled_steps_are_asked_for(setting, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Recorder, "compile", lambda self: asked.append(self), raising=False)
+    for compiled in (False, True):
+        stage, run, _ = setting(compile=compiled)
+        fit(stage, run)
+        assert asked == [stage.objective] * compiled

@@ -1,6 +1,8 @@
 """Both recipes on toy towers: which weights move in which stage, and what the stages are made of."""
 
+import contextlib
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -48,7 +50,7 @@ def without_evaluation(plan):
     return type(plan)(**{**vars(plan), "eval_period": None})
 
 
-def two_stages(config, model, loaders):
+def two_stages(config, model, loaders, **options):
     return clipreid(
         model,
         make_loss(config, model.num_classes),
@@ -59,6 +61,7 @@ def two_stages(config, model, loaders):
         device=CPU,
         precision=Precision("cpu"),
         seed=config.SOLVER.SEED,
+        **options,
     )
 
 
@@ -201,6 +204,83 @@ def test_prompt_objective(setting):
     assert set(losses) == {"i2t", "t2i"} and report == {}
     assert torch.equal(losses["i2t"], supcon_loss(features, texts, pids, pids))
     assert torch.equal(losses["t2i"], supcon_loss(texts, features, pids, pids))
+
+
+def test_a_batch_computes_each_text_once(setting, monkeypatch):
+    _, model, _, _ = setting("toy-vit", cfg)
+    features, pids = torch.randn(9, 16), torch.tensor([2, 0, 2, 2, 1, 3, 1, 1, 1])
+    objective, seen = PromptObjective(model), []
+    encode = model.encode_text
+    monkeypatch.setattr(model, "encode_text", lambda labels: seen.append(labels.tolist()) or encode(labels))
+    batches = CachedFeatures(features, pids, 6, seed=0)
+    assert batches.num_labels == 4
+    for batch in batches:
+        assert torch.equal(batch.labels[batch.place], batch.pids)
+        losses = objective(batch).losses
+        wanted = PromptObjective(model)(every_text(batch.features, batch.pids)).losses
+        assert all(torch.allclose(losses[name], wanted[name], atol=1e-6) for name in wanted)
+    first, _, second, _ = seen
+    # Steps of equal shape: a label is repeated where a batch has fewer than it could.
+    assert len(first) == 4 and len(second) == 3
+    assert set(first) <= {0, 1, 2, 3}
+
+
+class TestCapture:
+    """What is captured; the capture itself takes a GPU and is replaced here."""
+
+    GPU = SimpleNamespace(device_type="cuda", autocast=lambda keep_casts: contextlib.nullcontext())
+
+    @pytest.fixture
+    def captured(self, monkeypatch):
+        calls = []
+
+        def capture(module, arguments):
+            assert [name for name, _ in module.named_parameters()] == ["prompt_learner.cls_ctx"]
+            calls.append(arguments)
+            return lambda labels: calls.append(labels) or module(labels)
+
+        monkeypatch.setattr(torch.cuda, "make_graphed_callables", capture)
+        return calls
+
+    def test_full_batches_go_through_the_graph(self, setting, captured):
+        _, model, _, _ = setting("toy-vit", cfg)
+        objective = PromptObjective(model, capture=3)
+        objective.prepare(self.GPU)
+        assert [labels.tolist() for labels in captured[0]] == [[0, 1, 2]]
+        features, pids = torch.randn(3, 16), torch.tensor([3, 1, 0])
+        losses = objective(every_text(features, pids)).losses
+        assert len(captured) == 2 and torch.equal(captured[1], pids)
+        wanted = PromptObjective(model)(every_text(features, pids)).losses
+        assert all(torch.equal(losses[name], wanted[name]) for name in wanted)
+        objective(every_text(features[:2], pids[:2]))  # a smaller last batch
+        assert len(captured) == 2
+
+    def test_nothing_is_captured_elsewhere(self, setting, captured):
+        _, model, _, _ = setting("toy-vit", cfg)
+        PromptObjective(model, capture=3).prepare(Precision("cpu"))
+        PromptObjective(model).prepare(self.GPU)
+        assert not captured
+
+    def test_a_capture_that_fails_is_told(self, setting, monkeypatch, caplog):
+        def fail(module, arguments):
+            raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+        monkeypatch.setattr(torch.cuda, "make_graphed_callables", fail)
+        _, model, _, _ = setting("toy-vit", cfg)
+        objective = PromptObjective(model, capture=3)
+        objective.prepare(self.GPU)
+        assert "without a CUDA graph" in caplog.text and "permitted when stream" in caplog.text
+        objective(every_text(torch.randn(3, 16), torch.tensor([3, 1, 0])))
+
+
+def test_features_are_kept_in_half_precision_on_request(setting):
+    config, model, loaders, _ = setting("toy-vit", cfg)
+    whole, half = (
+        next(two_stages(config, model, loaders, half_features=half)).loader for half in (False, True)
+    )
+    assert (whole.features.dtype, half.features.dtype) == (torch.float32, torch.float16)
+    assert {batch.features.dtype for batch in half} == {torch.float32}
+    assert torch.allclose(whole.features, half.features.float(), rtol=1e-3, atol=1e-3)
 
 
 def test_image_objective_reports_the_accuracy_of_the_texts(setting):
