@@ -39,7 +39,7 @@ from solver import make_optimizer, make_schedule, solver_node
 from utils.device import select_device
 from utils.files import make_output_dir
 from utils.logger import setup_logger
-from utils.precision import inference_precision, training_precision
+from utils.precision import Precision, inference_precision, training_precision
 from utils.seed import seed_everything
 
 _logger = logging.getLogger("transreid")
@@ -120,6 +120,7 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
         _evaluator(cfg, model, dataset, loaders, device),
         training_precision(cfg.SOLVER.AMP, device),
     )
+    _logger.info("Training in %s (SOLVER.AMP %r)", run.precision.name, cfg.SOLVER.AMP)
     if cfg.TEST.EVAL_BEFORE_TRAINING:
         metrics = run.evaluate()
         log_metrics(metrics, "Validation Results - Epoch: 0")
@@ -181,7 +182,7 @@ def extract_task(cfg: CfgNode, dataset: ReIDDataset) -> RetrievalTask:
         "pixel_std": list(cfg.INPUT.PIXEL_STD),
         "normalize": cfg.TEST.FEAT_NORM == "yes",
     }
-    precision = inference_precision(cfg.TEST.AMP, device)
+    precision = _test_precision(cfg, device)
     return make_task(extract(model, loaders.test, device, precision=precision), dataset.trials, info)
 
 
@@ -204,13 +205,19 @@ def _rerank_settings(cfg: CfgNode) -> dict[str, float] | None:
 def _evaluator(
     cfg: CfgNode, model: ReIDModel, dataset: ReIDDataset, loaders: Loaders, device: torch.device
 ) -> Callable[[], RetrievalMetrics]:
-    precision = inference_precision(cfg.TEST.AMP, device)
+    precision = _test_precision(cfg, device)
 
     def evaluator() -> RetrievalMetrics:
         features = extract(model, loaders.test, device, precision=precision)
         return evaluate_as_configured(cfg, make_task(features, dataset.trials, {}))
 
     return evaluator
+
+
+def _test_precision(cfg: CfgNode, device: torch.device) -> Precision:
+    precision = inference_precision(cfg.TEST.AMP, device)
+    _logger.info("Extracting features in %s (TEST.AMP %r)", precision.name, cfg.TEST.AMP)
+    return precision
 
 
 def side_counts(cfg: CfgNode, train: list[ImageRecord]) -> tuple[int, int]:

@@ -23,6 +23,11 @@ class Precision:
     device_type: str
     dtype: torch.dtype = torch.float32
 
+    @property
+    def name(self) -> str:
+        """As people call it: bf16, fp16 or float32."""
+        return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(self.dtype, "float32")
+
     @functools.cached_property
     def scaler(self) -> torch.amp.GradScaler:
         """Keeps small gradients from vanishing in float16; does nothing for the others."""

@@ -1,14 +1,24 @@
 """A tiny Market-1501 on disk and configurations of toy models for it."""
 
 import argparse
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from config import cfg, cfg_base
 from config.load import load_config
+from datasets import make_dataloader, make_dataset
+from loss import make_loss
+from model import make_model
 from processor import train
+from processor.clipreid import clipreid
+from processor.engine import Run
+from processor.make_processor import make_plan
+from utils.precision import Precision
+from utils.seed import seed_everything
 
 IDENTITIES = 4
 TOY_KEYS = {
@@ -94,3 +104,40 @@ def trained(toy_config, tmp_path):
         return config, type(tmp_path)(config.OUTPUT_DIR)
 
     return run
+
+
+@pytest.fixture
+def setting(toy_config, tmp_path):
+    """setting('toy-vit', cfg, ...) -> configuration, model, loaders, run; nothing is evaluated."""
+
+    def build(tower, tree, *pairs):
+        config = toy_config("MODEL.NAME", tower, *pairs, tree=tree)
+        seed_everything(config.SOLVER.SEED)
+        dataset = make_dataset(config)
+        model = make_model(config, dataset.num_train_pids, 2, 1)
+        run = Run(model, tower, torch.device("cpu"), tmp_path, evaluate=None, precision=Precision("cpu"))
+        return config, model, make_dataloader(config, dataset), run
+
+    return build
+
+
+@pytest.fixture
+def two_stages():
+    """two_stages(config, model, loaders) -> the stages of CLIP-ReID, without evaluation."""
+
+    def build(config, model, loaders, **options):
+        plan = make_plan(config, "main")
+        return clipreid(
+            model,
+            make_loss(config, model.num_classes),
+            loaders.train,
+            loaders.cache,
+            prompt_plan=make_plan(config, "stage1"),
+            image_plan=replace(plan, eval_period=None),
+            device=torch.device("cpu"),
+            precision=Precision("cpu"),
+            seed=config.SOLVER.SEED,
+            **options,
+        )
+
+    return build

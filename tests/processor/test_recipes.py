@@ -1,73 +1,20 @@
 """Both recipes on toy towers: which weights move in which stage, and what the stages are made of."""
 
-import contextlib
-import math
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 import torch
 
 from config import cfg, cfg_base
-from datasets import Batch, make_dataloader, make_dataset
-from loss import make_loss, supcon_loss
-from model import make_model
+from loss import make_loss
 from processor.baseline import BaselineObjective, baseline
-from processor.clipreid import (
-    CachedFeatures,
-    FeatureBatch,
-    ImageObjective,
-    PromptObjective,
-    clipreid,
-    encode_identities,
-)
-from processor.engine import Run, fit
+from processor.clipreid import ImageObjective, encode_identities
+from processor.engine import fit
 from processor.make_processor import make_plan
-from utils.precision import Precision
-from utils.seed import seed_everything
 
 CPU = torch.device("cpu")
 TOWERS = ("toy-vit", "toy-resnet")
 NECK_BIASES = {"bottleneck.bias", "bottleneck_proj.bias"}
-
-
-@pytest.fixture
-def setting(toy_config, tmp_path):
-    """setting('toy-vit', cfg, ...) -> configuration, model, loaders, run; nothing is evaluated."""
-
-    def build(tower, tree, *pairs):
-        config = toy_config("MODEL.NAME", tower, *pairs, tree=tree)
-        seed_everything(config.SOLVER.SEED)
-        dataset = make_dataset(config)
-        model = make_model(config, dataset.num_train_pids, 2, 1)
-        loaders = make_dataloader(config, dataset)
-        run = Run(model, tower, CPU, tmp_path, evaluate=None, precision=Precision("cpu"))
-        return config, model, loaders, run
-
-    return build
-
-
-def without_evaluation(plan):
-    return type(plan)(**{**vars(plan), "eval_period": None})
-
-
-def two_stages(config, model, loaders, **options):
-    return clipreid(
-        model,
-        make_loss(config, model.num_classes),
-        loaders.train,
-        loaders.cache,
-        prompt_plan=make_plan(config, "stage1"),
-        image_plan=without_evaluation(make_plan(config, "main")),
-        device=CPU,
-        precision=Precision("cpu"),
-        seed=config.SOLVER.SEED,
-        **options,
-    )
-
-
-def every_text(features, pids):
-    """A batch for which the text of every image is computed, shared or not."""
-    return FeatureBatch(features, pids, pids, torch.arange(len(pids)))
 
 
 def snapshot(model):
@@ -91,7 +38,7 @@ def image_side(model):
 @pytest.mark.parametrize("pairs", [(), ("MODEL.SIE_CAMERA", True)])
 def test_baseline_moves_all_weights(setting, tower, pairs):
     config, model, loaders, run = setting(tower, cfg_base, *pairs)
-    plan = without_evaluation(make_plan(config, "main"))
+    plan = replace(make_plan(config, "main"), eval_period=None)
     (stage,) = baseline(model, make_loss(config, model.num_classes), loaders.train, plan)
     before = snapshot(model)
     assert (stage.name, stage.suffix, stage.sampler) == ("baseline", "", loaders.train.sampler)
@@ -117,7 +64,7 @@ def test_baseline_reports_the_first_classifier(setting):
 def test_centre_loss_moves_its_centres(setting, tree):
     config, model, loaders, run = setting("toy-vit", tree, "MODEL.METRIC_LOSS_TYPE", "triplet_center")
     loss = make_loss(config, 4, model.image_encoder.width)
-    plan = without_evaluation(make_plan(config, "main"))
+    plan = replace(make_plan(config, "main"), eval_period=None)
     if tree is cfg:
         objective = ImageObjective(model, loss, torch.zeros(4, 16))
     else:
@@ -133,7 +80,7 @@ def test_centre_loss_moves_its_centres(setting, tree):
 
 @pytest.mark.parametrize("tower", TOWERS)
 @pytest.mark.parametrize("pairs", [(), ("MODEL.SIE_CAMERA", True)])
-def test_clipreid_moves_prompts_then_the_image_side(setting, tower, pairs):
+def test_clipreid_moves_prompts_then_the_image_side(setting, two_stages, tower, pairs):
     config, model, loaders, run = setting(tower, cfg, *pairs)
     start = snapshot(model)
     stages = two_stages(config, model, loaders)
@@ -158,22 +105,7 @@ def test_clipreid_moves_prompts_then_the_image_side(setting, tower, pairs):
     assert {path.name for path in run.output_dir.glob("*.pth")} == {f"{tower}_stage1_2.pth", f"{tower}_2.pth"}
 
 
-def test_stage_1_learns(setting):
-    pairs = ("SOLVER.STAGE1.MAX_EPOCHS", 12, "SOLVER.STAGE1.BASE_LR", 0.05)
-    config, model, loaders, run = setting("toy-vit", cfg, *pairs)
-    stage = next(two_stages(config, model, loaders))
-
-    @torch.no_grad()
-    def loss():
-        batch = every_text(stage.loader.features, stage.loader.pids)
-        return sum(stage.objective(batch).losses.values()).item()
-
-    before = loss()
-    fit(stage, run)
-    assert loss() < before - 0.05
-
-
-def test_stage_2_learns(setting):
+def test_stage_2_learns(setting, two_stages):
     config, model, loaders, run = setting("toy-vit", cfg, "MAIN.MAX_EPOCHS", 12, "INPUT.RE_PROB", 0.0)
     stages = two_stages(config, model, loaders)
     next(stages)
@@ -181,106 +113,6 @@ def test_stage_2_learns(setting):
     fit(stage, run)
     losses = [line.split('"loss": ')[1].split(",")[0] for line in (run.output_dir / "metrics.jsonl").open()]
     assert len(losses) == 12 and float(losses[-1]) < 0.8 * float(losses[0])
-
-
-def test_the_cache_holds_plain_projected_features_of_every_image(setting):
-    config, model, loaders, _ = setting("toy-resnet", cfg, "MODEL.SIE_CAMERA", True)
-    model.train()
-    stage = next(two_stages(config, model, loaders))
-    cached = stage.loader
-    assert isinstance(cached, CachedFeatures) and cached.batch_size == 5
-    images, pids = zip(*((batch.to(CPU).images, batch.pids) for batch in loaders.cache), strict=True)
-    with torch.no_grad():
-        wanted = torch.cat([model.eval().encode_image(part) for part in images])
-    assert torch.equal(cached.features, wanted) and torch.equal(cached.pids, torch.cat(pids))
-    assert not cached.features.requires_grad and cached.features.shape == (8, 16)
-
-
-def test_prompt_objective(setting):
-    _, model, _, _ = setting("toy-vit", cfg)
-    features, pids = torch.randn(5, 16), torch.tensor([0, 3, 3, 1, 0])
-    losses, report = PromptObjective(model)(every_text(features, pids))
-    texts = model.encode_text(pids)
-    assert set(losses) == {"i2t", "t2i"} and report == {}
-    assert torch.equal(losses["i2t"], supcon_loss(features, texts, pids, pids))
-    assert torch.equal(losses["t2i"], supcon_loss(texts, features, pids, pids))
-
-
-def test_a_batch_computes_each_text_once(setting, monkeypatch):
-    _, model, _, _ = setting("toy-vit", cfg)
-    features, pids = torch.randn(9, 16), torch.tensor([2, 0, 2, 2, 1, 3, 1, 1, 1])
-    objective, seen = PromptObjective(model), []
-    encode = model.encode_text
-    monkeypatch.setattr(model, "encode_text", lambda labels: seen.append(labels.tolist()) or encode(labels))
-    batches = CachedFeatures(features, pids, 6, seed=0)
-    assert batches.num_labels == 4
-    for batch in batches:
-        assert torch.equal(batch.labels[batch.place], batch.pids)
-        losses = objective(batch).losses
-        wanted = PromptObjective(model)(every_text(batch.features, batch.pids)).losses
-        assert all(torch.allclose(losses[name], wanted[name], atol=1e-6) for name in wanted)
-    first, _, second, _ = seen
-    # Steps of equal shape: a label is repeated where a batch has fewer than it could.
-    assert len(first) == 4 and len(second) == 3
-    assert set(first) <= {0, 1, 2, 3}
-
-
-class TestCapture:
-    """What is captured; the capture itself takes a GPU and is replaced here."""
-
-    GPU = SimpleNamespace(device_type="cuda", autocast=lambda keep_casts: contextlib.nullcontext())
-
-    @pytest.fixture
-    def captured(self, monkeypatch):
-        calls = []
-
-        def capture(module, arguments):
-            assert [name for name, _ in module.named_parameters()] == ["prompt_learner.cls_ctx"]
-            calls.append(arguments)
-            return lambda labels: calls.append(labels) or module(labels)
-
-        monkeypatch.setattr(torch.cuda, "make_graphed_callables", capture)
-        return calls
-
-    def test_full_batches_go_through_the_graph(self, setting, captured):
-        _, model, _, _ = setting("toy-vit", cfg)
-        objective = PromptObjective(model, capture=3)
-        objective.prepare(self.GPU)
-        assert [labels.tolist() for labels in captured[0]] == [[0, 1, 2]]
-        features, pids = torch.randn(3, 16), torch.tensor([3, 1, 0])
-        losses = objective(every_text(features, pids)).losses
-        assert len(captured) == 2 and torch.equal(captured[1], pids)
-        wanted = PromptObjective(model)(every_text(features, pids)).losses
-        assert all(torch.equal(losses[name], wanted[name]) for name in wanted)
-        objective(every_text(features[:2], pids[:2]))  # a smaller last batch
-        assert len(captured) == 2
-
-    def test_nothing_is_captured_elsewhere(self, setting, captured):
-        _, model, _, _ = setting("toy-vit", cfg)
-        PromptObjective(model, capture=3).prepare(Precision("cpu"))
-        PromptObjective(model).prepare(self.GPU)
-        assert not captured
-
-    def test_a_capture_that_fails_is_told(self, setting, monkeypatch, caplog):
-        def fail(module, arguments):
-            raise RuntimeError("operation not permitted\nwhen stream is capturing")
-
-        monkeypatch.setattr(torch.cuda, "make_graphed_callables", fail)
-        _, model, _, _ = setting("toy-vit", cfg)
-        objective = PromptObjective(model, capture=3)
-        objective.prepare(self.GPU)
-        assert "without a CUDA graph" in caplog.text and "permitted when stream" in caplog.text
-        objective(every_text(torch.randn(3, 16), torch.tensor([3, 1, 0])))
-
-
-def test_features_are_kept_in_half_precision_on_request(setting):
-    config, model, loaders, _ = setting("toy-vit", cfg)
-    whole, half = (
-        next(two_stages(config, model, loaders, half_features=half)).loader for half in (False, True)
-    )
-    assert (whole.features.dtype, half.features.dtype) == (torch.float32, torch.float16)
-    assert {batch.features.dtype for batch in half} == {torch.float32}
-    assert torch.allclose(whole.features, half.features.float(), rtol=1e-3, atol=1e-3)
 
 
 def test_image_objective_reports_the_accuracy_of_the_texts(setting):
@@ -302,43 +134,3 @@ def test_texts_of_all_identities_do_not_depend_on_the_batch(setting, batch_size)
     with torch.no_grad():
         assert torch.allclose(texts, model.encode_text(torch.arange(4)), atol=1e-6)
     assert texts.shape == (4, 16) and not texts.requires_grad
-
-
-# ---- cached features
-
-
-def cache(count=10, batch_size=4, seed=7):
-    return CachedFeatures(torch.arange(count).float()[:, None], torch.arange(count), batch_size, seed)
-
-
-def order(batches, epoch):
-    batches.set_epoch(epoch)
-    return torch.cat([batch.pids for batch in batches]).tolist()
-
-
-@pytest.mark.parametrize(("count", "size"), [(10, 4), (8, 4), (3, 4), (4, 4), (1, 1)])
-def test_an_epoch_holds_everything_once(count, size):
-    batches = cache(count, size)
-    batches.set_epoch(1)
-    sizes = [len(batch.pids) for batch in batches]
-    full, rest = divmod(count, size)
-    assert sizes == [size] * full + ([rest] if rest else []) and 0 not in sizes
-    assert len(batches) == len(sizes) == math.ceil(count / size)
-    assert sorted(order(batches, 1)) == list(range(count))
-    assert all(torch.equal(batch.features[:, 0].long(), batch.pids) for batch in batches)
-
-
-def test_the_order_depends_on_seed_and_epoch_alone():
-    orders = [order(cache(30), epoch) for epoch in range(1, 6)]
-    assert len({tuple(each) for each in orders}) == 5
-    torch.manual_seed(99)
-    assert [order(cache(30), epoch) for epoch in range(1, 6)] == orders
-    assert order(cache(30, seed=8), 1) not in orders
-    again = cache(30)
-    assert order(again, 3) == orders[2] and order(again, 1) == orders[0]  # in any order of asking
-
-
-def test_batches_travel_to_a_device():
-    batch = every_text(torch.zeros(2, 3), torch.zeros(2)).to(torch.device("meta"))
-    assert {tensor.device.type for tensor in batch} == {"meta"}
-    assert isinstance(batch, FeatureBatch) and not isinstance(batch, Batch)
