@@ -144,14 +144,13 @@ class ResNetBackbone(nn.Module):
         self.layer4[0].downsample[0] = nn.Identity()
         positions = self.attnpool.positional_embedding.detach()
         self.attnpool.positional_embedding = nn.Parameter(resize_positions(positions, self.grid))
-        self.to(memory_format=torch.channels_last)  # what convolution kernels are fastest in
         self.width = self.attnpool.c_proj.in_features
         self.last_width = self.width // 2
         self.projected_width = self.attnpool.c_proj.out_features
 
     def forward(self, images: Tensor, side_information: Tensor | None = None) -> ImageFeatures:
         """Encode images (B, 3, H, W). A ResNet has no class token: side information is not used."""
-        x = images.contiguous(memory_format=torch.channels_last)
+        x = images
         for stage in ("1", "2", "3"):
             conv, norm, act = (getattr(self, f"{part}{stage}") for part in ("conv", "bn", "act"))
             x = act(norm(conv(x)))

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from processor.objective import Step, TrainingBatch
 from processor.stage import Stage
 from retrieval import RetrievalMetrics, log_metrics, metrics_record
+from utils.device import move_module
 from utils.files import write_atomically
 from utils.meter import Meters
 from utils.precision import Precision
@@ -45,7 +46,7 @@ def fit(stage: Stage, run: Run) -> None:
     Checkpoints and evaluations are due at multiples of their periods and at the end.
     """
     plan = stage.plan
-    stage.objective.to(run.device)
+    move_module(stage.objective, run.device)
     stage.objective.prepare(run.precision)
     if plan.compile:
         stage.objective.compile()

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from datasets import Batch, ImageRecord, Trial
 from datasets.records import NO_CAMERA
 from retrieval import FeatureSet, RetrievalTask, TrialRows
+from utils.device import move_module
 from utils.precision import Precision
 
 
@@ -27,7 +28,8 @@ def extract(
 
     `encode` maps a batch to features (B, D); None is the model's test feature. `precision` None is float32.
     """
-    model.to(device).eval()
+    move_module(model, device)
+    model.eval()
     precision = precision or Precision(device.type)
     encode = encode or (lambda batch: model(batch.images, batch.camids, batch.viewids))
     features, pids, camids, paths = [], [], [], []
