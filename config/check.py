@@ -57,7 +57,7 @@ _RULES = {
     "DATASETS.VEHICLEID_TEST_SIZE": _words(800, 1600, 2400),
     "DATALOADER.SAMPLER": _words("softmax", "softmax_triplet"),
     "DATALOADER.NUM_INSTANCE": _Rule("2 or more", lambda value: value >= 2),
-    "DATALOADER.NUM_WORKERS": _ZERO_OR_MORE,
+    "DATALOADER.NUM_WORKERS": _Rule("-1 (as many as processors) or more", lambda value: value >= -1),
     "SOLVER.SEED": _Rule("0 to 4294967295", lambda value: 0 <= value < 2**32),
     "SOLVER.MARGIN": _ZERO_OR_MORE,
     "SOLVER.AMP": _AMP,

@@ -108,8 +108,12 @@ def _dataloader() -> CfgNode:
     node.SAMPLER = "softmax"
     # Images of one identity in a batch, 2 or more; must divide the main stage's IMS_PER_BATCH.
     node.NUM_INSTANCE = 16
-    # Processes that load images; 0 = none but the program itself.
-    node.NUM_WORKERS = 8
+    # Processes that load images; 0 = none but the program itself, -1 = as many as there are processors, at
+    # most 16 (in a torch.distributed run this process's share of them).
+    node.NUM_WORKERS = -1
+    # Keep the main stage's training images in memory, decoded and resized (height x width x 3 bytes each): it
+    # decodes each file once, before the first epoch.
+    node.CACHE = False
     return node
 
 

@@ -1,4 +1,4 @@
-"""The value that travels from the loaders to the engine."""
+"""The values that travel from the loaders to the engine."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from datasets.records import ImageRecord
+from datasets.transforms import PixelTransform
 
 
 class Batch(NamedTuple):
@@ -23,10 +24,30 @@ class Batch(NamedTuple):
         return Batch(*tensors, self.paths)
 
 
-def collate(items: list[tuple[Tensor, ImageRecord]]) -> Batch:
+class LoadedBatch(NamedTuple):
+    """A batch as a loader gives it: images (B, 3, H, W) uint8, and `pixels`, which makes floats of them."""
+
+    images: Tensor
+    pids: Tensor
+    camids: Tensor
+    viewids: Tensor
+    paths: list[str]
+    pixels: PixelTransform
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on the device, to which bytes are moved and on which they become floats."""
+        batch = Batch(*self[:5]).to(device)
+        return batch._replace(images=self.pixels(batch.images))
+
+
+def collate(items: list[tuple[Tensor, ImageRecord]], pixels: PixelTransform) -> LoadedBatch:
     """Stack the items of an ImageDataset."""
     images, records = zip(*items, strict=True)
     paths, *labels = zip(*records, strict=True)
-    return Batch(
-        torch.stack(images), *(torch.tensor(label, dtype=torch.int64) for label in labels), list(paths)
+    return LoadedBatch(
+        # Channels stay last in memory, as decoders leave them; the device reorders them faster.
+        torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2),
+        *(torch.tensor(label, dtype=torch.int64) for label in labels),
+        list(paths),
+        pixels,
     )

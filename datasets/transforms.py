@@ -1,40 +1,49 @@
-"""Image transforms of CLIP-ReID, exact to PIL: training resizes bicubic, testing bilinear (as published)."""
+"""From pixels to the network's input: the whole test transform of one image, or the last steps of a batch."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import torch
 from PIL import Image
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 from torchvision import transforms as T
 
-Transform = Callable[[Image.Image], Tensor]
 
+@dataclass(frozen=True)
+class PixelTransform:
+    """uint8 (B, 3, H, W) → float32, by the `mean` and `std` of R, G, B on the scale 0 to 1, then erased.
 
-def train_transform(
-    size: tuple[int, int],
-    mean: Sequence[float],
-    std: Sequence[float],
-    flip_prob: float,
-    padding: int,
-    erase_prob: float,
-) -> Transform:
-    """RGB image → (3, H, W) for `size` (H, W): resize, flip, zero pad and crop, normalise, erase.
-
-    Erasing (Zhong et al., AAAI 2020) comes after normalisation: its noise is N(0, 1) in the network's scale.
+    It runs where the images are, without waiting for a GPU, and gives the numbers of `test_transform`.
+    Erasing (Zhong et al., AAAI 2020) draws from the global generators of Python and of the images' device.
+    It comes after normalisation: its noise is N(0, 1) in the network's scale.
     """
-    return T.Compose(
-        [
-            T.Resize(size, T.InterpolationMode.BICUBIC),
-            T.RandomHorizontalFlip(flip_prob),
-            T.Pad(padding),
-            T.RandomCrop(size),
-            T.ToTensor(),
-            T.Normalize(mean, std),
-            RandomErasing(erase_prob, mode="pixel", max_count=1, device="cpu"),
-        ]
-    )
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    erase_prob: float = 0.0
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The network's input (B, 3, H, W), contiguous."""
+        pixels = torch.empty(images.shape, dtype=torch.float32, device=images.device)
+        mean, std = _channels(self.mean, pixels), _channels(self.std, pixels)
+        levels = pixels.new_full((), 255)  # a tensor, since CUDA multiplies by the reciprocal of a number
+        # A CPU takes one image through all steps, as long as it is in its cache.
+        size = len(images) if images.is_cuda else 1
+        for source, part in zip(images.split(size), pixels.split(size), strict=True):
+            part.copy_(source).div_(levels).sub_(mean).div_(std)
+        if self.erase_prob > 0:
+            RandomErasing(self.erase_prob, mode="pixel", max_count=1, device=images.device)(pixels)
+        return pixels
 
 
-def test_transform(size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> Transform:
+def _channels(values: Sequence[float], like: Tensor) -> Tensor:
+    """(C, 1, 1), filled on the device: a copy from the host would wait for it."""
+    return torch.stack([like.new_full((1, 1), value) for value in values])
+
+
+def test_transform(
+    size: tuple[int, int], mean: Sequence[float], std: Sequence[float]
+) -> Callable[[Image.Image], Tensor]:
     """RGB image → (3, H, W) for `size` (H, W): resize bilinear (PIL's is antialiased) and normalise."""
     return T.Compose([T.Resize(size, T.InterpolationMode.BILINEAR), T.ToTensor(), T.Normalize(mean, std)])

@@ -16,7 +16,6 @@ from datasets import (
     ReIDDataset,
     make_dataloader,
     make_dataset,
-    num_workers,
     verify_images,
 )
 from loss import make_loss
@@ -110,7 +109,7 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
     loaders = make_dataloader(cfg, dataset)
     model = make_model(cfg, dataset.num_train_pids, cameras, views)
     if cfg.DATASETS.CHECK_IMAGES:
-        verify_images(dataset.train + dataset.test_records(), num_workers(cfg.DATALOADER.NUM_WORKERS))
+        verify_images(dataset.train + dataset.test_records(), loaders.test.num_workers)
 
     run = Run(
         model,
@@ -170,7 +169,7 @@ def extract_task(cfg: CfgNode, dataset: ReIDDataset) -> RetrievalTask:
     model, checkpoint = load_test_model(cfg, dataset)
     loaders = make_dataloader(cfg, dataset, size=checkpoint.size)
     if cfg.DATASETS.CHECK_IMAGES:
-        verify_images(dataset.test_records(), num_workers(cfg.DATALOADER.NUM_WORKERS))
+        verify_images(dataset.test_records(), loaders.test.num_workers)
     info = {
         "dataset": dataset.name,
         "model": model_label(cfg.MODEL.NAME),

@@ -5,15 +5,15 @@ The .npz holds features (not normalised), paths, pids and camids (all -1: unknow
 """
 
 import argparse
+import functools
 import glob
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -21,7 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 
 from config import cfg as defaults
 from config.arguments import end_in_one_line
-from datasets import Batch, ImageRecord, read_image, test_transform
+from datasets import (
+    ImageRecord,
+    LoadedBatch,
+    PixelTransform,
+    decode_image,
+    num_workers,
+    resize_like_pil,
+)
 from datasets.batch import collate
 from datasets.custom import IMAGE_SUFFIXES
 from datasets.records import NO_CAMERA
@@ -31,6 +38,7 @@ from retrieval.features import UNKNOWN_IDENTITY
 from utils.device import select_device
 from utils.files import require_writable
 from utils.logger import setup_logger
+from utils.precision import CHOICES, inference_precision
 
 _PUBLISHED_VIT = [0.5, 0.5, 0.5]  # mean and standard deviation of the published ViT configurations
 _logger = logging.getLogger("transreid.tools")
@@ -74,11 +82,11 @@ def _read_list(path: Path) -> list[Path]:
 
 
 class ReadableImages(Dataset[tuple[Tensor, ImageRecord] | str]):
-    """Items (image (3, H, W), record), or one line that says why the file could not be read."""
+    """Items (image uint8 (3, H, W), record), or one line that says why the file could not be read."""
 
-    def __init__(self, paths: Sequence[str], transform: Callable[[Image.Image], Tensor]) -> None:
+    def __init__(self, paths: Sequence[str], size: tuple[int, int]) -> None:
         self.paths = paths
-        self.transform = transform
+        self.size = size
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -86,23 +94,25 @@ class ReadableImages(Dataset[tuple[Tensor, ImageRecord] | str]):
     def __getitem__(self, index: int) -> tuple[Tensor, ImageRecord] | str:
         path = self.paths[index]
         try:
-            image = read_image(path)
+            image = decode_image(path)
         except (FileNotFoundError, ValueError) as error:
             return str(error)
-        return self.transform(image), ImageRecord(path, UNKNOWN_IDENTITY, NO_CAMERA, viewid=0)
+        image = resize_like_pil(image, self.size)
+        return image, ImageRecord(path, UNKNOWN_IDENTITY, NO_CAMERA, viewid=0)
 
 
 class Load(NamedTuple):
     """What a loader makes of some files: a batch of the readable ones, and why the others are not in it."""
 
-    batch: Batch | None
+    batch: LoadedBatch | None
     reasons: list[str]
 
 
-def collate_readable(items: list[tuple[Tensor, ImageRecord] | str]) -> Load:
+def collate_readable(items: list[tuple[Tensor, ImageRecord] | str], pixels: PixelTransform) -> Load:
     """Stack the images among the items of ReadableImages; None when there are none."""
     images = [item for item in items if not isinstance(item, str)]
-    return Load(collate(images) if images else None, [item for item in items if isinstance(item, str)])
+    reasons = [item for item in items if isinstance(item, str)]
+    return Load(collate(images, pixels) if images else None, reasons)
 
 
 class ReadableBatches:
@@ -120,7 +130,7 @@ class ReadableBatches:
     def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[LoadedBatch]:
         self.unreadable = 0
         for batch, reasons in self.loader:
             if reasons and self.strict:
@@ -165,14 +175,14 @@ def extract_to_file(args: argparse.Namespace) -> None:
     if info.side_rows:
         _logger.info("SIE by the mean of the %d rows, times %g", info.side_rows, args.sie_coe)
     loader = DataLoader(
-        ReadableImages(paths, test_transform(info.size, mean, std)),
+        ReadableImages(paths, info.size),
         args.batch,
         num_workers=args.workers,
         pin_memory=device.type == "cuda",
-        collate_fn=collate_readable,
+        collate_fn=functools.partial(collate_readable, pixels=PixelTransform(tuple(mean), tuple(std))),
     )
     batches = ReadableBatches(loader, strict=args.strict)
-    features = extract(model, batches, device)
+    features = extract(model, batches, device, precision=inference_precision(args.amp, device))
     # `normalize` is advice to whoever evaluates: the features are stored as the model gives them.
     features.save(
         args.out,
@@ -237,11 +247,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--mean", **rgb, help="INPUT.PIXEL_MEAN (default: 0.5 each for ViT, ImageNet's for ResNet)")
     add("--std", **rgb, help="INPUT.PIXEL_STD (default: as for --mean)")
     add("--device", choices=("cuda", "cpu"), default="cuda", help="cuda (default): the GPU if there is one")
+    add("--amp", choices=CHOICES, default="auto", help="precision, TEST.AMP (default: auto)")
     add("--batch", type=int, default=128, metavar="N", help="images at once (default: %(default)s)")
     add(
         "--workers",
         type=int,
-        default=os.cpu_count() or 1,
+        default=num_workers(-1),
         metavar="N",
         help="processes that load images, 0: none besides this one (default: the processors, %(default)s)",
     )

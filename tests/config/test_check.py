@@ -30,7 +30,7 @@ SHARED = [
     ("DATASETS.VEHICLEID_TEST_SIZE", "3200", "800, 1600, 2400"),
     ("DATALOADER.SAMPLER", "triplet", "'softmax', 'softmax_triplet'"),
     ("DATALOADER.NUM_INSTANCE", "1", "2 or more"),
-    ("DATALOADER.NUM_WORKERS", "-1", "0 or more"),
+    ("DATALOADER.NUM_WORKERS", "-2", "-1 (as many as processors) or more"),
     ("SOLVER.SEED", "-1", "0 to 4294967295"),
     ("SOLVER.MARGIN", "-0.3", "0 or more"),
     ("SOLVER.AMP", "fp32", "'auto', 'bf16', 'fp16', 'off'"),

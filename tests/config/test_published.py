@@ -31,6 +31,8 @@ OURS = {
     "DATASETS.SUBJECT": "",
     "DATASETS.VEHICLEID_TEST_SIZE": 800,
     "DATASETS.CHECK_IMAGES": True,
+    "DATALOADER.NUM_WORKERS": -1,  # published: 8, whatever the machine
+    "DATALOADER.CACHE": False,
     "SOLVER.AMP": "auto",
     "SOLVER.COMPILE": False,
     "SOLVER.MICRO_BATCH": 0,

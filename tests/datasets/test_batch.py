@@ -1,17 +1,46 @@
+import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
-from datasets import Batch, ImageRecord
+from datasets import Batch, ImageRecord, LoadedBatch, PixelTransform
 from datasets.batch import collate
 
+PIXELS = PixelTransform((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+RECORDS = [ImageRecord("a.jpg", 3, -1, 0), ImageRecord("b.jpg", 9, 4, 7)]
 
-def test_collate_stacks_images_and_labels():
-    records = [ImageRecord("a.jpg", 3, -1, 0), ImageRecord("b.jpg", 9, 4, 7)]
-    batch = collate([(torch.full((3, 2, 1), float(i)), record) for i, record in enumerate(records)])
-    assert batch.images.shape == (2, 3, 2, 1)
-    assert batch.images[:, 0, 0, 0].tolist() == [0.0, 1.0]
-    assert [t.tolist() for t in (batch.pids, batch.camids, batch.viewids)] == [[3, 9], [-1, 4], [0, 7]]
-    assert {t.dtype for t in (batch.pids, batch.camids, batch.viewids)} == {torch.int64}
-    assert batch.paths == ["a.jpg", "b.jpg"]
+
+@pytest.fixture
+def loaded():
+    levels = torch.tensor([0, 255], dtype=torch.uint8)
+    return collate([(levels[i].expand(3, 2, 1), record) for i, record in enumerate(RECORDS)], PIXELS)
+
+
+def test_collate_stacks_images_and_labels(loaded):
+    assert isinstance(loaded, LoadedBatch)
+    assert loaded.images.shape == (2, 3, 2, 1) and loaded.images.dtype == torch.uint8
+    assert loaded.images[:, 0, 0, 0].tolist() == [0, 255]
+    assert [t.tolist() for t in loaded[1:4]] == [[3, 9], [-1, 4], [0, 7]]
+    assert {t.dtype for t in loaded[1:4]} == {torch.int64}
+    assert (loaded.paths, loaded.pixels) == (["a.jpg", "b.jpg"], PIXELS)
+
+
+def test_collate_takes_images_of_any_memory_order():
+    image = torch.arange(24, dtype=torch.uint8).reshape(3, 4, 2)
+    last = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    batch = collate([(image, RECORDS[0]), (last, RECORDS[1])], PIXELS)
+    assert torch.equal(batch.images, torch.stack([image, image]))
+
+
+def test_a_loaded_batch_becomes_floats_where_it_goes(loaded):
+    batch = loaded.to("cpu")
+    assert isinstance(batch, Batch)
+    assert batch.images.is_contiguous()
+    assert torch.equal(batch.images, torch.tensor([-2.0, 2.0])[:, None, None, None].expand(2, 3, 2, 1))
+    assert all(torch.equal(a, b) for a, b in zip(batch[1:4], loaded[1:4], strict=True))
+    assert batch.paths == loaded.paths
+    moved = loaded.to("meta")
+    assert {tensor.device.type for tensor in moved[:4]} == {"meta"}
+    assert moved.images.dtype == torch.float32
 
 
 def test_to_moves_every_tensor_and_keeps_the_paths():
@@ -19,3 +48,11 @@ def test_to_moves_every_tensor_and_keeps_the_paths():
     assert isinstance(moved, Batch)
     assert {tensor.device.type for tensor in moved[:4]} == {"meta"}
     assert moved.paths == ["a"]
+
+
+def test_pinning_keeps_a_loaded_batch_whole(loaded, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *args: tensor.clone())
+    pinned = pin_memory(loaded)
+    assert isinstance(pinned, LoadedBatch)
+    assert all(torch.equal(a, b) for a, b in zip(pinned[:4], loaded[:4], strict=True))
+    assert pinned[4:] == loaded[4:]

@@ -7,7 +7,19 @@ import torch
 from torch import distributed
 from yacs.config import CfgNode
 
-from datasets import ImageRecord, ReIDDataset, Trial, make_dataloader
+from datasets import (
+    ImageRecord,
+    ReIDDataset,
+    Trial,
+    decode_image,
+    make_dataloader,
+    num_workers,
+    read_image,
+)
+from datasets import test_transform as plain_transform
+from datasets.augmentation import augment
+from datasets.resize import resize_bicubic
+from utils.seed import seed_everything
 
 
 @pytest.fixture
@@ -29,7 +41,8 @@ def test_train_batches_hold_whole_identities(data_cfg, dataset):
     assert found
     for batch in found:
         assert batch.images.shape == (4, 3, 32, 16)
-        assert batch.images.dtype == torch.float32
+        assert batch.images.dtype == torch.uint8
+        assert batch.to("cpu").images.dtype == torch.float32
         assert sorted(Counter(batch.pids.tolist()).values()) == [2, 2]
         by_path = {record.path: record for record in dataset.train}
         assert batch.camids.tolist() == [by_path[path].camid for path in batch.paths]
@@ -92,18 +105,64 @@ def test_processes_share_each_batch(data_cfg, dataset, monkeypatch):
     whole = [batch.paths for batch in make_dataloader(data_cfg, dataset).train]
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
-    parts = []
+    parts, seeds = [], set()
     for rank in range(2):
         monkeypatch.setattr(distributed, "get_rank", lambda rank=rank: rank)
-        parts.append([batch.paths for batch in make_dataloader(data_cfg, dataset).train])
+        train = make_dataloader(data_cfg, dataset).train
+        parts.append([batch.paths for batch in train])
+        seeds.add(train.sampler.seed)
     assert [left + right for left, right in zip(*parts, strict=True)] == whole
+    assert len(seeds) == 2  # of flips and crops
     data_cfg.SOLVER.STAGE2.IMS_PER_BATCH = 5
     with pytest.raises(ValueError, match="IMS_PER_BATCH 5 with 2 processes, allowed are multiples of 2"):
         make_dataloader(data_cfg, dataset)
 
 
+def test_flip_crop_and_erasing_are_as_configured(data_cfg, dataset):
+    data_cfg.INPUT.PROB, data_cfg.INPUT.PADDING, data_cfg.INPUT.RE_PROB = 1.0, 3, 0.25
+    loaders = make_dataloader(data_cfg, dataset)
+    assert (loaders.train.sampler.flip_prob, loaders.train.sampler.padding) == (1.0, 3)
+    assert loaders.train.dataset.padding == 3
+    assert [next(iter(loader)).pixels.erase_prob for loader in loaders] == [0.25, 0, 0]
+
+
+def test_train_images_are_the_published_steps_of_the_drawn_numbers(data_cfg, dataset):
+    train = make_dataloader(data_cfg, dataset).train
+    draws = [draw for _, draw in zip(range(4), train.sampler, strict=False)]
+    for image, draw in zip(next(iter(train)).images, draws, strict=True):
+        resized = resize_bicubic(decode_image(dataset.train[draw.index].path), (32, 16))
+        assert torch.equal(image, augment(resized, draw, 2))
+    assert len({draw[1:] for draw in draws}) > 1
+
+
+def test_test_images_are_those_of_the_test_transform(data_cfg, dataset):
+    prepare = plain_transform((32, 16), [0.5] * 3, [0.5] * 3)
+    loaders = make_dataloader(data_cfg, dataset)
+    for batch in (*loaders.cache, *loaders.test):
+        wanted = torch.stack([prepare(read_image(path)) for path in batch.paths])
+        assert torch.equal(batch.to("cpu").images, wanted)
+
+
+def test_any_number_of_workers_gives_the_same_batches(data_cfg, dataset):
+    def batches(workers):
+        data_cfg.DATALOADER.NUM_WORKERS = workers
+        loaders = make_dataloader(data_cfg, dataset)
+        seed_everything(0)
+        for epoch in (1, 2):
+            loaders.train.sampler.set_epoch(epoch)
+            yield from (batch.to("cpu") for batch in loaders.train)
+        yield from (batch.to("cpu") for batch in (*loaders.cache, *loaders.test))
+
+    with_none, with_two = list(batches(0)), list(batches(2))
+    assert all(same(a, b) for a, b in zip(with_none, with_two, strict=True))
+
+
+def same(left, right):
+    return left.paths == right.paths and all(map(torch.equal, left[:4], right[:4]))
+
+
 def test_workers_are_capped_persistent_and_reproducible(data_cfg, dataset, monkeypatch, caplog):
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    set_processors(monkeypatch, 1)
     data_cfg.DATALOADER.NUM_WORKERS = 8
     with caplog.at_level(logging.INFO, "transreid.datasets"):
         loaders = make_dataloader(data_cfg, dataset)
@@ -111,10 +170,48 @@ def test_workers_are_capped_persistent_and_reproducible(data_cfg, dataset, monke
     assert [loader.num_workers for loader in loaders] == [1, 1, 1]
     assert [loader.persistent_workers for loader in loaders] == [True, False, True]
     assert [loader.pin_memory for loader in loaders] == [torch.cuda.is_available()] * 3
+    state = torch.get_rng_state()
     first = next(iter(loaders.train))
-    torch.rand(5)  # the augmentation follows the loader's own generator
+    assert torch.equal(torch.get_rng_state(), state)  # which only erasing moves
+    torch.rand(5)
     again = next(iter(make_dataloader(data_cfg, dataset).train))
-    assert torch.equal(first.images, again.images)
+    assert same(first, again)
+
+
+def set_processors(monkeypatch, count):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(count)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 99)
+
+
+@pytest.mark.parametrize(
+    ("processors", "processes", "workers"), [(1, 1, 1), (6, 1, 6), (64, 1, 16), (64, 8, 8), (6, 8, 1)]
+)
+def test_minus_one_worker_is_the_share_of_the_processors(processors, processes, workers, monkeypatch, caplog):
+    set_processors(monkeypatch, processors)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    with caplog.at_level(logging.INFO, "transreid.datasets"):
+        assert num_workers(-1) == workers
+    assert not caplog.text
+    assert num_workers(0) == 0
+    assert num_workers(200) == processors
+
+
+def test_processors_where_no_affinity_is_known(monkeypatch):
+    set_processors(monkeypatch, 1)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert num_workers(-1) == 16 and num_workers(200) == 99
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_cached_images_give_the_same_batches_without_the_files(data_cfg, dataset, workers):
+    plain = list(make_dataloader(data_cfg, dataset).train)
+    data_cfg.DATALOADER.NUM_WORKERS, data_cfg.DATALOADER.CACHE = workers, True
+    train = make_dataloader(data_cfg, dataset).train
+    for record in dataset.train:
+        os.remove(record.path)
+    assert all(same(a, b) for a, b in zip(plain, train, strict=True))
+    assert train.dataset.cached.shape == (18, 3, 32, 16)
 
 
 def test_a_corrupt_image_stops_the_loader_with_its_path(data_cfg, dataset):

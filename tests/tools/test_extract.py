@@ -31,15 +31,9 @@ def make_toy(toy_towers):
 
     def make(name, *pairs, size=SIZE):
         torch.manual_seed(0)
-        settings = {
-            "MODEL.PRETRAIN_CHOICE": "none",
-            "MODEL.STRIDE_SIZE": [8, 8],
-            "INPUT.SIZE_TRAIN": list(size),
-        }
-        settings |= {"MODEL.NAME": name, "TEST.NECK_FEAT": "before"} | dict(
-            zip(pairs[::2], pairs[1::2], strict=True)
-        )
-        config = load_config(cfg_base, "", [word for pair in settings.items() for word in pair])
+        words = ["MODEL.NAME", name, "MODEL.PRETRAIN_CHOICE", "none", "MODEL.STRIDE_SIZE", [8, 8]]
+        words += ["INPUT.SIZE_TRAIN", list(size), "TEST.NECK_FEAT", "before", *pairs]
+        config = load_config(cfg_base, "", words)
         model = make_model(config, 5, 6, 1)
         for neck in (model.bottleneck, model.bottleneck_proj):
             neck.running_mean.normal_()
@@ -81,10 +75,10 @@ def crops(tmp_path):
 def command(tmp_path):
     """command('crops', …) -> arguments that search that part of tmp_path and write features.npz there."""
 
-    def make(*images, weight="toy-vit_3.pth", workers=0):
+    def make(*images, weight="toy-vit_3.pth", workers=0, amp="off"):
         sources = [str(tmp_path / image) for image in images]
         fixed = ["--weight", str(tmp_path / "weights" / weight), "--out", str(tmp_path / "features.npz")]
-        return [*fixed, "--workers", str(workers), "--device", "cpu", "--images", *sources]
+        return [*fixed, "--workers", str(workers), "--device", "cpu", "--amp", amp, "--images", *sources]
 
     return make
 
@@ -158,6 +152,12 @@ def test_other_statistics(toy, crops, command, tmp_path, options, statistics):
     assert_holds(tmp_path, crops, expected(toy, crops, statistics))
 
 
+def test_half_precision(toy, crops, command, tmp_path):
+    assert extract.main(command("crops", amp="bf16")) == 0
+    stored, whole = FeatureSet.load(tmp_path / "features.npz").features, expected(toy, crops)
+    assert 0 < (stored - whole).abs().max() < 0.03 * whole.abs().max()
+
+
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 def test_side_information_is_the_mean_row(make_toy, crops, command, tmp_path, capsys, scale):
     model = make_toy("toy-vit", "MODEL.SIE_CAMERA", True, "MODEL.SIE_COE", scale)
@@ -181,7 +181,7 @@ def test_it_runs_as_a_program_from_another_folder(toy, crops, tmp_path):
     (tmp_path / "weights" / "toy-vit_3.pth").rename(tmp_path / "best.pth")
     (tmp_path / "tower.json").write_text(json.dumps(open_clip.get_model_config("toy-vit")))
     options = ["--weight", "best.pth", "--model", "tower.json", "--images", "crops", "--out", "features.npz"]
-    command = [sys.executable, TOOL, *options, "--workers", "0", "--device", "cpu"]
+    command = [sys.executable, TOOL, *options, "--workers", "0", "--device", "cpu", "--amp", "off"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert result.stdout.endswith("5 features of width 80 written to features.npz\n") and not result.stderr
     relative = [path.relative_to(tmp_path) for path in crops]

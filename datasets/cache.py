@@ -1,0 +1,57 @@
+"""Training images kept in memory."""
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from datasets.images import ImageDataset
+from datasets.records import ImageRecord
+
+_GB = 1e9
+_logger = logging.getLogger("transreid.datasets")
+
+
+def cache_images(
+    records: Sequence[ImageRecord], size: tuple[int, int], *, interpolation: str, workers: int
+) -> Tensor:
+    """The images of an ImageDataset, uint8 (N, 3, H, W), read by `workers` threads (0 counts as 1).
+
+    Logs what they take before they take it. Raises ValueError where less memory is available, and as
+    `decode_image` does.
+    """
+    shape = len(records), *size, 3
+    need, available = torch.Size(shape).numel(), available_memory()
+    what = f"{len(records)} training images of {size[0]}x{size[1]} take {need / _GB:.3g} GB"
+    _logger.info("DATALOADER.CACHE: %s", what)
+    if need > available:
+        raise ValueError(
+            f"DATALOADER.CACHE is True: {what}, available are {available / _GB:.3g} GB; allowed: False"
+        )
+    images = torch.empty(shape, dtype=torch.uint8).permute(0, 3, 1, 2)
+    data = ImageDataset(records, size, interpolation=interpolation)
+
+    def fill(index: int) -> None:
+        images[index] = data[index][0]
+
+    pool = ThreadPoolExecutor(max(workers, 1))
+    try:
+        filled = pool.map(fill, range(len(records)))
+        list(tqdm(filled, "cache images", len(records), leave=False, disable=None))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an error or an interruption does not read the rest first
+    return images
+
+
+def available_memory() -> int:
+    """Bytes that are free or can be freed, as Linux says; elsewhere those of the machine."""
+    meminfo = Path("/proc/meminfo")
+    for line in meminfo.read_text().splitlines() if meminfo.exists() else []:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

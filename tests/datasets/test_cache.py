@@ -1,0 +1,73 @@
+import logging
+import time
+
+import pytest
+import torch
+
+from datasets import ImageRecord, cache, decode_image
+from datasets.cache import cache_images
+from datasets.resize import resize_bicubic
+
+
+@pytest.fixture
+def records(tmp_path, save_image):
+    names = [f"{i}.{suffix}" for i in range(4) for suffix in ("jpg", "png")]
+    return [
+        ImageRecord(str(save_image(tmp_path / name, (40 + i, 90))), 0, 0, 0) for i, name in enumerate(names)
+    ]
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_it_holds_the_resized_images_in_order(records, workers, capfd):
+    images = cache_images(records, (32, 16), interpolation="bicubic", workers=workers)
+    assert images.shape == (8, 3, 32, 16) and images.dtype == torch.uint8
+    for image, record in zip(images, records, strict=True):
+        assert torch.equal(image, resize_bicubic(decode_image(record.path), (32, 16)))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_its_size_is_told_before_anything_is_read(records, caplog, monkeypatch):
+    records = records * 200  # 1600 images of 1536 bytes
+    read = []
+    monkeypatch.setattr("datasets.images.decode_image", lambda path: read.append(path))
+    monkeypatch.setattr(cache, "available_memory", lambda: 2_000_000)
+    message = "1600 training images of 32x16 take 0.00246 GB"
+    with (
+        caplog.at_level(logging.INFO, "transreid.datasets"),
+        pytest.raises(ValueError) as error,
+    ):
+        cache_images(records, (32, 16), interpolation="bicubic", workers=1)
+    assert caplog.messages == [f"DATALOADER.CACHE: {message}"]
+    assert str(error.value) == (
+        f"DATALOADER.CACHE is True: {message}, available are 0.002 GB; allowed: False"
+    )
+    assert not read
+
+
+def test_a_damaged_file_is_named_and_ends_the_work(records, monkeypatch):
+    with open(records[0].path, "rb+") as file:
+        file.truncate(60)
+    asked = []
+
+    def slow(path):
+        asked.append(path)
+        time.sleep(0.002)
+        return decode_image(path)
+
+    monkeypatch.setattr("datasets.images.decode_image", slow)
+    with pytest.raises(ValueError, match=rf"^{records[0].path}: cannot be read as an image: "):
+        cache_images(records * 50, (32, 16), interpolation="bicubic", workers=2)
+    assert len(asked) < 200
+
+
+def test_the_memory_of_this_machine():
+    assert 1e8 < cache.available_memory() < 1e14
+
+
+def test_the_memory_is_what_linux_calls_available(tmp_path, monkeypatch):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:  100 kB\nMemFree:  1 kB\nMemAvailable:     50 kB\n")
+    monkeypatch.setattr(cache, "Path", lambda path: meminfo)
+    assert cache.available_memory() == 50 * 1024
+    meminfo.unlink()
+    assert cache.available_memory() > 1e8
