@@ -28,6 +28,7 @@ from processor.engine import train_step
 from processor.make_processor import make_plan
 from processor.objective import Objective
 from processor.stage import Stage
+from utils.device import move_module
 from utils.precision import Precision, training_precision
 from utils.seed import seed_everything
 
@@ -59,15 +60,13 @@ class Settings(NamedTuple):
 
 
 class Training(NamedTuple):
-    """A training step: `advance` makes one and returns losses by name, `loss` is its forward pass.
+    """A training step: `advance` makes one and returns losses by name.
 
-    `plain_loss` is `loss` without compiler or captured graph, whose arithmetic can be counted.
+    `loss` is its forward pass without compiler or captured graph, whose arithmetic can be counted.
     """
 
     advance: Callable[[], Mapping[str, Tensor]]
     loss: Callable[[], Tensor]
-    plain_loss: Callable[[], Tensor]
-    optimizer: torch.optim.Optimizer
     dtype: torch.dtype
 
 
@@ -229,7 +228,8 @@ def _micro_batch_errors(model: ReIDModel, loss: Callable[[], Tensor]) -> Record:
 def _our_training(stage: Stage, plain: Objective, config: CfgNode, settings: Settings) -> Training:
     """The step of processor/engine.py, prepared as `fit` does; `plain` is the stage's objective anew."""
     precision = training_precision(config.SOLVER.AMP, settings.device)
-    stage.objective.to(settings.device).train()
+    move_module(stage.objective, settings.device)
+    stage.objective.train()
     stage.objective.prepare(precision)
     plain.to(settings.device).train()
     if stage.plan.compile:
@@ -239,13 +239,12 @@ def _our_training(stage: Stage, plain: Objective, config: CfgNode, settings: Set
     def advance() -> Mapping[str, Tensor]:
         return train_step(stage, next(batches).to(settings.device), precision)[1].losses
 
-    def loss(objective: Objective) -> Tensor:
+    def loss() -> Tensor:
         with precision.autocast():
-            terms = objective(next(batches).to(settings.device)).losses
+            terms = plain(next(batches).to(settings.device)).losses
         return sum(terms.values())
 
-    losses = partial(loss, stage.objective), partial(loss, plain)
-    return Training(advance, *losses, stage.optimizer, precision.dtype)
+    return Training(advance, loss, precision.dtype)
 
 
 def _textbook_training(
@@ -258,11 +257,15 @@ def _textbook_training(
             return sum(losses().values())
 
     advance = partial(textbook.train_step, losses, optimizer, precision)
-    return Training(advance, loss, loss, optimizer, precision.dtype)
+    return Training(advance, loss, precision.dtype)
 
 
 def measure_training(training: Training, settings: Settings) -> Record:
-    """Losses of the first steps, and time or memory above weights, gradients and optimizer state."""
+    """Losses of the first steps, and time or memory above weights, gradients and optimizer state.
+
+    The memory is the peak of a whole step. It begins by freeing the gradients, as both versions do, so what
+    they leave free is used before it counts.
+    """
     device = settings.device
     losses = []
     for _ in range(WARM_UPS):
@@ -270,11 +273,10 @@ def measure_training(training: Training, settings: Settings) -> Record:
         losses.append({name: float(value.detach()) for name, value in terms.items()})
     record = {"images": settings.batch, "losses": losses}
     if settings.quantity == "memory":
-        training.optimizer.zero_grad(set_to_none=False)
-        _, measured = measure(lambda: training.loss().backward(), device)
+        _, measured = measure(training.advance, device)
         return record | {"megabytes": measured.megabytes}
     seconds = statistics.median(time_each(training.advance, settings.steps, device))
-    flops = count_flops(lambda: training.plain_loss().backward())
+    flops = count_flops(lambda: training.loss().backward())
     return record | {"seconds": seconds, **arithmetic(flops, seconds, training.dtype, device)}
 
 
