@@ -24,11 +24,10 @@ from loss import make_loss, supcon_loss
 from model import ReIDModel, make_model
 from model.clip import build_clip, clip_config
 from processor.clipreid import CachedFeatures, ImageObjective, PromptObjective
-from processor.engine import train_step
+from processor.engine import prepare, train_step
 from processor.make_processor import make_plan
 from processor.objective import Objective
 from processor.stage import Stage
-from utils.device import move_module
 from utils.precision import Precision, training_precision
 from utils.seed import seed_everything
 
@@ -228,12 +227,9 @@ def _micro_batch_errors(model: ReIDModel, loss: Callable[[], Tensor]) -> Record:
 def _our_training(stage: Stage, plain: Objective, config: CfgNode, settings: Settings) -> Training:
     """The step of processor/engine.py, prepared as `fit` does; `plain` is the stage's objective anew."""
     precision = training_precision(config.SOLVER.AMP, settings.device)
-    move_module(stage.objective, settings.device)
+    prepare(stage, settings.device, precision)
     stage.objective.train()
-    stage.objective.prepare(precision)
     plain.to(settings.device).train()
-    if stage.plan.compile:
-        stage.objective.compile()
     batches = _endless(stage.loader)
 
     def advance() -> Mapping[str, Tensor]:

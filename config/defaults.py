@@ -112,7 +112,7 @@ def _dataloader() -> CfgNode:
     # most 16 (in a torch.distributed run this process's share of them).
     node.NUM_WORKERS = -1
     # Keep the main stage's training images in memory, decoded and resized (height x width x 3 bytes each): it
-    # decodes each file once, before the first epoch.
+    # decodes each file once before the first epoch, and not in every epoch.
     node.CACHE = False
     return node
 
@@ -226,13 +226,13 @@ def _tree(solver: CfgNode) -> CfgNode:
     # Precision of training: 'auto' (bf16 on a GPU that has it, fp16 on others, 'off' on the CPU) | 'bf16' |
     # 'fp16' (with a gradient scaler) | 'off' (float32).
     tree.SOLVER.AMP = "auto"
-    # True: training steps go through torch.compile, which needs a C++ compiler and takes a minute at the
-    # start. On a GPU stage 1 is a captured CUDA graph in any case.
+    # True: steps of the main stage go through torch.compile, which needs a C++ compiler and takes a minute at
+    # the start. (On a GPU stage 1 is a captured CUDA graph in any case.)
     tree.SOLVER.COMPILE = False
     # ViT: images whose activations the main stage holds at a time, for large batches on small cards: losses
     # and gradients stay those of the whole batch, a step takes about a third longer. 0 = all.
     tree.SOLVER.MICRO_BATCH = 0
-    # ViT: keep no activations inside blocks in the main stage, but compute them again (about a third longer).
+    # ViT: keep no activations inside blocks in the main stage, but compute them again, which takes longer.
     tree.SOLVER.GRAD_CHECKPOINT = False
     tree.TEST = _test()
     # Folder for checkpoints and logs; training needs one, testing with '' writes no log file.

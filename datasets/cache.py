@@ -49,9 +49,11 @@ def cache_images(
 
 
 def available_memory() -> int:
-    """Bytes that are free or can be freed, as Linux says; elsewhere those of the machine."""
-    meminfo = Path("/proc/meminfo")
+    """Bytes that are free or can be freed, as Linux and a container's limit say; elsewhere the machine's."""
+    limit, meminfo = Path("/sys/fs/cgroup/memory.max"), Path("/proc/meminfo")
+    most = limit.read_text().strip() if limit.exists() else "max"
     for line in meminfo.read_text().splitlines() if meminfo.exists() else []:
         if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
+            available = int(line.split()[1]) * 1024
+            return available if most == "max" else min(available, int(most))
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,8 +1,8 @@
 """What is minimised: pure functions and small modules that follow their inputs' device."""
 
-from loss.contrastive import supcon_loss
+from loss.contrastive import dot_products, supcon_loss
 from loss.make_loss import make_loss
 from loss.reid_loss import ReIDLoss
 from loss.triplet import batch_hard_triplet
 
-__all__ = ["ReIDLoss", "batch_hard_triplet", "make_loss", "supcon_loss"]
+__all__ = ["ReIDLoss", "batch_hard_triplet", "dot_products", "make_loss", "supcon_loss"]

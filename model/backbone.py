@@ -57,7 +57,8 @@ class ViTBackbone(nn.Module):
         tower: open_clip's tower; its modules are taken over, under their own names.
         size: (H, W) of the images in pixels.
         stride: vertical and horizontal step between patches in pixels.
-        recompute_blocks: keep no activations inside blocks; the gradient has them computed again.
+        recompute_blocks: keep no activations inside blocks, but for the last, which only the class token goes
+            through; the gradient has them computed again.
     """
 
     supports_side_information = True

@@ -90,7 +90,7 @@ def _run_mlp(mlp: nn.Sequential, x: Tensor) -> Tensor:
     if not isinstance(mlp.gelu, QuickGELU):
         return mlp(x)
     # x · sigmoid(s x) = silu(s x) / s: one pass forward and one backward over the widest activations instead
-    # of two and four, and the factors cost nothing inside the products.
+    # of two and four; the factors go into the products.
     wide = _scaled_linear(mlp.c_fc, x, _QUICK, _QUICK)
     return _scaled_linear(mlp.c_proj, F.silu(wide), 1 / _QUICK, 1.0)
 

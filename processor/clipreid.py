@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datasets import Batch
-from loss import ReIDLoss, supcon_loss
+from loss import ReIDLoss, dot_products, supcon_loss
 from model import ReIDModel
 from processor.inference import extract
 from processor.objective import Objective, Step
@@ -26,7 +26,8 @@ _TEXT_SIDE = ("prompt_learner.", "text_encoder.")
 class FeatureBatch(NamedTuple):
     """Cached image features (B, P) with identities (B,), and the identities whose texts are needed.
 
-    `labels` (L,) holds each identity once, `place` (B,) says where each image's is: labels[place] == pids.
+    `labels` (L,) holds each identity once, then the first one again up to a number that all batches of a size
+    share; `place` (B,) says where each image's identity is: labels[place] == pids.
     """
 
     features: Tensor
@@ -42,9 +43,8 @@ class FeatureBatch(NamedTuple):
 class CachedFeatures:
     """Batches of features that were computed once, in a new random order every epoch.
 
-    What a batch holds is worked out on the CPU and brought to the device once an epoch. All batches of one
-    size have the same number of labels, the first one being repeated where there are fewer: steps of equal
-    shapes can be captured.
+    What a batch holds is worked out on the CPU and brought to the device once an epoch. Steps have equal
+    shapes, so that they can be captured.
 
     Args:
         features, pids: (N, P) and (N,), in any floating dtype; batches are float32.
@@ -149,7 +149,7 @@ class ImageObjective(Objective):
         """Losses of one batch of images; reports the accuracy of the image-to-text logits."""
         output = self.model(batch.images, batch.camids, batch.viewids)
         losses = self.loss(output, batch.pids, self.text_features)
-        predicted = (output.projected.detach() @ self.text_features.T).argmax(dim=1)
+        predicted = dot_products(output.projected.detach(), self.text_features).argmax(dim=1)
         return Step(losses, {"acc": (predicted == batch.pids).float().mean()})
 
     def after_step(self) -> None:
@@ -185,13 +185,7 @@ def clipreid(
         precision: of the pass that fills the cache.
         half_features: keep what is cached in half precision.
     """
-    # The cache is filled in evaluation mode and without side information: prompts describe identities.
-    cached = extract(
-        model, cache, device, encode=lambda batch: model.encode_image(batch.images), precision=precision
-    )
-    features = cached.features.half() if half_features else cached.features
-    _logger.info("stage 1 learns from %d cached image features", len(cached))
-    batches = CachedFeatures(features, cached.pids, prompt_plan.batch_size, seed)
+    batches = _cache_features(model, cache, device, precision, half_features, prompt_plan.batch_size, seed)
     prompts = [(name, p) for name, p in model.named_parameters() if name.startswith("prompt_learner.")]
     yield Stage(
         "stage1",
@@ -203,6 +197,7 @@ def clipreid(
         suffix="_stage1",
     )
 
+    del batches, prompts  # stage 2 needs the memory
     texts = encode_identities(model, prompt_plan.batch_size)
     image_side = [(name, p) for name, p in model.named_parameters() if not name.startswith(_TEXT_SIDE)]
     yield Stage(
@@ -213,3 +208,21 @@ def clipreid(
         image_plan.make_optimizer(image_side),
         image_plan,
     )
+
+
+def _cache_features(
+    model: ReIDModel,
+    loader: DataLoader,
+    device: torch.device,
+    precision: Precision,
+    half_features: bool,
+    batch_size: int,
+    seed: int,
+) -> CachedFeatures:
+    # In evaluation mode and without side information: prompts describe identities.
+    cached = extract(
+        model, loader, device, encode=lambda batch: model.encode_image(batch.images), precision=precision
+    )
+    _logger.info("stage 1 learns from %d cached image features", len(cached))
+    features = cached.features.half() if half_features else cached.features
+    return CachedFeatures(features, cached.pids, batch_size, seed)

@@ -46,10 +46,7 @@ def fit(stage: Stage, run: Run) -> None:
     Checkpoints and evaluations are due at multiples of their periods and at the end.
     """
     plan = stage.plan
-    move_module(stage.objective, run.device)
-    stage.objective.prepare(run.precision)
-    if plan.compile:
-        stage.objective.compile()
+    prepare(stage, run.device, run.precision)
     for epoch in range(1, plan.epochs + 1):
         rate = plan.schedule(epoch)
         for group in stage.optimizer.param_groups:
@@ -69,15 +66,24 @@ def fit(stage: Stage, run: Run) -> None:
         append_record(run, record)
 
 
+def prepare(stage: Stage, device: torch.device, precision: Precision) -> None:
+    """Bring a stage to its device, where it is captured or compiled if it is to be."""
+    move_module(stage.objective, device)
+    stage.objective.prepare(precision)
+    if stage.plan.compile:
+        stage.objective.compile()
+
+
 def train_step(stage: Stage, batch: TrainingBatch, precision: Precision) -> tuple[torch.Tensor, Step]:
     """One step of the optimizer on a batch that is on the device; returns the loss and what it is made of.
 
     Nothing is read from the device, so that the next step can be queued while this one runs.
     """
+    # First of all: old gradients would take the memory that activations need.
+    stage.optimizer.zero_grad(set_to_none=True)
     with precision.autocast():
         step = stage.objective(batch)
     loss = torch.stack(list(step.losses.values())).sum()
-    stage.optimizer.zero_grad(set_to_none=True)
     precision.scaler.scale(loss).backward()
     precision.scaler.step(stage.optimizer)
     precision.scaler.update()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from datasets import Batch, ImageRecord, Trial
+from datasets import Batch, ImageRecord, LoadedBatch, Trial
 from datasets.records import NO_CAMERA
 from retrieval import FeatureSet, RetrievalTask, TrialRows
 from utils.device import move_module
@@ -18,7 +18,7 @@ from utils.precision import Precision
 @torch.no_grad()
 def extract(
     model: nn.Module,
-    loader: Iterable[Batch],
+    loader: Iterable[LoadedBatch | Batch],
     device: torch.device,
     encode: Callable[[Batch], Tensor] | None = None,
     *,

@@ -56,8 +56,8 @@ def make_plan(cfg: CfgNode, stage: str) -> Plan:
         checkpoint_period=node.CHECKPOINT_PERIOD,
         # Prompts do not touch the image side, whose features alone are evaluated.
         eval_period=None if stage == "stage1" else node.EVAL_PERIOD,
-        # On a GPU, stage 1 is captured instead.
-        compile=cfg.SOLVER.COMPILE,
+        # On a GPU stage 1 is captured, which a compiler would only break up.
+        compile=cfg.SOLVER.COMPILE and stage != "stage1",
     )
 
 
@@ -106,8 +106,8 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
     dataset = make_dataset(cfg)
     require_matches(dataset.trials)
     cameras, views = side_counts(cfg, dataset.train)
-    loaders = make_dataloader(cfg, dataset)
     model = make_model(cfg, dataset.num_train_pids, cameras, views)
+    loaders = make_dataloader(cfg, dataset)  # may read all training images, so what can be refused was
     if cfg.DATASETS.CHECK_IMAGES:
         verify_images(dataset.train + dataset.test_records(), loaders.test.num_workers)
 
@@ -170,6 +170,7 @@ def extract_task(cfg: CfgNode, dataset: ReIDDataset) -> RetrievalTask:
     loaders = make_dataloader(cfg, dataset, size=checkpoint.size)
     if cfg.DATASETS.CHECK_IMAGES:
         verify_images(dataset.test_records(), loaders.test.num_workers)
+    precision = _test_precision(cfg, device)
     info = {
         "dataset": dataset.name,
         "model": model_label(cfg.MODEL.NAME),
@@ -179,9 +180,9 @@ def extract_task(cfg: CfgNode, dataset: ReIDDataset) -> RetrievalTask:
         "neck_feature": cfg.TEST.NECK_FEAT,
         "pixel_mean": list(cfg.INPUT.PIXEL_MEAN),
         "pixel_std": list(cfg.INPUT.PIXEL_STD),
+        "precision": precision.name,
         "normalize": cfg.TEST.FEAT_NORM == "yes",
     }
-    precision = _test_precision(cfg, device)
     return make_task(extract(model, loaders.test, device, precision=precision), dataset.trials, info)
 
 

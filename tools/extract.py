@@ -182,7 +182,9 @@ def extract_to_file(args: argparse.Namespace) -> None:
         collate_fn=functools.partial(collate_readable, pixels=PixelTransform(tuple(mean), tuple(std))),
     )
     batches = ReadableBatches(loader, strict=args.strict)
-    features = extract(model, batches, device, precision=inference_precision(args.amp, device))
+    precision = inference_precision(args.amp, device)
+    _logger.info("extracting in %s", precision.name)
+    features = extract(model, batches, device, precision=precision)
     # `normalize` is advice to whoever evaluates: the features are stored as the model gives them.
     features.save(
         args.out,
@@ -194,6 +196,7 @@ def extract_to_file(args: argparse.Namespace) -> None:
             "neck_feature": args.neck,
             "pixel_mean": mean,
             "pixel_std": std,
+            "precision": precision.name,
             "normalize": True,
             "dataset": None,
         },

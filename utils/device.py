@@ -7,7 +7,8 @@ from torch import nn
 def select_device(kind: str, index: str = "0") -> torch.device:
     """'cuda' means the GPU of that index when there is one, else the CPU; 'cpu' means the CPU.
 
-    Raises ValueError for another kind or an index that is not among the visible GPUs.
+    The GPU also becomes torch's current one, on which streams and graphs are made. Raises ValueError for
+    another kind or an index that is not among the visible GPUs.
     """
     if kind not in ("cuda", "cpu"):
         raise ValueError(f"MODEL.DEVICE is {kind!r}; allowed: 'cuda' (the CPU when there is none), 'cpu'")
@@ -16,7 +17,9 @@ def select_device(kind: str, index: str = "0") -> torch.device:
     count = torch.cuda.device_count()
     if not index.isdigit() or int(index) >= count:
         raise ValueError(f"MODEL.DEVICE_ID is {index!r}; allowed: 0 to {count - 1}, the visible GPUs")
-    return torch.device("cuda", int(index))
+    device = torch.device("cuda", int(index))
+    torch.cuda.set_device(device)
+    return device
 
 
 def move_module(module: nn.Module, device: torch.device) -> None:

@@ -15,7 +15,7 @@ _NATIVE_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # names of processor feature
 
 @dataclass(frozen=True)
 class Precision:
-    """What matrix products run in on a kind of device; weights, sums and losses stay float32.
+    """What matrix products run in on a kind of device; weights and losses stay float32.
 
     `dtype` float32 means full precision.
     """
@@ -34,7 +34,7 @@ class Precision:
         return torch.amp.GradScaler(self.device_type, enabled=self.dtype == torch.float16)
 
     def autocast(self, *, keep_casts: bool = True) -> AbstractContextManager:
-        """The context for forward passes; `keep_casts` keeps cast weights until its end."""
+        """The context for forward passes; `keep_casts` allows to keep cast weights until its end."""
         enabled = self.dtype != torch.float32
         return torch.autocast(
             self.device_type, dtype=self.dtype if enabled else None, enabled=enabled, cache_enabled=keep_casts
@@ -46,7 +46,8 @@ def training_precision(choice: str, device: torch.device) -> Precision:
     if choice == "auto":
         choice = "off"
         if device.type == "cuda":
-            choice = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+            has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere or newer
+            choice = "bf16" if has_bf16 else "fp16"
     return _make_precision("SOLVER.AMP", choice, device)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -10,11 +11,14 @@ import torch
 from config import cfg
 from datasets import Batch
 from loss import supcon_loss
+from processor import clipreid
 from processor.clipreid import CachedFeatures, FeatureBatch, PromptObjective
 from processor.engine import fit
+from processor.inference import extract
 from utils.precision import Precision
 
 CPU = torch.device("cpu")
+FORGETS = {False: contextlib.nullcontext()}  # a graph cannot be captured while casts are kept
 
 
 def every_text(features, pids):
@@ -82,7 +86,7 @@ def test_a_batch_computes_each_text_once(setting, monkeypatch):
 class TestCapture:
     """What is captured; the capture itself takes a GPU and is replaced here."""
 
-    GPU = SimpleNamespace(device_type="cuda", autocast=lambda keep_casts: contextlib.nullcontext())
+    GPU = SimpleNamespace(device_type="cuda", autocast=lambda keep_casts: FORGETS[keep_casts])
 
     @pytest.fixture
     def captured(self, monkeypatch):
@@ -125,6 +129,25 @@ class TestCapture:
         objective.prepare(self.GPU)
         assert "without a CUDA graph" in caplog.text and "permitted when stream" in caplog.text
         objective(every_text(torch.randn(3, 16), torch.tensor([3, 1, 0])))
+
+
+def test_no_other_copy_of_half_features_is_kept(setting, two_stages, monkeypatch):
+    config, model, loaders, _ = setting("toy-vit", cfg)
+    kept = []
+
+    def extracted(*args, **options):
+        features = extract(*args, **options)
+        kept.append(weakref.ref(features.features))
+        return features
+
+    monkeypatch.setattr(clipreid, "extract", extracted)
+    stages = two_stages(config, model, loaders, half_features=True)
+    stage = next(stages)
+    assert stage.loader.features.dtype == torch.float16 and [features() for features in kept] == [None]
+    kept = [weakref.ref(stage.loader.features)]
+    del stage
+    next(stages)
+    assert kept[0]() is None
 
 
 def test_features_are_kept_in_half_precision_on_request(setting, two_stages):

@@ -7,6 +7,7 @@ import torch
 
 from processor import test as run_test
 from retrieval import RetrievalTask, evaluate_task, k_reciprocal_distance, metrics_record
+from utils.precision import inference_precision
 
 ARGS = argparse.Namespace(config_file="")
 
@@ -33,6 +34,7 @@ def test_features_and_metrics_of_a_test(trained, toy_config, tmp_path):
         "neck_feature": "before",
         "pixel_mean": [0.485, 0.456, 0.406],
         "pixel_std": [0.229, 0.224, 0.225],
+        "precision": inference_precision("auto", torch.device("cpu")).name,
         "normalize": True,
     }
     assert task.info == told

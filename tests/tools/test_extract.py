@@ -117,7 +117,7 @@ def test_features_of_a_folder(toy, crops, command, tmp_path, capsys, workers):
     assert len(task) == 1 and len(task.images) == 5
     told = {"weight": str(tmp_path / "weights" / "toy-vit_3.pth"), "model": "toy-vit", "dataset": None}
     told |= {"size": [128, 64], "stride": [8, 8], "pixel_mean": [0.5] * 3, "pixel_std": [0.5] * 3}
-    assert task.info == told | {"neck_feature": "before", "normalize": True}
+    assert task.info == told | {"neck_feature": "before", "normalize": True, "precision": "float32"}
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.endswith(f"transreid INFO: 5 features of width 80 written to {tmp_path / 'features.npz'}")
 

@@ -14,7 +14,8 @@ def gpu(monkeypatch):
     """gpu(has_bf16=True): answers of a GPU that is not there."""
 
     def build(has_bf16):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
+        capability = (9, 0) if has_bf16 else (7, 5)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
 
     return build
 
