@@ -92,7 +92,8 @@ def _run_mlp(mlp: nn.Sequential, x: Tensor) -> Tensor:
     # x · sigmoid(s x) = silu(s x) / s: one pass forward and one backward over the widest activations instead
     # of two and four; the factors go into the products.
     wide = _scaled_linear(mlp.c_fc, x, _QUICK, _QUICK)
-    return _scaled_linear(mlp.c_proj, F.silu(wide), 1 / _QUICK, 1.0)
+    activated = F.silu(wide, inplace=not torch.is_grad_enabled())  # a gradient needs `wide`
+    return _scaled_linear(mlp.c_proj, activated, 1 / _QUICK, 1.0)
 
 
 def _scaled_linear(linear: nn.Linear, x: Tensor, weight_scale: float, bias_scale: float) -> Tensor:

@@ -64,10 +64,13 @@ def test_the_memory_of_this_machine():
     assert 1e8 < cache.available_memory() < 1e14
 
 
-def test_the_memory_is_what_linux_calls_available(tmp_path, monkeypatch):
-    meminfo = tmp_path / "meminfo"
+def test_the_memory_is_what_linux_and_a_container_leave(tmp_path, monkeypatch):
+    meminfo, limit = tmp_path / "meminfo", tmp_path / "memory.max"
     meminfo.write_text("MemTotal:  100 kB\nMemFree:  1 kB\nMemAvailable:     50 kB\n")
-    monkeypatch.setattr(cache, "Path", lambda path: meminfo)
+    monkeypatch.setattr(cache, "Path", lambda path: tmp_path / path.rpartition("/")[2])
     assert cache.available_memory() == 50 * 1024
+    for text, available in (("max\n", 50 * 1024), ("90000\n", 50 * 1024), ("20000\n", 20000)):
+        limit.write_text(text)
+        assert cache.available_memory() == available
     meminfo.unlink()
     assert cache.available_memory() > 1e8
