@@ -230,7 +230,7 @@ def _tree(solver: CfgNode) -> CfgNode:
     # the start. (On a GPU stage 1 is a captured CUDA graph in any case.)
     tree.SOLVER.COMPILE = False
     # ViT: images whose activations the main stage holds at a time, for large batches on small cards: losses
-    # and gradients stay those of the whole batch, a step takes about a third longer. 0 = all.
+    # and gradients stay those of the whole batch, a step takes about half as long again. 0 = all.
     tree.SOLVER.MICRO_BATCH = 0
     # ViT: keep no activations inside blocks in the main stage, but compute them again, which takes longer.
     tree.SOLVER.GRAD_CHECKPOINT = False

@@ -10,14 +10,7 @@ import torch
 from yacs.config import CfgNode
 
 from config.check import check_config, warn_unused
-from datasets import (
-    ImageRecord,
-    Loaders,
-    ReIDDataset,
-    make_dataloader,
-    make_dataset,
-    verify_images,
-)
+from datasets import ImageRecord, Loaders, ReIDDataset, make_dataloader, make_dataset, verify_images
 from loss import make_loss
 from model import CheckpointInfo, ReIDModel, make_model, make_test_model, model_label
 from processor.baseline import baseline
