@@ -57,11 +57,14 @@ _RULES = {
     "DATASETS.VEHICLEID_TEST_SIZE": _words(800, 1600, 2400),
     "DATALOADER.SAMPLER": _words("softmax", "softmax_triplet"),
     "DATALOADER.NUM_INSTANCE": _Rule("2 or more", lambda value: value >= 2),
+    "DATALOADER.ON_ERROR": _words("raise", "skip"),
     "DATALOADER.NUM_WORKERS": _Rule("-1 (as many as processors) or more", lambda value: value >= -1),
     "SOLVER.SEED": _Rule("0 to 4294967295", lambda value: 0 <= value < 2**32),
     "SOLVER.MARGIN": _ZERO_OR_MORE,
     "SOLVER.AMP": _AMP,
     "SOLVER.MICRO_BATCH": _ZERO_OR_MORE,
+    "SOLVER.SAVE_EVERY_MIN": _ZERO_OR_MORE,
+    "SOLVER.KEEP": _ZERO_OR_MORE,
     "TEST.IMS_PER_BATCH": _ONE_OR_MORE,
     "TEST.AMP": _AMP,
     "TEST.NECK_FEAT": _words("before", "after"),
@@ -113,12 +116,12 @@ _UNUSED = {
     "MODEL.DROP_OUT": "CLIP's towers have no dropout",
     "MODEL.DROP_PATH": "CLIP's towers have no stochastic depth",
     "MODEL.ATT_DROP_RATE": "CLIP's towers have no attention dropout",
-    "MODEL.DIST_TRAIN": "this program runs on one device",
     "TEST.DIST_MAT": "no distance matrix is written",
 }
 _UNUSED_IN_ONE_STAGE = {
     "MODEL.I2T_LOSS_WEIGHT": "one-stage training has no texts",
     "DATASETS.SUBJECT": "one-stage training has no prompts",
+    "MODEL.STAGE1_WEIGHT": "one-stage training has no stage 1",
 }
 _UNUSED_IN_EVERY_STAGE = dict.fromkeys(("COSINE_MARGIN", "COSINE_SCALE"), "there is no cosine classifier")
 _UNUSED_IN_STAGE1 = {

@@ -15,7 +15,8 @@ def _model() -> CfgNode:
     node.NAME = "resnet50"
     # 'cuda' (the GPU when there is one, else the CPU) | 'cpu'.
     node.DEVICE = "cuda"
-    # Index of the GPU among the visible ones (CUDA_VISIBLE_DEVICES), as text.
+    # Index of the GPU among the visible ones (CUDA_VISIBLE_DEVICES), as text. Processes of torchrun take one
+    # each, from index 0 on.
     node.DEVICE_ID = "0"
     # Where training starts: 'imagenet' or 'clip' (both mean CLIP's weights) | 'none' (random).
     node.PRETRAIN_CHOICE = "imagenet"
@@ -23,6 +24,9 @@ def _model() -> CfgNode:
     node.PRETRAIN_PATH = ""
     # open_clip's tag of the CLIP weights, e.g. 'openai', 'laion2b_s34b_b79k'.
     node.PRETRAIN_TAG = "openai"
+    # File of a finished stage 1 (`…_stage1_N.pth`): training begins with stage 2 from it; '' = with stage 1.
+    # Unused by the one-stage programs.
+    node.STAGE1_WEIGHT = ""
     # ViT: vertical and horizontal stride of the patches in pixels; below the patch size they overlap (OLP).
     node.STRIDE_SIZE = [16, 16]
     # ViT: add a learned row to the class token (SIE): one row per camera.
@@ -61,7 +65,8 @@ def _model() -> CfgNode:
     node.DROP_PATH = 0.1
     # Unused: CLIP's towers have no attention dropout.
     node.ATT_DROP_RATE = 0.0
-    # Unused: every program runs on one device.
+    # True: refuse to run unless torchrun has started several processes. (What torchrun starts always works
+    # together, whatever this key says.)
     node.DIST_TRAIN = False
     return node
 
@@ -99,6 +104,8 @@ def _datasets() -> CfgNode:
     node.VEHICLEID_TEST_SIZE = 800
     # Decode every image once before a run starts, so that a missing or damaged file is found at once.
     node.CHECK_IMAGES = True
+    # True: paths in CSV and list files may lead out of ROOT_DIR (absolute ones, '..'). Links may always.
+    node.ALLOW_OUTSIDE = False
     return node
 
 
@@ -111,6 +118,9 @@ def _dataloader() -> CfgNode:
     # Processes that load images; 0 = none but the program itself, -1 = as many as there are processors, at
     # most 16 (in a torch.distributed run this process's share of them).
     node.NUM_WORKERS = -1
+    # Training image that cannot be read: 'raise' ends the run | 'skip' takes another one of its identity, with
+    # a warning, and ends the run when it is more than 1 % of the images. Test images always end it.
+    node.ON_ERROR = "raise"
     # Keep the main stage's training images in memory, decoded and resized (height x width x 3 bytes each): it
     # decodes each file once before the first epoch, and not in every epoch.
     node.CACHE = False
@@ -234,6 +244,16 @@ def _tree(solver: CfgNode) -> CfgNode:
     tree.SOLVER.MICRO_BATCH = 0
     # ViT: keep no activations inside blocks in the main stage, but compute them again, which takes longer.
     tree.SOLVER.GRAD_CHECKPOINT = False
+    # torchrun: batch norms of the towers and of the neck take the statistics of the whole batch, not of this
+    # process's part of it; the whole batch is what one process sees.
+    tree.SOLVER.SYNC_BN = True
+    # True: only operations that give the same bits in every run on the same machine; slower on a GPU.
+    tree.SOLVER.DETERMINISTIC = False
+    # Minutes between two saves of last.pt, from which --resume continues; 0 = only after each epoch, when it
+    # is saved in any case.
+    tree.SOLVER.SAVE_EVERY_MIN = 10.0
+    # Checkpoints of a stage to keep, the newest ones; 0 = all.
+    tree.SOLVER.KEEP = 0
     tree.TEST = _test()
     # Folder for checkpoints and logs; training needs one, testing with '' writes no log file.
     tree.OUTPUT_DIR = ""

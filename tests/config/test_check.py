@@ -35,6 +35,9 @@ SHARED = [
     ("SOLVER.MARGIN", "-0.3", "0 or more"),
     ("SOLVER.AMP", "fp32", "'auto', 'bf16', 'fp16', 'off'"),
     ("SOLVER.MICRO_BATCH", "-1", "0 or more"),
+    ("SOLVER.SAVE_EVERY_MIN", "-0.5", "0 or more"),
+    ("SOLVER.KEEP", "-1", "0 or more"),
+    ("DATALOADER.ON_ERROR", "ignore", "'raise', 'skip'"),
     ("TEST.AMP", "on", "'auto', 'bf16', 'fp16', 'off'"),
     ("TEST.IMS_PER_BATCH", "0", "1 or more"),
     ("TEST.NECK_FEAT", "between", "'before', 'after'"),
@@ -133,7 +136,7 @@ def test_every_unused_key_exists(base):
     [
         (cfg, "MODEL.LAST_STRIDE", "2"),
         (cfg_base, "MODEL.DROP_PATH", "0.2"),
-        (cfg, "MODEL.DIST_TRAIN", "True"),
+        (cfg_base, "MODEL.STAGE1_WEIGHT", "stage1.pth"),
         (cfg, "SOLVER.STAGE1.WARMUP_ITERS", "10"),
         (cfg, "SOLVER.STAGE1.EVAL_PERIOD", "60"),
         (cfg, "SOLVER.STAGE1.COSINE_SCALE", "3"),
@@ -164,12 +167,12 @@ def test_used_keys_and_defaults_are_not_reported(key, text):
 
 
 def test_one_warning_per_unused_key(caplog):
-    config = load_config(cfg_base, "", ["MODEL.DIST_TRAIN", "True", "MODEL.NECK", "no", "MODEL.NAME", "RN50"])
+    config = load_config(cfg_base, "", ["MODEL.COS_LAYER", "True", "MODEL.NECK", "no", "MODEL.NAME", "RN50"])
     with caplog.at_level(logging.WARNING, logger="transreid.config"):
         warn_unused(config, cfg_base)
     lines = [(record.name, record.getMessage()) for record in caplog.records]
     assert sorted(lines) == [
-        ("transreid.config", "MODEL.DIST_TRAIN True has no effect: this program runs on one device"),
+        ("transreid.config", "MODEL.COS_LAYER True has no effect: the classifiers are always linear"),
         ("transreid.config", "MODEL.NECK 'no' has no effect: the head always has the two batch norms"),
     ]
     caplog.clear()

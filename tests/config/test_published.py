@@ -27,16 +27,23 @@ SIE_OLP = {
 }
 OURS = {
     "MODEL.PRETRAIN_TAG": "openai",
+    "MODEL.STAGE1_WEIGHT": "",
     "DATASETS.CSV": "dataset.csv",
     "DATASETS.SUBJECT": "",
     "DATASETS.VEHICLEID_TEST_SIZE": 800,
     "DATASETS.CHECK_IMAGES": True,
+    "DATASETS.ALLOW_OUTSIDE": False,
     "DATALOADER.NUM_WORKERS": -1,  # published: 8, whatever the machine
     "DATALOADER.CACHE": False,
+    "DATALOADER.ON_ERROR": "raise",
     "SOLVER.AMP": "auto",
     "SOLVER.COMPILE": False,
     "SOLVER.MICRO_BATCH": 0,
     "SOLVER.GRAD_CHECKPOINT": False,
+    "SOLVER.SYNC_BN": True,
+    "SOLVER.DETERMINISTIC": False,
+    "SOLVER.SAVE_EVERY_MIN": 10.0,
+    "SOLVER.KEEP": 0,
     "TEST.AMP": "auto",
     "TEST.SIE": "auto",
     "TEST.EVAL_BEFORE_TRAINING": False,
