@@ -99,8 +99,10 @@ def measure_loader(loader: Iterable[Batch | LoadedBatch], settings: Settings) ->
     epochs = itertools.count(1)
 
     def one_pass() -> int:
-        if hasattr(loader.sampler, "set_epoch"):
-            loader.sampler.set_epoch(next(epochs))
+        epoch = next(epochs)
+        for sampler in (loader.batch_sampler, loader.sampler):  # ours hears of the epoch as the first
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(epoch)
         return sum(len(batch.to(settings.device).pids) for batch in loader)
 
     images = one_pass()

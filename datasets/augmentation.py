@@ -1,4 +1,4 @@
-"""Flips and crops of training images, drawn beside the order of the images and not in the workers."""
+"""What is random about training images, drawn beside their order and not in the workers."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,22 +10,27 @@ from torch.utils.data import Sampler
 
 # Keeps the stream apart from RandomIdentitySampler's (seed, epoch); a 0 would not, NumPy fills up with zeros.
 _STREAM = 1
+_SEEDS = 2**63
 
 
 class Draw(NamedTuple):
-    """Which image comes next and how: mirrored or not, cropped at a place (in pixels) of the padded image."""
+    """Which image comes next and how: mirrored or not, cropped at a place (in pixels) of the padded image.
+
+    `seed` is what its erasing is drawn from.
+    """
 
     index: int
     flip: bool
     top: int
     left: int
+    seed: int
 
 
 class AugmentedSampler(Sampler[Draw]):
     """A `Draw` for each index of `sampler`, in its order; top and left are 0..2 `padding`, both included.
 
-    The draws depend on (seed, epoch) and the number of indices before, so no number of workers changes them;
-    call `set_epoch` before each epoch, which `sampler` hears of too.
+    The draws depend on (seed, epoch) and the number of indices before, so no number of workers or processes
+    changes them; call `set_epoch` before each epoch, which `sampler` hears of too.
     """
 
     def __init__(self, sampler: Sampler[int], flip_prob: float, padding: int, seed: int) -> None:
@@ -47,7 +52,8 @@ class AugmentedSampler(Sampler[Draw]):
         places = 2 * self.padding + 1
         for index in self.sampler:
             flip, top, left = rng.random(3).tolist()
-            yield Draw(index, flip < self.flip_prob, int(top * places), int(left * places))
+            seed = int(rng.integers(_SEEDS))
+            yield Draw(index, flip < self.flip_prob, int(top * places), int(left * places), seed)
 
 
 def augment(image: Tensor, draw: Draw, padding: int) -> Tensor:

@@ -25,7 +25,10 @@ class Batch(NamedTuple):
 
 
 class LoadedBatch(NamedTuple):
-    """A batch as a loader gives it: images (B, 3, H, W) uint8, and `pixels`, which makes floats of them."""
+    """A batch as a loader gives it: images (B, 3, H, W) uint8, and `pixels`, which makes floats of them.
+
+    `seeds` are those of the images' draws, for `pixels`; none when nothing was drawn.
+    """
 
     images: Tensor
     pids: Tensor
@@ -33,16 +36,17 @@ class LoadedBatch(NamedTuple):
     viewids: Tensor
     paths: list[str]
     pixels: PixelTransform
+    seeds: list[int]
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on the device, to which bytes are moved and on which they become floats."""
         batch = Batch(*self[:5]).to(device)
-        return batch._replace(images=self.pixels(batch.images))
+        return batch._replace(images=self.pixels(batch.images, self.seeds))
 
 
-def collate(items: list[tuple[Tensor, ImageRecord]], pixels: PixelTransform) -> LoadedBatch:
+def collate(items: list[tuple[Tensor, ImageRecord, int | None]], pixels: PixelTransform) -> LoadedBatch:
     """Stack the items of an ImageDataset."""
-    images, records = zip(*items, strict=True)
+    images, records, seeds = zip(*items, strict=True)
     paths, *labels = zip(*records, strict=True)
     return LoadedBatch(
         # Channels stay last in memory, as decoders leave them; the device reorders them faster.
@@ -50,4 +54,5 @@ def collate(items: list[tuple[Tensor, ImageRecord]], pixels: PixelTransform) -> 
         *(torch.tensor(label, dtype=torch.int64) for label in labels),
         list(paths),
         pixels,
+        [seed for seed in seeds if seed is not None],
     )

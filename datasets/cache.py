@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,35 +16,33 @@ _GB = 1e9
 _logger = logging.getLogger("transreid.datasets")
 
 
-def cache_images(
-    records: Sequence[ImageRecord], size: tuple[int, int], *, interpolation: str, workers: int
-) -> Tensor:
-    """The images of an ImageDataset, uint8 (N, 3, H, W), read by `workers` threads (0 counts as 1).
+def cache_images(data: ImageDataset, *, workers: int) -> tuple[Tensor, list[ImageRecord]]:
+    """All images of a data set, uint8 (N, 3, H, W), and their records, read by `workers` threads (0: one).
 
-    Logs what they take before they take it. Raises ValueError where less memory is available, and as
-    `decode_image` does.
+    Logs what they take before they take it. Raises ValueError where less memory is available, and as items of
+    the data set do.
     """
-    shape = len(records), *size, 3
+    shape = len(data), *data.size, 3
     need, available = torch.Size(shape).numel(), available_memory()
-    what = f"{len(records)} training images of {size[0]}x{size[1]} take {need / _GB:.3g} GB"
+    what = f"{len(data)} training images of {data.size[0]}x{data.size[1]} take {need / _GB:.3g} GB"
     _logger.info("DATALOADER.CACHE: %s", what)
     if need > available:
         raise ValueError(
             f"DATALOADER.CACHE is True: {what}, available are {available / _GB:.3g} GB; allowed: False"
         )
     images = torch.empty(shape, dtype=torch.uint8).permute(0, 3, 1, 2)
-    data = ImageDataset(records, size, interpolation=interpolation)
+    records = list(data.records)
 
     def fill(index: int) -> None:
-        images[index] = data[index][0]
+        images[index], records[index], _ = data[index]
 
     pool = ThreadPoolExecutor(max(workers, 1))
     try:
-        filled = pool.map(fill, range(len(records)))
-        list(tqdm(filled, "cache images", len(records), leave=False, disable=None))
+        filled = pool.map(fill, range(len(data)))
+        list(tqdm(filled, "cache images", len(data), leave=False, disable=None))
     finally:
         pool.shutdown(cancel_futures=True)  # an error or an interruption does not read the rest first
-    return images
+    return images, records
 
 
 def available_memory() -> int:

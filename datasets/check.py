@@ -1,25 +1,31 @@
 """Looks at every image once before hours are spent on a run."""
 
+import logging
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from PIL import Image
 from tqdm import tqdm
 
-from datasets.images import DECODE_ERRORS, describe_damage
+from datasets.images import open_image
 from datasets.records import ImageRecord
+from datasets.stand_ins import MOST_UNREADABLE
 
 _SHOWN = 5
+_logger = logging.getLogger("transreid.datasets")
 
 
-def verify_images(records: Iterable[ImageRecord], workers: int = 1) -> None:
+def verify_images(records: Iterable[ImageRecord], workers: int = 1, *, skip: bool = False) -> None:
     """Check that every file exists and decodes to its end; `workers` threads (0 counts as 1).
 
-    Raises FileNotFoundError or ValueError with the number of missing or damaged files and the first few.
+    Raises FileNotFoundError or ValueError with the number of missing or damaged files and the first few; with
+    `skip` only when they are too many to be skipped, else it warns.
     """
     paths = list(dict.fromkeys(record.path for record in records))
     missing = [path for path in paths if not os.path.isfile(path)]
+    if skip:
+        missing = _skip(missing, len(paths), "missing")
+        paths = [path for path in paths if os.path.isfile(path)]
     if missing:
         raise FileNotFoundError(f"{len(missing)} of {len(paths)} image files are missing: {_first(missing)}")
     pool = ThreadPoolExecutor(max(workers, 1))
@@ -29,18 +35,31 @@ def verify_images(records: Iterable[ImageRecord], workers: int = 1) -> None:
         damage = [text for text in bar if text is not None]
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupted check does not decode the rest first
+    if skip:
+        damage = _skip(damage, len(paths), "damaged")
     if damage:
         raise ValueError(f"{len(damage)} of {len(paths)} image files are damaged: {_first(damage)}")
 
 
+def _skip(texts: list[str], total: int, what: str) -> list[str]:
+    """What is left to complain about: all when it is too much to be skipped."""
+    if len(texts) > MOST_UNREADABLE * total:
+        return texts
+    if texts:
+        _logger.warning(
+            "%d of %d image files are %s and will be skipped: %s", len(texts), total, what, _first(texts)
+        )
+    return []
+
+
 def _damage(path: str) -> str | None:
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             # JPEG only: decode at an eighth of the size, which is cheap and still reads the file to its end.
             image.draft("RGB", (1, 1))
             image.load()
-    except DECODE_ERRORS as error:
-        return describe_damage(path, error)
+    except (OSError, ValueError) as error:
+        return str(error)
     return None
 
 

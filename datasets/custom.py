@@ -11,15 +11,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.parsing import relabel, require_file, require_folder, require_records
+from datasets.parsing import (
+    MOST_DIGITS,
+    listed_path,
+    plain,
+    quote,
+    relabel,
+    require_file,
+    require_folder,
+    require_records,
+)
 from datasets.records import NO_CAMERA, ImageRecord, ReIDDataset, Trial
 
 SPLITS = ("train", "query", "gallery")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _REQUIRED, _OPTIONAL = ("path", "pid", "split"), ("camid", "viewid")
 _CAMERA_MARK = re.compile(r"_c(\d+)")
-# A longer number (a time stamp with an id, say) does not fit an int64 tensor and is treated as text.
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_INTEGER = re.compile(rf"-?[0-9]{{1,{MOST_DIGITS}}}")  # a longer number is treated as text
 
 _logger = logging.getLogger("transreid.datasets")
 
@@ -36,16 +44,19 @@ class _Row(NamedTuple):
     view: str | None
 
 
-def csv_dataset(root: Path, *, file_name: str = "dataset.csv", need_train: bool = True) -> ReIDDataset:
+def csv_dataset(
+    root: Path, *, file_name: str = "dataset.csv", need_train: bool = True, allow_outside: bool = False
+) -> ReIDDataset:
     """Read the CSV file `root`/`file_name` with columns path, pid, split and, optionally, camid and viewid.
 
     Paths are relative to `root` or absolute; split is train, query or gallery; pid, camid and viewid are any
     integers or words; camid -1 means that the camera is not known. Other columns are ignored.
     Raises FileNotFoundError without the file, ValueError (file and line) for a missing column, an empty or
-    unknown value, or an image listed twice in one split.
+    unknown value, an image listed twice in one split or, unless `allow_outside`, outside of `root`.
     """
-    file = require_file(root / file_name, f"a CSV file with the columns {', '.join(_REQUIRED)}")
-    return _build("csv", _read_csv(file, root), file, need_train)
+    file = Path(listed_path(file_name, root, root, "DATASETS.CSV", allow_outside=allow_outside))
+    require_file(file, f"a CSV file with the columns {', '.join(_REQUIRED)}")
+    return _build("csv", _read_csv(file, root, allow_outside), file, need_train)
 
 
 def folder_dataset(root: Path, *, need_train: bool = True) -> ReIDDataset:
@@ -60,7 +71,7 @@ def folder_dataset(root: Path, *, need_train: bool = True) -> ReIDDataset:
     return _build("folder", [row for split in splits for row in _read_folder(root, split)], root, need_train)
 
 
-def _read_csv(file: Path, root: Path) -> list[_Row]:
+def _read_csv(file: Path, root: Path, allow_outside: bool) -> list[_Row]:
     rows: list[_Row] = []
     lines: dict[tuple[str, str], int] = {}
     try:
@@ -72,10 +83,11 @@ def _read_csv(file: Path, root: Path) -> list[_Row]:
                 if not fields:  # a blank line
                     continue
                 if len(fields) != len(columns):
-                    raise ValueError(
-                        f"{where}: {len(fields)} fields, allowed are {len(columns)}: {', '.join(columns)}"
-                    )
-                row = _parse_row(dict(zip(columns, map(str.strip, fields), strict=True)), root, where)
+                    names = plain(", ".join(columns))
+                    raise ValueError(f"{where}: {len(fields)} fields, allowed are {len(columns)}: {names}")
+                row = _parse_row(dict(zip(columns, map(str.strip, fields), strict=True)), where)
+                path = listed_path(row.path, root, root, where, allow_outside=allow_outside)
+                row = row._replace(path=path)
                 first = lines.setdefault((row.split, row.path), reader.line_num)
                 if first != reader.line_num:
                     raise ValueError(f"{where}: {row.path} is already in the {row.split} split, line {first}")
@@ -90,7 +102,7 @@ def _check_columns(columns: Sequence[str], file: Path) -> list[str]:
     for column in _REQUIRED:
         if column not in stripped:
             raise ValueError(
-                f"{file}:1: no column {column!r} among {', '.join(stripped) or 'none'}; needed are"
+                f"{file}:1: no column {column!r} among {plain(', '.join(stripped)) or 'none'}; needed are"
                 f" {', '.join(_REQUIRED)}, optional are {', '.join(_OPTIONAL)}"
             )
     for column in (*_REQUIRED, *_OPTIONAL):
@@ -101,16 +113,16 @@ def _check_columns(columns: Sequence[str], file: Path) -> list[str]:
     return stripped
 
 
-def _parse_row(cells: Mapping[str, str], root: Path, where: str) -> _Row:
+def _parse_row(cells: Mapping[str, str], where: str) -> _Row:
     for name in (*_REQUIRED, *_OPTIONAL):
         if cells.get(name) == "":
             hint = " (-1: no camera known)" if name == "camid" else ""
             raise ValueError(f"{where}: {name} is empty, allowed is any text or number{hint}")
     if cells["split"] not in SPLITS:
-        raise ValueError(f"{where}: split {cells['split']!r}, allowed are {', '.join(SPLITS)}")
+        raise ValueError(f"{where}: split {quote(cells['split'])}, allowed are {', '.join(SPLITS)}")
     camera = cells.get("camid")
     return _Row(
-        str(root / cells["path"]),
+        cells["path"],
         cells["pid"],
         cells["split"],
         None if camera == str(NO_CAMERA) else camera,

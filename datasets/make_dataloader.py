@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import distributed
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data.distributed import DistributedSampler
 from yacs.config import CfgNode
@@ -17,10 +16,14 @@ from yacs.config import CfgNode
 from datasets.augmentation import AugmentedSampler
 from datasets.batch import LoadedBatch, collate
 from datasets.cache import cache_images
+from datasets.epoch_batches import EpochBatches
 from datasets.images import ImageDataset
 from datasets.records import ImageRecord, ReIDDataset
 from datasets.sampler import RandomIdentitySampler
+from datasets.stand_ins import StandIns
 from datasets.transforms import PixelTransform
+from utils.distributed import rank, share, world_size
+from utils.signals import leave_signals_to_parent
 
 _SAMPLERS = ("softmax", "softmax_triplet")
 _MOST_WORKERS = 16  # of NUM_WORKERS -1: more would only take memory
@@ -29,7 +32,7 @@ _logger = logging.getLogger("transreid.datasets")
 
 class Loaders(NamedTuple):
     """Loaders of `LoadedBatch`, which `to` makes a `Batch`. `train` augments and samples (call
-    `train.sampler.set_epoch`), `cache` gives every training image once without augmentation (None for
+    `train.batch_sampler.set_epoch`), `cache` gives every training image once without augmentation (None for
     one-stage trees), `test` all records of the trials. `train` and `cache` are None when the data set was
     read without its training split.
     """
@@ -42,90 +45,91 @@ class Loaders(NamedTuple):
 def make_dataloader(cfg: CfgNode, dataset: ReIDDataset, *, size: tuple[int, int] | None = None) -> Loaders:
     """Build the loaders; `size` (H, W) replaces INPUT.SIZE_TEST.
 
-    In a torch.distributed run, `train` gives this process's part of every batch. With DATALOADER.CACHE the
-    training images are read here. Raises ValueError for another DATALOADER.SAMPLER, a batch size that
-    training split or number of processes does not allow, or images that do not fit into memory.
+    In a torch.distributed run, `train` gives this process's share of every batch, `cache` and `test` its
+    share of the records. With DATALOADER.CACHE the training images are read here. Raises ValueError for
+    another DATALOADER.SAMPLER, a batch size that training split or number of processes does not allow, or
+    images that do not fit into memory.
     """
     pixels = PixelTransform(tuple(cfg.INPUT.PIXEL_MEAN), tuple(cfg.INPUT.PIXEL_STD))
-    workers = num_workers(cfg.DATALOADER.NUM_WORKERS)
-    rank, world_size = _rank_and_world_size()
-    seed = cfg.SOLVER.SEED + rank
-
-    def loader(
-        images: ImageDataset,
-        batch_size: int,
-        sampler: AugmentedSampler | None = None,
-        *,
-        pixels: PixelTransform = pixels,
-        persistent: bool = True,
-    ) -> DataLoader[LoadedBatch]:
-        return DataLoader(
-            images,
-            batch_size,
-            sampler=sampler,
-            # Identity batches are full by construction; a plain shuffle's last one could be a single image,
-            # which BatchNorm cannot take.
-            drop_last=sampler is not None and isinstance(sampler.sampler, DistributedSampler),
-            num_workers=workers,
-            persistent_workers=persistent and workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            collate_fn=functools.partial(collate, pixels=pixels),
-            # A loader without a generator of its own would move the global one on, from which erasing draws.
-            generator=torch.Generator().manual_seed(seed),
-            multiprocessing_context=_fork() if images.cached is not None and workers else None,
-        )
-
+    loader = functools.partial(
+        _make_loader, workers=num_workers(cfg.DATALOADER.NUM_WORKERS), seed=cfg.SOLVER.SEED
+    )
     train = cache = None
     if dataset.train:
-        train_size = tuple(cfg.INPUT.SIZE_TRAIN)
         two_stages = "STAGE2" in cfg.SOLVER
-        batch_size = cfg.SOLVER.STAGE2.IMS_PER_BATCH if two_stages else cfg.SOLVER.IMS_PER_BATCH
-        sampler = AugmentedSampler(
-            _train_sampler(cfg, dataset, batch_size, rank, world_size),
-            flip_prob=cfg.INPUT.PROB,
-            padding=cfg.INPUT.PADDING,
-            seed=seed,
-        )
-        images = _training_images(cfg, dataset.train, train_size, workers)
+        batches = _train_batches(cfg, dataset, cfg.SOLVER.STAGE2 if two_stages else cfg.SOLVER)
+        stand_ins = StandIns(dataset.train) if cfg.DATALOADER.ON_ERROR == "skip" else None
         erased = dataclasses.replace(pixels, erase_prob=cfg.INPUT.RE_PROB)
-        train = loader(images, batch_size // world_size, sampler, pixels=erased)
+        train = loader(_training_images(cfg, dataset.train, stand_ins), erased, batch_sampler=batches)
         if two_stages:
-            plain = ImageDataset(dataset.train, train_size, interpolation="bilinear")
+            plain = ImageDataset(
+                dataset.train, tuple(cfg.INPUT.SIZE_TRAIN), interpolation="bilinear", stand_ins=stand_ins
+            )
             # Used once, so its workers need not outlive the pass.
-            cache = loader(plain, cfg.SOLVER.STAGE1.IMS_PER_BATCH, persistent=False)
+            cache = loader(plain, pixels, batch_size=cfg.SOLVER.STAGE1.IMS_PER_BATCH, persistent=False)
     test_size = tuple(size or cfg.INPUT.SIZE_TEST)
     test_images = ImageDataset(dataset.test_records(), test_size, interpolation="bilinear")
-    return Loaders(train, cache, loader(test_images, cfg.TEST.IMS_PER_BATCH))
+    return Loaders(train, cache, loader(test_images, pixels, batch_size=cfg.TEST.IMS_PER_BATCH))
+
+
+def _make_loader(
+    images: ImageDataset,
+    pixels: PixelTransform,
+    *,
+    batch_sampler: EpochBatches | None = None,
+    batch_size: int = 1,
+    persistent: bool = True,
+    workers: int,
+    seed: int,
+) -> DataLoader[LoadedBatch]:
+    """By a batch sampler, or this process's share of the images in batches of a size."""
+    if batch_sampler is not None:
+        order = {"batch_sampler": batch_sampler}
+    else:
+        order = {"batch_size": batch_size, "sampler": share(len(images))}
+    return DataLoader(
+        images,
+        **order,
+        num_workers=workers,
+        persistent_workers=persistent and workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        collate_fn=functools.partial(collate, pixels=pixels),
+        worker_init_fn=leave_signals_to_parent,
+        # A loader without a generator of its own would move the global one on.
+        generator=torch.Generator().manual_seed(seed),
+        multiprocessing_context=_fork() if images.cached is not None and workers else None,
+    )
 
 
 def _training_images(
-    cfg: CfgNode, records: Sequence[ImageRecord], size: tuple[int, int], workers: int
+    cfg: CfgNode, records: Sequence[ImageRecord], stand_ins: StandIns | None
 ) -> ImageDataset:
+    size, workers = tuple(cfg.INPUT.SIZE_TRAIN), num_workers(cfg.DATALOADER.NUM_WORKERS)
     cached = None
+    images = ImageDataset(records, size, interpolation="bicubic", stand_ins=stand_ins)
     if cfg.DATALOADER.CACHE:
-        cached = cache_images(records, size, interpolation="bicubic", workers=workers)
-    return ImageDataset(records, size, interpolation="bicubic", padding=cfg.INPUT.PADDING, cached=cached)
+        cached, records = cache_images(images, workers=workers)
+    return ImageDataset(
+        records, size, interpolation="bicubic", padding=cfg.INPUT.PADDING, cached=cached, stand_ins=stand_ins
+    )
 
 
-def _train_sampler(
-    cfg: CfgNode, dataset: ReIDDataset, batch_size: int, rank: int, world_size: int
-) -> Sampler[int]:
-    name, images = cfg.DATALOADER.SAMPLER, len(dataset.train)
+def _train_batches(cfg: CfgNode, dataset: ReIDDataset, solver: CfgNode) -> EpochBatches:
+    """Batches of the main stage, whose node of keys is `solver`."""
+    name, images, batch_size = cfg.DATALOADER.SAMPLER, len(dataset.train), solver.IMS_PER_BATCH
     if name not in _SAMPLERS:
         raise ValueError(f"DATALOADER.SAMPLER {name!r}, allowed are {', '.join(_SAMPLERS)}")
-    if batch_size < 1 or batch_size % world_size:
-        raise ValueError(
-            f"IMS_PER_BATCH {batch_size} with {world_size} processes, allowed are multiples of {world_size}"
-        )
+    group, order = 1, None
     if name == "softmax_triplet":
+        group = cfg.DATALOADER.NUM_INSTANCE
         pids = [record.pid for record in dataset.train]
-        instances = cfg.DATALOADER.NUM_INSTANCE
-        return RandomIdentitySampler(pids, batch_size, instances, cfg.SOLVER.SEED, rank, world_size)
-    if images < batch_size:
+        order: Sampler[int] = RandomIdentitySampler(pids, batch_size, group, cfg.SOLVER.SEED)
+    elif images < batch_size:
         raise ValueError(f"{images} training images, IMS_PER_BATCH {batch_size} needs at least {batch_size}")
-    return DistributedSampler(
-        range(images), world_size, rank, shuffle=True, seed=cfg.SOLVER.SEED, drop_last=True
-    )
+    else:  # torch's sampler that shuffles by a seed and an epoch, for one process
+        order = DistributedSampler(range(images), 1, 0, shuffle=True, seed=cfg.SOLVER.SEED)
+    draws = AugmentedSampler(order, cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.SOLVER.SEED)
+    return EpochBatches(draws, batch_size, group=group, rank=rank(), world_size=world_size())
 
 
 def num_workers(wanted: int) -> int:
@@ -146,9 +150,3 @@ def num_workers(wanted: int) -> int:
 def _fork() -> str | None:
     """How workers start that inherit the cached images without a copy; None where the system cannot."""
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else None
-
-
-def _rank_and_world_size() -> tuple[int, int]:
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1

@@ -23,12 +23,23 @@ _READERS: dict[str, Callable[[CfgNode, Path, bool], ReIDDataset]] = {
     "market1501": lambda cfg, root, need_train: market1501(root, need_train=need_train),
     "dukemtmc": lambda cfg, root, need_train: dukemtmc(root, need_train=need_train),
     "occ_duke": lambda cfg, root, need_train: occ_duke(root, need_train=need_train),
-    "msmt17": lambda cfg, root, need_train: msmt17(root, need_train=need_train),
+    "msmt17": lambda cfg, root, need_train: msmt17(
+        root, need_train=need_train, allow_outside=cfg.DATASETS.ALLOW_OUTSIDE
+    ),
     "veri": lambda cfg, root, need_train: veri(root, need_views=cfg.MODEL.SIE_VIEW, need_train=need_train),
     "VehicleID": lambda cfg, root, need_train: vehicleid(
-        root, test_size=cfg.DATASETS.VEHICLEID_TEST_SIZE, seed=cfg.SOLVER.SEED, need_train=need_train
+        root,
+        test_size=cfg.DATASETS.VEHICLEID_TEST_SIZE,
+        seed=cfg.SOLVER.SEED,
+        need_train=need_train,
+        allow_outside=cfg.DATASETS.ALLOW_OUTSIDE,
     ),
-    "csv": lambda cfg, root, need_train: csv_dataset(root, file_name=cfg.DATASETS.CSV, need_train=need_train),
+    "csv": lambda cfg, root, need_train: csv_dataset(
+        root,
+        file_name=cfg.DATASETS.CSV,
+        need_train=need_train,
+        allow_outside=cfg.DATASETS.ALLOW_OUTSIDE,
+    ),
     "folder": lambda cfg, root, need_train: folder_dataset(root, need_train=need_train),
 }
 
@@ -37,7 +48,8 @@ def make_dataset(cfg: CfgNode, *, need_train: bool = True) -> ReIDDataset:
     """Read the data set DATASETS.NAMES under DATASETS.ROOT_DIR and log its table.
 
     Without `need_train` the training split may be absent and `.train` is empty. Raises ValueError for an
-    unknown name, bad lines or file names, and FileNotFoundError for missing folders and lists.
+    unknown name, bad lines or file names, paths out of ROOT_DIR without DATASETS.ALLOW_OUTSIDE, and
+    FileNotFoundError for missing folders and lists.
     """
     name = _single_name(cfg.DATASETS.NAMES)
     reader = _READERS.get(name)

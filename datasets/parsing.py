@@ -1,11 +1,17 @@
-"""What the parsers of the published data sets share: folders, file names, list files, relabelling."""
+"""What the parsers share: folders, file names, list files and the paths in them, relabelling."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from datasets.records import ImageRecord
+
+# A longer number (a time stamp with an id, say) does not fit an int64 tensor.
+MOST_DIGITS = 18
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_QUOTED = 100  # characters of a file that an error shows
 
 
 @dataclass(frozen=True)
@@ -72,20 +78,76 @@ def read_named(folder: Path, split: str, rule: NameRule, viewid: int = 0) -> lis
     return require_records(records, split, folder)
 
 
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file. Raises ValueError, naming the file, when it is not UTF-8."""
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: cannot be read as text in UTF-8: {error}") from error
+
+
 def read_list(file: Path, fields: str) -> Iterator[tuple[str, int, str]]:
     """Yield (first field, pid, "file:line") of every line that is not blank.
 
     `fields` describes the line in errors. Raises FileNotFoundError without the file, ValueError with file and
-    line number for a line that is not two fields with a number ≥ 0 in the second.
+    line number for a line that is not two fields with a number ≥ 0, of at most 18 digits, in the second.
     """
     require_file(file, f"lines of {fields}")
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(file), start=1):
         if not line.strip():
             continue
         name, *rest = line.rsplit(maxsplit=1)
-        if not (rest and rest[0].isascii() and rest[0].isdigit()):
-            raise ValueError(f"{file}:{number}: the line is {line!r}, allowed is {fields} with a number ≥ 0")
+        if not (rest and is_number(rest[0])):
+            raise ValueError(
+                f"{file}:{number}: the line is {quote(line)}, allowed is {fields} with a number ≥ 0"
+            )
         yield name.strip(), int(rest[0]), f"{file}:{number}"
+
+
+def is_number(text: str) -> bool:
+    """Whether the text is a number ≥ 0 in digits that fits an int64."""
+    return text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
+
+
+def quote(text: str) -> str:
+    """What a file says, for an error: in quotes, escaped, and cut off where it is long."""
+    return repr(_cut(text))
+
+
+def plain(text: str) -> str:
+    """The same without quotes: control characters escaped, cut off where it is long."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], _cut(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…"
+
+
+def listed_path(text: str, folder: Path, root: Path, where: str, *, allow_outside: bool) -> str:
+    """The path that a file lists, `text` taken relative to `folder`, which is `root` or in it.
+
+    Raises ValueError that begins with `where` (file and line) for control characters and, unless
+    `allow_outside`, for a path that leads out of `root`. Names are compared and links are not followed.
+    """
+    if _CONTROL.search(text):
+        raise ValueError(f"{where}: path {quote(text)}, allowed are characters that can be printed")
+    path, listed = folder / text, PurePath(text)
+    if allow_outside or not (listed.anchor or ".." in listed.parts):
+        return str(path)
+    # What is compared is also what is opened: after a link, the system takes '..' another way.
+    if listed.is_absolute():
+        inside = Path(os.path.normpath(listed))
+        is_inside = any(Path(top(root)) in inside.parents for top in (os.path.abspath, os.path.realpath))
+    else:
+        below = Path(os.path.normpath(folder.relative_to(root) / listed))
+        inside = root / below
+        is_inside = not listed.anchor and below.parts[:1] not in ((), ("..",))
+    if not is_inside:
+        raise ValueError(
+            f"{where}: path {quote(text)} is outside of {root}, allowed are paths below DATASETS.ROOT_DIR; "
+            "any path with DATASETS.ALLOW_OUTSIDE True"
+        )
+    return str(inside)
 
 
 def relabel(records: Sequence[ImageRecord]) -> list[ImageRecord]:

@@ -9,22 +9,11 @@ from torch.utils.data import Sampler
 class RandomIdentitySampler(Sampler[int]):
     """Image indices, batch after batch: P = batch_size // K different identities with K indices each.
 
-    K is `num_instances`. `batch_size` is the global batch: each of `world_size` processes gets its own
-    P // world_size identities of every batch. The order depends on (seed, epoch) alone; call `set_epoch`
-    before each epoch.
-    Raises ValueError when batch_size is not a multiple of K, the ranks cannot share P equally, or there are
-    fewer than P identities.
+    K is `num_instances`. The order depends on (seed, epoch) alone; call `set_epoch` before each epoch.
+    Raises ValueError when batch_size is not a multiple of K or there are fewer than P identities.
     """
 
-    def __init__(
-        self,
-        pids: Sequence[int],
-        batch_size: int,
-        num_instances: int,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
+    def __init__(self, pids: Sequence[int], batch_size: int, num_instances: int, seed: int) -> None:
         if num_instances < 1 or batch_size < 1 or batch_size % num_instances:
             raise ValueError(
                 f"batch size {batch_size} with {num_instances} images per identity,"
@@ -32,13 +21,6 @@ class RandomIdentitySampler(Sampler[int]):
             )
         self.num_instances = num_instances
         self.num_pids = batch_size // num_instances
-        if self.num_pids % world_size:
-            raise ValueError(
-                f"{self.num_pids} identities per batch (batch size {batch_size} // {num_instances}),"
-                f" allowed for {world_size} processes are multiples of {world_size}"
-            )
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank {rank}, allowed are 0 to {world_size - 1}")
         indices: dict[int, list[int]] = {}
         for index, pid in enumerate(pids):
             indices.setdefault(pid, []).append(index)
@@ -49,29 +31,26 @@ class RandomIdentitySampler(Sampler[int]):
             )
         self.indices = [np.array(values) for values in indices.values()]
         self.seed, self.epoch = seed, 0
-        self.rank, self.world_size = rank, world_size
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """The reported length Σ max(n, K) − max(n, K) mod K, this process's share: an upper bound of a pass,
-        which ends when fewer than P identities have images left.
+        """The reported length Σ max(n, K) − max(n, K) mod K: an upper bound of a pass, which ends when fewer
+        than P identities have images left.
         """
         sizes = (max(len(values), self.num_instances) for values in self.indices)
-        return sum(size - size % self.num_instances for size in sizes) // self.world_size
+        return sum(size - size % self.num_instances for size in sizes)
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self.seed, self.epoch))
         groups = [self._groups(values, rng) for values in self.indices]
         left = list(range(len(groups)))  # identities with groups left
-        share = self.num_pids // self.world_size
         while len(left) >= self.num_pids:
             places = rng.choice(len(left), self.num_pids, replace=False)
-            batch = [groups[left[place]].pop() for place in places]
-            for group in batch[self.rank * share : (self.rank + 1) * share]:
-                yield from group
+            for place in places:
+                yield from groups[left[place]].pop()
             # From the back, so that the last entry, which fills the gap, is never one still to be looked at.
             for place in sorted(places, reverse=True):
                 if not groups[left[place]]:

@@ -1,5 +1,6 @@
 """From pixels to the network's input: the whole test transform of one image, or the last steps of a batch."""
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,16 +16,19 @@ class PixelTransform:
     """uint8 (B, 3, H, W) → float32, by the `mean` and `std` of R, G, B on the scale 0 to 1, then erased.
 
     It runs where the images are, without waiting for a GPU, and gives the numbers of `test_transform`.
-    Erasing (Zhong et al., AAAI 2020) draws from the global generators of Python and of the images' device.
-    It comes after normalisation: its noise is N(0, 1) in the network's scale.
+    Erasing (Zhong et al., AAAI 2020) comes after normalisation: its noise is N(0, 1) in the network's scale.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     erase_prob: float = 0.0
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """The network's input (B, 3, H, W), contiguous."""
+    def __call__(self, images: Tensor, seeds: Sequence[int] = ()) -> Tensor:
+        """The network's input (B, 3, H, W), contiguous.
+
+        With erasing, image i is erased as drawn from `seeds[i]`; raises ValueError for another number of
+        seeds.
+        """
         pixels = torch.empty(images.shape, dtype=torch.float32, device=images.device)
         mean, std = _channels(self.mean, pixels), _channels(self.std, pixels)
         levels = pixels.new_full((), 255)  # a tensor, since CUDA multiplies by the reciprocal of a number
@@ -33,8 +37,25 @@ class PixelTransform:
         for source, part in zip(images.split(size), pixels.split(size), strict=True):
             part.copy_(source).div_(levels).sub_(mean).div_(std)
         if self.erase_prob > 0:
-            RandomErasing(self.erase_prob, mode="pixel", max_count=1, device=images.device)(pixels)
+            _erase_each(pixels, seeds, self.erase_prob)
         return pixels
+
+
+def _erase_each(pixels: Tensor, seeds: Sequence[int], probability: float) -> None:
+    """Erase each image as its seed says: its place in a batch, or in which process's batch, is no matter."""
+    if len(seeds) != len(pixels):
+        raise ValueError(f"{len(seeds)} seeds for {len(pixels)} images, allowed is one for each")
+    erase = RandomErasing(probability, mode="pixel", max_count=1, device=pixels.device)
+    # timm draws from the global generators, which are found again as they were.
+    on_gpu = pixels.is_cuda
+    generator = torch.cuda.default_generators[pixels.device.index] if on_gpu else torch.default_generator
+    states = random.getstate(), generator.get_state()
+    for image, seed in zip(pixels, seeds, strict=True):
+        random.seed(seed)
+        generator.manual_seed(seed)
+        erase(image)
+    random.setstate(states[0])
+    generator.set_state(states[1])
 
 
 def _channels(values: Sequence[float], like: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from datasets.parsing import NameRule, read_named, relabel, require_folder, require_records
+from datasets.parsing import NameRule, quote, read_lines, read_named, relabel, require_folder, require_records
 from datasets.records import ImageRecord, ReIDDataset, Trial
 
 FOLDER = "VeRi"
@@ -62,14 +62,16 @@ def _find_views(folder: Path, root: Path, need_views: bool, need_train: bool) ->
 
 def _read_views(file: Path) -> dict[str, int]:
     views = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(file), start=1):
         fields = line.split()
         if not fields:
             continue
         if len(fields) != _FIELDS:
             raise ValueError(f"{file}:{number}: {len(fields)} fields, allowed are {_FIELDS}")
         if fields[-1] not in map(str, range(_VIEWS)):
-            raise ValueError(f"{file}:{number}: orientation {fields[-1]!r}, allowed are 0 to {_VIEWS - 1}")
+            raise ValueError(
+                f"{file}:{number}: orientation {quote(fields[-1])}, allowed are 0 to {_VIEWS - 1}"
+            )
         views[Path(fields[0]).name] = int(fields[-1])
     return views
 

@@ -74,6 +74,7 @@ def data_cfg(tmp_path):
                 "CSV": "dataset.csv",
                 "SUBJECT": "",
                 "VEHICLEID_TEST_SIZE": 800,
+                "ALLOW_OUTSIDE": False,
             },
             "MODEL": {"SIE_CAMERA": False, "SIE_VIEW": False},
             "INPUT": {
@@ -85,7 +86,13 @@ def data_cfg(tmp_path):
                 "PIXEL_MEAN": [0.5, 0.5, 0.5],
                 "PIXEL_STD": [0.5, 0.5, 0.5],
             },
-            "DATALOADER": {"SAMPLER": "softmax_triplet", "NUM_INSTANCE": 2, "NUM_WORKERS": 0, "CACHE": False},
+            "DATALOADER": {
+                "SAMPLER": "softmax_triplet",
+                "NUM_INSTANCE": 2,
+                "NUM_WORKERS": 0,
+                "CACHE": False,
+                "ON_ERROR": "raise",
+            },
             "SOLVER": {"SEED": 7, "STAGE1": {"IMS_PER_BATCH": 5}, "STAGE2": {"IMS_PER_BATCH": 4}},
             "TEST": {"IMS_PER_BATCH": 3},
         }

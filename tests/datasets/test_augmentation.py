@@ -32,10 +32,17 @@ def test_flips_and_places_are_drawn_evenly():
     assert all(abs(count - 800) < 150 for count in places.values())  # standard deviation 28
 
 
+def test_each_draw_has_a_seed_of_its_own():
+    seeds = [draw.seed for epoch in range(2) for draw in draws(epoch, indices=[7] * 1000)]
+    assert len(set(seeds)) == 2000
+    assert all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds)
+    assert abs(np.mean(seeds) / 2**63 - 0.5) < 0.04  # standard deviation 0.0065
+
+
 @pytest.mark.parametrize("flip_prob", [0.0, 1.0])
 def test_the_ends_of_the_probability(flip_prob):
     assert {draw.flip for draw in draws(flip_prob=flip_prob)} == {bool(flip_prob)}
-    assert {draw[2:] for draw in draws(padding=0)} == {(0, 0)}
+    assert {(draw.top, draw.left) for draw in draws(padding=0)} == {(0, 0)}
 
 
 def test_the_wrapped_sampler_keeps_its_order_and_hears_of_the_epoch():
@@ -78,7 +85,7 @@ def test_flip_pad_and_crop_in_this_order(ramp, flip, padding):
     last = ramp.permute(1, 2, 0).contiguous().permute(2, 0, 1)
     for top in range(2 * padding + 1):
         for left in range(2 * padding + 1):
-            draw = Draw(0, flip, top, left)
+            draw = Draw(0, flip, top, left, 0)
             assert torch.equal(augment(ramp, draw, padding), naive(ramp, draw, padding))
             assert torch.equal(augment(last, draw, padding), naive(ramp, draw, padding))
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from torch.utils.data._utils.pin_memory import pin_memory
@@ -12,7 +14,8 @@ RECORDS = [ImageRecord("a.jpg", 3, -1, 0), ImageRecord("b.jpg", 9, 4, 7)]
 @pytest.fixture
 def loaded():
     levels = torch.tensor([0, 255], dtype=torch.uint8)
-    return collate([(levels[i].expand(3, 2, 1), record) for i, record in enumerate(RECORDS)], PIXELS)
+    items = [(levels[i].expand(3, 2, 1), record, i + 2**62) for i, record in enumerate(RECORDS)]
+    return collate(items, PIXELS)
 
 
 def test_collate_stacks_images_and_labels(loaded):
@@ -22,13 +25,15 @@ def test_collate_stacks_images_and_labels(loaded):
     assert [t.tolist() for t in loaded[1:4]] == [[3, 9], [-1, 4], [0, 7]]
     assert {t.dtype for t in loaded[1:4]} == {torch.int64}
     assert (loaded.paths, loaded.pixels) == (["a.jpg", "b.jpg"], PIXELS)
+    assert loaded.seeds == [2**62, 2**62 + 1]
 
 
 def test_collate_takes_images_of_any_memory_order():
     image = torch.arange(24, dtype=torch.uint8).reshape(3, 4, 2)
     last = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
-    batch = collate([(image, RECORDS[0]), (last, RECORDS[1])], PIXELS)
+    batch = collate([(image, RECORDS[0], None), (last, RECORDS[1], None)], PIXELS)
     assert torch.equal(batch.images, torch.stack([image, image]))
+    assert batch.seeds == []
 
 
 def test_a_loaded_batch_becomes_floats_where_it_goes(loaded):
@@ -41,6 +46,14 @@ def test_a_loaded_batch_becomes_floats_where_it_goes(loaded):
     moved = loaded.to("meta")
     assert {tensor.device.type for tensor in moved[:4]} == {"meta"}
     assert moved.images.dtype == torch.float32
+
+
+def test_images_are_erased_by_their_seeds_on_the_way(loaded):
+    pixels = dataclasses.replace(PIXELS, erase_prob=1.0)
+    images = loaded.images.repeat(1, 1, 16, 16)
+    batch = loaded._replace(images=images, pixels=pixels).to("cpu")
+    assert torch.equal(batch.images, pixels(images, loaded.seeds))
+    assert not torch.equal(batch.images, PIXELS(images))
 
 
 def test_to_moves_every_tensor_and_keeps_the_paths():

@@ -4,9 +4,10 @@ import time
 import pytest
 import torch
 
-from datasets import ImageRecord, cache, decode_image
+from datasets import ImageDataset, ImageRecord, cache, decode_image
 from datasets.cache import cache_images
 from datasets.resize import resize_bicubic
+from datasets.stand_ins import StandIns
 
 
 @pytest.fixture
@@ -17,9 +18,14 @@ def records(tmp_path, save_image):
     ]
 
 
+def small(records, **options):
+    return ImageDataset(records, (32, 16), interpolation="bicubic", **options)
+
+
 @pytest.mark.parametrize("workers", [0, 3])
 def test_it_holds_the_resized_images_in_order(records, workers, capfd):
-    images = cache_images(records, (32, 16), interpolation="bicubic", workers=workers)
+    images, found = cache_images(small(records), workers=workers)
+    assert found == records
     assert images.shape == (8, 3, 32, 16) and images.dtype == torch.uint8
     for image, record in zip(images, records, strict=True):
         assert torch.equal(image, resize_bicubic(decode_image(record.path), (32, 16)))
@@ -36,7 +42,7 @@ def test_its_size_is_told_before_anything_is_read(records, caplog, monkeypatch):
         caplog.at_level(logging.INFO, "transreid.datasets"),
         pytest.raises(ValueError) as error,
     ):
-        cache_images(records, (32, 16), interpolation="bicubic", workers=1)
+        cache_images(small(records), workers=1)
     assert caplog.messages == [f"DATALOADER.CACHE: {message}"]
     assert str(error.value) == (
         f"DATALOADER.CACHE is True: {message}, available are 0.002 GB; allowed: False"
@@ -56,8 +62,20 @@ def test_a_damaged_file_is_named_and_ends_the_work(records, monkeypatch):
 
     monkeypatch.setattr("datasets.images.decode_image", slow)
     with pytest.raises(ValueError, match=rf"^{records[0].path}: cannot be read as an image: "):
-        cache_images(records * 50, (32, 16), interpolation="bicubic", workers=2)
+        cache_images(small(records * 50), workers=2)
     assert len(asked) < 200
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_it_holds_what_stands_in_for_a_damaged_file(records, workers):
+    records = records * 13  # 1 % of 104 images is one; the others with its path are of other identities
+    records = [record._replace(pid=i // 4) for i, record in enumerate(records)]
+    records[5] = records[5]._replace(path="nowhere.jpg")
+    data = small(records, stand_ins=StandIns(records))
+    images, found = cache_images(data, workers=workers)
+    assert found == [*records[:5], records[6], *records[6:]]
+    assert torch.equal(images[5], images[6])
+    assert data.records is records and records[5].path == "nowhere.jpg"
 
 
 def test_the_memory_of_this_machine():

@@ -1,4 +1,5 @@
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ def test_csv_with_all_columns_and_others_beside(tmp_path):
         "note,path,pid,split,camid,viewid",
         "x,a/1.jpg,40,train,7,front",
         'x,"a/2, left.jpg",7,train,3,rear',
-        ",/abs/3.jpg,1000,query,9,front",
+        f",{tmp_path}/abs/3.jpg,1000,query,9,front",
         ",a/4.jpg,1000,gallery,3,side",
     )
     data = csv_dataset(root)
@@ -32,7 +33,7 @@ def test_csv_with_all_columns_and_others_beside(tmp_path):
     assert labels(data.query) == [(1000, 2, 0)]
     assert labels(data.gallery) == [(1000, 0, 2)]
     assert [r.path for r in data.train] == [str(tmp_path / "a/1.jpg"), str(tmp_path / "a/2, left.jpg")]
-    assert data.query[0].path == "/abs/3.jpg"
+    assert data.query[0].path == str(tmp_path / "abs/3.jpg")
     assert (data.name, data.subject, len(data.trials)) == ("csv", "person", 1)
 
 
@@ -137,6 +138,63 @@ def test_csv_errors_name_file_and_line(tmp_path, lines, message):
     with pytest.raises(ValueError, match=message) as error:
         csv_dataset(write_csv(tmp_path, *lines))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "path", ["/abs/3.jpg", "../3.jpg", "a/../../3.jpg", "{root}x/3.jpg", "{root}", "a/.."]
+)
+def test_csv_paths_stay_in_the_folder_unless_allowed(tmp_path, path):
+    path = path.format(root=tmp_path)
+    write_csv(tmp_path, "path,pid,split", f"{path},1,train", "2.jpg,2,query", "3.jpg,2,gallery")
+    told = rf"^.*dataset\.csv:2: path '{path}' is outside of {tmp_path}, .* DATASETS\.ALLOW_OUTSIDE True$"
+    with pytest.raises(ValueError, match=told):
+        csv_dataset(tmp_path)
+    assert csv_dataset(tmp_path, allow_outside=True).train[0].path == str(tmp_path / path)
+
+
+@pytest.mark.parametrize("folder", [".", "link", "sub/../link"])
+def test_csv_paths_inside_may_be_absolute_or_go_up_or_through_links(tmp_path, monkeypatch, folder):
+    (tmp_path / "real" / "sub").mkdir(parents=True)
+    for link in (tmp_path / "link", tmp_path / "real" / "elsewhere"):
+        link.symlink_to(tmp_path / "real")
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / ("real" if folder == "." else "."))
+    paths = [f"{tmp_path}/real/1.jpg", "sub/../2.jpg", "elsewhere/3.jpg", "elsewhere/../4.jpg"]
+    rows = zip(paths, ("train", "train", "query", "gallery"), strict=True)
+    root = write_csv(Path(folder), "path,pid,split", *(f"{path},1,{split}" for path, split in rows))
+    data = csv_dataset(root)
+    assert data.train[0].path == paths[0]
+    # Written shorter, because the system takes '..' from where a link leads.
+    assert [Path(r.path).name for r in data.train + data.query] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert Path(data.gallery[0].path).resolve() == tmp_path.resolve() / "real" / "4.jpg"
+    assert all(".." not in Path(r.path).relative_to(folder).parts for r in (*data.train[1:], *data.gallery))
+
+
+@pytest.mark.parametrize("name", ["../dataset.csv", "/dataset.csv", "a\x00b.csv"])
+def test_the_csv_file_itself_stays_in_the_folder(tmp_path, name):
+    with pytest.raises(ValueError, match=r"^DATASETS\.CSV: path '.*(DATASETS\.ALLOW_OUTSIDE|printed)"):
+        csv_dataset(tmp_path / "a", file_name=name)
+    if "\0" not in name:
+        with pytest.raises(FileNotFoundError, match=r"dataset\.csv: no such file"):
+            csv_dataset(tmp_path / "a", file_name=name, allow_outside=True)
+
+
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\x7f", "\x85"])
+def test_csv_paths_without_control_characters(tmp_path, character):
+    write_csv(tmp_path, "path,pid,split", f"a{character}b.jpg,1,train")
+    with pytest.raises(
+        ValueError, match=r"dataset\.csv(:2: path 'a.*b\.jpg', allowed|: cannot be read)"
+    ) as error:
+        csv_dataset(tmp_path, allow_outside=True)
+    assert character not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["x" * 200_000, "path,pid,split\n" + "x" * 100_000 + ",1,2"])
+def test_csv_of_huge_fields(tmp_path, text):
+    (tmp_path / "dataset.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"dataset\.csv(:2)?: ") as error:
+        csv_dataset(tmp_path)
+    assert len(str(error.value)) < 500
 
 
 def test_csv_missing_or_in_another_encoding(tmp_path):

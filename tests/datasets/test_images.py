@@ -77,7 +77,7 @@ def test_a_file_becomes_what_the_test_transform_makes_of_it(save_noise, name):
     statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     for source, size in (((128, 64), (256, 128)), ((181, 67), (256, 128)), ((50, 60), (224, 224))):
         path = save_noise(name, *source)
-        item, _ = ImageDataset([ImageRecord(path, 0, 0, 0)], size, interpolation="bilinear")[0]
+        item, *_ = ImageDataset([ImageRecord(path, 0, 0, 0)], size, interpolation="bilinear")[0]
         wanted = plain_transform(size, *statistics)(read_image(path))
         assert torch.equal(PixelTransform(*statistics)(item[None])[0], wanted)
 
@@ -143,32 +143,35 @@ def records(tmp_path, save_image):
 def test_items_are_resized_image_and_record(records):
     data = ImageDataset(records, (12, 8), interpolation="bilinear")
     assert len(data) == 2
-    image, record = data[1]
-    assert record == records[1]
+    image, record, seed = data[1]
+    assert (record, seed) == (records[1], None)
     assert torch.equal(image, resize_like_pil(decode_image(record.path), (12, 8)))
 
 
 def test_a_draw_asks_for_a_flipped_and_cropped_image(records):
     data = ImageDataset(records, (12, 8), interpolation="bicubic", padding=2)
-    plain, (image, record) = data[1][0], data[Draw(1, True, 4, 1)]
-    assert record == records[1]
+    plain, (image, record, seed) = data[1][0], data[Draw(1, True, 4, 1, 23)]
+    assert (record, seed) == (records[1], 23)
     assert torch.equal(image[:, :10, 1:], plain.flip(-1)[:, 2:, :7])
     assert not image[:, 10:].any() and not image[..., :1].any()
 
 
 def test_the_items_of_a_batch_are_those_asked_for_one_by_one(records):
     data = ImageDataset(records, (12, 8), interpolation="bicubic", padding=2)
-    keys = [1, Draw(0, True, 4, 1), Draw(1, False, 0, 3), 0]
-    for (image, record), key in zip(data.__getitems__(keys), keys, strict=True):
-        assert torch.equal(image, data[key][0]) and record == data[key][1]
+    keys = [1, Draw(0, True, 4, 1, 23), Draw(1, False, 0, 3, 24), 0]
+    items = data.__getitems__(keys)
+    assert [seed for *_, seed in items] == [None, 23, 24, None]
+    for (image, *rest), key in zip(items, keys, strict=True):
+        assert torch.equal(image, data[key][0]) and tuple(rest) == data[key][1:]
 
 
 def test_cached_images_need_no_files():
     cached = torch.arange(36, dtype=torch.uint8).reshape(1, 3, 4, 3)
     record = ImageRecord("nowhere.jpg", 0, 0, 0)
     data = ImageDataset([record], (4, 3), interpolation="bicubic", padding=1, cached=cached)
-    assert data[0][1] == record and torch.equal(data[0][0], cached[0])
-    assert torch.equal(data[Draw(0, True, 1, 1)][0], cached[0].flip(-1))
+    assert data[0][1:] == (record, None) and torch.equal(data[0][0], cached[0])
+    image, *rest = data[Draw(0, True, 1, 1, 23)]
+    assert torch.equal(image, cached[0].flip(-1)) and rest == [record, 23]
 
 
 def test_another_interpolation_is_refused():

@@ -8,6 +8,7 @@ from torch import distributed
 from yacs.config import CfgNode
 
 from datasets import (
+    Batch,
     ImageRecord,
     ReIDDataset,
     Trial,
@@ -54,7 +55,7 @@ def test_train_order_is_reproducible_per_epoch(data_cfg, dataset, sampler):
 
     def order(epoch):
         train = make_dataloader(data_cfg, dataset).train
-        train.sampler.set_epoch(epoch)
+        train.batch_sampler.set_epoch(epoch)
         return [path for batch in train for path in batch.paths]
 
     assert order(1) == order(1)
@@ -101,35 +102,71 @@ def test_without_training_split_only_the_test_loader_exists(data_cfg, dataset):
     assert len(loaders.test) == 2
 
 
-def test_processes_share_each_batch(data_cfg, dataset, monkeypatch):
-    whole = [batch.paths for batch in make_dataloader(data_cfg, dataset).train]
-    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
-    parts, seeds = [], set()
-    for rank in range(2):
-        monkeypatch.setattr(distributed, "get_rank", lambda rank=rank: rank)
-        train = make_dataloader(data_cfg, dataset).train
-        parts.append([batch.paths for batch in train])
-        seeds.add(train.sampler.seed)
-    assert [left + right for left, right in zip(*parts, strict=True)] == whole
-    assert len(seeds) == 2  # of flips and crops
-    data_cfg.SOLVER.STAGE2.IMS_PER_BATCH = 5
-    with pytest.raises(ValueError, match="IMS_PER_BATCH 5 with 2 processes, allowed are multiples of 2"):
-        make_dataloader(data_cfg, dataset)
+@pytest.fixture
+def by_processes(data_cfg, dataset, monkeypatch):
+    """by_processes(2) -> the loaders of each of two processes of a run."""
+
+    def build(count):
+        monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(distributed, "get_world_size", lambda: count)
+        for rank in range(count):
+            monkeypatch.setattr(distributed, "get_rank", lambda rank=rank: rank)
+            yield make_dataloader(data_cfg, dataset)
+
+    return build
+
+
+@pytest.mark.parametrize("sampler", ["softmax", "softmax_triplet"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_processes_share_each_batch(data_cfg, dataset, by_processes, sampler, workers):
+    data_cfg.DATALOADER.SAMPLER, data_cfg.DATALOADER.NUM_WORKERS = sampler, workers
+    whole = [batch.to("cpu") for batch in make_dataloader(data_cfg, dataset).train]
+    parts = [[batch.to("cpu") for batch in loaders.train] for loaders in by_processes(2)]
+    assert len(whole) > 2
+    for batch, *halves in zip(whole, *parts, strict=True):
+        assert [len(half.paths) for half in halves] == [2, 2]
+        tensors = (torch.cat(both) for both in zip(*(half[:4] for half in halves), strict=True))
+        assert same(batch, Batch(*tensors, halves[0].paths + halves[1].paths))
+
+
+def test_processes_cannot_share_any_batch(data_cfg, by_processes):
+    data_cfg.SOLVER.STAGE2.IMS_PER_BATCH = 6
+    message = "IMS_PER_BATCH 6 of 2 images per identity with 2 processes, allowed are multiples of 4"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        list(by_processes(2))
+    data_cfg.DATALOADER.SAMPLER, data_cfg.SOLVER.STAGE2.IMS_PER_BATCH = "softmax", 5
+    with pytest.raises(
+        ValueError, match=r"^IMS_PER_BATCH 5 of images with 2 processes, allowed are multiples of 2$"
+    ):
+        list(by_processes(2))
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_processes_share_the_records_of_cache_and_test(data_cfg, dataset, by_processes, count):
+    data_cfg.SOLVER.STAGE2.IMS_PER_BATCH = 16
+    data_cfg.DATALOADER.SAMPLER = "softmax"
+    parts = list(by_processes(count))
+    for name, records in (("cache", dataset.train), ("test", dataset.test_records())):
+        paths = [[p for batch in getattr(loaders, name) for p in batch.paths] for loaders in parts]
+        assert [path for part in paths for path in part] == [record.path for record in records]
+        assert max(map(len, paths)) - min(map(len, paths)) <= 1
 
 
 def test_flip_crop_and_erasing_are_as_configured(data_cfg, dataset):
     data_cfg.INPUT.PROB, data_cfg.INPUT.PADDING, data_cfg.INPUT.RE_PROB = 1.0, 3, 0.25
     loaders = make_dataloader(data_cfg, dataset)
-    assert (loaders.train.sampler.flip_prob, loaders.train.sampler.padding) == (1.0, 3)
+    draws = loaders.train.batch_sampler.draws
+    assert (draws.flip_prob, draws.padding) == (1.0, 3)
     assert loaders.train.dataset.padding == 3
     assert [next(iter(loader)).pixels.erase_prob for loader in loaders] == [0.25, 0, 0]
 
 
 def test_train_images_are_the_published_steps_of_the_drawn_numbers(data_cfg, dataset):
     train = make_dataloader(data_cfg, dataset).train
-    draws = [draw for _, draw in zip(range(4), train.sampler, strict=False)]
-    for image, draw in zip(next(iter(train)).images, draws, strict=True):
+    draws = next(iter(train.batch_sampler))
+    batch = next(iter(train))
+    assert batch.seeds == [draw.seed for draw in draws]
+    for image, draw in zip(batch.images, draws, strict=True):
         resized = resize_bicubic(decode_image(dataset.train[draw.index].path), (32, 16))
         assert torch.equal(image, augment(resized, draw, 2))
     assert len({draw[1:] for draw in draws}) > 1
@@ -143,18 +180,30 @@ def test_test_images_are_those_of_the_test_transform(data_cfg, dataset):
         assert torch.equal(batch.to("cpu").images, wanted)
 
 
-def test_any_number_of_workers_gives_the_same_batches(data_cfg, dataset):
+def test_neither_workers_nor_global_generators_change_the_batches(data_cfg, dataset):
     def batches(workers):
         data_cfg.DATALOADER.NUM_WORKERS = workers
         loaders = make_dataloader(data_cfg, dataset)
-        seed_everything(0)
         for epoch in (1, 2):
-            loaders.train.sampler.set_epoch(epoch)
+            seed_everything(workers + 5)
+            loaders.train.batch_sampler.set_epoch(epoch)
             yield from (batch.to("cpu") for batch in loaders.train)
         yield from (batch.to("cpu") for batch in (*loaders.cache, *loaders.test))
 
-    with_none, with_two = list(batches(0)), list(batches(2))
-    assert all(same(a, b) for a, b in zip(with_none, with_two, strict=True))
+    first = list(batches(0))
+    for workers in (0, 1, 2):
+        assert all(same(a, b) for a, b in zip(first, batches(workers), strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_can_begin_within(data_cfg, dataset, workers):
+    data_cfg.DATALOADER.NUM_WORKERS = workers
+    train = make_dataloader(data_cfg, dataset).train
+    train.batch_sampler.set_epoch(3)
+    whole = [batch.to("cpu") for batch in train]
+    train.batch_sampler.set_epoch(3, start=2)
+    assert len(whole) > 2
+    assert all(same(a, b.to("cpu")) for a, b in zip(whole[2:], train, strict=True))
 
 
 def same(left, right):
@@ -171,10 +220,10 @@ def test_workers_are_capped_persistent_and_reproducible(data_cfg, dataset, monke
     assert [loader.persistent_workers for loader in loaders] == [True, False, True]
     assert [loader.pin_memory for loader in loaders] == [torch.cuda.is_available()] * 3
     state = torch.get_rng_state()
-    first = next(iter(loaders.train))
-    assert torch.equal(torch.get_rng_state(), state)  # which only erasing moves
+    first = next(iter(loaders.train)).to("cpu")
+    assert torch.equal(torch.get_rng_state(), state)
     torch.rand(5)
-    again = next(iter(make_dataloader(data_cfg, dataset).train))
+    again = next(iter(make_dataloader(data_cfg, dataset).train)).to("cpu")
     assert same(first, again)
 
 

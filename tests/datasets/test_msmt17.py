@@ -68,6 +68,14 @@ def test_missing_folders_and_lists_are_named(tree, tmp_path):
         msmt17(tree)
 
 
+def test_paths_out_of_the_root_can_be_allowed(tree):
+    (tree / "MSMT17" / "list_query.txt").write_text("../../../0000_000_01_x.jpg 0\n")
+    data = msmt17(tree, need_train=False, allow_outside=True)
+    assert data.query[0].path == f"{tree}/MSMT17/test/../../../0000_000_01_x.jpg"
+    (tree / "MSMT17" / "list_query.txt").write_text("../../0000_000_01_x.jpg 0\n")
+    assert msmt17(tree).query[0].path == str(tree / "0000_000_01_x.jpg")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -75,6 +83,17 @@ def test_missing_folders_and_lists_are_named(tree, tmp_path):
         ("0000/0000_000_xx_y.jpg 0", r"list_query\.txt:1: camera 'xx'"),
         ("0000/0000.jpg 0", r"list_query\.txt:1: camera ''"),
         ("0000/0000_000_01_x.jpg", r"list_query\.txt:1: the line is '0000/0000_000_01_x.jpg'"),
+        ("0000/0_0_9999999999999999999_x.jpg 0", r"list_query\.txt:1: camera '9999999999999999999'"),
+        ("0000/0000_000_01_x.jpg 9999999999999999999", r"list_query\.txt:1: the line is .*a number ≥ 0"),
+        (
+            "../../../0000_000_01_x.jpg 0",
+            r"list_query\.txt:1: path '\.\./.* is outside of .*ALLOW_OUTSIDE True",
+        ),
+        (
+            "/0000/0000_000_01_x.jpg 0",
+            r"list_query\.txt:1: path '/0000/.* is outside of .*ALLOW_OUTSIDE True",
+        ),
+        ("0000/0000\0_000_01_x.jpg 0", r"list_query\.txt:1: path '0000/0000\\x00_"),
         ("", r"list_query\.txt: 0 images in the query split"),
     ],
 )

@@ -64,6 +64,13 @@ def test_a_bad_list_line_is_named_with_its_number(tmp_path, line):
         list(read_list(file, "path pid"))
 
 
+@pytest.mark.parametrize("text", [b"\xff\xfe1 2", "ä.jpg 1".encode("latin-1")])
+def test_a_list_in_another_encoding_is_named(tmp_path, text):
+    (tmp_path / "list.txt").write_bytes(text)
+    with pytest.raises(ValueError, match=r"list\.txt: cannot be read as text in UTF-8: "):
+        list(read_list(tmp_path / "list.txt", "path pid"))
+
+
 def test_a_missing_list_is_named(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"list\.txt: no such file, expected there: lines of path pid"

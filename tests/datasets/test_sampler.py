@@ -50,7 +50,6 @@ def test_reported_length_is_the_published_formula():
     sampler = RandomIdentitySampler(PIDS, 12, 4, seed=1)
     assert len(sampler) == expected == 4 * 7 + 8 * 4 + 12
     assert len(list(sampler)) <= expected
-    assert len(RandomIdentitySampler(PIDS, 16, 4, seed=1, rank=1, world_size=2)) == expected // 2
 
 
 def test_order_depends_on_seed_and_epoch_alone():
@@ -64,16 +63,6 @@ def test_order_depends_on_seed_and_epoch_alone():
     sampler.set_epoch(0)
     assert list(sampler) == first
     assert list(RandomIdentitySampler(PIDS, 12, 4, seed=2)) != first
-
-
-def test_ranks_take_disjoint_whole_parts_of_the_global_batch():
-    whole = batches(RandomIdentitySampler(PIDS, 16, 4, seed=3), 16)
-    parts = [batches(RandomIdentitySampler(PIDS, 16, 4, seed=3, rank=r, world_size=2), 8) for r in range(2)]
-    assert len(parts[0]) == len(parts[1]) == len(whole)
-    for batch, left, right in zip(whole, *parts, strict=True):
-        assert left + right == batch
-        assert not {PIDS[i] for i in left} & {PIDS[i] for i in right}
-        assert len({PIDS[i] for i in left}) == 2
 
 
 def test_all_identities_are_drawn_equally_often():
@@ -102,8 +91,6 @@ def test_thirteen_thousand_identities_take_seconds_at_most():
         ((PIDS, 0, 4, 0), "batch size 0 with 4 images per identity"),
         ((PIDS, 8, 0, 0), "batch size 8 with 0 images per identity"),
         ((PIDS, 64, 4, 0), "12 identities in the training split, batch size 64 with 4 images.* at least 16"),
-        ((PIDS, 12, 4, 0, 0, 2), "3 identities per batch .* for 2 processes are multiples of 2"),
-        ((PIDS, 8, 4, 0, 2, 2), "rank 2, allowed are 0 to 1"),
     ],
 )
 def test_errors(arguments, message):

@@ -62,7 +62,7 @@ def test_its_output_is_contiguous_and_its_input_stays(batch):
     before = batch.clone()
     last = batch.to(memory_format=torch.channels_last)
     for images in (batch, last):
-        out = PixelTransform(*HALF, erase_prob=1.0)(images)
+        out = PixelTransform(*HALF, erase_prob=1.0)(images, range(5))
         assert out.is_contiguous() and out.dtype == torch.float32 and out.shape == batch.shape
         assert torch.equal(images, before)
     assert PixelTransform(*HALF)(batch.to("meta")).device.type == "meta"
@@ -77,11 +77,9 @@ def test_it_is_small_to_send():
 # ---- erasing
 
 
-def erase(images, prob, seed=0):
+def erase(images, prob, seeds=None):
     """The network's input and where it differs from what it is without erasing (B, H, W)."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    erased = PixelTransform(*HALF, erase_prob=prob)(images)
+    erased = PixelTransform(*HALF, erase_prob=prob)(images, range(len(images)) if seeds is None else seeds)
     return erased, (erased != PixelTransform(*HALF)(images)).any(1)
 
 
@@ -94,6 +92,7 @@ def test_erasing_puts_one_rectangle_of_unit_noise_after_normalisation():
     noise = erased.permute(0, 2, 3, 1)[inside]
     assert abs(noise.mean()) < 0.02
     assert abs(noise.std() - 1) < 0.02
+    assert abs((noise.abs() < 1).float().mean() - 0.6827) < 0.01  # as of a normal distribution
     assert len({tuple(image.any(1).tolist()) for image in inside}) > 30  # drawn for each image
 
 
@@ -104,16 +103,37 @@ def test_the_share_of_erased_images_is_the_probability():
     assert not erase(images, 0.0)[1].any()
 
 
-def test_erasing_follows_the_global_generators(batch):
-    first, _ = erase(batch, 0.5)
-    assert torch.equal(erase(batch, 0.5)[0], first)
-    assert not torch.equal(erase(batch, 0.5, seed=1)[0], first)
+@pytest.mark.parametrize("prob", [0.5, 1.0])
+def test_an_image_is_erased_by_its_seed_wherever_it_is(batch, prob):
+    seeds = [2**63 - 1, 5, 0, 2**40, 17]
+    first, _ = erase(batch, prob, seeds)
+    torch.manual_seed(1)
+    random.seed(1)
+    assert torch.equal(erase(batch, prob, seeds)[0], first)
+    order = [3, 0, 4, 2, 1]
+    assert torch.equal(erase(batch[order], prob, [seeds[i] for i in order])[0], first[order])
+    for i, seed in enumerate(seeds):
+        assert torch.equal(erase(batch[i : i + 1], prob, [seed])[0][0], first[i])
 
 
-def test_without_erasing_no_generator_moves(batch):
-    state = torch.get_rng_state()
-    PixelTransform(*HALF)(batch)
+def test_images_of_different_seeds_are_erased_differently(batch):
+    erased, _ = erase(batch[:1].expand(40, -1, -1, -1), 1.0)
+    assert len({image.numpy().tobytes() for image in erased}) == 40
+
+
+@pytest.mark.parametrize("prob", [0.0, 0.5, 1.0])
+def test_no_global_generator_moves(batch, prob):
+    state, python_state = torch.get_rng_state(), random.getstate()
+    erase(batch, prob)
     assert torch.equal(torch.get_rng_state(), state)
+    assert random.getstate() == python_state
+
+
+@pytest.mark.parametrize("count", [0, 4, 6])
+def test_another_number_of_seeds_is_refused(batch, count):
+    with pytest.raises(ValueError):
+        PixelTransform(*HALF, erase_prob=0.5)(batch, range(count))
+    assert PixelTransform(*HALF)(batch, range(count)).shape == batch.shape  # where none is needed
 
 
 def test_erasing_has_the_published_settings(batch, monkeypatch):
@@ -124,7 +144,7 @@ def test_erasing_has_the_published_settings(batch, monkeypatch):
         "RandomErasing",
         lambda *args, **options: made.append(erasing(*args, **options)) or made[0],
     )
-    PixelTransform(*HALF, erase_prob=0.3)(batch)
+    PixelTransform(*HALF, erase_prob=0.3)(batch, range(5))
     (settings,) = made
     assert (settings.probability, settings.min_area, settings.max_area) == (0.3, 0.02, 1 / 3)
     assert (settings.per_pixel, settings.max_count, settings.device) == (True, 1, batch.device)

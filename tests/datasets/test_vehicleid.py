@@ -77,6 +77,10 @@ def test_errors_name_folder_file_and_line(tree, tmp_path):
         ValueError, match=r"test_list_800\.txt:2: the line is '0000002', allowed is `image_id"
     ):
         vehicleid(tree)
+    test_list.write_text("0000001 5\n../../../1 5\n")
+    with pytest.raises(ValueError, match=r"test_list_800\.txt:2: path '\.\./\.\./\.\./1\.jpg' is outside of"):
+        vehicleid(tree)
+    assert len(vehicleid(tree, allow_outside=True).test_records()) == 2
     test_list.write_text("0000001 5\n0000002 6\n")
     with pytest.raises(ValueError, match=r"test_list_800\.txt: 0 images in the query split"):
         vehicleid(tree)

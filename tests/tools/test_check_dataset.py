@@ -1,0 +1,154 @@
+"""tools/check_dataset.py: what it prints and writes, and how it ends."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tools.check_dataset import main
+
+TOOL = Path(__file__).parents[2] / "tools" / "check_dataset.py"
+NAMES = [f"{split}/{pid}/{pid}_c{camera}.jpg" for split, pids, cameras in (
+    ("train", "ab", (1, 2)), ("query", "de", (1,)), ("gallery", "de", (2,))
+) for pid in pids for camera in cameras]  # fmt: skip
+
+
+def draw(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 20, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A good data set of the kind `folder`."""
+    root = tmp_path / "people"
+    for seed, name in enumerate(NAMES):
+        draw(root / name, seed)
+    return root
+
+
+def words(root, *options, workers=0):
+    pairs = [
+        "DATASETS.NAMES",
+        "folder",
+        "DATASETS.ROOT_DIR",
+        str(root),
+        "DATALOADER.NUM_WORKERS",
+        str(workers),
+    ]
+    return [*map(str, options), *pairs]
+
+
+def run(arguments, capsys):
+    """Exit status, lines on stdout; nothing is on stderr."""
+    try:
+        status = main(arguments)
+    except SystemExit as end:
+        status = end.code
+    out, err = capsys.readouterr()
+    assert not err
+    return status, out.splitlines()
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_a_good_data_set(tree, capsys, workers):
+    status, lines = run(words(tree, workers=workers), capsys)
+    assert status == 0
+    assert lines[0] == "Data set folder: 8 image files"
+    assert lines[3] == "train   |      2 |        4 |         2"
+    assert len(lines) == 6 + 9 and all(line.endswith(": 0") for line in lines[6:])
+
+
+def test_what_should_be_put_right(tree, tmp_path, capsys):
+    train, gallery = tree / "train", tree / "gallery"
+    (train / "a" / "a_c2.jpg").write_bytes(b"")
+    (train / "b" / "cut.jpg").write_bytes((train / "b" / "b_c1.jpg").read_bytes()[:300])
+    (train / "b" / "gone.jpg").symlink_to(tree / "nowhere")
+    (train / "a" / "copy.jpg").write_bytes((train / "b" / "b_c1.jpg").read_bytes())
+    (gallery / "d" / "copy.jpg").write_bytes((train / "a" / "a_c1.jpg").read_bytes())
+    report = tmp_path / "report.json"
+    status, lines = run(words(tree, "--report", report), capsys)
+    assert status == 1
+    text = "\n".join(lines)
+    assert (
+        f"files that cannot be read as images: 1\n  {train}/b/cut.jpg: cannot be read as an image: " in text
+    )
+    assert f"files of zero bytes: 1\n  {train}/a/a_c2.jpg\n" in text
+    assert f"listed files that are absent: 1\n  {train}/b/gone.jpg\n" in text
+    line = f"{train}/a/copy.jpg (identity 0) = {train}/b/b_c1.jpg (identity 1)"
+    assert f"images under several identities: 1\n  {line}\n" in text
+    line = f"{train}/a/a_c1.jpg = {gallery}/d/copy.jpg"
+    assert f"training images in the test splits: 1\n  {line}\n" in text
+    told = json.loads(report.read_text())
+    assert (told["dataset"], told["files"], told["clean"]) == ("folder", 12, False)
+    assert {name: len(found) for name, found in told["errors"].items()} == dict.fromkeys(told["errors"], 1)
+    assert told["errors"]["train_in_test"] == [line] and not any(told["notes"].values())
+
+
+def test_notes_are_no_failure(tree, tmp_path, capsys):
+    (tree / "train" / "a" / "copy.jpg").write_bytes((tree / "train" / "a" / "a_c1.jpg").read_bytes())
+    (tree / "train" / "b" / "b_c1.jpg").unlink()
+    (tree / "gallery" / "d" / "d_c2.jpg").rename(tree / "gallery" / "d" / "d_c1.jpg")
+    status, lines = run(words(tree, "--report", tmp_path / "report.json"), capsys)
+    assert status == 0
+    text = "\n".join(lines)
+    assert "note: images of one identity in several files: 1\n" in text
+    assert f"note: training identities of one image: 1\n  the identity of {tree}/train/b/b_c2.jpg" in text
+    line = f"identity 0, {tree}/query/d/d_c1.jpg"
+    assert f"note: query identities without a gallery image from another camera: 1\n  {line}" in text
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert told["clean"] and told["notes"]["unmatched"] == [line]
+
+
+@pytest.mark.parametrize(("options", "shown"), [((), 5), (("--show", 2), 2), (("--show", 0), 7)])
+def test_the_first_of_each_kind_are_shown(tree, capsys, options, shown):
+    for number in range(7):
+        (tree / "train" / "a" / f"{number}.jpg").touch()
+    _, lines = run(words(tree, *options), capsys)
+    start = lines.index("files of zero bytes: 7") + 1
+    assert lines[start : start + shown] == [f"  {tree}/train/a/{number}.jpg" for number in range(shown)]
+    assert lines[start + shown] == (
+        f"  and {7 - shown} more" if shown < 7 else "listed files that are absent: 0"
+    )
+
+
+def test_the_test_split_alone(tree, capsys):
+    (tree / "train" / "a" / "a_c1.jpg").write_text("no image")
+    assert run(words(tree, "--test_only"), capsys)[0] == 0
+    (tree / "query" / "d" / "d_c1.jpg").write_text("no image")
+    status, lines = run(words(tree, "--test_only"), capsys)
+    assert status == 1 and lines[0] == "Data set folder: 4 image files"
+
+
+def test_a_file_name_that_cannot_be_printed(tree, capsys):
+    (tree / "train" / "a" / "x\n\udcff.jpg").touch()
+    _, lines = run(words(tree), capsys)
+    assert f"  {tree}/train/a/x\\n\\udcff.jpg" in lines
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--show", "-1"), "--show is -1; allowed: 0 (all) or more"),
+        (("--report", "nowhere/report.json"), "--report nowhere/report.json: no file can be written"),
+        (("--config_file", "nowhere.yml"), "nowhere.yml"),
+    ],
+)
+def test_wrong_options(tree, capsys, options, told):
+    with pytest.raises(SystemExit) as end:
+        main(words(tree, *options))
+    out, err = capsys.readouterr()
+    assert end.value.code == 2 and told in err and err.count("\n") == 1 and not out
+
+
+def test_it_runs_as_a_program_from_another_folder(tree):
+    (tree / "query" / "d" / "d_c1.jpg").write_text("no image")
+    command = [sys.executable, TOOL, *words(".", "--test_only", workers=-1)]
+    result = subprocess.run(command, cwd=tree, capture_output=True, text=True)
+    assert result.returncode == 1 and not result.stderr
+    assert "files that cannot be read as images: 1\n  query/d/d_c1.jpg: cannot be read" in result.stdout

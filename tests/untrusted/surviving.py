@@ -1,0 +1,54 @@
+"""What tests of hostile input share: what must not happen besides, and how a file is read."""
+
+import resource
+import time
+import warnings
+from contextlib import contextmanager
+
+from hypothesis import HealthCheck, settings
+from yacs.config import CfgNode
+
+from config import cfg
+from config.load import leaves, load_config
+from utils.files import read_state_dict
+
+LIMITS = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+SECONDS, ROOM = 20, 128 * 2**20
+LONGEST = 900  # characters of a message
+
+
+@contextmanager
+def nothing_else(capfd=None):
+    """No warning, no output, in reasonable time and memory."""
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+    assert capfd is None or capfd.readouterr() == ("", "")
+    assert time.monotonic() - start < SECONDS
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < ROOM
+
+
+def read_or_refuse(path, content, capfd, read=read_state_dict):
+    """Read the bytes as weights; what is in them, or the message of the error."""
+    path.write_bytes(content)
+    with nothing_else(capfd):
+        try:
+            return read(path)
+        except (ValueError, OSError) as error:
+            told = str(error)
+            assert "\n" not in told and path.name in told and len(told) < LONGEST
+            return told
+
+
+def load_or_refuse(capfd, *arguments):
+    """Load a configuration; it, or the message of the error."""
+    with nothing_else(capfd):
+        try:
+            config = load_config(cfg, *arguments)
+        except (ValueError, FileNotFoundError) as error:
+            told = str(error)
+            assert "\n" not in told and told.isprintable() and len(told) < LONGEST
+            return told
+    assert isinstance(config, CfgNode) and leaves(config).keys() == leaves(cfg).keys()
+    return config

@@ -1,0 +1,114 @@
+"""Weight files that were made to do harm, one by one."""
+
+import io
+import json
+import pickle
+import struct
+import tarfile
+import zipfile
+
+import pytest
+import torch
+
+from tests.untrusted.surviving import nothing_else, read_or_refuse
+from tests.untrusted.weight_files import SCRIPT, WEIGHTS, saved, with_pickle, zipped
+from utils.files import read_checkpoint, read_state_dict
+
+
+def deep_script(levels):
+    """Modules that stand twice in the one above."""
+    text = b"".join(b"c__torch__\nM\n)\x81}(X\x01\0\0\0ah\x00X\x01\0\0\0bh\x00ubq\x00" for _ in range(levels))
+    return zipped(
+        {"data.pkl": b"\x80\x02Nq\x00" + text + b".", "constants.pkl": b"", "code/__torch__.py": b""}
+    )
+
+
+def bomb(member):
+    """256 MB of zeros in a small file."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl" if member != "data.pkl" else "a/version", pickle.dumps({}, 2))
+        with archive.open(f"a/{member}", "w") as file:
+            for _ in range(256):
+                file.write(bytes(2**20))
+    return stream.getvalue()
+
+
+def fat_header(length):
+    return struct.pack("<Q", length) + b'{"a": 1}'
+
+
+def stated(header, content=b"\0" * 8):
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + content
+
+
+def tar():
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name in ("../storages", "storages", "tensors", "pickle"):
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    return stream.getvalue()
+
+
+def lying_sizes(factor):
+    """A zip file whose directory says that the numbers are many more."""
+    content = bytearray(zipped({"data.pkl": pickle.dumps({}, 2), "version": "3", "data/0": b"\0" * 64}))
+    place = content.rindex(b"PK\x01\x02") + 20
+    content[place : place + 8] = struct.pack("<II", 64 * factor, 64 * factor)
+    return bytes(content)
+
+
+HOSTILE = {
+    "empty": (".pth", b""),
+    "empty safetensors": (".safetensors", b""),
+    "huge header": (".safetensors", fat_header(2**63)),
+    "header of 100 GB": (".safetensors", fat_header(10**11)),
+    "header of nothing": (".safetensors", fat_header(0)),
+    "offsets": (".safetensors", stated({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 2**60]}})),
+    "shape": (".safetensors", stated({"a": {"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 8]}})),
+    "no type": (".safetensors", stated({"a": {"dtype": "X9", "shape": [2], "data_offsets": [0, 8]}})),
+    "deep header": (".safetensors", fat_header(8 + 10**5) + b"[" * 10**5),
+    "other zip": (".pth", zipped({"readme.txt": b"hello"})),
+    "zip in a zip": (".pth", zipped({"data.pkl": saved(WEIGHTS)})),
+    "climbing names": (".pth", zipped({"../../x": b"x", "data.pkl": pickle.dumps({}, 2)}, name="../../up")),
+    "bomb": (".pth", bomb("data/0")),
+    "bomb of a pickle": (".pth", bomb("data.pkl")),
+    "lying sizes": (".pth", lying_sizes(2**20)),
+    "tar": (".pth", tar()),
+    "bytearray": (".pth", with_pickle(b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\0\0\0\0\x10\x85R.")),
+    "old bytearray": (".pth", b"\x80\x02c__builtin__\nbytearray\n\x8a\x05\0\0\0\0\x10\x85R."),
+    "memo": (".pth", with_pickle(b"\x80\x02}r\xff\xff\xff\x7f.")),
+    "script memo": (".pth", with_pickle(b"\x80\x02}r\xff\xff\xff\x7f.", **SCRIPT)),
+    "wide key": (".pth", with_pickle(b"\x80\x02})q\x00" + b"h\x00h\x00\x86q\x00" * 60 + b"K\x01s.")),
+    "copied key": (".pth", with_pickle(b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s.", **SCRIPT)),
+    "deep key": (".pth", with_pickle(b"\x80\x02})" + b"\x85" * 10**6 + b"K\x01s.")),
+    "deep list": (".pth", with_pickle(b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".")),
+    "recursive": (".pth", with_pickle(b"\x80\x02}q\x00X\x05\0\0\0modelh\x00s.")),
+    "doubling modules": (".pt", deep_script(60)),
+    "long name": (".pth", saved({"a" * 10**6: torch.ones(1)})),
+    "name of two lines": (".pth", saved({"a\nb\x1b[31m": torch.ones(1)})),
+    "number as name": (".pth", saved({3: torch.ones(1)})),
+    "text": (".pth", saved({"a": "x"})),
+    "sparse": (".pth", saved({"a": torch.eye(3).to_sparse()})),
+    "meta": (".pth", saved({"a": torch.ones(3, device="meta")})),
+    "complex": (".pth", saved({"a": torch.ones(3, dtype=torch.complex64)})),
+    "one number as many": (".pth", saved({"a": torch.ones(1).expand(10**12)})),
+    "many views": (".pth", saved(dict.fromkeys(map(str, range(2000)), torch.ones(1).expand(10**6)))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_files(tmp_path, capfd, case):
+    suffix, content = HOSTILE[case]
+    told = read_or_refuse(tmp_path / f"w{suffix}", content, capfd)
+    assert isinstance(told, str) and " is no " in told
+    read_or_refuse(tmp_path / f"w{suffix}", content, capfd, read_checkpoint)
+    assert [path.name for path in tmp_path.iterdir()] == [f"w{suffix}"]
+
+
+def test_what_is_no_file(tmp_path, capfd):
+    with nothing_else(capfd):
+        for path in (tmp_path, tmp_path / "absent.pth", tmp_path / "absent.safetensors", "/dev/zero"):
+            with pytest.raises(FileNotFoundError, match="no weights file at"):
+                read_state_dict(path)

@@ -1,0 +1,226 @@
+"""Image files made to do harm or damaged by chance: they decode, or end in one line that names them."""
+
+import io
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from datasets import ImageRecord, decode_image, read_image, verify_images
+from datasets.images import MAX_PIXELS
+
+READERS = (read_image, decode_image, lambda path: verify_images([ImageRecord(path, 0, 0, 0)]))
+FORMS = {
+    "jpeg": ("RGB", "JPEG", {}),
+    "progressive": ("RGB", "JPEG", {"progressive": True}),
+    "cmyk": ("CMYK", "JPEG", {}),
+    "png": ("RGB", "PNG", {}),
+    "palette": ("P", "PNG", {"transparency": b"\x00\x80"}),
+    "bmp": ("RGB", "BMP", {}),
+    "gif": ("P", "GIF", {}),
+    "webp": ("RGB", "WEBP", {}),
+    "lossless": ("RGB", "WEBP", {"lossless": True}),
+    "tiff": ("RGB", "TIFF", {}),
+    "ico": ("RGB", "ICO", {}),
+}
+HUGE = st.sampled_from([0, 1, 0x7F, 0x80, 0xFF])
+
+
+def encode(form, size=(24, 40)):
+    mode, name, options = FORMS[form]
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """One path that every example overwrites."""
+    return tmp_path_factory.mktemp("images") / "hostile.jpg"
+
+
+def outcomes(file, data):
+    """What each reader says of the file, None where it is content; a Python warning is an error."""
+    file.write_bytes(data)
+    told = []
+    for read in READERS:
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                read(str(file))
+            told.append(None)
+        except ValueError as error:
+            assert f"{file}: cannot be read as an image: " in str(error)
+            assert len(str(error).splitlines()) == 1
+            told.append(str(error))
+        assert not caught, caught[0]
+    return told
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_bytes_that_are_changed(form, data, file):
+    content = bytearray(encode(form))
+    # Most of what is worth an attack stands in the first bytes.
+    places = st.integers(0, min(60, len(content) - 1)) | st.integers(0, len(content) - 1)
+    changes = st.lists(st.tuples(places, HUGE | st.integers(0, 255)), min_size=1, max_size=8)
+    for place, value in data.draw(changes):
+        content[place] = value
+    outcomes(file, bytes(content))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_files_that_are_cut_off_or_have_pieces_too_many(form, data, file):
+    content = encode(form)
+    place = data.draw(st.integers(0, len(content)))
+    outcomes(file, content[:place] + data.draw(st.binary(max_size=30)))
+    outcomes(file, content[:place] + data.draw(st.binary(min_size=1, max_size=30)) + content[place:])
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(start=st.sampled_from([encode(form)[:12] for form in FORMS]), rest=st.binary(max_size=400))
+def test_any_bytes_after_the_signature(start, rest, file):
+    outcomes(file, start + rest)
+
+
+# ---- headers that claim more pixels than memory should be taken for
+
+
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width, height):
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+def jpeg(width, height, *, before=b"", form="jpeg"):
+    content = encode(form)
+    frame = next(at for at in (content.find(b"\xff\xc0"), content.find(b"\xff\xc2")) if at > 0)
+    size = struct.pack(">HH", height, width)
+    return content[:frame] + before + content[frame : frame + 5] + size + content[frame + 9 :]
+
+
+def bmp(width, height):
+    content = encode("bmp")
+    return content[:18] + struct.pack("<ii", width, height) + content[26:]
+
+
+def gif(width, height):
+    content = encode("gif")
+    return content[:6] + struct.pack("<HH", width, height) + content[10:]
+
+
+def gif_frame(width, height):
+    content = encode("gif")
+    frame = content.index(b",\0\0\0\0" + struct.pack("<HH", 24, 40))
+    return content[: frame + 5] + struct.pack("<HH", width, height) + content[frame + 9 :]
+
+
+def webp(width, height):
+    content = encode("lossless")
+    bits = int.from_bytes(content[21:25], "little") >> 28 << 28 | (height - 1) << 14 | (width - 1)
+    return content[:21] + bits.to_bytes(4, "little") + content[25:]
+
+
+def tiff(width, height):
+    content = encode("tiff")
+    for tag, size, value in ((256, 24, width), (257, 40, height)):
+        (field,) = (f for kind in (3, 4) if (f := struct.pack("<HHII", tag, kind, 1, size)) in content)
+        content = content.replace(field, struct.pack("<HHII", tag, 4, 1, value))
+    return content
+
+
+def ico(width, height):
+    """An icon of 24 x 40 pixels by its own header, which holds a PNG of another size."""
+    picture = png(width, height)
+    return (
+        struct.pack("<HHH", 0, 1, 1)
+        + struct.pack("<BBBBHHII", 24, 40, 0, 0, 1, 32, len(picture), 22)
+        + picture
+    )
+
+
+SIZES = [(9_500, 9_500), (16_000, 16_000), (60_000, 60_000)]
+MADE = [jpeg, png, bmp, gif, gif_frame, tiff, ico]
+BOMBS = [(make, size) for make in MADE for size in SIZES] + [(webp, size) for size in SIZES[:2]]
+BOMBS += [(png, (2**31 - 1, 2**31 - 1)), (bmp, (2**31 - 1, 2**31 - 1)), (tiff, (2**32 - 1, 2**32 - 1))]
+
+
+@pytest.mark.parametrize(("make", "size"), BOMBS, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_a_header_that_claims_too_much_is_refused(make, size, file):
+    told = outcomes(file, make(*size))
+    assert all(told)
+    if make is ico:
+        assert all(f"Image size ({size[0] * size[1]} pixels) exceeds limit of" in line for line in told)
+    elif max(size) < 2**31:
+        wanted = f"its header says {size[0]} x {size[1]} pixels; allowed: at most 89,478,485 in all"
+        assert all(wanted in line for line in told)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("form", ["progressive", "cmyk"])
+@pytest.mark.parametrize(
+    "before", [b"", b"\xff\xff\xff", b"\xff\xd0\xff\x01", b"\xff\xfe\0\x04\xff\xc0" * 1200, b"odd"]
+)
+def test_a_jpeg_bomb_is_seen_behind_anything(size, form, before, file, monkeypatch):
+    monkeypatch.setattr("datasets.images._decode_jpeg", lambda data: pytest.fail("memory was taken"))
+    assert all(outcomes(file, jpeg(*size, before=before, form=form)))
+
+
+@pytest.mark.parametrize("form", sorted(FORMS.keys() - {"ico"}))
+def test_what_is_allowed_is_not_refused(form, file, monkeypatch):
+    assert MAX_PIXELS == Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr("datasets.images.MAX_PIXELS", 24 * 40)
+    assert outcomes(file, encode(form)) == [None] * 3
+    monkeypatch.setattr("datasets.images.MAX_PIXELS", 24 * 40 - 1)
+    assert all("24 x 40 pixels; allowed: at most 959 in all" in line for line in outcomes(file, encode(form)))
+
+
+def test_neither_memory_is_taken_nor_a_warning_printed(file):
+    pytest.importorskip("resource")
+    lines = ["import resource, sys", "from datasets import decode_image, read_image", "from PIL import Image"]
+    lines += ["before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss", "for path in sys.argv[1:]:"]
+    lines += ["    for read in (read_image, decode_image):", "        try:", "            read(path)"]
+    lines += ["        except ValueError as error:", "            assert 'pixels' in str(error)"]
+    lines += ["        else:", "            raise SystemExit('read')"]
+    lines += ["print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"]
+    paths = []
+    for make in (jpeg, png, bmp, gif, webp, tiff, ico):
+        for size in SIZES[:2]:
+            paths.append(file.with_name(f"{make.__name__}_{size[0]}.jpg"))
+            paths[-1].write_bytes(make(*size))
+    command = [sys.executable, "-W", "default::Warning:PIL", "-c", "\n".join(lines), *map(str, paths)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not result.stderr and int(result.stdout) < 50_000  # kB; the smallest of the images has 270 MB
+
+
+def test_the_filters_of_warnings_are_left_as_they_were(file):
+    file.write_bytes(encode("png"))
+    before = list(warnings.filters)
+    read_image(str(file))
+    file.write_bytes(png(60_000, 60_000))
+    with pytest.raises(ValueError, match="its header says"):
+        read_image(str(file))
+    assert warnings.filters == before and Image.MAX_IMAGE_PIXELS == MAX_PIXELS
+
+
+@pytest.mark.parametrize("path", ["a\0b.jpg", "a\udcffb.jpg", "a" * 5000, ""])
+def test_paths_that_no_file_can_have(path):
+    for read in (read_image, decode_image):
+        with pytest.raises((ValueError, FileNotFoundError)) as error:
+            read(path)
+        assert str(error.value).startswith(f"{path}: ")

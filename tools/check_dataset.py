@@ -1,0 +1,93 @@
+"""Look for damaged, absent and repeated images, and for labels that a run can make little of.
+
+Takes settings as the programs do:
+python tools/check_dataset.py DATASETS.NAMES market1501 DATASETS.ROOT_DIR data
+Exit status: 0 nothing but notes was found, 1 something that should be put right, 2 a wrong setting or list.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from yacs.config import CfgNode
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
+
+from config import cfg as defaults
+from config.arguments import run_program
+from datasets import ReIDDataset, make_dataset, num_workers
+from datasets.audit import ERRORS, NOTES, Findings, audit, inspect_files
+from utils.files import require_writable, write_atomically
+
+
+def check(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Print what was found, and exit with status 1 if it is more than notes.
+
+    Raises ValueError or OSError as `make_dataset` does, and for wrong options.
+    """
+    if args.show < 0:
+        raise ValueError(f"--show is {args.show}; allowed: 0 (all) or more")
+    if args.report:
+        require_writable(args.report, "--report")
+    dataset = make_dataset(cfg, need_train=not args.test_only)
+    paths = list(dict.fromkeys(record.path for record in (*dataset.train, *dataset.test_records())))
+    findings = audit(dataset, inspect_files(paths, num_workers(cfg.DATALOADER.NUM_WORKERS)))
+    print(f"Data set {dataset.name}: {len(paths)} image files\n{dataset.table()}")
+    for kind, titles in (("", ERRORS), ("note: ", NOTES)):
+        for name, title in titles.items():
+            _print_kind(f"{kind}{title}", getattr(findings, name), args.show)
+    if args.report:
+        _write_report(args.report, dataset, len(paths), findings)
+    if findings.are_errors:
+        sys.exit(1)
+
+
+def _print_kind(title: str, lines: Sequence[str], show: int) -> None:
+    print(f"{title}: {len(lines)}")
+    shown = lines[:show] if show else lines
+    for line in shown:
+        # A file name may hold anything.
+        print("  " + (line if line.isprintable() else line.encode("unicode_escape").decode("ascii")))
+    if len(shown) < len(lines):
+        print(f"  and {len(lines) - len(shown)} more")
+
+
+def _write_report(path: str, dataset: ReIDDataset, num_files: int, findings: Findings) -> None:
+    found = dataclasses.asdict(findings)
+    report = {
+        "dataset": dataset.name,
+        "files": num_files,
+        "clean": not findings.are_errors,
+        "errors": {name: found[name] for name in ERRORS},
+        "notes": {name: found[name] for name in NOTES},
+    }
+    text = json.dumps(report, indent=1) + "\n"
+    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--test_only", action="store_true", help="query and gallery only; the training split may be absent"
+    )
+    parser.add_argument(
+        "--show",
+        type=int,
+        default=5,
+        metavar="N",
+        help="occurrences of each kind to print, 0: all (default: %(default)s)",
+    )
+    parser.add_argument("--report", metavar="FILE", help="write all occurrences there, as JSON")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0, or SystemExit with status 1 after findings, with 2 after one line on stderr for a wrong setting."""
+    return run_program(
+        check, defaults, description=__doc__, default_config="", argv=argv, add_options=_add_options
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
