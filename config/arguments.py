@@ -1,6 +1,7 @@
 """The one command line of the four programs, and how a program ends when a setting or file is wrong."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ keys used most (values are Python literals or text; put lists in quotes):
 All keys, each with a comment: config/defaults.py
 """
 _FAILED, _INTERRUPTED = 2, 130
+_LOADER_DIED = "DataLoader worker"  # torch says so when one of them was killed, with no exception of its own
 
 
 def parse_arguments(
@@ -113,19 +115,32 @@ def run_program(
     return 0
 
 
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """The option of the training programs."""
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where OUTPUT_DIR/last.pt says; without that file, start at the beginning",
+    )
+
+
 @contextmanager
 def end_in_one_line(*, show_traceback: bool = False) -> Iterator[None]:
     """What is wrong with a setting or file ends the program with one line on stderr, as SystemExit.
 
-    ValueError, KeyError and OSError give status 2, Ctrl-C status 130. Any other exception is a bug and passes
-    through.
+    ValueError, KeyError, OSError, FloatingPointError and the end of a process that loads images give status
+    2, Ctrl-C status 130. Any other exception is a bug and passes through.
     """
     try:
         yield
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, FloatingPointError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith(_LOADER_DIED):
+            raise
         if show_traceback:
             traceback.print_exc()
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        several = int(os.environ.get("WORLD_SIZE", 1)) > 1  # processes that torchrun started
+        who = f"process {os.environ.get('RANK')}: " if several else ""
+        print(f"error: {who}{_one_line(error)}", file=sys.stderr)
         sys.exit(_FAILED)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -118,8 +118,8 @@ def _dataloader() -> CfgNode:
     # Processes that load images; 0 = none but the program itself, -1 = as many as there are processors, at
     # most 16 (in a torch.distributed run this process's share of them).
     node.NUM_WORKERS = -1
-    # Training image that cannot be read: 'raise' ends the run | 'skip' takes another one of its identity, with
-    # a warning, and ends the run when it is more than 1 % of the images. Test images always end it.
+    # A training image that cannot be read: 'raise' ends the run | 'skip' takes another one of its identity,
+    # with a warning, and ends the run when more than 1 % of the images are such. A test image always ends it.
     node.ON_ERROR = "raise"
     # Keep the main stage's training images in memory, decoded and resized (height x width x 3 bytes each): it
     # decodes each file once before the first epoch, and not in every epoch.

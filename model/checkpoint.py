@@ -11,9 +11,11 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from model.backbone import grid_size, make_backbone
+from model.checkpoint_check import check_blocks, check_head_width, check_numbers, check_shapes
 from model.clip import check_fit, clip_config, image_tower, load_strictly
 from model.reid import ReIDModel, SideInformation
 from utils.files import read_state_dict
@@ -69,19 +71,19 @@ def read_info(weights: dict[str, Tensor], path: str) -> CheckpointInfo:
     )
     missing = [key for key in needed if key not in shape]
     if missing or not (vit or resnet):
-        what = (
-            "CLIP weights (MODEL.PRETRAIN_PATH takes them)"
-            if "visual.conv1.weight" in shape
-            else "a state dict"
-        )
+        what = "a state dict"
+        if "visual.conv1.weight" in shape:
+            what = "CLIP weights (MODEL.PRETRAIN_PATH takes them)"
         raise ValueError(
             f"{path} is no re-id checkpoint but {what}: {[*missing, 'the image tower'][0]} is missing; "
             f"it holds e.g. {', '.join(list(shape)[:3])}"
         )
+    check_shapes(shape, path)
     if vit:
         layers = (_count(shape, r"image_encoder\.transformer\.resblocks\.(\d+)\."),)
     else:
         layers = tuple(_count(shape, rf"image_encoder\.layer{stage}\.(\d+)\.") for stage in range(1, 5))
+    check_blocks(layers, path)
     return CheckpointInfo(
         path=path,
         kind="ViT" if vit else "ResNet",
@@ -202,6 +204,7 @@ def build_reid_model(
         odd = next(key for key in weights if key not in known)
         _logger.warning("%s: %s and other entries of that kind are not of a re-id model; ignored", path, odd)
     weights = {key: value for key, value in weights.items() if key.startswith(_IMAGE_SIDE)}
+    check_numbers(weights, path)
 
     fitted_size, fitted_stride = fit_geometry(info, size, stride)
     for key, wanted, fitted in (("size", size, fitted_size), ("stride", stride, fitted_stride)):
@@ -211,11 +214,13 @@ def build_reid_model(
     info = replace(info, name=name, size=fitted_size, stride=fitted_stride)
 
     source = f"{path} (MODEL.NAME {name})" if name else str(path)
-    tower = image_tower(_tower_config(info))
-    # First of all, because stride and grid of another architecture would be complained about instead.
-    check_fit(_unresized(tower.state_dict(prefix=_TOWER)), _unresized(weights), source)
+    config = _tower_config(info)
+    # First of all, because stride and grid of another architecture would be complained about instead; and
+    # without memory for it, because shapes of a hostile file may be any.
+    with torch.device("meta"):
+        check_fit(_unresized(image_tower(config).state_dict(prefix=_TOWER)), _unresized(weights), source)
     model = ReIDModel(
-        make_backbone(tower, fitted_size, fitted_stride),
+        make_backbone(image_tower(config), fitted_size, fitted_stride),
         info.num_classes,
         side_information=_fit_side(weights, info, side_information),
         neck_feature=neck_feature,
@@ -257,6 +262,7 @@ def _name_from_file(info: CheckpointInfo) -> str:
 def _tower_config(info: CheckpointInfo) -> dict:
     if info.name:
         return clip_config(info.name)
+    check_head_width(info.width, info.path)
     if info.kind == "ResNet":
         return {
             "embed_dim": info.projected_width,

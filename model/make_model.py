@@ -7,7 +7,7 @@ from yacs.config import CfgNode
 from config.subject import prompt_subject
 from model.backbone import make_backbone
 from model.checkpoint import CheckpointInfo, build_reid_model, read_info, side_information_for
-from model.clip import load_clip
+from model.clip import build_clip, clip_config, load_clip
 from model.prompts import PromptLearner
 from model.reid import ReIDModel, SideInformation
 from model.text import TextEncoder
@@ -16,14 +16,20 @@ from utils.files import read_state_dict
 _logger = logging.getLogger("transreid.model")
 
 
-def make_model(cfg: CfgNode, num_class: int, camera_num: int, view_num: int) -> ReIDModel:
+def make_model(
+    cfg: CfgNode, num_class: int, camera_num: int, view_num: int, *, pretrained: bool = True
+) -> ReIDModel:
     """The model that training starts from, on the CPU, in training mode.
 
     CLIP's weights come from MODEL.PRETRAIN_PATH, or MODEL.PRETRAIN_TAG by name, or are random
-    (MODEL.PRETRAIN_CHOICE 'none'). A two-stage tree adds prompts of `num_class` identities and texts.
+    (MODEL.PRETRAIN_CHOICE 'none', or not `pretrained`, where others will be loaded). A two-stage tree adds
+    prompts of `num_class` identities and texts.
     """
     node = cfg.MODEL
-    clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
+    if pretrained:
+        clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
+    else:
+        clip = build_clip(clip_config(node.NAME), None)
     backbone = make_backbone(
         clip.visual,
         tuple(cfg.INPUT.SIZE_TRAIN),

@@ -1,17 +1,26 @@
 """Files that survive: state dicts read without running code and written beside, then renamed."""
 
+import contextlib
 import os
 import pickle
+import re
+import reprlib
 import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
+from utils.archives import check_archive, read_torchscript
+
 _CONTAINERS = ("state_dict", "model")  # what other programs wrap a state dict in
+_LONGEST_NAME = 300  # characters
+# Tensors may share their numbers, but one number that stands for 10¹² is an attack on whoever copies them.
+_MOST_SHARED, _SMALL = 4, 2**31
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -22,20 +31,34 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     no checkpoint or holds pickled code.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights file at {path}")
     content = _read(path)
     for key in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not content:
         raise ValueError(f"{path} is no checkpoint: it holds a {type(content).__name__}, not named tensors")
-    odd = [key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
-    if odd:
-        raise ValueError(f"{path} is no checkpoint: its entry {odd[0]!r} is not a tensor")
+    for key, value in content.items():
+        if not isinstance(key, str) or not key.isprintable() or len(key) > _LONGEST_NAME:
+            raise ValueError(f"{path} is no checkpoint: its entry {reprlib.repr(key)} is no name of a tensor")
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{path} is no checkpoint: its entry {key!r} is not a tensor")
+        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
+            raise ValueError(f"{path} is no checkpoint: its entry {key!r} is not a tensor of plain numbers")
+    size = sum(value.numel() * value.element_size() for value in content.values())
+    if size > _MOST_SHARED * path.stat().st_size + _SMALL:
+        raise ValueError(f"{path} is no checkpoint: its tensors claim {size} bytes, more than it holds")
     if all(key.startswith("module.") for key in content):
         content = {key.removeprefix("module."): value for key, value in content.items()}
     return dict(content)
+
+
+def read_checkpoint(path: str | Path) -> object:
+    """Read on the CPU what `save_torch` wrote: dicts, lists, numbers, text and tensors.
+
+    Nothing that the file contains is executed. Raises FileNotFoundError, or ValueError when the file is no
+    such file or holds pickled code.
+    """
+    return _read(Path(path))
 
 
 def is_torchscript(path: str | Path) -> bool:
@@ -47,23 +70,21 @@ def is_torchscript(path: str | Path) -> bool:
 
 
 def _read(path: Path) -> object:
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is no safetensors file: {_reason(error)}") from error
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file at {path}")
     try:
         with warnings.catch_warnings():  # about forms that are deprecated, but the files are there to stay
             warnings.simplefilter("ignore")
+            if path.suffix == ".safetensors":
+                return safetensors.torch.load_file(path)
+            check_archive(path)
             if is_torchscript(path):
-                # TorchScript is unpickled by a reader that knows tensors only; its code is never called.
-                return torch.jit.load(path, map_location="cpu").state_dict()
+                return read_torchscript(path)
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
+    except OSError as error:
+        raise OSError(f"{path} cannot be read: {error.strerror or _reason(error)}") from error
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is no safetensors file: {_reason(error)}") from error
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} is no checkpoint of plain tensors (pickled code is never run): {_reason(error)}"
@@ -78,13 +99,14 @@ def _reason(error: Exception) -> str:
     told = next(
         (line for line in lines if "Unsupported" in line), lines[0] if lines else type(error).__name__
     )
-    return told[:160]
+    return "".join(char if char.isprintable() else "?" for char in told[:160])
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, flush it to the disk and rename it over `path`.
 
-    A full disk or a kill in between leaves the former file whole.
+    A full disk or a kill in between leaves the former file whole. Raises OSError that says why nothing could
+    be written and what is kept.
     """
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -93,8 +115,103 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         with open(beside, "rb") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)
+    except Exception as error:
+        reason = _system_reason(error)
+        if reason is None:
+            raise
+        kept = "the former file is kept" if path.is_file() else "no file was written"
+        raise OSError(f"{path} cannot be written: {reason}; {kept}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def save_torch(content: object, path: str | Path) -> None:
+    """`torch.save` by way of `write_atomically`; raises OSError as that does."""
+
+    def write(beside: Path) -> None:
+        # Given a path, torch writes in C++, which does not tell why it failed.
+        with open(beside, "wb") as file:
+            torch.save(content, file)
+
+    write_atomically(path, write)
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Append one line of text to a file, which is made if need be, and flush it to the disk.
+
+    `line` comes without its end. Raises ValueError for several lines, and OSError, with the path and the
+    reason, when it can not be written; then the file is as long as before.
+    """
+    if "\n" in line:
+        raise ValueError(f"{path}: {line!r} is more than one line")
+    rest = f"{line}\n".encode()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            former = os.fstat(descriptor).st_size
+            try:
+                while rest:  # once, unless the disk fills up: only the next call tells that it did
+                    rest = rest[os.write(descriptor, rest) :]
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, former)
+                raise
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise OSError(f"{path}: no line can be appended: {error.strerror}") from error
+
+
+def remove_leftovers(folder: str | Path) -> list[Path]:
+    """Remove what `write_atomically` left in a folder when its process was killed; returns these paths.
+
+    Files of processes that run are left alone. Processes of other machines are not seen: call it only where
+    no other machine writes.
+    """
+    if os.name != "posix":  # elsewhere, asking for a process may end it
+        return []
+    removed = []
+    for path in sorted(Path(folder).glob(".*.tmp")):
+        named = re.fullmatch(r"\..+\.([1-9]\d*)\.tmp", path.name, re.DOTALL)
+        if named and path.is_file() and not path.is_symlink() and not _runs(int(named[1])):
+            with contextlib.suppress(OSError):
+                path.unlink()
+                removed.append(path)
+    return removed
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's; a number that is none of a process
+        return True
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a rename to the disk, where folders can be flushed; the new file is in place either way."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _system_reason(error: BaseException | None) -> str | None:
+    """Why the system refused to write, when that is behind an error; None for any other error."""
+    told = None
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        if type(error) is RuntimeError and re.search(r"inline_container|PytorchStream|iostream", str(error)):
+            told = "torch's writer failed, as it does on a full disk"
+        error = error.__cause__ or error.__context__
+    return told
 
 
 def make_output_dir(path: str | Path) -> Path:

@@ -1,11 +1,13 @@
 """The one logger, `transreid`, whose lines users parse: `time name level: message` to stdout and a file."""
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
 
 import tqdm
 
+_NAME = "transreid"
 FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 
 
@@ -17,19 +19,43 @@ class _BarFriendlyHandler(logging.StreamHandler):
             super().emit(record)
 
 
-def setup_logger(output_dir: str | Path | None, file_name: str) -> logging.Logger:
-    """Log to stdout and, with an output folder, append to `output_dir/file_name`; earlier handlers go."""
-    logger = logging.getLogger("transreid")
+class _LogFile(logging.FileHandler):
+    """A log file that gives up with one warning, where Python would print a traceback for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        logger = logging.getLogger(_NAME)
+        logger.removeHandler(self)
+        with contextlib.suppress(OSError):  # what is not written yet can not be written now
+            self.close()
+        reason = error.strerror or type(error).__name__
+        logger.warning("%s cannot be written (%s): the log goes on here alone", self.baseFilename, reason)
+
+
+def setup_logger(output_dir: str | Path | None, file_name: str, rank: int = 0) -> logging.Logger:
+    """Log to stdout and, with an output folder, append to `output_dir/file_name`; earlier handlers go.
+
+    `rank`: which process of the run this is. All but the first only show warnings and errors, on stderr with
+    their number in front. Raises OSError when the file cannot be opened.
+    """
+    logger = logging.getLogger(_NAME)
     logger.setLevel(logging.INFO)
     logger.propagate = False  # libraries may give the root logger a handler, which would repeat each line
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    handlers: list[logging.Handler] = [_BarFriendlyHandler(sys.stdout)]
-    if output_dir is not None:
-        handlers.append(logging.FileHandler(Path(output_dir) / file_name, encoding="utf-8"))
+    handlers: list[logging.Handler] = [_BarFriendlyHandler(sys.stderr if rank else sys.stdout)]
+    if rank:
+        handlers[0].setLevel(logging.WARNING)
+    elif output_dir is not None:
+        # Names of files may hold bytes that are no text.
+        path = Path(output_dir) / file_name
+        handlers.append(_LogFile(path, encoding="utf-8", errors="backslashreplace"))
     for handler in handlers:
-        handler.setFormatter(_NameOnly(FORMAT))
+        handler.setFormatter(_NameOnly(f"[process {rank}] {FORMAT}" if rank else FORMAT))
         logger.addHandler(handler)
     return logger
 

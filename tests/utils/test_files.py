@@ -1,13 +1,28 @@
 """Weight files are read without running anything, and written whole or not at all."""
 
+import errno
+import os
 import pickle
+import subprocess
+import sys
+from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from utils.files import is_torchscript, make_output_dir, read_state_dict, write_atomically
+from utils.files import (
+    append_line,
+    is_torchscript,
+    make_output_dir,
+    read_checkpoint,
+    read_state_dict,
+    remove_leftovers,
+    save_torch,
+    write_atomically,
+)
 
 WEIGHTS = {"a.weight": torch.arange(4.0), "b": torch.ones(2, 2)}
 
@@ -94,18 +109,143 @@ def test_values_that_are_no_tensors(tmp_path):
         read_state_dict(tmp_path / "absent.pth")
 
 
+def test_a_checkpoint_of_a_run_is_read_back(tmp_path):
+    content = {"epoch": 3, "lr": [0.5, None], "names": ("a", True), "state": {0: {"step": torch.ones(2)}}}
+    save_torch(content, tmp_path / "last.pt")
+    got = read_checkpoint(tmp_path / "last.pt")
+    assert torch.equal(got["state"][0].pop("step"), content["state"][0].pop("step")) and got == content
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_what_is_no_checkpoint_of_a_run(tmp_path):
+    torch.save({"a": Payload(tmp_path / "ran")}, tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match=r"evil\.pt is no checkpoint .*pickled code"):
+        read_checkpoint(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(FileNotFoundError, match="absent"):
+        read_checkpoint(tmp_path / "absent.pt")
+    with pytest.raises(FileNotFoundError):
+        read_checkpoint(tmp_path)
+
+
 def test_interrupted_write_leaves_the_former_file(tmp_path):
     path = tmp_path / "file"
-    write_atomically(path, lambda beside: beside.write_text("first"))
 
     def fail(beside):
         beside.write_text("half")
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError) as error:
         write_atomically(path, fail)
+    assert str(error.value) == f"{path} cannot be written: No space left on device; no file was written"
+    write_atomically(path, lambda beside: beside.write_text("first"))
+    with pytest.raises(OSError) as error:
+        write_atomically(path, fail)
+    assert str(error.value) == f"{path} cannot be written: No space left on device; the former file is kept"
     assert path.read_text() == "first"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_error_that_is_not_the_systems_stays_as_it_is(tmp_path):
+    def fail(beside):
+        beside.write_text("half")
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match=r"^shapes do not fit$"):
+        write_atomically(tmp_path / "file", fail)
+    assert not list(tmp_path.iterdir())
+
+
+@contextmanager
+def full_disk(room):
+    """Files of this process can not grow beyond `room` bytes: as on a full disk, writes fail or are cut."""
+    resource = pytest.importorskip("resource")
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, former[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+
+
+def write_with_numpy(path, numbers):
+    def write(beside):
+        with open(beside, "wb") as file:
+            np.savez(file, a=np.zeros(numbers))
+
+    write_atomically(path, write)
+
+
+WRITERS = {
+    "torch": lambda path, numbers: save_torch({"a": torch.zeros(numbers)}, path),
+    "torch, by path": lambda path, numbers: write_atomically(
+        path, lambda beside: torch.save({"a": torch.zeros(numbers)}, beside)
+    ),
+    "numpy": write_with_numpy,
+}
+
+
+@pytest.mark.parametrize("room", [0, 50_000, 120_150], ids=["nothing", "the middle", "the end"])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_is_one_line(tmp_path, writer, room):
+    path = tmp_path / "file.bin"
+    reason = "torch's writer failed" if writer == "torch, by path" else "File too large"
+    for kept in ("no file was written", "the former file is kept"):
+        with full_disk(room), pytest.raises(OSError, match=r"^[^\n]*$") as error:
+            WRITERS[writer](path, 30_000)
+        assert str(error.value).startswith(f"{path} cannot be written: {reason}")
+        assert str(error.value).endswith(kept)
+        path.write_bytes(b"former")
+    assert path.read_bytes() == b"former" and [p.name for p in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_a_missing_folder_is_one_line(tmp_path):
+    with pytest.raises(OSError, match=r"gone/w\.pth cannot be written: No such file or directory; no file"):
+        save_torch({}, tmp_path / "gone" / "w.pth")
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    gone = tmp_path / f".ViT-B-16_60.pth.{killed.pid}.tmp"
+    kept = [
+        f".w.pth.{os.getpid()}.tmp",
+        ".w.pth.1.tmp",
+        ".w.pth.0.tmp",
+        f".w.pth.{10**30}.tmp",
+        f"w.pth.{killed.pid}.tmp",
+        f".w.pth.{killed.pid}.tmp.txt",
+        ".w.pth.x.tmp",
+        "w.pth",
+    ]
+    for name in [gone.name, *kept]:
+        (tmp_path / name).touch()
+    (tmp_path / f".folder.{killed.pid}.tmp").mkdir()
+    assert remove_leftovers(tmp_path) == [gone]
+    assert {p.name for p in tmp_path.iterdir()} == {*kept, f".folder.{killed.pid}.tmp"}
+    assert remove_leftovers(tmp_path / "absent") == []
+
+
+def test_lines_are_appended(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    append_line(path, '{"a": 1}')
+    append_line(path, "é")
+    assert path.read_text(encoding="utf-8") == '{"a": 1}\né\n'
+    with pytest.raises(ValueError, match="more than one line"):
+        append_line(path, "a\nb")
+    with pytest.raises(OSError, match=r"^.*gone/a: no line can be appended: No such file or directory$"):
+        append_line(tmp_path / "gone" / "a", "x")
+
+
+def test_a_line_on_a_full_disk_leaves_the_former_ones(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    append_line(path, "first")
+    with full_disk(10), pytest.raises(OSError) as error:
+        append_line(path, "too long for it")
+    assert str(error.value) == f"{path}: no line can be appended: File too large"
+    assert path.read_text() == "first\n"
+    append_line(path, "second")
+    assert path.read_text() == "first\nsecond\n"
 
 
 def test_output_dir_must_be_writable(tmp_path):

@@ -1,0 +1,33 @@
+"""A finished stage 1 as a file: where stage 2 begins without it."""
+
+import logging
+from pathlib import Path
+
+from model.clip import load_strictly
+from model.reid import ReIDModel
+from utils.files import read_state_dict
+
+_PROMPTS = "prompt_learner.cls_ctx"
+_logger = logging.getLogger("transreid.model")
+
+
+def load_stage1(model: ReIDModel, path: str | Path) -> None:
+    """Load the whole model of a stage-1 file of the published form, in place.
+
+    Raises FileNotFoundError, or ValueError when the file has no prompts or those of another number of
+    identities, or is of another architecture.
+    """
+    weights = read_state_dict(path)
+    if _PROMPTS not in weights:
+        raise ValueError(
+            f"MODEL.STAGE1_WEIGHT {path} has no learned prompts ({_PROMPTS}); allowed: a file of stage 1, "
+            "e.g. ViT-B-16_stage1_120.pth"
+        )
+    identities = len(weights[_PROMPTS]) if weights[_PROMPTS].dim() else 0
+    if identities != model.num_classes:
+        raise ValueError(
+            f"MODEL.STAGE1_WEIGHT {path} has the prompts of {identities} identities; allowed: of the "
+            f"{model.num_classes} of the training split"
+        )
+    load_strictly(model, weights, f"MODEL.STAGE1_WEIGHT {path}")
+    _logger.info("stage 1 is taken from %s", path)

@@ -1,0 +1,110 @@
+"""What each of several processes checks; test_distributed.py starts it with torchrun."""
+
+import sys
+
+import torch
+from torch import nn
+
+from utils.batch_norm import synchronise_batch_norms
+from utils.distributed import (
+    any_process,
+    from_first,
+    gather_batch,
+    gather_objects,
+    gather_rows,
+    is_first,
+    process_group,
+    rank,
+    share,
+    share_buffers,
+    world_size,
+)
+
+CPU = torch.device("cpu")
+
+
+def check_small_facts():
+    me, all_of_us = rank(), world_size()
+    assert is_first() == (me == 0)
+    assert any_process(me == all_of_us - 1, False, True) == [True, False, True]
+    assert from_first(f"from {me}") == "from 0"
+    assert gather_objects({"me": me}) == [{"me": place} for place in range(all_of_us)]
+    parts = gather_objects(list(share(7)))
+    assert [index for part in parts for index in part] == list(range(7))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert sum(map(len, gather_objects(list(share(1))))) == 1
+
+
+def check_rows():
+    rows = torch.arange(rank() * 2.0).view(-1, 2)  # none in the first process, one in the second, …
+    wanted = torch.cat([torch.arange(place * 2.0).view(-1, 2) for place in range(world_size())])
+    assert torch.equal(gather_rows(rows), wanted)
+    numbers = torch.full((2,), rank())
+    assert torch.equal(gather_batch(numbers), torch.arange(world_size()).repeat_interleave(2))
+
+
+def check_gradients_are_those_of_the_whole_batch():
+    torch.manual_seed(0)
+    images = torch.randn(4 * world_size(), 6)
+    layer = nn.Linear(6, 3)
+
+    def loss(features):  # of all pairs, so that no part of the batch can do without the others
+        return (features @ features.T).softmax(1).square().sum()
+
+    wanted = torch.autograd.grad(loss(layer(images)), list(layer.parameters()))
+    parallel = nn.parallel.DistributedDataParallel(layer)
+    whole = loss(gather_batch(parallel(images.chunk(world_size())[rank()])))
+    whole.backward()
+    for parameter, gradient in zip(layer.parameters(), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-5, atol=1e-6)
+
+
+def check_batch_norm(norm, images):
+    torch.manual_seed(1)
+    twin = nn.Sequential(norm)
+    nn.init.normal_(norm.weight)
+    whole = nn.Sequential(type(norm)(norm.num_features))
+    whole.load_state_dict(twin.state_dict())
+    synchronise_batch_norms(twin, CPU)
+    assert twin.state_dict().keys() == whole.state_dict().keys() and twin[0].weight is norm.weight
+    part = images.chunk(world_size())[rank()].clone().requires_grad_()
+    images = images.clone().requires_grad_()
+    seed = torch.randn_like(images)
+    (whole(images) * seed).sum().backward()
+    result = twin(part)
+    (result * seed.chunk(world_size())[rank()]).sum().backward()
+    torch.testing.assert_close(result, whole(images).chunk(world_size())[rank()])
+    torch.testing.assert_close(part.grad, images.grad.chunk(world_size())[rank()], rtol=1e-4, atol=1e-5)
+
+
+def check_running_statistics():
+    torch.manual_seed(2)
+    images = torch.randn(4 * world_size(), 5) * 3 + 7
+    whole, twin = nn.Sequential(nn.BatchNorm1d(5)), nn.Sequential(nn.BatchNorm1d(5))
+    synchronise_batch_norms(twin, CPU)
+    for part in (images, images * 2):
+        whole(part)
+        twin(part.chunk(world_size())[rank()])
+    for name, value in twin.state_dict().items():
+        torch.testing.assert_close(value, whole.state_dict()[name])
+    twin[0].running_mean.add_(rank())
+    share_buffers(twin)
+    torch.testing.assert_close(twin[0].running_mean, whole[0].running_mean)
+
+
+def main():
+    with process_group(CPU):
+        check_small_facts()
+        check_rows()
+        check_gradients_are_those_of_the_whole_batch()
+        torch.manual_seed(3)
+        check_batch_norm(nn.BatchNorm1d(5), torch.randn(4 * world_size(), 5))
+        check_batch_norm(nn.BatchNorm2d(3), torch.randn(2 * world_size(), 3, 4, 2) + 5)
+        check_running_statistics()
+        if sys.argv[1:] == ["die"] and rank() == 1:
+            raise SystemExit(9)
+        gather_objects(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Talking to other processes: alone there is nobody to talk to, with torchrun the checks beside this file."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from utils import distributed
+
+CHECKS = Path(__file__).parent / "distributed_checks.py"
+
+
+def start(processes, *words):
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *(f"--nproc_per_node={processes}", str(CHECKS), *words),
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKS.parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_checks_of_every_process(processes):
+    done = start(processes)
+    assert done.returncode == 0, done.stderr
+
+
+def test_who_waits_for_a_dead_process_says_so():
+    done = start(2, "die")
+    assert done.returncode == 1
+    assert (
+        "ConnectionError: another process of this run has ended" in done.stderr
+        or "exitcode  : 9" in done.stderr
+    )
+
+
+def test_alone():
+    rows = torch.ones(2, 3, requires_grad=True)
+    assert (distributed.rank(), distributed.world_size(), distributed.is_first()) == (0, 1, True)
+    assert distributed.share(5) == range(5)
+    assert distributed.any_process(True, False) == [True, False]
+    assert distributed.from_first(3) == 3 and distributed.gather_objects(3) == [3]
+    assert distributed.gather_rows(rows) is rows and distributed.gather_batch(rows) is rows
+    with distributed.process_group(torch.device("cpu")):
+        assert distributed.world_size() == 1
+
+
+def test_other_errors_pass_through_a_process_group(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed.distributed, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(distributed.distributed, "destroy_process_group", lambda: None)
+    with pytest.raises(RuntimeError, match="of another kind"), distributed.process_group(torch.device("cpu")):
+        raise RuntimeError("of another kind")
+    with (
+        pytest.raises(ConnectionError, match=r"has ended.*reset by peer"),
+        distributed.process_group(torch.device("cpu")),
+    ):
+        raise RuntimeError("[pair.cc] Read error: Connection reset by peer")
+
+
+def test_what_torchrun_tells(monkeypatch):
+    for name in ("WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    told = distributed.launched_processes, distributed.local_rank, distributed.restarts
+    assert [ask() for ask in told] == [1, 0, 0]
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "2")
+    assert [ask() for ask in told] == [4, 3, 2]

@@ -1,0 +1,97 @@
+"""Lines as users parse them, one process that speaks, and a log file on a full disk."""
+
+import logging
+import re
+from contextlib import contextmanager
+
+import pytest
+
+from utils.logger import setup_logger
+
+LINE = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} transreid"
+
+
+@pytest.fixture(autouse=True)
+def former_handlers():
+    logger = logging.getLogger("transreid")
+    former = list(logger.handlers), logger.level, logger.propagate
+    logger.handlers = []
+    yield
+    for handler in logger.handlers:
+        handler.close()
+    logger.handlers, logger.level, logger.propagate = former
+
+
+def log(message="hello", level=logging.INFO):
+    logging.getLogger("transreid.processor").log(level, message)
+
+
+def test_a_line(tmp_path):
+    setup_logger(tmp_path, "log.txt")
+    log("epoch é \udcff")
+    written = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert re.fullmatch(rf"{LINE} INFO: epoch é \\udcff\n", written)
+
+
+def test_handlers_are_set_once_and_the_file_grows(tmp_path, capsys):
+    for _ in range(2):
+        setup_logger(tmp_path, "log.txt")
+        log()
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert len((tmp_path / "log.txt").read_text().splitlines()) == 2
+    setup_logger(None, "")
+    log()
+    assert len((tmp_path / "log.txt").read_text().splitlines()) == 2
+
+
+def test_other_processes_only_warn(tmp_path, capsys):
+    setup_logger(tmp_path, "log.txt", rank=3)
+    log()
+    assert capsys.readouterr() == ("", "")
+    log("a", logging.WARNING)
+    log("b", logging.ERROR)
+    told = capsys.readouterr()
+    first, second = told.err.splitlines()
+    assert told.out == "" and not list(tmp_path.iterdir())
+    assert re.fullmatch(rf"\[process 3\] {LINE} WARNING: a", first)
+    assert re.fullmatch(rf"\[process 3\] {LINE} ERROR: b", second)
+
+
+@contextmanager
+def full_disk(room):
+    """Files of this process can not grow beyond `room` bytes."""
+    resource = pytest.importorskip("resource")
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, former[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+
+
+def test_a_full_disk_is_one_warning(tmp_path, capsys):
+    setup_logger(tmp_path, "log.txt")
+    log("first")
+    with full_disk(100):
+        for number in range(5):
+            log(f"line {number} {'.' * 60}")
+    log("last")
+    out, err = capsys.readouterr()
+    assert err == ""
+    lines = [line.partition(": ")[2] for line in out.splitlines()]
+    (warning,) = (line for line in lines if "cannot be written" in line)
+    assert warning == f"{tmp_path / 'log.txt'} cannot be written (File too large): the log goes on here alone"
+    assert [line.partition(" .")[0] for line in lines if line != warning] == [
+        "first",
+        *(f"line {number}" for number in range(5)),
+        "last",
+    ]
+    assert (tmp_path / "log.txt").read_text().splitlines()[0].endswith("first")
+
+
+def test_a_bug_in_a_message_is_not_taken_for_a_full_disk(tmp_path, capsys):
+    logger = setup_logger(tmp_path, "log.txt")
+    logger.info("%d epochs", "three")
+    assert "TypeError" in capsys.readouterr().err
+    log("after")
+    assert "after" in (tmp_path / "log.txt").read_text()

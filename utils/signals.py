@@ -1,0 +1,95 @@
+"""SIGTERM and SIGINT: what is at work is brought to a point where nothing is lost, then the program ends."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_logger = logging.getLogger("transreid")
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+    """Remembers that the program was asked to stop, while the work that `deferred` holds together goes on.
+
+    Elsewhere SIGTERM ends the program at once with status 143, as SIGINT does with KeyboardInterrupt; so does
+    a second signal everywhere. `signal` is the number of the first one, 0 as long as there is none.
+    """
+
+    DEFAULT = signal.SIGTERM  # what a process takes that hears of the signal from another one
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._deferring = False
+
+    @property
+    def name(self) -> str:
+        """What the signal is called, e.g. SIGTERM."""
+        return signal.Signals(self.signal).name
+
+    @property
+    def status(self) -> int:
+        """The exit status that says which signal it was, as shells count: 143 for SIGTERM, 130 for SIGINT."""
+        return 128 + self.signal
+
+    @contextmanager
+    def listening(self) -> Iterator["StopRequest"]:
+        """Handle the signals while the context lasts; outside the main thread, which alone can, nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {number: signal.signal(number, self._handle) for number in STOPPING}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Work that looks at `signal` itself, at moments when it can stop."""
+        self._deferring = True
+        try:
+            yield
+        finally:
+            self._deferring = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal:
+            os._exit(128 + number)
+        self.signal = number
+        if self._deferring:
+            _logger.warning("%s: stopping after this iteration; a second signal stops at once", self.name)
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            _logger.warning("stopped by %s", self.name)
+            raise SystemExit(self.status)
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """For a loader's worker process: leave the first of each signal, which a whole process group gets, to
+    the program, which still wants batches of its workers. A second one ends the worker.
+
+    So does the first that the program itself sends: multiprocessing sends one at exit and then waits.
+    """
+    del worker  # its number, which the loader passes
+    if not hasattr(signal, "sigwaitinfo"):  # macOS, where nothing says who has sent a signal
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    threading.Thread(target=_wait_for_signals, daemon=True).start()
+
+
+def _wait_for_signals() -> None:
+    parent, seen = multiprocessing.parent_process(), set()
+    while True:
+        signaled = signal.sigwaitinfo(STOPPING)
+        if signaled.si_pid == parent.pid:
+            os._exit(0)  # another status would be an error to the loader
+        if signaled.si_signo in seen:
+            os._exit(128 + signaled.si_signo)
+        seen.add(signaled.si_signo)
