@@ -3,7 +3,7 @@
 import functools
 
 from config import cfg
-from config.arguments import run_program
+from config.arguments import add_resume, run_program
 from processor import train
 
 if __name__ == "__main__":
@@ -12,4 +12,5 @@ if __name__ == "__main__":
         cfg,
         description=__doc__,
         default_config="configs/person/vit_clipreid.yml",
+        add_options=add_resume,
     )

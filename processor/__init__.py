@@ -1,6 +1,7 @@
 """Training and testing: the loop, the methods that go through it, and extraction."""
 
 from processor.inference import extract, make_task
-from processor.make_processor import test, train
+from processor.make_processor import train
+from processor.make_test import test
 
 __all__ = ["extract", "make_task", "test", "train"]

@@ -9,6 +9,8 @@ from loss import ReIDLoss
 from model import ReIDModel
 from processor.objective import Objective, Step
 from processor.stage import Plan, Stage
+from processor.whole_batch import gather_output
+from utils.distributed import gather_batch
 
 
 class BaselineObjective(Objective):
@@ -20,9 +22,10 @@ class BaselineObjective(Objective):
 
     def forward(self, batch: Batch) -> Step:
         """Losses of one batch of images."""
-        output = self.model(batch.images, batch.camids, batch.viewids)
-        losses = self.loss(output, batch.pids)
-        return Step(losses, {"acc": (output.logits[0].argmax(dim=1) == batch.pids).float().mean()})
+        output = gather_output(self.model(batch.images, batch.camids, batch.viewids))
+        pids = gather_batch(batch.pids)
+        losses = self.loss(output, pids)
+        return Step(losses, {"acc": (output.logits[0].argmax(dim=1) == pids).float().mean()}, len(pids))
 
     def after_step(self) -> None:
         """Let the loss update what it keeps beside the weights."""
@@ -33,4 +36,4 @@ def baseline(model: ReIDModel, loss: ReIDLoss, train: DataLoader, plan: Plan) ->
     """The recipe of `train.py`: one stage over all weights of the model."""
     objective = BaselineObjective(model, loss)
     optimizer = plan.make_optimizer(model.named_parameters())
-    yield Stage("baseline", objective, train, train.sampler, optimizer, plan)
+    yield Stage("baseline", objective, train, train.batch_sampler, optimizer, plan)

@@ -4,7 +4,7 @@ Li, Sun, Li, AAAI 2023, section 3 and algorithm 1.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,10 +17,14 @@ from model import ReIDModel
 from processor.inference import extract
 from processor.objective import Objective, Step
 from processor.stage import Plan, Stage
+from processor.whole_batch import gather_output
+from utils.device import move_module
+from utils.distributed import gather_batch, rank, world_size
 from utils.precision import Precision
 
 _logger = logging.getLogger("transreid.train")
 _TEXT_SIDE = ("prompt_learner.", "text_encoder.")
+_TEXTS_AT_ONCE = 64
 
 
 class FeatureBatch(NamedTuple):
@@ -34,10 +38,11 @@ class FeatureBatch(NamedTuple):
     pids: Tensor
     labels: Tensor
     place: Tensor
+    paths: Sequence[str]
 
     def to(self, device: torch.device) -> "FeatureBatch":
         """The batch on a device."""
-        return FeatureBatch(*(tensor.to(device) for tensor in self))
+        return FeatureBatch(*(tensor.to(device) for tensor in self[:4]), self.paths)
 
 
 class CachedFeatures:
@@ -50,16 +55,20 @@ class CachedFeatures:
         features, pids: (N, P) and (N,), in any floating dtype; batches are float32.
         batch_size: the last batch of an epoch may be smaller; it is never empty.
         seed: with the epoch it determines the order.
+        paths: of the N images; every process of a run has all of them, in the same batches.
     """
 
-    def __init__(self, features: Tensor, pids: Tensor, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, features: Tensor, pids: Tensor, batch_size: int, seed: int, paths: Sequence[str]
+    ) -> None:
         self.features, self.pids, self.batch_size, self.seed = features, pids, batch_size, seed
+        self.paths = paths
         self._pids_here = pids.cpu()
         self._num_pids = len(self._pids_here.unique())
         self.set_epoch(0)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the order of this epoch."""
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Draw the order of this epoch, whose next pass begins with batch `start`."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.pids), generator=generator)
         labels, places = [], []
@@ -69,6 +78,7 @@ class CachedFeatures:
             labels.append(torch.cat([distinct, distinct[:1].expand(padding)]))
             places.append(place)
         device = self.pids.device
+        self._start, self._order_here = start, order.tolist()
         self._order, self._places = order.to(device), torch.cat(places).to(device)
         self._labels = torch.cat(labels).to(device).split([len(part) for part in labels])
 
@@ -82,12 +92,18 @@ class CachedFeatures:
 
     def __iter__(self) -> Iterator[FeatureBatch]:
         orders, places = (tensor.split(self.batch_size) for tensor in (self._order, self._places))
-        for rows, labels, place in zip(orders, self._labels, places, strict=True):
-            yield FeatureBatch(self.features[rows].float(), self.pids[rows], labels, place)
+        batches = zip(orders, self._labels, places, strict=True)
+        for number, (rows, labels, place) in enumerate(batches):
+            if number >= self._start:
+                first = number * self.batch_size
+                paths = [self.paths[index] for index in self._order_here[first : first + self.batch_size]]
+                yield FeatureBatch(self.features[rows].float(), self.pids[rows], labels, place, paths)
 
 
 class PromptObjective(Objective):
     """Stage 1: supervised contrast of image features and prompt features, both ways (equations 4 and 5).
+
+    Of several processes each computes its share of the texts, and all have the loss of the whole batch.
 
     `capture` is the number of labels of most batches; their texts are a captured CUDA graph, because the
     hundreds of small kernels take longer to launch than to run. None, or another device than a GPU: no graph.
@@ -95,11 +111,12 @@ class PromptObjective(Objective):
 
     def __init__(self, model: ReIDModel, capture: int | None = None) -> None:
         super().__init__()
-        self.model, self.capture = model, capture
+        self.model = model
+        self.capture = None if capture is None else _share_size(capture)
         self._captured: Callable[[Tensor], Tensor] | None = None
 
     def prepare(self, precision: Precision) -> None:
-        """Capture the texts of `capture` labels with their gradient."""
+        """Capture the texts of this process's share of `capture` labels with their gradient."""
         if self.capture is None or precision.device_type != "cuda":
             return
         labels = torch.arange(self.capture, device=self.model.prompt_learner.cls_ctx.device)
@@ -113,16 +130,29 @@ class PromptObjective(Objective):
 
     def forward(self, batch: FeatureBatch) -> Step:
         """Losses of one batch of cached features."""
-        captured = self._captured is not None and len(batch.labels) == self.capture
+        labels = _own_share(batch.labels)
+        captured = self._captured is not None and len(labels) == self.capture
         encode = self._captured if captured else self.model.encode_text
-        text = encode(batch.labels)[batch.place]
+        text = gather_batch(encode(labels))[batch.place]
         return Step(
             {
                 "i2t": supcon_loss(batch.features, text, batch.pids, batch.pids),
                 "t2i": supcon_loss(text, batch.features, batch.pids, batch.pids),
             },
             {},
+            len(batch.pids),
         )
+
+
+def _share_size(labels: int) -> int:
+    return -(-labels // world_size())
+
+
+def _own_share(labels: Tensor) -> Tensor:
+    """This process's part of the labels; all are equally long, with the last label for what is missing."""
+    size = _share_size(len(labels))
+    places = torch.arange(rank() * size, (rank() + 1) * size, device=labels.device)
+    return labels[places.clamp(max=len(labels) - 1)]
 
 
 class _Texts(nn.Module):
@@ -147,10 +177,11 @@ class ImageObjective(Objective):
 
     def forward(self, batch: Batch) -> Step:
         """Losses of one batch of images; reports the accuracy of the image-to-text logits."""
-        output = self.model(batch.images, batch.camids, batch.viewids)
-        losses = self.loss(output, batch.pids, self.text_features)
+        output = gather_output(self.model(batch.images, batch.camids, batch.viewids))
+        pids = gather_batch(batch.pids)
+        losses = self.loss(output, pids, self.text_features)
         predicted = dot_products(output.projected.detach(), self.text_features).argmax(dim=1)
-        return Step(losses, {"acc": (predicted == batch.pids).float().mean()})
+        return Step(losses, {"acc": (predicted == pids).float().mean()}, len(pids))
 
     def after_step(self) -> None:
         """Let the loss update what it keeps beside the weights."""
@@ -158,10 +189,10 @@ class ImageObjective(Objective):
 
 
 @torch.no_grad()
-def encode_identities(model: ReIDModel, batch_size: int) -> Tensor:
+def encode_identities(model: ReIDModel) -> Tensor:
     """Text features (C, P) of the learned prompts of all identities."""
     pids = torch.arange(model.num_classes, device=model.prompt_learner.cls_ctx.device)
-    return torch.cat([model.encode_text(part) for part in pids.split(batch_size)])
+    return torch.cat([model.encode_text(part) for part in pids.split(_TEXTS_AT_ONCE)])
 
 
 def clipreid(
@@ -170,7 +201,7 @@ def clipreid(
     train: DataLoader,
     cache: DataLoader,
     *,
-    prompt_plan: Plan,
+    prompt_plan: Plan | None,
     image_plan: Plan,
     device: torch.device,
     precision: Precision,
@@ -182,29 +213,32 @@ def clipreid(
     Args:
         train: identity batches with augmentation, for stage 2.
         cache: every training image once, without augmentation, for stage 1.
+        prompt_plan: of stage 1; None when the model's prompts have been learned.
         precision: of the pass that fills the cache.
         half_features: keep what is cached in half precision.
     """
-    batches = _cache_features(model, cache, device, precision, half_features, prompt_plan.batch_size, seed)
-    prompts = [(name, p) for name, p in model.named_parameters() if name.startswith("prompt_learner.")]
-    yield Stage(
-        "stage1",
-        PromptObjective(model, capture=batches.num_labels),
-        batches,
-        batches,
-        prompt_plan.make_optimizer(prompts),
-        prompt_plan,
-        suffix="_stage1",
-    )
+    if prompt_plan is not None:
+        cached = _cache_features(model, cache, device, precision, half_features, prompt_plan.batch_size, seed)
+        prompts = [(name, p) for name, p in model.named_parameters() if name.startswith("prompt_learner.")]
+        yield Stage(
+            "stage1",
+            PromptObjective(model, capture=cached.num_labels),
+            cached,
+            cached,
+            prompt_plan.make_optimizer(prompts),
+            prompt_plan,
+            suffix="_stage1",
+        )
+        del cached, prompts  # stage 2 needs the memory
 
-    del batches, prompts  # stage 2 needs the memory
-    texts = encode_identities(model, prompt_plan.batch_size)
+    move_module(model, device)
+    texts = encode_identities(model)
     image_side = [(name, p) for name, p in model.named_parameters() if not name.startswith(_TEXT_SIDE)]
     yield Stage(
         "stage2",
         ImageObjective(model, loss, texts),
         train,
-        train.sampler,
+        train.batch_sampler,
         image_plan.make_optimizer(image_side),
         image_plan,
     )
@@ -225,4 +259,4 @@ def _cache_features(
     )
     _logger.info("stage 1 learns from %d cached image features", len(cached))
     features = cached.features.half() if half_features else cached.features
-    return CachedFeatures(features, cached.pids, batch_size, seed)
+    return CachedFeatures(features, cached.pids, batch_size, seed, cached.paths)

@@ -1,25 +1,32 @@
-"""The training loop: one for every method."""
+"""The training loop: one for every method, in one process or several."""
 
-import json
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from processor.finite import FiniteGuard, WatchedStep, is_finite
 from processor.objective import Step, TrainingBatch
-from processor.stage import Stage
+from processor.records import append_record, log_iteration, save_model
+from processor.resume import Progress, Saver, Snapshot
+from processor.stage import Plan, Stage
 from retrieval import RetrievalMetrics, log_metrics, metrics_record
+from utils.batch_norm import synchronise_batch_norms
 from utils.device import move_module
-from utils.files import write_atomically
-from utils.meter import Meters
+from utils.distributed import any_process, is_first, share_buffers, world_size
 from utils.precision import Precision
+from utils.signals import StopRequest
 
 _logger = logging.getLogger("transreid.train")
+Forward = Callable[[TrainingBatch], Step]
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,10 @@ class Run:
         model: saved under `output_dir/{model_name}{suffix}_{epoch}.pth` as a plain state dict.
         evaluate: retrieval metrics of the model as it is.
         precision: of the training steps.
+        saver: of `last.pt`.
+        keep: checkpoints of a stage that are kept, 0 for all.
+        sync_batch_norm: batch norms see the batch of all processes.
+        stop: looked at after each iteration.
     """
 
     model: nn.Module
@@ -38,114 +49,202 @@ class Run:
     output_dir: Path
     evaluate: Callable[[], RetrievalMetrics]
     precision: Precision
+    saver: Saver
+    keep: int = 0
+    sync_batch_norm: bool = True
+    stop: StopRequest = field(default_factory=StopRequest)
 
 
-def fit(stage: Stage, run: Run) -> None:
+class Trained(NamedTuple):
+    """A step as it was: the loss, what it is made of, and whether it and its gradients are finite."""
+
+    loss: Tensor
+    step: Step
+    finite: Tensor
+
+
+def fit(stage: Stage, run: Run, snapshot: Snapshot | None = None) -> None:
     """Train a stage to its last epoch: rate, batches, log, checkpoint, evaluation; one JSON line an epoch.
 
-    Checkpoints and evaluations are due at multiples of their periods and at the end.
+    With the snapshot of this stage it goes on from there. Checkpoints and evaluations are due at multiples of
+    their periods and at the end, `last.pt` after each epoch, before an evaluation, and when its time comes.
+    Raises FloatingPointError for losses or gradients that are not finite, SystemExit after SIGTERM or SIGINT.
     """
-    plan = stage.plan
-    prepare(stage, run.device, run.precision)
-    for epoch in range(1, plan.epochs + 1):
-        rate = plan.schedule(epoch)
-        for group in stage.optimizer.param_groups:
-            group["lr"] = rate * group["lr_scale"]
-        record = {
-            "stage": stage.name,
-            "epoch": epoch,
-            "lr": rate,
-            **_run_epoch(stage, run, epoch, rate),
-        }
-        if _is_due(epoch, plan.checkpoint_period, plan.epochs):
-            save_model(run, f"{run.model_name}{stage.suffix}_{epoch}.pth")
-        if plan.eval_period is not None and _is_due(epoch, plan.eval_period, plan.epochs):
-            metrics = run.evaluate()
-            log_metrics(metrics, f"Validation Results - Epoch: {epoch}")
-            record |= metrics_record(metrics)
-        append_record(run, record)
+    progress = snapshot.progress if snapshot is not None else Progress(stage.name)
+    with _only_trained(stage):
+        forward = prepare(stage, run.device, run.precision, sync_batch_norm=run.sync_batch_norm)
+        if snapshot is not None:
+            snapshot.restore_stage(stage, run.model, run.precision)
+        while progress.epoch <= stage.plan.epochs:
+            progress = _fit_epoch(stage, run, forward, progress)
 
 
-def prepare(stage: Stage, device: torch.device, precision: Precision) -> None:
-    """Bring a stage to its device, where it is captured or compiled if it is to be."""
-    move_module(stage.objective, device)
-    stage.objective.prepare(precision)
+def _fit_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress) -> Progress:
+    """One epoch and what is due after it; returns where the next one begins."""
+    plan, epoch = stage.plan, progress.epoch
+    rate = plan.schedule(epoch)
+    for group in stage.optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+    evaluates = plan.eval_period is not None and _is_due(epoch, plan.eval_period, plan)
+    with run.stop.deferred():
+        means = _run_epoch(stage, run, forward, progress, rate)
+        if evaluates:  # which takes long, and can be repeated
+            run.saver.save(stage, progress)
+    record = {"stage": stage.name, "epoch": epoch, "lr": rate, **means}
+    if _is_due(epoch, plan.checkpoint_period, plan):
+        save_model(run.model, run.output_dir, f"{run.model_name}{stage.suffix}", epoch, run.keep)
+    if evaluates:
+        if not run.sync_batch_norm:
+            share_buffers(run.model)
+        metrics = run.evaluate()
+        log_metrics(metrics, f"Validation Results - Epoch: {epoch}")
+        record |= metrics_record(metrics)
+    with run.stop.deferred():
+        append_record(run.output_dir, record)
+        following = Progress(stage.name, epoch + 1)
+        if epoch == plan.epochs:
+            run.saver.finished.append(stage.name)
+        run.saver.save(stage, following)
+    _stop_if_asked(run)
+    return following
+
+
+def prepare(
+    stage: Stage, device: torch.device, precision: Precision, *, sync_batch_norm: bool = True
+) -> Forward:
+    """Bring a stage to its device, where it is captured or compiled if it is to be.
+
+    Returns what maps a batch to a Step: the objective, or with several processes DistributedDataParallel.
+    """
+    objective = stage.objective
+    if sync_batch_norm and world_size() > 1:
+        synchronise_batch_norms(objective, device)
+    move_module(objective, device)
+    objective.prepare(precision)
     if stage.plan.compile:
-        stage.objective.compile()
+        objective.compile()
+    if world_size() == 1:
+        return objective
+    return DistributedDataParallel(
+        objective,
+        device_ids=[device] if device.type == "cuda" else None,
+        # Those of batch norms are equal, or each process's own; all others nobody changes alone.
+        broadcast_buffers=False,
+    )
 
 
-def train_step(stage: Stage, batch: TrainingBatch, precision: Precision) -> tuple[torch.Tensor, Step]:
-    """One step of the optimizer on a batch that is on the device; returns the loss and what it is made of.
+def train_step(
+    stage: Stage, batch: TrainingBatch, precision: Precision, forward: Forward | None = None
+) -> Trained:
+    """One step of the optimizer on a batch that is on the device, by `forward` or the stage's objective.
 
     Nothing is read from the device, so that the next step can be queued while this one runs.
     """
     # First of all: old gradients would take the memory that activations need.
     stage.optimizer.zero_grad(set_to_none=True)
     with precision.autocast():
-        step = stage.objective(batch)
+        step = (forward or stage.objective)(batch)
     loss = torch.stack(list(step.losses.values())).sum()
     precision.scaler.scale(loss).backward()
+    finite = is_finite(loss, stage.optimizer)
     precision.scaler.step(stage.optimizer)
     precision.scaler.update()
     stage.objective.after_step()
-    return loss.detach(), step
+    return Trained(loss.detach(), step, finite)
 
 
-def _run_epoch(stage: Stage, run: Run, epoch: int, rate: float) -> dict[str, float]:
-    """One pass over the loader; returns the means of losses and report with the time taken."""
+def _run_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress, rate: float) -> dict[str, float]:
+    """The rest of an epoch; returns the means of losses and report with the time taken."""
     stage.objective.train()
-    stage.objective.begin_epoch(epoch)
-    stage.sampler.set_epoch(epoch)
-    meters = Meters()
-    started = time.perf_counter()
-    iterations = 0
-    bar = tqdm(stage.loader, desc=f"{stage.name} {epoch}/{stage.plan.epochs}", leave=False, disable=None)
-    for iterations, batch in enumerate(bar, start=1):
-        loss, step = train_step(stage, batch.to(run.device), run.precision)
+    if progress.iteration == 0:
+        stage.objective.begin_epoch(progress.epoch)
+    stage.sampler.set_epoch(progress.epoch, progress.iteration)
+    meters, total = progress.meters, len(stage.loader)
+    guard = FiniteGuard(run.output_dir, skips=run.precision.scaler.is_enabled())
+    rates = [group["lr"] for group in stage.optimizer.param_groups]
+    started = time.perf_counter() - progress.seconds
+    for batch in _batches(stage, run, progress, guard):
+        loss, step, finite = train_step(stage, batch.to(run.device), run.precision, forward)
+        progress.iteration += 1
         terms = {f"loss_{name}": value for name, value in step.losses.items()}
-        meters.update({"loss": loss, **terms, **step.report}, len(batch.pids))
-        if iterations % stage.plan.log_period == 0:
-            _log_iteration(epoch, iterations, len(stage.loader), meters.means(), rate)
-    if not iterations:
-        raise ValueError(f"{stage.name}: the loader gave no batch in epoch {epoch}")
+        meters.update({"loss": loss, **terms, **step.report}, step.samples, finite)
+        place = (stage.name, progress.epoch, progress.iteration)
+        losses = {name: value.detach() for name, value in step.losses.items()}
+        guard.watch(WatchedStep(finite, *place, losses, rates, batch.paths))
+        if progress.iteration % stage.plan.log_period == 0:
+            log_iteration(progress.epoch, progress.iteration, total, meters.means(), rate)
+        progress.seconds = time.perf_counter() - started
+        stop, save = any_process(run.stop.signal != 0, run.saver.is_due())
+        if stop or save:
+            guard.check()
+            run.saver.save(stage, progress)
+        if stop:
+            _stop(run)
+    guard.check()
+    if not progress.iteration:
+        raise ValueError(f"{stage.name}: the loader gave no batch in epoch {progress.epoch}")
     means = meters.means()
-    if iterations < stage.plan.log_period:  # a small data set would never show its loss
-        _log_iteration(epoch, iterations, len(stage.loader), means, rate)
-    seconds = time.perf_counter() - started
+    if progress.iteration < stage.plan.log_period:  # a small data set would never show its loss
+        log_iteration(progress.epoch, progress.iteration, total, means, rate)
     _logger.info(
         "Epoch %d done. Time per batch: %.3f[s] Speed: %.1f[samples/s]",
-        epoch,
-        seconds / iterations,
-        meters.samples / seconds,
+        progress.epoch,
+        progress.seconds / progress.iteration,
+        meters.samples / progress.seconds,
     )
-    return means | {"seconds": round(seconds, 3), "samples": meters.samples}
+    return means | {"seconds": round(progress.seconds, 3), "samples": meters.samples}
 
 
-def _log_iteration(epoch: int, iteration: int, total: int, means: dict[str, float], rate: float) -> None:
-    accuracy = f" Acc: {means['acc']:.3f}," if "acc" in means else ""
-    _logger.info(
-        "Epoch[%d] Iteration[%d/%d] Loss: %.3f,%s Base Lr: %.2e",
-        epoch,
-        iteration,
-        total,
-        means["loss"],
-        accuracy,
-        rate,
+def _batches(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> Iterator[TrainingBatch]:
+    """The loader's batches under a progress bar; when one cannot be loaded, what was trained is saved."""
+    bar = tqdm(
+        total=len(stage.loader),
+        initial=progress.iteration,
+        desc=f"{stage.name} {progress.epoch}/{stage.plan.epochs}",
+        leave=False,
+        disable=None if is_first() else True,
     )
+    with bar:
+        batches = iter(stage.loader)
+        while True:
+            try:
+                batch = next(batches, None)
+            except Exception:
+                if world_size() == 1:  # others would have to be asked
+                    guard.check()
+                    run.saver.save(stage, progress)
+                raise
+            if batch is None:
+                return
+            yield batch
+            bar.update()
 
 
-def _is_due(epoch: int, period: int, last: int) -> bool:
-    return epoch % period == 0 or epoch == last
+@contextmanager
+def _only_trained(stage: Stage) -> Iterator[None]:
+    """Ask for gradients of what the optimizer trains alone: DistributedDataParallel waits for all others."""
+    trained = {id(parameter) for group in stage.optimizer.param_groups for parameter in group["params"]}
+    others = [p for p in stage.objective.parameters() if p.requires_grad and id(p) not in trained]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)
 
 
-def save_model(run: Run, file_name: str) -> None:
-    """Save the model's state dict under a published name in the output folder."""
-    path = run.output_dir / file_name
-    write_atomically(path, lambda beside: torch.save(run.model.state_dict(), beside))
-    _logger.info("saved %s", path)
+def _is_due(epoch: int, period: int, plan: Plan) -> bool:
+    return epoch % period == 0 or epoch == plan.epochs
 
 
-def append_record(run: Run, record: dict[str, float | int | str]) -> None:
-    """Add one line to `metrics.jsonl` in the output folder."""
-    with open(run.output_dir / "metrics.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+def _stop_if_asked(run: Run) -> None:
+    if any_process(run.stop.signal != 0)[0]:
+        _stop(run)
+
+
+def _stop(run: Run) -> None:
+    """End the program with the status of the signal; a process that got none itself takes SIGTERM's."""
+    run.stop.signal = run.stop.signal or StopRequest.DEFAULT
+    _logger.warning("stopped by %s; --resume continues the run", run.stop.name)
+    raise SystemExit(run.stop.status)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from datasets import Batch, ImageRecord, LoadedBatch, Trial
 from datasets.records import NO_CAMERA
 from retrieval import FeatureSet, RetrievalTask, TrialRows
 from utils.device import move_module
+from utils.distributed import gather_objects, gather_rows, is_first
 from utils.precision import Precision
 
 
@@ -27,22 +29,29 @@ def extract(
     """Features (N, D) of every image of a loader, float32, on the device, the model in evaluation mode.
 
     `encode` maps a batch to features (B, D); None is the model's test feature. `precision` None is float32.
+    In a run of several processes the loader has this process's share, and all processes get all features.
+    Raises ValueError when there is no image.
     """
     move_module(model, device)
     model.eval()
     precision = precision or Precision(device.type)
     encode = encode or (lambda batch: model(batch.images, batch.camids, batch.viewids))
     features, pids, camids, paths = [], [], [], []
-    for batch in tqdm(loader, desc="extract", leave=False, disable=None):
+    for batch in tqdm(loader, desc="extract", leave=False, disable=None if is_first() else True):
         batch = batch.to(device)
         with precision.autocast():
             features.append(encode(batch).float())
         pids.append(batch.pids)
         camids.append(batch.camids)
         paths.extend(batch.paths)
-    if not features:
+    width = max(gather_objects(features[0].shape[1] if features else 0))
+    if not width:
         raise ValueError("no image to extract features from")
-    return FeatureSet(torch.cat(features), torch.cat(pids), torch.cat(camids), paths)
+    if not features:  # fewer images than processes
+        features = [torch.zeros(0, width, device=device)]
+        pids = camids = [torch.zeros(0, dtype=torch.int64, device=device)]
+    all_rows = (gather_rows(torch.cat(parts)) for parts in (features, pids, camids))
+    return FeatureSet(*all_rows, list(chain.from_iterable(gather_objects(paths))))
 
 
 def require_matches(trials: Sequence[Trial]) -> None:

@@ -1,38 +1,36 @@
-"""From the configuration to a run: what the four programs do."""
+"""From the configuration to a training run, new or continued: what the two training programs do."""
 
 import argparse
 import functools
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from yacs.config import CfgNode
 
-from config.check import check_config, warn_unused
+from config.check import check_config
+from config.resume import require_same_run
 from datasets import ImageRecord, Loaders, ReIDDataset, make_dataloader, make_dataset, verify_images
 from loss import make_loss
-from model import CheckpointInfo, ReIDModel, make_model, make_test_model, model_label
+from model import ReIDModel, load_stage1, make_model, model_label
 from processor.baseline import baseline
 from processor.clipreid import clipreid
-from processor.engine import Run, append_record, fit
+from processor.engine import Run, fit
 from processor.inference import extract, make_task, require_matches
+from processor.make_test import evaluate_as_configured, start_log, start_process, test_precision
+from processor.records import append_record, cut_records
+from processor.resume import FILE, FORMER_FILE, Saver, Snapshot, read_snapshot, set_random_states
 from processor.stage import Plan, Stage
-from retrieval import (
-    RetrievalMetrics,
-    RetrievalTask,
-    evaluate_task,
-    k_reciprocal_blocks,
-    log_metrics,
-    metrics_record,
-    write_metrics,
-)
+from retrieval import RetrievalMetrics, log_metrics, metrics_record
 from solver import make_optimizer, make_schedule, solver_node
-from utils.device import select_device
-from utils.files import make_output_dir
-from utils.logger import setup_logger
-from utils.precision import Precision, inference_precision, training_precision
+from utils.distributed import from_first, is_first, process_group, restarts, share
+from utils.environment import describe_environment
+from utils.files import make_output_dir, remove_leftovers, write_atomically
+from utils.precision import training_precision
 from utils.seed import seed_everything
+from utils.signals import StopRequest
 
 _logger = logging.getLogger("transreid")
 
@@ -65,7 +63,7 @@ def _clipreid(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Ite
         make_loss(cfg, model.num_classes, model.image_encoder.width),
         loaders.train,
         loaders.cache,
-        prompt_plan=make_plan(cfg, "stage1"),
+        prompt_plan=None if "stage1" in run.saver.finished else make_plan(cfg, "stage1"),
         image_plan=make_plan(cfg, "main"),
         device=run.device,
         precision=run.precision,
@@ -74,17 +72,21 @@ def _clipreid(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Ite
     )
 
 
+# Of stages that are finished, a recipe may leave out those that are costly to set up.
 Recipe = Callable[[CfgNode, ReIDModel, Loaders, Run], Iterator[Stage]]
 RECIPES: dict[str, Recipe] = {"baseline": _baseline, "clipreid": _clipreid}
 
 
 def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
-    """Train by a recipe; OUTPUT_DIR gets checkpoints, `train_log.txt`, `config.yml` and `metrics.jsonl`.
+    """Train by a recipe; OUTPUT_DIR gets checkpoints, `last.pt`, `train_log.txt`, `config.yml` and
+    `metrics.jsonl`.
 
-    Everything that can be wrong with configuration, data, weights and output folder is found before training.
+    With `args.resume`, and where torchrun starts a failed run anew, it goes on where `last.pt` says, if there
+    is one. Everything that can be wrong with configuration, data, weights and output folder is found before
+    training.
     """
     check_config(cfg)
-    device = select_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
+    device = start_process(cfg)
     if cfg.INPUT.SIZE_TEST != cfg.INPUT.SIZE_TRAIN:  # the first evaluation would fail
         raise ValueError(
             f"INPUT.SIZE_TEST is {cfg.INPUT.SIZE_TEST}; allowed in training: INPUT.SIZE_TRAIN "
@@ -92,125 +94,138 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
         )
     if not cfg.OUTPUT_DIR:
         raise ValueError("OUTPUT_DIR is empty; allowed: a folder for checkpoints and logs, e.g. logs/my_run")
-    output_dir = make_output_dir(cfg.OUTPUT_DIR)
-    _start_log(cfg, args, output_dir, "train_log.txt")
-    (output_dir / "config.yml").write_text(cfg.dump(), encoding="utf-8")
-    seed_everything(cfg.SOLVER.SEED)
+    with StopRequest().listening() as stop, process_group(device):
+        output_dir = Path(cfg.OUTPUT_DIR)
+        if is_first():
+            make_output_dir(output_dir)
+        from_first(None)  # the others wait for the folder
+        start_log(cfg, args, output_dir, "train_log.txt")
+        snapshot = _find_snapshot(cfg, output_dir, resume=args.resume or restarts() > 0)
+        if is_first():
+            text = cfg.dump()
+            write_atomically(output_dir / "config.yml", lambda beside: beside.write_text(text, "utf-8"))
+        _train(cfg, recipe, device, output_dir, snapshot, stop)
+
+
+def _train(
+    cfg: CfgNode,
+    recipe: str,
+    device: torch.device,
+    output_dir: Path,
+    snapshot: Snapshot | None,
+    stop: StopRequest,
+) -> None:
+    seed_everything(cfg.SOLVER.SEED, deterministic=cfg.SOLVER.DETERMINISTIC)
     dataset = make_dataset(cfg)
     require_matches(dataset.trials)
     cameras, views = side_counts(cfg, dataset.train)
-    model = make_model(cfg, dataset.num_train_pids, cameras, views)
+    model = make_model(cfg, dataset.num_train_pids, cameras, views, pretrained=snapshot is None)
+    finished: tuple[str, ...] = ()
+    if snapshot is not None:
+        _require_same_images(snapshot, dataset)
+        snapshot.restore_model(model)
+        finished = snapshot.finished
+    elif recipe == "clipreid" and cfg.MODEL.STAGE1_WEIGHT:
+        load_stage1(model, cfg.MODEL.STAGE1_WEIGHT)
+        finished = ("stage1",)
     loaders = make_dataloader(cfg, dataset)  # may read all training images, so what can be refused was
     if cfg.DATASETS.CHECK_IMAGES:
-        verify_images(dataset.train + dataset.test_records(), loaders.test.num_workers)
+        _verify(cfg, dataset, loaders.test.num_workers)
 
+    precision = training_precision(cfg.SOLVER.AMP, device)
+    _logger.info("Training in %s (SOLVER.AMP %r)", precision.name, cfg.SOLVER.AMP)
+    about = {
+        "config": cfg.dump(),
+        "versions": describe_environment(),
+        "images": len(dataset.train),
+        "identities": dataset.num_train_pids,
+    }
+    every = 60 * cfg.SOLVER.SAVE_EVERY_MIN
     run = Run(
         model,
         model_label(cfg.MODEL.NAME),
         device,
         output_dir,
         _evaluator(cfg, model, dataset, loaders, device),
-        training_precision(cfg.SOLVER.AMP, device),
+        precision,
+        Saver(output_dir, model, precision, about, every=every, finished=finished),
+        keep=cfg.SOLVER.KEEP,
+        sync_batch_norm=cfg.SOLVER.SYNC_BN,
+        stop=stop,
     )
-    _logger.info("Training in %s (SOLVER.AMP %r)", run.precision.name, cfg.SOLVER.AMP)
-    if cfg.TEST.EVAL_BEFORE_TRAINING:
+    if cfg.TEST.EVAL_BEFORE_TRAINING and snapshot is None:
         metrics = run.evaluate()
         log_metrics(metrics, "Validation Results - Epoch: 0")
-        append_record(run, {"stage": "untrained", "epoch": 0, **metrics_record(metrics)})
+        append_record(output_dir, {"stage": "untrained", "epoch": 0, **metrics_record(metrics)})
     for stage in RECIPES[recipe](cfg, model, loaders, run):
+        if stage.name in run.saver.finished:
+            continue
         _logger.info("%s: %d epochs", stage.name, stage.plan.epochs)
-        fit(stage, run)
+        here = snapshot is not None and snapshot.progress is not None
+        if snapshot is not None:
+            set_random_states(snapshot.content["random"])
+        fit(stage, run, snapshot if here else None)
+        snapshot = None
+    _logger.info("finished: %s", ", ".join(run.saver.finished))
 
 
-def test(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Evaluate TEST.WEIGHT on the test split of DATASETS.NAMES; it needs that file and the images alone.
-
-    OUTPUT_DIR gets `test_log.txt`, `metrics.json`, and the features under the name TEST.FEATURES.
-    """
-    check_config(cfg)
-    output_dir = make_output_dir(cfg.OUTPUT_DIR) if cfg.OUTPUT_DIR else None
-    _start_log(cfg, args, output_dir, "test_log.txt")
-    task = extract_task(cfg, read_test_data(cfg))
-    if output_dir and cfg.TEST.FEATURES:
-        task.save(output_dir / cfg.TEST.FEATURES)
-        _logger.info("saved %s", output_dir / cfg.TEST.FEATURES)
-    metrics = evaluate_as_configured(cfg, task)
-    log_metrics(metrics, "Validation Results ")
-    if output_dir:
-        write_metrics(output_dir / "metrics.json", metrics, {**task.info, "rerank": _rerank_settings(cfg)})
-
-
-def read_test_data(cfg: CfgNode) -> ReIDDataset:
-    """The test split of DATASETS.NAMES; raises ValueError where no query could be scored."""
-    dataset = make_dataset(cfg, need_train=False)
-    require_matches(dataset.trials)
-    return dataset
-
-
-def load_test_model(cfg: CfgNode, dataset: ReIDDataset) -> tuple[ReIDModel, CheckpointInfo]:
-    """The model in TEST.WEIGHT for the cameras and views of a test split."""
-    records = dataset.test_records()
-    cameras = max(record.camid for record in records) + 1
-    views = max(record.viewid for record in records) + 1
-    return make_test_model(cfg, cameras, views)
-
-
-def extract_task(cfg: CfgNode, dataset: ReIDDataset) -> RetrievalTask:
-    """Features of a test split by the model in TEST.WEIGHT, with the split's trials."""
-    device = select_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
-    seed_everything(cfg.SOLVER.SEED)
-    model, checkpoint = load_test_model(cfg, dataset)
-    loaders = make_dataloader(cfg, dataset, size=checkpoint.size)
-    if cfg.DATASETS.CHECK_IMAGES:
-        verify_images(dataset.test_records(), loaders.test.num_workers)
-    precision = _test_precision(cfg, device)
-    info = {
-        "dataset": dataset.name,
-        "model": model_label(cfg.MODEL.NAME),
-        "weight": cfg.TEST.WEIGHT,
-        "size": list(checkpoint.size),
-        "stride": list(checkpoint.stride),
-        "neck_feature": cfg.TEST.NECK_FEAT,
-        "pixel_mean": list(cfg.INPUT.PIXEL_MEAN),
-        "pixel_std": list(cfg.INPUT.PIXEL_STD),
-        "precision": precision.name,
-        "normalize": cfg.TEST.FEAT_NORM == "yes",
-    }
-    return make_task(extract(model, loaders.test, device, precision=precision), dataset.trials, info)
-
-
-def evaluate_as_configured(cfg: CfgNode, task: RetrievalTask) -> RetrievalMetrics:
-    """Metrics of a task's features, normalised and re-ranked as TEST says."""
-    settings = _rerank_settings(cfg)
-    if settings:
-        _logger.info("Re-ranking with k1 %(k1)d, k2 %(k2)d, lambda %(lam)g", settings)
-    rerank = functools.partial(k_reciprocal_blocks, **settings) if settings else None
-    return evaluate_task(task.normalized() if cfg.TEST.FEAT_NORM == "yes" else task, rerank=rerank)
-
-
-def _rerank_settings(cfg: CfgNode) -> dict[str, float] | None:
-    node = cfg.TEST
-    return (
-        {"k1": node.RERANK_K1, "k2": node.RERANK_K2, "lam": node.RERANK_LAMBDA} if node.RE_RANKING else None
+def _find_snapshot(cfg: CfgNode, output_dir: Path, *, resume: bool) -> Snapshot | None:
+    """The `last.pt` to go on from; a new run puts a former one aside."""
+    path = output_dir / FILE
+    if is_first():
+        for leftover in remove_leftovers(output_dir):
+            _logger.info("removed %s, whose writing was interrupted", leftover)
+        if not resume and path.exists():
+            os.replace(path, output_dir / FORMER_FILE)
+            _logger.warning("%s is of a former run and now %s: --resume would continue it", path, FORMER_FILE)
+    if not from_first(path.exists()):
+        if resume:
+            _logger.info("%s does not exist: the run starts at its beginning", path)
+        return None
+    snapshot = read_snapshot(path)
+    require_same_run(cfg, str(snapshot.content.get("config", "")), str(path))
+    _logger.info(
+        "resuming %s: %s; finished stages: %s",
+        path,
+        snapshot.progress or "between two stages",
+        ", ".join(snapshot.finished) or "none",
     )
+    if is_first():
+        cut_records(output_dir, snapshot.content["metrics_bytes"])
+    return snapshot
+
+
+def _require_same_images(snapshot: Snapshot, dataset: ReIDDataset) -> None:
+    for name, now in (("images", len(dataset.train)), ("identities", dataset.num_train_pids)):
+        if snapshot.content.get(name) != now:
+            raise ValueError(
+                f"the training split has {now} {name}, but the run in {snapshot.path} has "
+                f"{snapshot.content.get(name)}; allowed with --resume: the same data"
+            )
+
+
+def _verify(cfg: CfgNode, dataset: ReIDDataset, workers: int) -> None:
+    """Decode every image once; each process takes its share."""
+    skip = cfg.DATALOADER.ON_ERROR == "skip"
+    splits = [dataset.train, dataset.test_records()] if skip else [dataset.train + dataset.test_records()]
+    for records in splits:
+        mine = [records[index] for index in share(len(records))]
+        verify_images(mine, workers, skip=skip and records is dataset.train)
 
 
 def _evaluator(
     cfg: CfgNode, model: ReIDModel, dataset: ReIDDataset, loaders: Loaders, device: torch.device
 ) -> Callable[[], RetrievalMetrics]:
-    precision = _test_precision(cfg, device)
+    precision = test_precision(cfg, device)
 
     def evaluator() -> RetrievalMetrics:
         features = extract(model, loaders.test, device, precision=precision)
-        return evaluate_as_configured(cfg, make_task(features, dataset.trials, {}))
+        metrics = None
+        if is_first():
+            metrics = evaluate_as_configured(cfg, make_task(features, dataset.trials, {}))
+        return from_first(metrics)
 
     return evaluator
-
-
-def _test_precision(cfg: CfgNode, device: torch.device) -> Precision:
-    precision = inference_precision(cfg.TEST.AMP, device)
-    _logger.info("Extracting features in %s (TEST.AMP %r)", precision.name, cfg.TEST.AMP)
-    return precision
 
 
 def side_counts(cfg: CfgNode, train: list[ImageRecord]) -> tuple[int, int]:
@@ -224,14 +239,3 @@ def side_counts(cfg: CfgNode, train: list[ImageRecord]) -> tuple[int, int]:
     if cfg.MODEL.SIE_CAMERA and unknown is not None:
         raise ValueError(f"MODEL.SIE_CAMERA is True but no camera is known of {unknown.path}; allowed: False")
     return max(record.camid for record in train) + 1, max(record.viewid for record in train) + 1
-
-
-def _start_log(cfg: CfgNode, args: argparse.Namespace, output_dir: Path | None, file_name: str) -> None:
-    setup_logger(output_dir, file_name)
-    _logger.info("Saving model in the path :%s", cfg.OUTPUT_DIR)
-    _logger.info("%s", args)
-    if args.config_file:
-        _logger.info("Loaded configuration file %s", args.config_file)
-        _logger.info("\n%s", Path(args.config_file).read_text(encoding="utf-8"))
-    _logger.info("Running with config:\n%s", cfg)
-    warn_unused(cfg)

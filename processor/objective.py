@@ -1,5 +1,6 @@
 """What a training method minimises: a module from a batch to named losses."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor, device, nn
@@ -8,16 +9,21 @@ from utils.precision import Precision
 
 
 class Step(NamedTuple):
-    """Scalars of one batch by name: `losses` are summed and minimised, `report` is only logged."""
+    """Scalars of one batch by name: `losses` are summed and minimised, `report` is only logged.
+
+    `samples` are in the batch, in all processes together: losses are those of the whole batch everywhere.
+    """
 
     losses: dict[str, Tensor]
     report: dict[str, Tensor]
+    samples: int
 
 
 class TrainingBatch(Protocol):
-    """What the engine needs of a batch: its identities (B,) and a way onto the device."""
+    """What the engine needs of a batch: identities (B,), B paths to name in errors, a way onto the device."""
 
     pids: Tensor
+    paths: Sequence[str]
 
     def to(self, device: device) -> "TrainingBatch":
         """The batch on another device."""
@@ -27,14 +33,15 @@ class TrainingBatch(Protocol):
 class Objective(nn.Module):
     """A model together with what is minimised on it. The loop knows nothing else of a method.
 
-    `forward(batch) -> Step`. The hooks are for methods that keep something up to date beside the weights.
+    `forward(batch) -> Step`. The hooks are for methods that keep something up to date beside the weights, in
+    parameters or buffers: these are what a run that is resumed finds again.
     """
 
     def prepare(self, precision: Precision) -> None:
         """Called once, on the device, before the first epoch: for what pays only there."""
 
     def begin_epoch(self, epoch: int) -> None:
-        """Called before the first batch of an epoch (1-based)."""
+        """Called before the first batch of an epoch (1-based), and not where a run is resumed within one."""
 
     def after_step(self) -> None:
         """Called after the optimizer's step."""

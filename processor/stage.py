@@ -21,8 +21,8 @@ class Loader(Protocol):
 class EpochSampler(Protocol):
     """Whatever draws the order of an epoch."""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Make the next pass the one of this epoch."""
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Make the next pass the one of this epoch, from batch `start` on (0 is the first)."""
         ...
 
 

@@ -20,7 +20,13 @@ from config import cfg as defaults
 from config.arguments import run_program
 from config.check import check_config
 from config.load import load_config
-from processor.make_processor import evaluate_as_configured, extract_task, load_test_model, read_test_data
+from processor.make_test import (
+    evaluate_as_configured,
+    extract_task,
+    load_test_model,
+    read_test_data,
+    start_process,
+)
 from retrieval import log_metrics, metrics_record
 from utils.files import make_output_dir, write_atomically
 from utils.logger import setup_logger
@@ -79,7 +85,7 @@ def compare(cfg: CfgNode, args: argparse.Namespace) -> None:
             # Images that were whole for the first weights are so for the next.
             first = row is args.weight[0]
             config = settings(row, column, check_images=cfg.DATASETS.CHECK_IMAGES and first)
-            metrics = evaluate_as_configured(config, extract_task(config, dataset))
+            metrics = evaluate_as_configured(config, extract_task(config, dataset, start_process(config)))
             log_metrics(metrics, f"Validation Results of {row.label} on {column.label}")
             results.append({"weight": row.label, "data": column.label, **metrics_record(metrics)})
     text = json.dumps(results, indent=1) + "\n"

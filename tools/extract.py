@@ -81,8 +81,8 @@ def _read_list(path: Path) -> list[Path]:
     return [Path(line.strip()) for line in lines if line.strip()]
 
 
-class ReadableImages(Dataset[tuple[Tensor, ImageRecord] | str]):
-    """Items (image uint8 (3, H, W), record), or one line that says why the file could not be read."""
+class ReadableImages(Dataset[tuple[Tensor, ImageRecord, None] | str]):
+    """Items (image uint8 (3, H, W), record, no seed), or one line that says why a file could not be read."""
 
     def __init__(self, paths: Sequence[str], size: tuple[int, int]) -> None:
         self.paths = paths
@@ -91,14 +91,14 @@ class ReadableImages(Dataset[tuple[Tensor, ImageRecord] | str]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, ImageRecord] | str:
+    def __getitem__(self, index: int) -> tuple[Tensor, ImageRecord, None] | str:
         path = self.paths[index]
         try:
             image = decode_image(path)
         except (FileNotFoundError, ValueError) as error:
             return str(error)
         image = resize_like_pil(image, self.size)
-        return image, ImageRecord(path, UNKNOWN_IDENTITY, NO_CAMERA, viewid=0)
+        return image, ImageRecord(path, UNKNOWN_IDENTITY, NO_CAMERA, viewid=0), None
 
 
 class Load(NamedTuple):
@@ -108,7 +108,7 @@ class Load(NamedTuple):
     reasons: list[str]
 
 
-def collate_readable(items: list[tuple[Tensor, ImageRecord] | str], pixels: PixelTransform) -> Load:
+def collate_readable(items: list[tuple[Tensor, ImageRecord, None] | str], pixels: PixelTransform) -> Load:
     """Stack the images among the items of ReadableImages; None when there are none."""
     images = [item for item in items if not isinstance(item, str)]
     reasons = [item for item in items if isinstance(item, str)]

@@ -1,0 +1,117 @@
+"""Training ends at the first loss or gradient that is not finite, with all that helps to find out why."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from utils.distributed import any_process, gather_objects, is_first
+from utils.files import write_atomically
+
+FILE = "bad_step.json"
+# The scaler halves its scale at each: from 65536, where it starts, to 1/16.
+MOST_SKIPS = 20
+_logger = logging.getLogger("transreid.train")
+
+
+@dataclass(frozen=True)
+class WatchedStep:
+    """A step whose numbers are still on the device: `finite` tells whether losses and gradients are."""
+
+    finite: Tensor
+    stage: str
+    epoch: int
+    iteration: int
+    losses: Mapping[str, Tensor]
+    rates: Sequence[float]
+    paths: Sequence[str]
+
+
+def is_finite(loss: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+    """Whether a loss and the gradients of all that an optimizer trains are finite, a boolean scalar."""
+    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    # The largest entry: a sum of squares could overflow where no gradient does.
+    largest = [torch.linalg.vector_norm(gradient, math.inf).float() for gradient in gradients]
+    return torch.stack([*largest, loss.detach().float()]).isfinite().all()
+
+
+class FiniteGuard:
+    """Looks at each step when the next one is queued, so that a GPU never waits for it.
+
+    With `skips`, the gradient scaler of float16 leaves out a step that is not finite and lowers its scale; so
+    many in a row are borne.
+
+    Args:
+        output_dir: where `bad_step.json` is written.
+    """
+
+    def __init__(self, output_dir: Path, *, skips: bool) -> None:
+        self.output_dir = output_dir
+        self._borne = MOST_SKIPS if skips else 0
+        self._skipped = 0
+        self._last: WatchedStep | None = None
+
+    def watch(self, step: WatchedStep) -> None:
+        """Judge the step before, in all processes, and keep this one; raises as `check` does."""
+        self.check()
+        self._last = step
+
+    def check(self) -> None:
+        """Judge the last step now; all processes must ask at the same time.
+
+        Raises FloatingPointError: which step, its losses and rates, and the file that has its images.
+        """
+        if any_process(self._is_bad())[0]:
+            self._fail()
+        self._last = None
+
+    def _is_bad(self) -> bool:
+        step = self._last
+        if step is None or bool(step.finite):
+            # None is what a judged step leaves: it says nothing new of a row of skips.
+            self._skipped = self._skipped if step is None else 0
+            return False
+        self._skipped += 1
+        if self._skipped > self._borne:
+            return True
+        _logger.warning(
+            "%s: loss or gradient is not finite, the scaler leaves the step out (%d of %d in a row)",
+            _place(step),
+            self._skipped,
+            self._borne,
+        )
+        return False
+
+    def _fail(self) -> None:
+        step = self._last
+        losses = {name: float(value) for name, value in step.losses.items()}
+        paths = [path for part in gather_objects(list(step.paths)) for path in part]
+        told = ", ".join(f"{name} {value:.6g}" for name, value in losses.items())
+        after = f" after {self._borne} steps that the scaler left out" if self._borne else ""
+        path = self.output_dir / FILE
+        content = {
+            "stage": step.stage,
+            "epoch": step.epoch,
+            "iteration": step.iteration,
+            # JSON has no nan and inf.
+            "losses": {n: value if math.isfinite(value) else str(value) for n, value in losses.items()},
+            "learning_rates": list(step.rates),
+            "paths": list(dict.fromkeys(paths)),
+        }
+        if is_first():
+            text = json.dumps(content, indent=1) + "\n"
+            write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+        raise FloatingPointError(
+            f"{_place(step)}: loss or gradient is not finite{after} (losses: {told}; learning rates: "
+            f"{', '.join(f'{rate:.3g}' for rate in step.rates)}); the images of the step are in {path}"
+        )
+
+
+def _place(step: WatchedStep) -> str:
+    return f"{step.stage}, epoch {step.epoch}, iteration {step.iteration}"

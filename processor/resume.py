@@ -1,0 +1,211 @@
+"""`last.pt`: all that a run needs to go on where it was, as if it had never been away."""
+
+import logging
+import random
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from processor.objective import Objective
+from processor.stage import Stage
+from utils.distributed import is_first
+from utils.files import read_checkpoint, save_torch
+from utils.meter import Meters
+from utils.precision import Precision
+
+FILE, FORMER_FILE = "last.pt", "last.former.pt"
+METRICS_FILE = "metrics.jsonl"
+_FORMAT = 1
+_logger = logging.getLogger("transreid.train")
+
+
+@dataclass
+class Progress:
+    """Where the training of a stage is.
+
+    `epoch` (from 1) is the one in work, `iteration` the number of its batches that are done, `seconds` the
+    time they took, `meters` their means.
+    """
+
+    stage: str
+    epoch: int = 1
+    iteration: int = 0
+    seconds: float = 0.0
+    meters: Meters = field(default_factory=Meters)
+
+    def __str__(self) -> str:
+        return f"{self.stage}, epoch {self.epoch}, iteration {self.iteration}"
+
+
+@dataclass
+class Snapshot:
+    """What a `last.pt` holds.
+
+    `finished` names the stages that are done; `progress` is that of the stage in work, None between two.
+    `content` is the file as it is.
+    """
+
+    path: Path
+    finished: tuple[str, ...]
+    progress: Progress | None
+    content: Mapping[str, Any]
+
+    def restore_model(self, model: nn.Module) -> None:
+        """Load the model's weights. Raises ValueError when they are of another architecture."""
+        try:
+            model.load_state_dict(self.content["model"])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"{self.path} does not fit the model of this configuration: {reason}") from error
+
+    def restore_stage(self, stage: Stage, model: nn.Module, precision: Precision) -> None:
+        """Load what the stage keeps beside the model, its optimizer and the gradient scaler.
+
+        Raises ValueError where something differs.
+        """
+        try:
+            _load_beside(stage.objective, model, self.content["beside"])
+            stage.optimizer.load_state_dict(self.content["optimizer"])
+            if precision.scaler.is_enabled() and self.content["scaler"]:
+                precision.scaler.load_state_dict(self.content["scaler"])
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"{self.path} does not fit {stage.name} of this configuration: {reason}"
+            ) from error
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Read `last.pt` without running code. Raises FileNotFoundError, or ValueError when it is none."""
+    content = read_checkpoint(path)
+    if not isinstance(content, Mapping) or content.get("format") != _FORMAT:
+        raise ValueError(
+            f"{path} is no file of a run that can be continued; allowed: a {FILE} of this program"
+        )
+    try:
+        progress = None
+        if content["stage"]:
+            progress = Progress(*(content[name] for name in ("stage", "epoch", "iteration", "seconds")))
+            progress.meters.load_state_dict(content["meters"])
+        return Snapshot(path, tuple(content["finished"]), progress, content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is a damaged {FILE}: {error!r}") from error
+
+
+class Saver:
+    """Writes `last.pt`.
+
+    Args:
+        output_dir: the run's folder.
+        model: saved as a plain state dict under 'model', so that the file can be tested like a checkpoint.
+        precision: whose gradient scaler is saved.
+        about: what else the file shall say of the run: text by name.
+        every: seconds between two saves within an epoch; 0 for none.
+        finished: stages that are done already.
+    """
+
+    def __init__(
+        self,
+        output_dir: Path,
+        model: nn.Module,
+        precision: Precision,
+        about: Mapping[str, Any],
+        *,
+        every: float = 0.0,
+        finished: Iterable[str] = (),
+    ) -> None:
+        self.output_dir, self.model, self.precision, self.about = output_dir, model, precision, about
+        self.every = every
+        self.finished = list(finished)
+        self._saved_at = time.monotonic()
+        self._holds: str | None = None
+
+    def is_due(self) -> bool:
+        """Whether the time between two saves is over."""
+        return 0 < self.every <= time.monotonic() - self._saved_at
+
+    def save(self, stage: Stage, progress: Progress) -> None:
+        """Save where the stage is; only the first process writes. Raises OSError that says what is kept."""
+        self._saved_at = time.monotonic()
+        if not is_first():
+            return
+        metrics = self.output_dir / METRICS_FILE
+        content = {
+            "format": _FORMAT,
+            "finished": list(self.finished),
+            "stage": "",
+            "metrics_bytes": metrics.stat().st_size if metrics.exists() else 0,
+            "model": self.model.state_dict(),
+            "random": random_states(),
+            **self.about,
+        }
+        holds = f"{stage.name} finished"
+        if progress.epoch <= stage.plan.epochs:
+            holds = str(progress)
+            content |= {
+                "stage": progress.stage,
+                "epoch": progress.epoch,
+                "iteration": progress.iteration,
+                "seconds": progress.seconds,
+                "meters": progress.meters.state_dict(),
+                "beside": _beside(stage.objective, self.model),
+                "optimizer": stage.optimizer.state_dict(),
+                "scaler": self.precision.scaler.state_dict(),
+            }
+        try:
+            save_torch(content, self.output_dir / FILE)
+        except OSError as error:
+            if self._holds is None:
+                raise
+            raise OSError(f"{error}, which --resume continues ({self._holds})") from error
+        self._holds = holds
+        _logger.info("saved %s (%s)", self.output_dir / FILE, holds)
+
+
+def random_states() -> dict[str, Any]:
+    """The states of the generators of Python, NumPy and torch; all processes of a run have the same."""
+    kind, keys, *rest = np.random.get_state()
+    states = {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def set_random_states(states: Mapping[str, Any]) -> None:
+    """Bring all generators to what `random_states` gave."""
+    version, keys, gauss = states["python"]
+    random.setstate((version, tuple(keys), gauss))
+    kind, words, *rest = states["numpy"]
+    np.random.set_state((kind, words.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def _beside(objective: Objective, model: nn.Module) -> dict[str, Tensor]:
+    """What an objective holds besides the model, by name: texts, centres, …"""
+    of_model = {id(tensor) for tensor in chain(model.parameters(), model.buffers())}
+    held = chain(objective.named_parameters(), objective.named_buffers())
+    return {name: tensor.detach() for name, tensor in held if id(tensor) not in of_model}
+
+
+@torch.no_grad()
+def _load_beside(objective: Objective, model: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    own = _beside(objective, model)
+    if own.keys() != saved.keys():
+        raise ValueError(f"it holds {', '.join(saved) or 'nothing'} besides the model, not {', '.join(own)}")
+    for name, tensor in own.items():
+        if tensor.shape != saved[name].shape:
+            raise ValueError(f"{name} has the shape {tuple(saved[name].shape)}, not {tuple(tensor.shape)}")
+        tensor.copy_(saved[name])

@@ -1,0 +1,13 @@
+"""What the model says of the whole batch, of which each process computed its part."""
+
+from model import ReIDOutput
+from utils.distributed import gather_batch
+
+
+def gather_output(output: ReIDOutput) -> ReIDOutput:
+    """The output for the images of all processes, in their order, with gradients."""
+    return ReIDOutput(
+        tuple(map(gather_batch, output.logits)),
+        tuple(map(gather_batch, output.metric)),
+        gather_batch(output.projected),
+    )
