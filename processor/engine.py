@@ -125,12 +125,7 @@ def prepare(
         objective.compile()
     if world_size() == 1:
         return objective
-    return DistributedDataParallel(
-        objective,
-        device_ids=[device] if device.type == "cuda" else None,
-        # Those of batch norms are equal, or each process's own; all others nobody changes alone.
-        broadcast_buffers=False,
-    )
+    return DistributedDataParallel(objective, device_ids=[device] if device.type == "cuda" else None)
 
 
 def train_step(

@@ -72,7 +72,7 @@ class Snapshot:
         """
         try:
             _load_beside(stage.objective, model, self.content["beside"])
-            stage.optimizer.load_state_dict(self.content["optimizer"])
+            _load_optimizer(stage.optimizer, self.content["optimizer"])
             if precision.scaler.is_enabled() and self.content["scaler"]:
                 precision.scaler.load_state_dict(self.content["scaler"])
         except (ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -90,8 +90,10 @@ def read_snapshot(path: Path) -> Snapshot:
             f"{path} is no file of a run that can be continued; allowed: a {FILE} of this program"
         )
     try:
+        _require(content, "model", "random", "metrics_bytes")
         progress = None
         if content["stage"]:
+            _require(content, "beside", "optimizer", "scaler")
             progress = Progress(*(content[name] for name in ("stage", "epoch", "iteration", "seconds")))
             progress.meters.load_state_dict(content["meters"])
         return Snapshot(path, tuple(content["finished"]), progress, content)
@@ -191,6 +193,20 @@ def set_random_states(states: Mapping[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
+
+
+def _require(content: Mapping[str, Any], *names: str) -> None:
+    missing = [name for name in names if name not in content]
+    if missing:
+        raise KeyError(", ".join(missing))
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load an optimizer's state but not its settings, which may have been changed on purpose."""
+    settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
 
 
 def _beside(objective: Objective, model: nn.Module) -> dict[str, Tensor]:

@@ -84,7 +84,7 @@ def test_the_own_data_example_is_read(name, words, own_data, monkeypatch):
     monkeypatch.chdir(own_data)
     config, _, _ = settings_of(words)
     dataset = make_dataset(config)
-    assert dataset.name == name and len(make_dataloader(config, dataset).train.sampler) == 8
+    assert dataset.name == name and len(make_dataloader(config, dataset).train.batch_sampler.draws) == 8
     form = [[record[1:3] for record in split] for split in (dataset.train, dataset.query, dataset.gallery)]
     assert [sorted(pid for pid, _ in split) for split in form] == [[0, 0, 1, 1], [0, 1], [0, 1]]
     query_cameras, gallery_cameras = ({camid for _, camid in split} for split in form[1:])

@@ -1,0 +1,252 @@
+"""The programs under torchrun, on the CPU: the same numbers as one process, and what becomes of failures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.synthetic import draw_market1501
+
+TOWERS = {
+    "vit": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
+    "resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+}
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+TOY = {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.PRETRAIN_CHOICE": "none",
+    "MODEL.STRIDE_SIZE": "[8, 8]",
+    "INPUT.SIZE_TRAIN": "[64, 32]",
+    "INPUT.SIZE_TEST": "[64, 32]",
+    "INPUT.PADDING": "2",
+    "DATALOADER.SAMPLER": "softmax_triplet",
+    "DATALOADER.NUM_INSTANCE": "2",
+    "DATALOADER.NUM_WORKERS": "0",
+    "TEST.IMS_PER_BATCH": "3",
+    "TEST.AMP": "off",
+}
+MAIN = {"IMS_PER_BATCH": "8", "MAX_EPOCHS": "2", "WARMUP_ITERS": "0", "EVAL_PERIOD": "2", "BASE_LR": "0.001"}
+STAGE1 = {"IMS_PER_BATCH": "10", "MAX_EPOCHS": "2", "BASE_LR": "0.02", "WARMUP_EPOCHS": "0"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with descriptions of toy towers and drawn people: eight for training, three for tests."""
+    folder = tmp_path_factory.mktemp("several")
+    for name, vision in TOWERS.items():
+        content = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": TEXT}
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    draw_market1501(
+        folder, train_ids=8, test_ids=3, images_per_camera=2, cameras=2, distractors=0, size=(64, 32)
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def command(repository, place):
+    """command(processes, program, output folder, KEY, VALUE, …) -> what Popen and run take."""
+
+    def build(processes, program, out, *pairs, tower="vit", options=(), launcher=()):
+        settings = TOY | {"DATASETS.ROOT_DIR": str(place), "OUTPUT_DIR": str(place / out)}
+        settings["MODEL.NAME"] = str(place / f"{tower}.json")
+        if program == "train_clipreid.py":
+            settings |= {f"SOLVER.STAGE1.{key}": value for key, value in STAGE1.items()}
+        if "train" in program:
+            main = "SOLVER.STAGE2." if "clipreid" in program else "SOLVER."
+            settings |= {main + key: value for key, value in MAIN.items()}
+        settings |= dict(zip(pairs[::2], pairs[1::2], strict=True))
+        words = [word for pair in settings.items() for word in pair]
+        launch = (
+            ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *launcher]
+            if processes > 1
+            else []
+        )
+        return {
+            "args": [sys.executable, *launch, program, *options, "--config_file", "", *words],
+            "cwd": repository,
+            "env": os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+            "text": True,
+        }
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def run(command):
+    """run(processes, program, output folder, KEY, VALUE, …) -> the finished process."""
+    return lambda *words, **more: subprocess.run(**command(*words, **more), capture_output=True, timeout=180)
+
+
+@pytest.fixture(scope="module")
+def trained(run, place):
+    """trained(processes, program, KEY, VALUE, …) -> output folder of a run that went well."""
+    done = {}
+
+    def train(processes, program, *pairs, **more):
+        key = (processes, program, *pairs, *more.items())
+        if key not in done:
+            done[key] = place / f"run{len(done)}"
+            process = run(processes, program, done[key].name, *pairs, **more)
+            assert process.returncode == 0, process.stderr
+            assert "Warning" not in process.stderr and "terminate" not in process.stderr
+        return done[key]
+
+    return train
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_course(one, other, tolerance=1e-5):
+    assert len(one) == len(other) > 0
+    for wanted, got in zip(one, other, strict=True):
+        assert wanted.keys() == got.keys()
+        for key in wanted.keys() - {"seconds"}:
+            assert got[key] == (
+                wanted[key] if isinstance(wanted[key], str) else pytest.approx(wanted[key], rel=tolerance)
+            ), (wanted["stage"], wanted["epoch"], key)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_two_stages_take_the_same_course(trained, processes):
+    one, several = trained(1, "train_clipreid.py"), trained(processes, "train_clipreid.py")
+    assert_same_course(records(one), records(several))
+    assert {path.name for path in several.iterdir()} == {path.name for path in one.iterdir()}
+    log = (several / "train_log.txt").read_text()
+    assert log.count("Epoch 1 done") == 2  # the first process's lines alone
+    assert f"{processes} processes share the work" in log
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("SOLVER.MICRO_BATCH", "2", "MODEL.SIE_CAMERA", "True"),
+        (
+            "DATALOADER.SAMPLER",
+            "softmax",
+            "MODEL.METRIC_LOSS_TYPE",
+            "triplet_center",
+            "TEST.NECK_FEAT",
+            "after",
+        ),
+    ],
+    ids=["micro-batches", "plain shuffle and centres"],
+)
+def test_the_baseline_takes_the_same_course(trained, options):
+    whole = tuple("0" if word == "2" and options[0] == "SOLVER.MICRO_BATCH" else word for word in options)
+    assert_same_course(records(trained(1, "train.py", *whole)), records(trained(2, "train.py", *options)))
+
+
+def test_batch_norms_of_a_resnet_see_the_whole_batch(trained):
+    one = records(trained(1, "train.py", tower="resnet"))
+    assert_same_course(one, records(trained(2, "train.py", tower="resnet")), tolerance=1e-4)
+    alone = records(trained(2, "train.py", "SOLVER.SYNC_BN", "False", tower="resnet"))
+    assert abs(alone[0]["loss"] - one[0]["loss"]) > 1e-4
+
+
+def test_a_test_is_shared(run, trained, place):
+    weight = str(trained(1, "train_clipreid.py") / "vit_2.pth")
+    for processes in (1, 2):
+        process = run(processes, "test_clipreid.py", f"test{processes}", "TEST.WEIGHT", weight)
+        assert process.returncode == 0, process.stderr
+    metrics = [json.loads((place / f"test{n}" / "metrics.json").read_text()) for n in (1, 2)]
+    assert metrics[0] == metrics[1]
+    one, two = (np.load(place / f"test{n}" / "features.npz") for n in (1, 2))
+    for name in one.files:
+        if name != "info":
+            assert one[name].shape == two[name].shape
+    assert list(one["paths"]) == list(two["paths"])
+    np.testing.assert_allclose(one["features"], two["features"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_wrong_setting_is_one_line_of_each_process(run):
+    process = run(2, "train.py", "wrong", "SOLVER.IMS_PER_BATCH", "6")
+    errors = [line for line in process.stderr.splitlines() if line.startswith("error: process")]
+    assert process.returncode == 1 and 1 <= len(errors) <= 2  # torchrun may end the second before
+    assert "IMS_PER_BATCH 6" in errors[0] and "allowed are multiples of 4" in errors[0]
+
+
+def test_dist_train_wants_torchrun(run):
+    process = run(1, "train.py", "alone", "MODEL.DIST_TRAIN", "True")
+    assert process.returncode == 2 and process.stderr.count("\n") == 1
+    assert "MODEL.DIST_TRAIN is True, but the program was not started by torchrun" in process.stderr
+
+
+LONG = ("SOLVER.STAGE2.MAX_EPOCHS", "60", "SOLVER.STAGE2.EVAL_PERIOD", "60", "SOLVER.KEEP", "1")
+
+
+@contextmanager
+def start(command, place):
+    """The process of a command, whose stderr goes to errors.txt; what is left of it is killed at the end."""
+    with open(place / "errors.txt", "w") as errors:
+        started = subprocess.Popen(**command, stdout=subprocess.DEVNULL, stderr=errors)
+    try:
+        yield started
+    except BaseException:
+        print((place / "errors.txt").read_text())
+        raise
+    finally:
+        started.kill()
+
+
+def wait_for(log, text, seconds=90):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if log.exists() and text in log.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{text!r} does not come in {log}")
+
+
+def process_of_rank(rank, out):
+    for folder in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{folder}/cmdline") as line, open(f"/proc/{folder}/environ") as names:
+                if f"{out}\0" in line.read() and f"\0RANK={rank}\0" in names.read():
+                    return int(folder)
+        except (OSError, UnicodeDecodeError):
+            continue
+    raise AssertionError(f"no process of rank {rank}")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_a_killed_process_ends_the_others_and_a_restart_goes_on(command, trained, place):
+    program = "train_clipreid.py"
+    with start(command(2, program, "killed", *LONG, launcher=["--max_restarts=1"]), place) as started:
+        wait_for(place / "killed" / "train_log.txt", "(stage2, epoch 3,")
+        os.kill(process_of_rank(1, place / "killed"), signal.SIGKILL)
+        killed = time.monotonic()
+        wait_for(place / "killed" / "train_log.txt", "resuming")
+        assert time.monotonic() - killed < 45  # most of it is the start of Python
+        started.wait(timeout=180)
+    errors = (place / "errors.txt").read_text()
+    assert started.returncode == 0, errors
+    assert "exitcode: -9" in errors
+    whole = trained(2, program, *LONG)
+    one, other = (
+        torch.load(folder / "vit_60.pth", weights_only=True) for folder in (whole, place / "killed")
+    )
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert_same_course(records(whole), records(place / "killed"), tolerance=0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_a_signal_to_one_process_stops_all_at_the_same_iteration(command, place):
+    program = "train_clipreid.py"
+    with start(command(2, program, "stopped", *LONG), place) as started:
+        log = place / "stopped" / "train_log.txt"
+        wait_for(log, "(stage2, epoch 3,")
+        os.kill(process_of_rank(1, place / "stopped"), signal.SIGTERM)
+        started.wait(timeout=60)
+    errors = (place / "errors.txt").read_text()
+    assert started.returncode == 1 and "exitcode: 143" in errors
+    assert "stopped by SIGTERM; --resume continues the run" in log.read_text()
+    assert torch.load(place / "stopped" / "last.pt", weights_only=True)["stage"] == "stage2"
