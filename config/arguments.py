@@ -19,6 +19,8 @@ examples:
       MODEL.SIE_CAMERA True MODEL.SIE_COE 1.0 MODEL.STRIDE_SIZE '[12, 12]'
   python test_clipreid.py --config_file configs/person/vit_clipreid.yml TEST.WEIGHT path/to/ViT-B-16_60.pth
   python train.py --config_file configs/person/cnn_base.yml SOLVER.IMS_PER_BATCH 32
+  python train_clipreid.py --resume --config_file configs/person/vit_clipreid.yml OUTPUT_DIR logs/msmt17
+  torchrun --nproc_per_node=4 train_clipreid.py --config_file configs/person/vit_clipreid.yml
   python test.py --config_file configs/person/vit_base.yml TEST.WEIGHT path/to/ViT-B-16_60.pth
 
 keys used most (values are Python literals or text; put lists in quotes):

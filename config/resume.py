@@ -9,13 +9,16 @@ from config.load import leaves
 
 _logger = logging.getLogger("transreid.config")
 
-# What decides which images come next, and what the weights are for.
+# What decides which images come next, what the weights are for, and what is remembered of gradients.
 _FIXED = (
     "MODEL.NAME",
     "DATASETS.NAMES",
     "DATALOADER.SAMPLER",
     "DATALOADER.NUM_INSTANCE",
     "SOLVER.SEED",
+    "SOLVER.OPTIMIZER_NAME",
+    "SOLVER.STAGE1.OPTIMIZER_NAME",
+    "SOLVER.STAGE2.OPTIMIZER_NAME",
     "SOLVER.IMS_PER_BATCH",
     "SOLVER.STAGE1.IMS_PER_BATCH",
     "SOLVER.STAGE2.IMS_PER_BATCH",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.synthetic import draw_market1501
+from datasets.synthetic import FOLDER, draw_market1501
 
 TOWERS = {
     "vit": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
@@ -163,6 +163,42 @@ def test_a_test_is_shared(run, trained, place):
     for name in one.files:
         if name != "info":
             assert one[name].shape == two[name].shape
+    assert list(one["paths"]) == list(two["paths"])
+    np.testing.assert_allclose(one["features"], two["features"], rtol=1e-5, atol=1e-6)
+
+
+def test_an_extraction_is_shared(command, trained, place):
+    weight = str(trained(1, "train_clipreid.py") / "vit_2.pth")
+    bad = place / "bad.jpg"
+    bad.write_bytes(b"no image")
+    for processes in (1, 2):
+        words = [
+            "--weight",
+            weight,
+            "--size",
+            "64",
+            "32",
+            "--images",
+            str(place / FOLDER / "query"),
+            str(bad),
+        ]
+        words += [
+            "--out",
+            str(place / f"{processes}.npz"),
+            "--device",
+            "cpu",
+            "--amp",
+            "off",
+            "--workers",
+            "0",
+        ]
+        launch = command(processes, "tools/extract.py", "unused")
+        end = launch["args"].index("tools/extract.py") + 1
+        launch["args"] = [*launch["args"][:end], *words]
+        done = subprocess.run(**launch, capture_output=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert "1 of 7 images could not be read" in done.stdout
+    one, two = (np.load(place / f"{n}.npz") for n in (1, 2))
     assert list(one["paths"]) == list(two["paths"])
     np.testing.assert_allclose(one["features"], two["features"], rtol=1e-5, atol=1e-6)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -36,6 +37,15 @@ from model import CheckpointInfo, SideInformation, load_reid_model
 from processor import extract
 from retrieval.features import UNKNOWN_IDENTITY
 from utils.device import select_device
+from utils.distributed import (
+    gather_objects,
+    is_first,
+    launched_processes,
+    local_rank,
+    process_group,
+    rank,
+    share,
+)
 from utils.files import require_writable
 from utils.logger import setup_logger
 from utils.precision import CHOICES, inference_precision
@@ -152,9 +162,15 @@ def extract_to_file(args: argparse.Namespace) -> None:
     """
     _check_numbers(args)
     require_writable(args.out, "--out")
-    device = select_device(args.device)
+    several = launched_processes() > 1
+    device = select_device(args.device, str(local_rank()) if several else "0")
     paths = find_images(args.images)
-    setup_logger(None, "")
+    with process_group(device):
+        setup_logger(None, "", rank=rank())
+        _extract(args, paths, device)
+
+
+def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.device) -> None:
     model, info = load_reid_model(
         args.weight,
         tuple(args.size) if args.size else None,
@@ -177,6 +193,7 @@ def extract_to_file(args: argparse.Namespace) -> None:
     loader = DataLoader(
         ReadableImages(paths, info.size),
         args.batch,
+        sampler=share(len(paths)),
         num_workers=args.workers,
         pin_memory=device.type == "cuda",
         collate_fn=functools.partial(collate_readable, pixels=PixelTransform(tuple(mean), tuple(std))),
@@ -185,6 +202,9 @@ def extract_to_file(args: argparse.Namespace) -> None:
     precision = inference_precision(args.amp, device)
     _logger.info("extracting in %s", precision.name)
     features = extract(model, batches, device, precision=precision)
+    unreadable = sum(gather_objects(batches.unreadable))
+    if not is_first():
+        return
     # `normalize` is advice to whoever evaluates: the features are stored as the model gives them.
     features.save(
         args.out,
@@ -201,9 +221,9 @@ def extract_to_file(args: argparse.Namespace) -> None:
             "dataset": None,
         },
     )
-    if batches.unreadable:
+    if unreadable:
         _logger.warning(
-            "%d of %d images could not be read and are not in %s", batches.unreadable, len(paths), args.out
+            "%d of %d images could not be read and are not in %s", unreadable, len(paths), args.out
         )
     count, width = features.features.shape
     _logger.info("%d features of width %d written to %s", count, width, args.out)

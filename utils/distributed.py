@@ -46,7 +46,10 @@ def process_group(device: torch.device) -> Iterator[None]:
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, timeout=_PATIENCE)
+    store, place, count = next(distributed.rendezvous("env://", timeout=_PATIENCE))
+    # torchrun may keep its store when it starts a run anew: addresses of dead processes are still in it.
+    store = distributed.PrefixStore(f"start {restarts()}", store)
+    distributed.init_process_group(backend, store=store, rank=place, world_size=count, timeout=_PATIENCE)
     try:
         yield
     except BaseException as error:

@@ -1,5 +1,6 @@
 """The README and docs/ as tests read them: fenced blocks, command lines, trees, links."""
 
+import itertools
 import re
 import runpy
 import shlex
@@ -77,6 +78,8 @@ def commands(block):
         words = shlex.split(line, comments=True)
         while words and re.match(r"[A-Z_]+=", words[0]):
             words = words[1:]
+        if words[:1] == ["torchrun"]:  # its options are of one word each
+            words = ["python", *itertools.dropwhile(lambda word: word.startswith("--"), words[1:])]
         if words:
             yield f"{block.where}: {line}", words
 

@@ -54,6 +54,8 @@ def test_alone():
 
 def test_other_errors_pass_through_a_process_group(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed.distributed, "rendezvous", lambda *_, **__: iter([(None, 0, 2)]))
+    monkeypatch.setattr(distributed.distributed, "PrefixStore", lambda *_: None)
     monkeypatch.setattr(distributed.distributed, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(distributed.distributed, "destroy_process_group", lambda: None)
     with pytest.raises(RuntimeError, match="of another kind"), distributed.process_group(torch.device("cpu")):
