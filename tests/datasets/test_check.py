@@ -1,3 +1,7 @@
+import logging
+import os
+import shutil
+
 import pytest
 
 from datasets import ImageRecord, verify_images
@@ -43,3 +47,21 @@ def test_a_file_that_is_no_image_is_named(records):
         ValueError, match=r"damaged: .*cannot be read as an image: cannot identify image file"
     ):
         verify_images(records, 2)
+
+
+def test_few_bad_files_are_left_to_be_skipped_with_a_warning(save_image, tmp_path, caplog):
+    path = str(save_image(tmp_path / "good.jpg", (40, 90)))
+    many = [ImageRecord(str(shutil.copy(path, tmp_path / f"{i}.jpg")), 0, 0, 0) for i in range(200)]
+    os.remove(many[5].path)
+    with open(many[7].path, "w") as file:
+        file.write("no image")
+    with caplog.at_level(logging.WARNING, logger="transreid.datasets"):
+        verify_images(many, 2, skip=True)
+    assert [record.getMessage().split(" will")[0] for record in caplog.records] == [
+        "1 of 200 image files are missing and",
+        "1 of 199 image files are damaged and",
+    ]
+    for record in many[10:13]:
+        os.remove(record.path)
+    with pytest.raises(FileNotFoundError, match=r"^4 of 200 image files are missing"):
+        verify_images(many, 2, skip=True)
