@@ -23,11 +23,10 @@ def verify_images(records: Iterable[ImageRecord], workers: int = 1, *, skip: boo
     """
     paths = list(dict.fromkeys(record.path for record in records))
     missing = [path for path in paths if not os.path.isfile(path)]
-    if skip:
-        missing = _skip(missing, len(paths), "missing")
-        paths = [path for path in paths if os.path.isfile(path)]
-    if missing:
+    if missing and not (skip and _can_skip(missing, len(paths), "missing")):
         raise FileNotFoundError(f"{len(missing)} of {len(paths)} image files are missing: {_first(missing)}")
+    absent = set(missing)
+    paths = [path for path in paths if path not in absent]
     pool = ThreadPoolExecutor(max(workers, 1))
     try:
         results = pool.map(_damage, paths)
@@ -35,21 +34,18 @@ def verify_images(records: Iterable[ImageRecord], workers: int = 1, *, skip: boo
         damage = [text for text in bar if text is not None]
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupted check does not decode the rest first
-    if skip:
-        damage = _skip(damage, len(paths), "damaged")
-    if damage:
+    if damage and not (skip and _can_skip(damage, len(paths), "damaged")):
         raise ValueError(f"{len(damage)} of {len(paths)} image files are damaged: {_first(damage)}")
 
 
-def _skip(texts: list[str], total: int, what: str) -> list[str]:
-    """What is left to complain about: all when it is too much to be skipped."""
-    if len(texts) > MOST_UNREADABLE * total:
-        return texts
-    if texts:
+def _can_skip(texts: list[str], total: int, what: str) -> bool:
+    """Whether so few images can be left out; then it warns of them."""
+    few = len(texts) <= MOST_UNREADABLE * total
+    if few:
         _logger.warning(
             "%d of %d image files are %s and will be skipped: %s", len(texts), total, what, _first(texts)
         )
-    return []
+    return few
 
 
 def _damage(path: str) -> str | None:
