@@ -143,7 +143,8 @@ def _cached_features(width: int, settings: Settings) -> CachedFeatures:
     pids = torch.arange(CLASSES).repeat(IMAGES_PER_CLASS)
     features = FEATURE_SCALE * torch.randn(len(pids), width, generator=generator)
     tensors = (tensor.to(settings.device) for tensor in (features, pids))
-    return CachedFeatures(*tensors, settings.batch, settings.seed)
+    paths = [f"{index}.jpg" for index in range(len(pids))]
+    return CachedFeatures(*tensors, settings.batch, settings.seed, paths)
 
 
 # ---- stage 2
@@ -233,7 +234,7 @@ def _our_training(stage: Stage, plain: Objective, config: CfgNode, settings: Set
     batches = _endless(stage.loader)
 
     def advance() -> Mapping[str, Tensor]:
-        return train_step(stage, next(batches).to(settings.device), precision)[1].losses
+        return train_step(stage, next(batches).to(settings.device), precision).step.losses
 
     def loss() -> Tensor:
         with precision.autocast():

@@ -98,7 +98,7 @@ def test_case_is_reproduced(case, repository, golden, fill, clip_file):
             assert_close(model.encode_text(torch.arange(classes)), stored["text_features"])
             assert_close(model.encode_image(images), stored["stage1_image_features"])
         check_stage1(config, model, stored, fill, classes)
-        objective = ImageObjective(model, loss, encode_identities(model, 4))
+        objective = ImageObjective(model, loss, encode_identities(model))
         parameters = [
             (name, p)
             for name, p in model.named_parameters()
@@ -123,7 +123,7 @@ def check_stage1(config, model, stored, fill, classes):
         order = torch.from_numpy(np.random.RandomState(epoch).permutation(30))
         for rows in (order[:16], order[16:]):
             labels, place = pids[rows].unique(return_inverse=True)
-            batch = FeatureBatch(features[rows], pids[rows], labels, place)
+            batch = FeatureBatch(features[rows], pids[rows], labels, place, [])
             loss = sum(objective(batch).losses.values())
             optimizer.zero_grad()
             loss.backward()

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from config import cfg, cfg_base
-from config.arguments import parse_arguments, run_program
+from config.arguments import add_resume, end_in_one_line, parse_arguments, run_program
 from config.load import leaves
 
 DEFAULT = "configs/person/vit_base.yml"
@@ -111,6 +111,15 @@ def test_main_gets_the_loaded_configuration():
         (FileNotFoundError("data set at /x"), "error: data set at /x\n"),
         (PermissionError(13, "Permission denied", "/root/x"), "error: /root/x: Permission denied\n"),
         (ValueError(), "error: ValueError\n"),
+        (FloatingPointError("stage1, epoch 1,\n bad"), "error: stage1, epoch 1, bad\n"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+            "error: DataLoader worker (pid 7) is killed by signal: Killed.\n",
+        ),
+        (
+            OSError("a.pth cannot be written: No space left"),
+            "error: a.pth cannot be written: No space left\n",
+        ),
         (
             ValueError(f"Caught by process 0.\nOriginal {_TRACE}\nValueError: a.jpg: bad\n"),
             "error: a.jpg: bad\n",
@@ -132,6 +141,47 @@ def test_configuration_errors_are_one_line_and_status_2(capsys, tmp_path):
 def test_traceback_option_shows_both(capsys):
     status, text = ends(capsys, raising(ValueError("wrong")), "--traceback")
     assert status == 2 and text.startswith("Traceback") and text.endswith("\nerror: wrong\n")
+
+
+def test_of_several_processes_the_line_says_which(capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert ends(capsys, raising(ValueError("wrong"))) == (2, "error: wrong\n")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert ends(capsys, raising(ValueError("wrong"))) == (2, "error: process 1: wrong\n")
+
+
+def test_the_context_alone(capsys):
+    with end_in_one_line():
+        pass
+    with pytest.raises(SystemExit) as caught, end_in_one_line():
+        raise KeyError("no row 'a'")
+    assert caught.value.code == 2 and capsys.readouterr().err == "error: no row 'a'\n"
+    with pytest.raises(SystemExit) as caught, end_in_one_line():
+        raise SystemExit(143)  # a stopped run keeps its status
+    assert caught.value.code == 143 and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("text", ["CUDA out of memory", "The DataLoader worker", ""])
+def test_other_runtime_errors_are_bugs_and_pass_through(text):
+    with pytest.raises(RuntimeError):
+        run(raising(RuntimeError(text)))
+
+
+def test_resume_is_an_option_of_those_that_ask_for_it(capsys):
+    def resumable(*argv):
+        options = {"description": "", "default_config": DEFAULT, "add_options": add_resume}
+        return parse_arguments(argv, **options)
+
+    assert resumable("--resume", "A", "1").resume and not resumable().resume
+    with pytest.raises(SystemExit):
+        resumable("A", "1", "--resume")
+    assert "--resume stands behind the KEY VALUE pairs" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse("--resume")
+    with pytest.raises(SystemExit):
+        resumable("--help")
+    assert "go on where OUTPUT_DIR/last.pt says" in " ".join(capsys.readouterr().out.split())
 
 
 def test_interrupt_is_status_130(capsys):

@@ -17,6 +17,7 @@ from processor import train
 from processor.clipreid import clipreid
 from processor.engine import Run
 from processor.make_processor import make_plan
+from processor.resume import Saver
 from utils.precision import Precision
 from utils.seed import seed_everything
 
@@ -96,11 +97,10 @@ def toy_config(toy_towers, market_tree, tmp_path):
 def trained(toy_config, tmp_path):
     """trained('clipreid', 'SOLVER.SEED', 1) -> the configuration and the output folder of a run."""
 
-    def run(recipe, *pairs):
+    def run(recipe, *pairs, resume=False):
         config = toy_config(*pairs, tree=cfg if recipe == "clipreid" else cfg_base)
-        train(
-            config, argparse.Namespace(config_file="", local_rank=0, traceback=False, opts=[]), recipe=recipe
-        )
+        options = {"config_file": "", "local_rank": 0, "traceback": False, "opts": [], "resume": resume}
+        train(config, argparse.Namespace(**options), recipe=recipe)
         return config, type(tmp_path)(config.OUTPUT_DIR)
 
     return run
@@ -115,7 +115,9 @@ def setting(toy_config, tmp_path):
         seed_everything(config.SOLVER.SEED)
         dataset = make_dataset(config)
         model = make_model(config, dataset.num_train_pids, 2, 1)
-        run = Run(model, tower, torch.device("cpu"), tmp_path, evaluate=None, precision=Precision("cpu"))
+        precision = Precision("cpu")
+        saver = Saver(tmp_path, model, precision, {})
+        run = Run(model, tower, torch.device("cpu"), tmp_path, None, precision, saver)
         return config, model, make_dataloader(config, dataset), run
 
     return build

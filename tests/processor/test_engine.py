@@ -4,93 +4,23 @@ import json
 import logging
 import re
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import NamedTuple
+from functools import partial
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
-from processor.engine import Run, append_record, fit, save_model
-from processor.objective import Objective, Step
-from processor.stage import Plan, Stage
-from retrieval import RetrievalMetrics
+from processor.engine import fit
+from processor.records import append_record, save_model
+from processor.resume import Saver, read_snapshot
 from solver.schedules import multistep_schedule
+from tests.processor.recorder import Loader, Recorder, batches, recorded_stage
 from utils.precision import Precision
-
-METRICS = RetrievalMetrics(np.array([0.5, 0.75, 0.8, 0.9, 0.954]), mAP=0.8964, mINP=0.25, num_valid=7)
-
-
-class Numbers(NamedTuple):
-    values: Tensor
-    pids: Tensor
-
-    def to(self, device):
-        return self
-
-
-class Recorder(Objective):
-    """Minimises (w - value)² and value · bias, and notes what the loop does to it."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.tensor(0.0)), nn.Parameter(torch.tensor(0.0))
-        self.events = []
-
-    def begin_epoch(self, epoch):
-        self.events.append(f"begin {epoch}")
-
-    def after_step(self):
-        self.events.append("stepped")
-
-    def forward(self, batch):
-        assert self.training and torch.is_grad_enabled()
-        self.events.append(f"{batch.values.mean():g}")
-        value = batch.values.mean()
-        return Step(
-            {"square": (self.weight - value) ** 2, "linear": value * self.bias}, {"acc": value.detach() / 10}
-        )
-
-
-class Loader(list):
-    """Batches that note which epoch they were drawn for."""
-
-    def set_epoch(self, epoch):
-        self.events.append(f"sampler {epoch}")
-
-
-def batches(*values, size=4):
-    return Loader(Numbers(torch.full((size,), float(value)), torch.zeros(size)) for value in values)
 
 
 @pytest.fixture
 def setting(tmp_path):
-    """setting(loader, epochs=5) -> (stage, run), a stage over a Recorder."""
-
-    def build(loader=None, suffix="", schedule=lambda epoch: 0.1 / epoch, **plan):
-        objective = Recorder()
-        loader = batches(1, 2) if loader is None else loader
-        loader.events = objective.events
-        groups = [
-            {"params": [objective.weight], "lr": 0.0, "lr_scale": 1.0},
-            {"params": [objective.bias], "lr": 0.0, "lr_scale": 2.0},
-        ]
-        options = {"epochs": 2, "batch_size": 4, "log_period": 1, "checkpoint_period": 10} | plan
-        plan = Plan(schedule=schedule, make_optimizer=torch.optim.SGD, **options)
-        optimizer = torch.optim.SGD(groups, lr=0.0)
-        stage = Stage("toy", objective, loader, loader, optimizer, plan, suffix=suffix)
-        evaluations = []
-
-        def evaluate():
-            evaluations.append(len(objective.events))
-            objective.eval()  # as extraction leaves a model
-            return METRICS
-
-        run = Run(objective, "ViT-B-16", torch.device("cpu"), tmp_path, evaluate, Precision("cpu"))
-        return stage, run, SimpleNamespace(events=objective.events, evaluations=evaluations)
-
-    return build
+    """setting(loader, epochs=5) -> (stage, run, what happens), a stage over a Recorder."""
+    return partial(recorded_stage, tmp_path)
 
 
 def checkpoints(folder):
@@ -162,7 +92,8 @@ def test_a_checkpoint_is_a_plain_state_dict_of_its_epoch(setting, tmp_path):
     first, last = (torch.load(tmp_path / f"ViT-B-16_{e}.pth", weights_only=True) for e in (1, 2))
     assert set(first) == {"weight", "bias"} and first["weight"] != last["weight"]
     assert torch.equal(last["weight"], stage.objective.weight)
-    assert {path.name for path in tmp_path.iterdir()} == {"ViT-B-16_1.pth", "ViT-B-16_2.pth", "metrics.jsonl"}
+    written = {"ViT-B-16_1.pth", "ViT-B-16_2.pth", "metrics.jsonl", "last.pt"}
+    assert {path.name for path in tmp_path.iterdir()} == written
 
 
 def test_log_lines_of_an_epoch(setting, messages):
@@ -217,7 +148,7 @@ def test_records_of_a_second_run_stand_below(setting, tmp_path):
     for _ in range(2):
         stage, run, _ = setting(epochs=1)
         fit(stage, run)
-    append_record(run, {"stage": "x", "epoch": 0})
+    append_record(tmp_path, {"stage": "x", "epoch": 0})
     assert [record["stage"] for record in records(tmp_path)] == ["toy", "toy", "x"]
 
 
@@ -235,9 +166,9 @@ def test_a_loader_without_batches_is_an_error(setting):
 
 def test_a_failed_write_leaves_no_half_checkpoint(setting, tmp_path, monkeypatch):
     _, run, _ = setting()
-    monkeypatch.setattr(torch, "save", lambda weights, path: (path.write_bytes(b"half"), 1 / 0))
+    monkeypatch.setattr(torch, "save", lambda weights, file: (file.write(b"half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
-        save_model(run, "ViT-B-16_1.pth")
+        save_model(run.model, tmp_path, "ViT-B-16", 1)
     assert not list(tmp_path.iterdir())
 
 
@@ -270,3 +201,72 @@ def test_compiled_steps_are_asked_for(setting, monkeypatch):
         stage, run, _ = setting(compile=compiled)
         fit(stage, run)
         assert asked == [stage.objective] * compiled
+
+
+# ---- where a run goes on
+
+
+@pytest.fixture
+def saved(monkeypatch, tmp_path):
+    """What each `last.pt` held that was written."""
+    snapshots, save = [], Saver.save
+
+    def noted(self, stage, progress):
+        save(self, stage, progress)
+        snapshots.append(read_snapshot(tmp_path / "last.pt"))
+
+    monkeypatch.setattr(Saver, "save", noted)
+    return snapshots
+
+
+def places(snapshots):
+    return [snap.progress and (snap.progress.epoch, snap.progress.iteration) for snap in snapshots]
+
+
+def test_last_pt_is_saved_before_an_evaluation_and_after_each_epoch(setting, saved):
+    stage, run, _ = setting(batches(1, 2, 3), epochs=3, eval_period=2)
+    fit(stage, run)
+    assert places(saved) == [(2, 0), (2, 3), (3, 0), (3, 3), None]
+    assert [snapshot.finished for snapshot in saved] == [()] * 4 + [("toy",)]
+    assert "toy, epoch 2, iteration 3" in str(saved[1].progress)
+
+
+def test_last_pt_is_saved_when_its_time_comes(setting, saved):
+    stage, run, _ = setting(batches(1, 2), epochs=2, every=1e-9)
+    fit(stage, run)
+    assert places(saved) == [(1, 1), (1, 2), (2, 0), (2, 1), (2, 2), None]
+
+
+def test_a_stage_goes_on_within_an_epoch(setting, saved, tmp_path):
+    stage, run, seen = setting(batches(1, 2, 3), epochs=2, every=1e-9)
+    fit(stage, run)
+    wanted, lines = stage.objective.state_dict(), records(tmp_path)
+    (tmp_path / "metrics.jsonl").unlink()
+    again, run, seen = setting(batches(1, 2, 3), epochs=2)
+    saved[1].restore_model(again.objective)
+    fit(again, run, saved[1])
+    # The epoch has begun already.
+    rest = ["begin 2", "sampler 2", *(["1", "stepped", "2", "stepped", "3", "stepped"])]
+    assert seen.events == ["sampler 1 from 2", "3", "stepped", *rest]
+    assert again.objective.state_dict() == wanted
+    for line, other in zip(records(tmp_path), lines, strict=True):
+        assert {**line, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_what_is_not_trained_asks_for_no_gradient(setting):
+    stage, run, _ = setting()
+    stage.optimizer.param_groups.pop()
+    asked = []
+    forward = stage.objective.forward
+    stage.objective.forward = lambda batch: asked.append(stage.objective.bias.requires_grad) or forward(batch)
+    fit(stage, run)
+    assert asked == [False] * 4 and stage.objective.bias.requires_grad and not stage.objective.bias.item()
+
+
+def test_checkpoints_beyond_the_newest_are_removed(setting, tmp_path):
+    for other in ("ViT-B-16_7.pth", "ViT-B-16_stage1_1.pth", "ViT-B-16_best.pth"):  # of other runs, stages
+        (tmp_path / other).touch()
+    stage, run, _ = setting(epochs=5, checkpoint_period=1)
+    fit(stage, replace(run, keep=2))
+    others = ["ViT-B-16_7.pth", "ViT-B-16_best.pth", "ViT-B-16_stage1_1.pth"]
+    assert checkpoints(tmp_path) == ["ViT-B-16_4.pth", "ViT-B-16_5.pth", *others]

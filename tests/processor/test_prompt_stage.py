@@ -21,9 +21,13 @@ CPU = torch.device("cpu")
 FORGETS = {False: contextlib.nullcontext()}  # a graph cannot be captured while casts are kept
 
 
+def names(count):
+    return [f"{index}.jpg" for index in range(count)]
+
+
 def every_text(features, pids):
     """A batch for which the text of every image is computed, shared or not."""
-    return FeatureBatch(features, pids, pids, torch.arange(len(pids)))
+    return FeatureBatch(features, pids, pids, torch.arange(len(pids)), names(len(pids)))
 
 
 def test_stage_1_learns(setting, two_stages):
@@ -52,14 +56,15 @@ def test_the_cache_holds_plain_projected_features_of_every_image(setting, two_st
         wanted = torch.cat([model.eval().encode_image(part) for part in images])
     assert torch.equal(cached.features, wanted) and torch.equal(cached.pids, torch.cat(pids))
     assert not cached.features.requires_grad and cached.features.shape == (8, 16)
+    assert list(cached.paths) == [path for batch in loaders.cache for path in batch.paths]
 
 
 def test_prompt_objective(setting):
     _, model, _, _ = setting("toy-vit", cfg)
     features, pids = torch.randn(5, 16), torch.tensor([0, 3, 3, 1, 0])
-    losses, report = PromptObjective(model)(every_text(features, pids))
+    losses, report, samples = PromptObjective(model)(every_text(features, pids))
     texts = model.encode_text(pids)
-    assert set(losses) == {"i2t", "t2i"} and report == {}
+    assert set(losses) == {"i2t", "t2i"} and report == {} and samples == 5
     assert torch.equal(losses["i2t"], supcon_loss(features, texts, pids, pids))
     assert torch.equal(losses["t2i"], supcon_loss(texts, features, pids, pids))
 
@@ -70,7 +75,7 @@ def test_a_batch_computes_each_text_once(setting, monkeypatch):
     objective, seen = PromptObjective(model), []
     encode = model.encode_text
     monkeypatch.setattr(model, "encode_text", lambda labels: seen.append(labels.tolist()) or encode(labels))
-    batches = CachedFeatures(features, pids, 6, seed=0)
+    batches = CachedFeatures(features, pids, 6, seed=0, paths=names(9))
     assert batches.num_labels == 4
     for batch in batches:
         assert torch.equal(batch.labels[batch.place], batch.pids)
@@ -164,7 +169,8 @@ def test_features_are_kept_in_half_precision_on_request(setting, two_stages):
 
 
 def cache(count=10, batch_size=4, seed=7):
-    return CachedFeatures(torch.arange(count).float()[:, None], torch.arange(count), batch_size, seed)
+    features, pids = torch.arange(count).float()[:, None], torch.arange(count)
+    return CachedFeatures(features, pids, batch_size, seed, names(count))
 
 
 def order(batches, epoch):
@@ -182,6 +188,7 @@ def test_an_epoch_holds_everything_once(count, size):
     assert len(batches) == len(sizes) == math.ceil(count / size)
     assert sorted(order(batches, 1)) == list(range(count))
     assert all(torch.equal(batch.features[:, 0].long(), batch.pids) for batch in batches)
+    assert all(batch.paths == [f"{pid}.jpg" for pid in batch.pids.tolist()] for batch in batches)
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():
@@ -194,7 +201,19 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert order(again, 3) == orders[2] and order(again, 1) == orders[0]  # in any order of asking
 
 
+def test_an_epoch_can_begin_later():
+    batches = cache(10, 4)
+    whole = order(batches, 3)
+    for start, left in ((1, whole[4:]), (2, whole[8:]), (0, whole)):
+        batches.set_epoch(3, start)
+        assert [pid for batch in batches for pid in batch.pids.tolist()] == left
+        assert [path for batch in batches for path in batch.paths] == [f"{pid}.jpg" for pid in left]
+        assert len(batches) == 3  # as the log counts
+    batches.set_epoch(3, 3)
+    assert not list(batches)
+
+
 def test_batches_travel_to_a_device():
     batch = every_text(torch.zeros(2, 3), torch.zeros(2)).to(torch.device("meta"))
-    assert {tensor.device.type for tensor in batch} == {"meta"}
+    assert {tensor.device.type for tensor in batch[:4]} == {"meta"} and batch.paths == ["0.jpg", "1.jpg"]
     assert isinstance(batch, FeatureBatch) and not isinstance(batch, Batch)

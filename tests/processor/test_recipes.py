@@ -41,7 +41,7 @@ def test_baseline_moves_all_weights(setting, tower, pairs):
     plan = replace(make_plan(config, "main"), eval_period=None)
     (stage,) = baseline(model, make_loss(config, model.num_classes), loaders.train, plan)
     before = snapshot(model)
-    assert (stage.name, stage.suffix, stage.sampler) == ("baseline", "", loaders.train.sampler)
+    assert (stage.name, stage.suffix, stage.sampler) == ("baseline", "", loaders.train.batch_sampler)
     fit(stage, run)
     parameters = {name for name, _ in model.named_parameters()}
     assert moved(model, before, parameters) == image_side(model) == parameters - NECK_BIASES
@@ -53,9 +53,9 @@ def test_baseline_reports_the_first_classifier(setting):
     config, model, loaders, _ = setting("toy-vit", cfg_base)
     objective = BaselineObjective(model, make_loss(config, 4)).train()
     batch = next(iter(loaders.train)).to(CPU)
-    losses, report = objective(batch)
+    losses, report, samples = objective(batch)
     output = model(batch.images, batch.camids, batch.viewids)
-    assert set(losses) == {"id", "triplet"} and set(report) == {"acc"}
+    assert set(losses) == {"id", "triplet"} and set(report) == {"acc"} and samples == 4
     right = (output.logits[0].argmax(1) == batch.pids).float().mean()
     assert report["acc"] == right and all(loss.requires_grad for loss in losses.values())
 
@@ -95,7 +95,7 @@ def test_clipreid_moves_prompts_then_the_image_side(setting, two_stages, tower, 
     stage2 = next(stages)
     assert (stage2.name, stage2.suffix) == ("stage2", "")
     texts = stage2.objective.text_features
-    assert torch.equal(texts, encode_identities(model, 64)) and not texts.requires_grad
+    assert torch.equal(texts, encode_identities(model)) and not texts.requires_grad
     fit(stage2, run)
     parameters = {name for name, _ in model.named_parameters()}
     assert moved(model, after1, parameters) == image_side(model)
@@ -120,17 +120,18 @@ def test_image_objective_reports_the_accuracy_of_the_texts(setting):
     texts = torch.randn(4, 16)
     objective = ImageObjective(model, make_loss(config, 4), texts).train()
     batch = next(iter(loaders.train)).to(CPU)
-    losses, report = objective(batch)
+    losses, report, samples = objective(batch)
     output = model(batch.images, batch.camids, batch.viewids)
-    assert set(losses) == {"id", "triplet", "i2t"}
+    assert set(losses) == {"id", "triplet", "i2t"} and samples == 4
     assert report["acc"] == ((output.projected @ texts.T).argmax(1) == batch.pids).float().mean()
     assert "text_features" in dict(objective.named_buffers())  # it follows the model to its device
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 64])
-def test_texts_of_all_identities_do_not_depend_on_the_batch(setting, batch_size):
+def test_texts_of_all_identities_do_not_depend_on_the_batch(setting, monkeypatch, batch_size):
     _, model, _, _ = setting("toy-vit", cfg)
-    texts = encode_identities(model, batch_size)
+    monkeypatch.setattr("processor.clipreid._TEXTS_AT_ONCE", batch_size)
+    texts = encode_identities(model)
     with torch.no_grad():
         assert torch.allclose(texts, model.encode_text(torch.arange(4)), atol=1e-6)
     assert texts.shape == (4, 16) and not texts.requires_grad

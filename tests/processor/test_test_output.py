@@ -60,7 +60,7 @@ def test_re_ranking_in_training_and_testing(trained, toy_config, tmp_path, monke
         seen.append(settings)
         return -torch.cdist(query, gallery)
 
-    monkeypatch.setattr("processor.make_processor.k_reciprocal_blocks", farthest_first)
+    monkeypatch.setattr("processor.make_test.k_reciprocal_blocks", farthest_first)
     settings = ("TEST.RE_RANKING", True, "TEST.RERANK_K1", 4, "TEST.RERANK_K2", 2, "TEST.RERANK_LAMBDA", 0.2)
     _, folder = trained("baseline", *settings)
     trained_lines = messages(folder / "train_log.txt")
@@ -68,7 +68,8 @@ def test_re_ranking_in_training_and_testing(trained, toy_config, tmp_path, monke
     run_test(toy_config(*pairs, *settings), ARGS)
     lines = messages(tmp_path / "test" / "test_log.txt")
     assert lines[-6] == "Re-ranking with k1 4, k2 2, lambda 0.2" and lines[-6] in trained_lines
-    assert lines[-4:] == trained_lines[-4:] and seen == [chosen, chosen]
+    at = trained_lines.index("Validation Results - Epoch: 2")
+    assert lines[-4:] == trained_lines[at + 1 : at + 5] and seen == [chosen, chosen]
     written = json.loads((tmp_path / "test" / "metrics.json").read_text())
     task = RetrievalTask.load(tmp_path / "test" / "features.npz").normalized()
     assert written["rerank"] == chosen
