@@ -165,11 +165,13 @@ def _run_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress, rat
         meters.update({"loss": loss, **terms, **step.report}, step.samples, finite)
         place = (stage.name, progress.epoch, progress.iteration)
         losses = {name: value.detach() for name, value in step.losses.items()}
-        guard.watch(WatchedStep(finite, *place, losses, rates, batch.paths))
+        bad = guard.watch(WatchedStep(finite, *place, losses, rates, batch.paths))
         if progress.iteration % stage.plan.log_period == 0:
             log_iteration(progress.epoch, progress.iteration, total, meters.means(), rate)
         progress.seconds = time.perf_counter() - started
-        stop, save = any_process(run.stop.signal != 0, run.saver.is_due())
+        bad, stop, save = any_process(bad, run.stop.signal != 0, run.saver.is_due())
+        if bad:
+            guard.fail()
         if stop or save:
             guard.check()
             run.saver.save(stage, progress)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -56,26 +57,26 @@ class FiniteGuard:
         self._borne = MOST_SKIPS if skips else 0
         self._skipped = 0
         self._last: WatchedStep | None = None
+        self._judged: WatchedStep | None = None
 
-    def watch(self, step: WatchedStep) -> None:
-        """Judge the step before, in all processes, and keep this one; raises as `check` does."""
-        self.check()
+    def watch(self, step: WatchedStep) -> bool:
+        """Keep this step; whether the one before must end the training, by `fail` in all processes."""
+        bad = self._judge()
         self._last = step
+        return bad
 
     def check(self) -> None:
-        """Judge the last step now; all processes must ask at the same time.
+        """Judge the last step now; all processes must ask at the same time. Raises as `fail` does."""
+        if any_process(self._judge())[0]:
+            self.fail()
 
-        Raises FloatingPointError: which step, its losses and rates, and the file that has its images.
-        """
-        if any_process(self._is_bad())[0]:
-            self._fail()
+    def _judge(self) -> bool:
+        if self._last is None:
+            return False
+        self._judged = step = self._last
         self._last = None
-
-    def _is_bad(self) -> bool:
-        step = self._last
-        if step is None or bool(step.finite):
-            # None is what a judged step leaves: it says nothing new of a row of skips.
-            self._skipped = self._skipped if step is None else 0
+        if bool(step.finite):
+            self._skipped = 0
             return False
         self._skipped += 1
         if self._skipped > self._borne:
@@ -88,8 +89,12 @@ class FiniteGuard:
         )
         return False
 
-    def _fail(self) -> None:
-        step = self._last
+    def fail(self) -> NoReturn:
+        """Write `bad_step.json` about the step that was judged last; all processes must take part.
+
+        Raises FloatingPointError: which step, its losses and rates, and the file that has its images.
+        """
+        step = self._judged
         losses = {name: float(value) for name, value in step.losses.items()}
         paths = [path for part in gather_objects(list(step.paths)) for path in part]
         told = ", ".join(f"{name} {value:.6g}" for name, value in losses.items())

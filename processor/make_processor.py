@@ -101,9 +101,6 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
         from_first(None)  # the others wait for the folder
         start_log(cfg, args, output_dir, "train_log.txt")
         snapshot = _find_snapshot(cfg, output_dir, resume=args.resume or restarts() > 0)
-        if is_first():
-            text = cfg.dump()
-            write_atomically(output_dir / "config.yml", lambda beside: beside.write_text(text, "utf-8"))
         _train(cfg, recipe, device, output_dir, snapshot, stop)
 
 
@@ -128,6 +125,11 @@ def _train(
     elif recipe == "clipreid" and cfg.MODEL.STAGE1_WEIGHT:
         load_stage1(model, cfg.MODEL.STAGE1_WEIGHT)
         finished = ("stage1",)
+    if is_first():
+        text = cfg.dump()
+        write_atomically(output_dir / "config.yml", lambda beside: beside.write_text(text, "utf-8"))
+        if snapshot is not None:
+            cut_records(output_dir, snapshot.content["metrics_bytes"])
     loaders = make_dataloader(cfg, dataset)  # may read all training images, so what can be refused was
     if cfg.DATASETS.CHECK_IMAGES:
         _verify(cfg, dataset, loaders.test.num_workers)
@@ -157,16 +159,19 @@ def _train(
         metrics = run.evaluate()
         log_metrics(metrics, "Validation Results - Epoch: 0")
         append_record(output_dir, {"stage": "untrained", "epoch": 0, **metrics_record(metrics)})
+    idle = True
     for stage in RECIPES[recipe](cfg, model, loaders, run):
         if stage.name in run.saver.finished:
             continue
+        idle = False
         _logger.info("%s: %d epochs", stage.name, stage.plan.epochs)
         here = snapshot is not None and snapshot.progress is not None
         if snapshot is not None:
             set_random_states(snapshot.content["random"])
         fit(stage, run, snapshot if here else None)
         snapshot = None
-    _logger.info("finished: %s", ", ".join(run.saver.finished))
+    before = " (all of it before; there is nothing left to train)" if idle else ""
+    _logger.info("finished: %s%s", ", ".join(run.saver.finished), before)
 
 
 def _find_snapshot(cfg: CfgNode, output_dir: Path, *, resume: bool) -> Snapshot | None:
@@ -187,11 +192,9 @@ def _find_snapshot(cfg: CfgNode, output_dir: Path, *, resume: bool) -> Snapshot 
     _logger.info(
         "resuming %s: %s; finished stages: %s",
         path,
-        snapshot.progress or "between two stages",
+        snapshot.progress or "no stage in work",
         ", ".join(snapshot.finished) or "none",
     )
-    if is_first():
-        cut_records(output_dir, snapshot.content["metrics_bytes"])
     return snapshot
 
 

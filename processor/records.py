@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 from pathlib import Path
 
@@ -33,9 +34,13 @@ def save_model(model: nn.Module, output_dir: Path, name: str, epoch: int, keep: 
 
 
 def append_record(output_dir: Path, record: dict[str, float | int | str]) -> None:
-    """Add one line to `metrics.jsonl` in the output folder; only the first process writes. Raises OSError."""
+    """Add one line to `metrics.jsonl` in the output folder; only the first process writes. Raises OSError.
+
+    Means of nothing, which are NaN, are left out: JSON has no word for them.
+    """
     if is_first():
-        append_line(output_dir / METRICS_FILE, json.dumps(record))
+        told = {n: value for n, value in record.items() if isinstance(value, str) or math.isfinite(value)}
+        append_line(output_dir / METRICS_FILE, json.dumps(told))
 
 
 def cut_records(output_dir: Path, size: int) -> None:

@@ -49,18 +49,18 @@ class Snapshot:
     """What a `last.pt` holds.
 
     `finished` names the stages that are done; `progress` is that of the stage in work, None between two.
-    `content` is the file as it is.
+    `content` is the file; what has been restored is dropped from it, as it takes as much memory as training.
     """
 
     path: Path
     finished: tuple[str, ...]
     progress: Progress | None
-    content: Mapping[str, Any]
+    content: dict[str, Any]
 
     def restore_model(self, model: nn.Module) -> None:
         """Load the model's weights. Raises ValueError when they are of another architecture."""
         try:
-            model.load_state_dict(self.content["model"])
+            model.load_state_dict(self.content.pop("model"))
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{self.path} does not fit the model of this configuration: {reason}") from error
@@ -71,8 +71,8 @@ class Snapshot:
         Raises ValueError where something differs.
         """
         try:
-            _load_beside(stage.objective, model, self.content["beside"])
-            _load_optimizer(stage.optimizer, self.content["optimizer"])
+            _load_beside(stage.objective, model, self.content.pop("beside"))
+            _load_optimizer(stage.optimizer, self.content.pop("optimizer"))
             if precision.scaler.is_enabled() and self.content["scaler"]:
                 precision.scaler.load_state_dict(self.content["scaler"])
         except (ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -85,7 +85,7 @@ class Snapshot:
 def read_snapshot(path: Path) -> Snapshot:
     """Read `last.pt` without running code. Raises FileNotFoundError, or ValueError when it is none."""
     content = read_checkpoint(path)
-    if not isinstance(content, Mapping) or content.get("format") != _FORMAT:
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(
             f"{path} is no file of a run that can be continued; allowed: a {FILE} of this program"
         )
