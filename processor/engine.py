@@ -23,7 +23,7 @@ from utils.batch_norm import synchronise_batch_norms
 from utils.device import move_module
 from utils.distributed import any_process, is_first, share_buffers, world_size
 from utils.precision import Precision
-from utils.signals import StopRequest
+from utils.signals import StopRequest, leave_dead_workers_to_loader
 
 _logger = logging.getLogger("transreid.train")
 Forward = Callable[[TrainingBatch], Step]
@@ -75,6 +75,10 @@ def fit(stage: Stage, run: Run, snapshot: Snapshot | None = None) -> None:
         forward = prepare(stage, run.device, run.precision, sync_batch_norm=run.sync_batch_norm)
         if snapshot is not None:
             snapshot.restore_stage(stage, run.model, run.precision)
+        elif not run.saver.finished:
+            # Before anything else is written: a run that is killed now finds where its metrics begin, and one
+            # whose disk cannot hold the file does not train for an epoch first.
+            run.saver.save(stage, progress)
         while progress.epoch <= stage.plan.epochs:
             progress = _fit_epoch(stage, run, forward, progress)
 
@@ -203,6 +207,7 @@ def _batches(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> 
     )
     with bar:
         batches = iter(stage.loader)
+        leave_dead_workers_to_loader()
         while True:
             try:
                 batch = next(batches, None)

@@ -219,7 +219,7 @@ def make_output_dir(path: str | Path) -> Path:
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".write_probe.{os.getpid()}"
+        probe = path / f".write_probe.{os.getpid()}.tmp"
         probe.touch()
         probe.unlink()
     except OSError as error:

@@ -84,6 +84,15 @@ def leave_signals_to_parent(worker: int) -> None:
     threading.Thread(target=_wait_for_signals, daemon=True).start()
 
 
+def leave_dead_workers_to_loader() -> None:
+    """Take back torch's handler of SIGCHLD, which raises wherever the program is when a worker has died.
+
+    A loader looks after its workers itself while it waits for a batch, when nothing is half done.
+    """
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def _wait_for_signals() -> None:
     parent, seen = multiprocessing.parent_process(), set()
     while True:

@@ -122,7 +122,7 @@ def test_stages_without_accuracy_do_not_show_one(setting, messages):
     forward = stage.objective.forward
     stage.objective.forward = lambda batch: forward(batch)._replace(report={})
     fit(stage, run)
-    assert messages()[0] == "Epoch[1] Iteration[1/1] Loss: 4.000, Base Lr: 3.50e-04"
+    assert messages()[1] == "Epoch[1] Iteration[1/1] Loss: 4.000, Base Lr: 3.50e-04"
 
 
 def test_means_count_samples_not_batches(setting, tmp_path):
@@ -223,18 +223,18 @@ def places(snapshots):
     return [snap.progress and (snap.progress.epoch, snap.progress.iteration) for snap in snapshots]
 
 
-def test_last_pt_is_saved_before_an_evaluation_and_after_each_epoch(setting, saved):
+def test_last_pt_is_saved_at_the_start_before_an_evaluation_and_after_each_epoch(setting, saved):
     stage, run, _ = setting(batches(1, 2, 3), epochs=3, eval_period=2)
     fit(stage, run)
-    assert places(saved) == [(2, 0), (2, 3), (3, 0), (3, 3), None]
-    assert [snapshot.finished for snapshot in saved] == [()] * 4 + [("toy",)]
-    assert "toy, epoch 2, iteration 3" in str(saved[1].progress)
+    assert places(saved) == [(1, 0), (2, 0), (2, 3), (3, 0), (3, 3), None]
+    assert [snapshot.finished for snapshot in saved] == [()] * 5 + [("toy",)]
+    assert "toy, epoch 2, iteration 3" in str(saved[2].progress)
 
 
 def test_last_pt_is_saved_when_its_time_comes(setting, saved):
     stage, run, _ = setting(batches(1, 2), epochs=2, every=1e-9)
     fit(stage, run)
-    assert places(saved) == [(1, 1), (1, 2), (2, 0), (2, 1), (2, 2), None]
+    assert places(saved) == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), None]
 
 
 def test_a_stage_goes_on_within_an_epoch(setting, saved, tmp_path):
@@ -243,8 +243,8 @@ def test_a_stage_goes_on_within_an_epoch(setting, saved, tmp_path):
     wanted, lines = stage.objective.state_dict(), records(tmp_path)
     (tmp_path / "metrics.jsonl").unlink()
     again, run, seen = setting(batches(1, 2, 3), epochs=2)
-    saved[1].restore_model(again.objective)
-    fit(again, run, saved[1])
+    saved[2].restore_model(again.objective)
+    fit(again, run, saved[2])
     # The epoch has begun already.
     rest = ["begin 2", "sampler 2", *(["1", "stepped", "2", "stepped", "3", "stepped"])]
     assert seen.events == ["sampler 1 from 2", "3", "stepped", *rest]
