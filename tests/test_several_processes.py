@@ -95,7 +95,10 @@ def trained(run, place):
             done[key] = place / f"run{len(done)}"
             process = run(processes, program, done[key].name, *pairs, **more)
             assert process.returncode == 0, process.stderr
-            assert "Warning" not in process.stderr and "terminate" not in process.stderr
+            lines = process.stderr.splitlines()
+            # torch 2.4 warns of its own use of autocast where activations are computed again.
+            assert not [line for line in lines if "Warning" in line and "checkpoint.py" not in line]
+            assert "terminate" not in process.stderr
         return done[key]
 
     return train

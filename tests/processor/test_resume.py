@@ -99,7 +99,7 @@ def test_every_file_whose_writing_is_interrupted(trained, whole, monkeypatch, tm
                 pass
         _, folder = trained("clipreid", *pairs, resume=True)
         assert_same_run(folder, reference)
-    assert number - 1 == 1 + 8 + 2 + 4 + 3  # the configuration; iterations, evaluations, epochs; checkpoints
+    assert number - 1 == 1 + 9 + 2 + 4 + 3  # the configuration; iterations, start; evaluations; epochs; files
 
 
 @pytest.mark.parametrize(
