@@ -53,14 +53,19 @@ def is_flat(slope: Slope) -> bool:
 
 
 def memory(pid: int) -> float:
-    """MB of a process and all that it has started; what several share is counted once."""
+    """MB of a process and all that it has started, without the files (libraries) that are mapped.
+
+    Of files a process counts a share, which changes with what else runs on the machine; of its own pages it
+    counts those that it shares with the process it was forked from like others, since they part in time.
+    """
     total = 0
     for process in (pid, *descendants(pid)):
         try:
             lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
         except OSError:  # it has just ended
             continue
-        total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+        sizes = {line.split()[0]: int(line.split()[1]) for line in lines[1:]}
+        total += sizes.get("Anonymous:", 0) + sizes.get("Pss_Shmem:", 0)
     return total * 1024 / 1e6
 
 

@@ -4,7 +4,7 @@ from datasets.augmentation import AugmentedSampler, Draw
 from datasets.batch import Batch, LoadedBatch
 from datasets.check import verify_images
 from datasets.images import ImageDataset, decode_image, read_image
-from datasets.make_dataloader import Loaders, make_dataloader, num_workers
+from datasets.make_dataloader import Loaders, available_processors, make_dataloader, num_workers
 from datasets.make_dataset import make_dataset
 from datasets.records import ImageRecord, ReIDDataset, Trial
 from datasets.resize import resize_like_pil
@@ -23,6 +23,7 @@ __all__ = [
     "RandomIdentitySampler",
     "ReIDDataset",
     "Trial",
+    "available_processors",
     "decode_image",
     "make_dataloader",
     "make_dataset",

@@ -131,8 +131,8 @@ def inspect_file(path: str) -> FileFacts:
         decode_image(path)
         with open(path, "rb") as file:
             return FileFacts(hashlib.sha256(file.read()).hexdigest())
-    except (OSError, ValueError) as error:
-        return FileFacts("", "unreadable", " ".join(str(error).split()))
+    except (OSError, ValueError, MemoryError) as error:
+        return FileFacts("", "unreadable", " ".join(str(error).split()) or f"{path}: {type(error).__name__}")
 
 
 def _with_bar(facts: Iterable[FileFacts], count: int) -> Iterable[FileFacts]:

@@ -23,7 +23,8 @@ def verify_images(records: Iterable[ImageRecord], workers: int = 1, *, skip: boo
     """
     paths = list(dict.fromkeys(record.path for record in records))
     missing = [path for path in paths if not os.path.isfile(path)]
-    if missing and not (skip and _can_skip(missing, len(paths), "missing")):
+    total = len(paths)
+    if missing and not (skip and _can_skip(missing, total, "missing")):
         raise FileNotFoundError(f"{len(missing)} of {len(paths)} image files are missing: {_first(missing)}")
     absent = set(missing)
     paths = [path for path in paths if path not in absent]
@@ -34,7 +35,7 @@ def verify_images(records: Iterable[ImageRecord], workers: int = 1, *, skip: boo
         damage = [text for text in bar if text is not None]
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupted check does not decode the rest first
-    if damage and not (skip and _can_skip(damage, len(paths), "damaged")):
+    if damage and not (skip and _can_skip([*missing, *damage], total, "missing or damaged")):
         raise ValueError(f"{len(damage)} of {len(paths)} image files are damaged: {_first(damage)}")
 
 

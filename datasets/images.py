@@ -22,6 +22,8 @@ from datasets.stand_ins import StandIns
 MAX_PIXELS = 89_478_485
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _LAZY_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # to open them takes the header alone
+# Among Pillow's other formats are some that run programs, such as Ghostscript for PostScript.
+FORMATS = (*_LAZY_FORMATS, "PPM")
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of frame headers
 _JPEG_BARE = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers that no length follows
@@ -46,7 +48,7 @@ def open_image(path: str) -> Iterator[Image.Image]:
     here or in the block, and for one of more than `MAX_PIXELS`, before any pixel is decoded.
     """
     try:
-        with _pillow_warnings, Image.open(path) as image:
+        with _pillow_warnings, Image.open(path, formats=FORMATS) as image:
             _require_size(path, image.size)
             yield image
     except FileNotFoundError:

@@ -132,16 +132,21 @@ def _train_batches(cfg: CfgNode, dataset: ReIDDataset, solver: CfgNode) -> Epoch
     return EpochBatches(draws, batch_size, group=group, rank=rank(), world_size=world_size())
 
 
+def available_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def num_workers(wanted: int) -> int:
     """The number of processes that load images for DATALOADER.NUM_WORKERS `wanted`.
 
     -1 gives this process's share of the processors, 1 to 16; other numbers are capped to the processors.
     """
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = available_processors()
     if wanted < 0:
         # Set by torchrun: the processes of a torch.distributed run on this machine.
-        share = available // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        return min(max(share, 1), _MOST_WORKERS)
+        own = available // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        return min(max(own, 1), _MOST_WORKERS)
     if wanted > available:
         _logger.info("DATALOADER.NUM_WORKERS %d is capped to the %d processors here", wanted, available)
     return min(wanted, available)

@@ -27,4 +27,6 @@ class CenterLoss(nn.Module):
     def update(self, features: Tensor, pids: Tensor, rate: float) -> None:
         """One step of gradient descent of the centres on the loss of this batch."""
         gradient = 2 / len(pids) * (self.centers[pids] - features.float())
+        # Where a step's numbers are not finite, the gradient scaler leaves it out.
+        gradient = torch.where(gradient.isfinite().all(), gradient, 0.0)
         self.centers.index_add_(0, pids, gradient, alpha=-rate)

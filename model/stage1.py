@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+import torch
+
 from model.clip import load_strictly
 from model.reid import ReIDModel
 from utils.files import read_state_dict
@@ -15,7 +17,7 @@ def load_stage1(model: ReIDModel, path: str | Path) -> None:
     """Load the whole model of a stage-1 file of the published form, in place.
 
     Raises FileNotFoundError, or ValueError when the file has no prompts or those of another number of
-    identities, or is of another architecture.
+    identities, has been through stage 2, or is of another architecture.
     """
     weights = read_state_dict(path)
     if _PROMPTS not in weights:
@@ -28,6 +30,11 @@ def load_stage1(model: ReIDModel, path: str | Path) -> None:
         raise ValueError(
             f"MODEL.STAGE1_WEIGHT {path} has the prompts of {identities} identities; allowed: of the "
             f"{model.num_classes} of the training split"
+        )
+    if weights.get("bottleneck.num_batches_tracked", torch.tensor(0)).sum() > 0:
+        raise ValueError(
+            f"MODEL.STAGE1_WEIGHT {path} has been through stage 2, its batch norms have seen images; "
+            "allowed: a file of stage 1"
         )
     load_strictly(model, weights, f"MODEL.STAGE1_WEIGHT {path}")
     _logger.info("stage 1 is taken from %s", path)

@@ -1,5 +1,6 @@
 """The training loop: one for every method, in one process or several."""
 
+import inspect
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from processor.stage import Plan, Stage
 from retrieval import RetrievalMetrics, log_metrics, metrics_record
 from utils.batch_norm import synchronise_batch_norms
 from utils.device import move_module
-from utils.distributed import any_process, is_first, share_buffers, world_size
+from utils.distributed import any_process, from_first, is_first, share_buffers, world_size
 from utils.precision import Precision
 from utils.signals import StopRequest, leave_dead_workers_to_loader
 
@@ -71,19 +72,25 @@ def fit(stage: Stage, run: Run, snapshot: Snapshot | None = None) -> None:
     Raises FloatingPointError for losses or gradients that are not finite, SystemExit after SIGTERM or SIGINT.
     """
     progress = snapshot.progress if snapshot is not None else Progress(stage.name)
+    if progress.stage != stage.name or progress.epoch > stage.plan.epochs:
+        raise ValueError(
+            f"{stage.name} has {stage.plan.epochs} epochs, but the resumed run is at {progress}; allowed: "
+            f"{progress.stage} with {progress.epoch} or more"
+        )
     with _only_trained(stage):
         forward = prepare(stage, run.device, run.precision, sync_batch_norm=run.sync_batch_norm)
         if snapshot is not None:
-            snapshot.restore_stage(stage, run.model, run.precision)
-        elif not run.saver.finished:
+            snapshot.restore_stage(stage, run.model)
+        elif not run.saver.has_saved:
             # Before anything else is written: a run that is killed now finds where its metrics begin, and one
             # whose disk cannot hold the file does not train for an epoch first.
             run.saver.save(stage, progress)
+        guard = FiniteGuard(run.output_dir, skips=run.precision.scaler.is_enabled(), skipped=progress.skipped)
         while progress.epoch <= stage.plan.epochs:
-            progress = _fit_epoch(stage, run, forward, progress)
+            progress = _fit_epoch(stage, run, forward, progress, guard)
 
 
-def _fit_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress) -> Progress:
+def _fit_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress, guard: FiniteGuard) -> Progress:
     """One epoch and what is due after it; returns where the next one begins."""
     plan, epoch = stage.plan, progress.epoch
     rate = plan.schedule(epoch)
@@ -91,25 +98,33 @@ def _fit_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress) -> 
         group["lr"] = rate * group["lr_scale"]
     evaluates = plan.eval_period is not None and _is_due(epoch, plan.eval_period, plan)
     with run.stop.deferred():
-        means = _run_epoch(stage, run, forward, progress, rate)
-        if evaluates:  # which takes long, and can be repeated
+        means = _run_epoch(stage, run, forward, progress, rate, guard)
+        record = {"stage": stage.name, "epoch": epoch, "lr": rate, **means}
+        if _is_due(epoch, plan.checkpoint_period, plan):
+            save_model(run.model, run.output_dir, f"{run.model_name}{stage.suffix}", epoch, run.keep)
+        if not evaluates:
+            following = _close_epoch(stage, run, progress, record)
+        else:  # which takes long, and can be repeated
             run.saver.save(stage, progress)
-    record = {"stage": stage.name, "epoch": epoch, "lr": rate, **means}
-    if _is_due(epoch, plan.checkpoint_period, plan):
-        save_model(run.model, run.output_dir, f"{run.model_name}{stage.suffix}", epoch, run.keep)
     if evaluates:
+        _stop_if_asked(run)
         if not run.sync_batch_norm:
             share_buffers(run.model)
         metrics = run.evaluate()
         log_metrics(metrics, f"Validation Results - Epoch: {epoch}")
-        record |= metrics_record(metrics)
-    with run.stop.deferred():
-        append_record(run.output_dir, record)
-        following = Progress(stage.name, epoch + 1)
-        if epoch == plan.epochs:
-            run.saver.finished.append(stage.name)
-        run.saver.save(stage, following)
+        with run.stop.deferred():
+            following = _close_epoch(stage, run, progress, record | metrics_record(metrics))
     _stop_if_asked(run)
+    return following
+
+
+def _close_epoch(stage: Stage, run: Run, progress: Progress, record: dict[str, float | str]) -> Progress:
+    """Write down what came of an epoch, and where the next one begins."""
+    append_record(run.output_dir, record)
+    following = Progress(stage.name, progress.epoch + 1, skipped=progress.skipped)
+    if progress.epoch == stage.plan.epochs:
+        run.saver.finished.append(stage.name)
+    run.saver.save(stage, following)
     return following
 
 
@@ -129,7 +144,11 @@ def prepare(
         objective.compile()
     if world_size() == 1:
         return objective
-    return DistributedDataParallel(objective, device_ids=[device] if device.type == "cuda" else None)
+    # Buffers are equal, or shared at the start of an epoch; older versions of torch have another name for it.
+    known = inspect.signature(DistributedDataParallel).parameters
+    per_step = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    devices = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(objective, device_ids=devices, **{per_step: False})
 
 
 def train_step(
@@ -152,14 +171,17 @@ def train_step(
     return Trained(loss.detach(), step, finite)
 
 
-def _run_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress, rate: float) -> dict[str, float]:
+def _run_epoch(
+    stage: Stage, run: Run, forward: Forward, progress: Progress, rate: float, guard: FiniteGuard
+) -> dict[str, float]:
     """The rest of an epoch; returns the means of losses and report with the time taken."""
     stage.objective.train()
     if progress.iteration == 0:
         stage.objective.begin_epoch(progress.epoch)
     stage.sampler.set_epoch(progress.epoch, progress.iteration)
+    # Sums on a GPU may differ in the last bit from process to process.
+    share_buffers(stage.objective)
     meters, total = progress.meters, len(stage.loader)
-    guard = FiniteGuard(run.output_dir, skips=run.precision.scaler.is_enabled())
     rates = [group["lr"] for group in stage.optimizer.param_groups]
     started = time.perf_counter() - progress.seconds
     for batch in _batches(stage, run, progress, guard):
@@ -172,6 +194,7 @@ def _run_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress, rat
         bad = guard.watch(WatchedStep(finite, *place, losses, rates, batch.paths))
         if progress.iteration % stage.plan.log_period == 0:
             log_iteration(progress.epoch, progress.iteration, total, meters.means(), rate)
+        progress.skipped = guard.skipped
         progress.seconds = time.perf_counter() - started
         bad, stop, save = any_process(bad, run.stop.signal != 0, run.saver.is_due())
         if bad:
@@ -182,6 +205,7 @@ def _run_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress, rat
         if stop:
             _stop(run)
     guard.check()
+    progress.skipped = guard.skipped
     if not progress.iteration:
         raise ValueError(f"{stage.name}: the loader gave no batch in epoch {progress.epoch}")
     means = meters.means()
@@ -247,6 +271,8 @@ def _stop_if_asked(run: Run) -> None:
 
 def _stop(run: Run) -> None:
     """End the program with the status of the signal; a process that got none itself takes SIGTERM's."""
+    # When one has ended, torchrun ends the others, of which the first may still be saving.
+    from_first(None)
     run.stop.signal = run.stop.signal or StopRequest.DEFAULT
     _logger.warning("stopped by %s; --resume continues the run", run.stop.name)
     raise SystemExit(run.stop.status)

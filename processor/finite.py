@@ -50,12 +50,13 @@ class FiniteGuard:
 
     Args:
         output_dir: where `bad_step.json` is written.
+        skipped: steps in a row that were left out so far, in earlier epochs too.
     """
 
-    def __init__(self, output_dir: Path, *, skips: bool) -> None:
+    def __init__(self, output_dir: Path, *, skips: bool, skipped: int = 0) -> None:
         self.output_dir = output_dir
+        self.skipped = skipped
         self._borne = MOST_SKIPS if skips else 0
-        self._skipped = 0
         self._last: WatchedStep | None = None
         self._judged: WatchedStep | None = None
 
@@ -76,15 +77,15 @@ class FiniteGuard:
         self._judged = step = self._last
         self._last = None
         if bool(step.finite):
-            self._skipped = 0
+            self.skipped = 0
             return False
-        self._skipped += 1
-        if self._skipped > self._borne:
+        self.skipped += 1
+        if self.skipped > self._borne:
             return True
         _logger.warning(
             "%s: loss or gradient is not finite, the scaler leaves the step out (%d of %d in a row)",
             _place(step),
-            self._skipped,
+            self.skipped,
             self._borne,
         )
         return False

@@ -3,7 +3,6 @@
 import argparse
 import functools
 import logging
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,11 +20,20 @@ from processor.engine import Run, fit
 from processor.inference import extract, make_task, require_matches
 from processor.make_test import evaluate_as_configured, start_log, start_process, test_precision
 from processor.records import append_record, cut_records
-from processor.resume import FILE, FORMER_FILE, Saver, Snapshot, read_snapshot, set_random_states
+from processor.resume import FILE, Saver, Snapshot, read_snapshot
 from processor.stage import Plan, Stage
 from retrieval import RetrievalMetrics, log_metrics, metrics_record
 from solver import make_optimizer, make_schedule, solver_node
-from utils.distributed import from_first, is_first, process_group, restarts, share
+from utils.distributed import (
+    any_process,
+    from_first,
+    is_first,
+    launch_name,
+    launched_processes,
+    process_group,
+    restarts,
+    share,
+)
 from utils.environment import describe_environment
 from utils.files import make_output_dir, remove_leftovers, write_atomically
 from utils.precision import training_precision
@@ -94,13 +102,15 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
         )
     if not cfg.OUTPUT_DIR:
         raise ValueError("OUTPUT_DIR is empty; allowed: a folder for checkpoints and logs, e.g. logs/my_run")
-    with StopRequest().listening() as stop, process_group(device):
+    # torchrun passes a signal on that its processes may have got already, as members of a group.
+    patience = 10.0 if launched_processes() > 1 else 0.0
+    with StopRequest(patience).listening() as stop, process_group(device):
         output_dir = Path(cfg.OUTPUT_DIR)
         if is_first():
             make_output_dir(output_dir)
         from_first(None)  # the others wait for the folder
         start_log(cfg, args, output_dir, "train_log.txt")
-        snapshot = _find_snapshot(cfg, output_dir, resume=args.resume or restarts() > 0)
+        snapshot = _find_snapshot(cfg, output_dir, resume=args.resume)
         _train(cfg, recipe, device, output_dir, snapshot, stop)
 
 
@@ -116,14 +126,16 @@ def _train(
     dataset = make_dataset(cfg)
     require_matches(dataset.trials)
     cameras, views = side_counts(cfg, dataset.train)
-    model = make_model(cfg, dataset.num_train_pids, cameras, views, pretrained=snapshot is None)
+    stage1 = cfg.MODEL.STAGE1_WEIGHT if recipe == "clipreid" and snapshot is None else ""
+    from_clip = snapshot is None and not stage1
+    model = make_model(cfg, dataset.num_train_pids, cameras, views, pretrained=from_clip)
     finished: tuple[str, ...] = ()
     if snapshot is not None:
         _require_same_images(snapshot, dataset)
         snapshot.restore_model(model)
         finished = snapshot.finished
-    elif recipe == "clipreid" and cfg.MODEL.STAGE1_WEIGHT:
-        load_stage1(model, cfg.MODEL.STAGE1_WEIGHT)
+    elif stage1:
+        load_stage1(model, stage1)
         finished = ("stage1",)
     if is_first():
         text = cfg.dump()
@@ -139,6 +151,7 @@ def _train(
     about = {
         "config": cfg.dump(),
         "versions": describe_environment(),
+        "launch": launch_name(),
         "images": len(dataset.train),
         "identities": dataset.num_train_pids,
     }
@@ -150,7 +163,9 @@ def _train(
         output_dir,
         _evaluator(cfg, model, dataset, loaders, device),
         precision,
-        Saver(output_dir, model, precision, about, every=every, finished=finished),
+        Saver(
+            output_dir, model, precision, about, every=every, finished=finished, resumed=snapshot is not None
+        ),
         keep=cfg.SOLVER.KEEP,
         sync_batch_norm=cfg.SOLVER.SYNC_BN,
         stop=stop,
@@ -167,7 +182,7 @@ def _train(
         _logger.info("%s: %d epochs", stage.name, stage.plan.epochs)
         here = snapshot is not None and snapshot.progress is not None
         if snapshot is not None:
-            set_random_states(snapshot.content["random"])
+            snapshot.restore_run(precision)
         fit(stage, run, snapshot if here else None)
         snapshot = None
     before = " (all of it before; there is nothing left to train)" if idle else ""
@@ -175,19 +190,19 @@ def _train(
 
 
 def _find_snapshot(cfg: CfgNode, output_dir: Path, *, resume: bool) -> Snapshot | None:
-    """The `last.pt` to go on from; a new run puts a former one aside."""
+    """The `last.pt` to go on from: if asked to, or where torchrun has started this very run anew."""
     path = output_dir / FILE
     if is_first():
         for leftover in remove_leftovers(output_dir):
             _logger.info("removed %s, whose writing was interrupted", leftover)
-        if not resume and path.exists():
-            os.replace(path, output_dir / FORMER_FILE)
-            _logger.warning("%s is of a former run and now %s: --resume would continue it", path, FORMER_FILE)
-    if not from_first(path.exists()):
+    restarted = any_process(restarts() > 0)[0]
+    if not from_first(path.exists()) or not (resume or restarted):
         if resume:
             _logger.info("%s does not exist: the run starts at its beginning", path)
         return None
     snapshot = read_snapshot(path)
+    if not resume and snapshot.content.get("launch") != from_first(launch_name()):
+        return None  # torchrun's first attempt ended before it had a file of its own
     require_same_run(cfg, str(snapshot.content.get("config", "")), str(path))
     _logger.info(
         "resuming %s: %s; finished stages: %s",

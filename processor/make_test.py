@@ -129,6 +129,12 @@ def start_process(cfg: CfgNode) -> torch.device:
             f"MODEL.DEVICE_ID is {cfg.MODEL.DEVICE_ID!r}; allowed with several processes: '0', because each "
             "takes a GPU of its own (CUDA_VISIBLE_DEVICES chooses among them)"
         )
+    gpus = torch.cuda.device_count()
+    if cfg.MODEL.DEVICE == "cuda" and 0 < gpus <= local_rank():
+        raise ValueError(
+            f"process {local_rank()} of this machine has no GPU, there are {gpus}; allowed: torchrun "
+            f"--nproc_per_node up to {gpus}"
+        )
     return select_device(cfg.MODEL.DEVICE, str(local_rank()))
 
 

@@ -1,6 +1,8 @@
 """`last.pt`: all that a run needs to go on where it was, as if it had never been away."""
 
+import itertools
 import logging
+import os
 import random
 import time
 from collections.abc import Iterable, Mapping
@@ -20,7 +22,7 @@ from utils.files import read_checkpoint, save_torch
 from utils.meter import Meters
 from utils.precision import Precision
 
-FILE, FORMER_FILE = "last.pt", "last.former.pt"
+FILE = "last.pt"
 METRICS_FILE = "metrics.jsonl"
 _FORMAT = 1
 _logger = logging.getLogger("transreid.train")
@@ -31,13 +33,14 @@ class Progress:
     """Where the training of a stage is.
 
     `epoch` (from 1) is the one in work, `iteration` the number of its batches that are done, `seconds` the
-    time they took, `meters` their means.
+    time they took, `skipped` how many of the last ones the gradient scaler left out, `meters` their means.
     """
 
     stage: str
     epoch: int = 1
     iteration: int = 0
     seconds: float = 0.0
+    skipped: int = 0
     meters: Meters = field(default_factory=Meters)
 
     def __str__(self) -> str:
@@ -65,16 +68,20 @@ class Snapshot:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{self.path} does not fit the model of this configuration: {reason}") from error
 
-    def restore_stage(self, stage: Stage, model: nn.Module, precision: Precision) -> None:
-        """Load what the stage keeps beside the model, its optimizer and the gradient scaler.
+    def restore_run(self, precision: Precision) -> None:
+        """Load what all stages share: the gradient scaler and the random states."""
+        if precision.scaler.is_enabled() and self.content["scaler"]:
+            precision.scaler.load_state_dict(self.content["scaler"])
+        set_random_states(self.content["random"])
+
+    def restore_stage(self, stage: Stage, model: nn.Module) -> None:
+        """Load what the stage keeps beside the model, and its optimizer.
 
         Raises ValueError where something differs.
         """
         try:
             _load_beside(stage.objective, model, self.content.pop("beside"))
             _load_optimizer(stage.optimizer, self.content.pop("optimizer"))
-            if precision.scaler.is_enabled() and self.content["scaler"]:
-                precision.scaler.load_state_dict(self.content["scaler"])
         except (ValueError, KeyError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(
@@ -90,11 +97,13 @@ def read_snapshot(path: Path) -> Snapshot:
             f"{path} is no file of a run that can be continued; allowed: a {FILE} of this program"
         )
     try:
-        _require(content, "model", "random", "metrics_bytes")
+        _require(content, "model", "random", "scaler", "metrics_bytes")
         progress = None
         if content["stage"]:
-            _require(content, "beside", "optimizer", "scaler")
-            progress = Progress(*(content[name] for name in ("stage", "epoch", "iteration", "seconds")))
+            _require(content, "beside", "optimizer")
+            progress = Progress(
+                *(content[name] for name in ("stage", "epoch", "iteration", "seconds", "skipped"))
+            )
             progress.meters.load_state_dict(content["meters"])
         return Snapshot(path, tuple(content["finished"]), progress, content)
     except (KeyError, TypeError, ValueError) as error:
@@ -111,6 +120,7 @@ class Saver:
         about: what else the file shall say of the run: text by name.
         every: seconds between two saves within an epoch; 0 for none.
         finished: stages that are done already.
+        resumed: the file in the folder is this run's; else it is put aside before the first save.
     """
 
     def __init__(
@@ -122,12 +132,19 @@ class Saver:
         *,
         every: float = 0.0,
         finished: Iterable[str] = (),
+        resumed: bool = False,
     ) -> None:
         self.output_dir, self.model, self.precision, self.about = output_dir, model, precision, about
         self.every = every
         self.finished = list(finished)
         self._saved_at = time.monotonic()
         self._holds: str | None = None
+        self._resumed = resumed
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether there is a file of this run, written here or gone on from."""
+        return self._holds is not None or self._resumed
 
     def is_due(self) -> bool:
         """Whether the time between two saves is over."""
@@ -145,6 +162,7 @@ class Saver:
             "stage": "",
             "metrics_bytes": metrics.stat().st_size if metrics.exists() else 0,
             "model": self.model.state_dict(),
+            "scaler": self.precision.scaler.state_dict(),
             "random": random_states(),
             **self.about,
         }
@@ -156,11 +174,13 @@ class Saver:
                 "epoch": progress.epoch,
                 "iteration": progress.iteration,
                 "seconds": progress.seconds,
+                "skipped": progress.skipped,
                 "meters": progress.meters.state_dict(),
                 "beside": _beside(stage.objective, self.model),
                 "optimizer": stage.optimizer.state_dict(),
-                "scaler": self.precision.scaler.state_dict(),
             }
+        if not self.has_saved:
+            _put_aside(self.output_dir)
         try:
             save_torch(content, self.output_dir / FILE)
         except OSError as error:
@@ -169,6 +189,17 @@ class Saver:
             raise OSError(f"{error}, which --resume continues ({self._holds})") from error
         self._holds = holds
         _logger.info("saved %s (%s)", self.output_dir / FILE, holds)
+
+
+def _put_aside(output_dir: Path) -> None:
+    """Give a former run's `last.pt` a name that no file has yet."""
+    path = output_dir / FILE
+    if not path.exists():
+        return
+    names = (output_dir / f"last.former{n or ''}.pt" for n in itertools.count())
+    aside = next(name for name in names if not name.exists())
+    os.replace(path, aside)
+    _logger.warning("%s was of a former run, which --resume would have continued; it is %s now", path, aside)
 
 
 def random_states() -> dict[str, Any]:
@@ -207,6 +238,11 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> 
     optimizer.load_state_dict(saved)
     for group, own in zip(optimizer.param_groups, settings, strict=True):
         group.update(own)
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                # Fused kernels go by memory, whose order may differ where the file was written.
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _beside(objective: Objective, model: nn.Module) -> dict[str, Tensor]:

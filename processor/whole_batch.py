@@ -6,8 +6,6 @@ from utils.distributed import gather_batch
 
 def gather_output(output: ReIDOutput) -> ReIDOutput:
     """The output for the images of all processes, in their order, with gradients."""
-    return ReIDOutput(
-        tuple(map(gather_batch, output.logits)),
-        tuple(map(gather_batch, output.metric)),
-        gather_batch(output.projected),
-    )
+    projected = gather_batch(output.projected)
+    metric = tuple(projected if f is output.projected else gather_batch(f) for f in output.metric)
+    return ReIDOutput(tuple(map(gather_batch, output.logits)), metric, projected)

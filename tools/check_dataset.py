@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 
 from config import cfg as defaults
 from config.arguments import run_program
-from datasets import ReIDDataset, make_dataset, num_workers
+from datasets import ReIDDataset, available_processors, make_dataset, num_workers
 from datasets.audit import ERRORS, NOTES, Findings, audit, inspect_files
 from utils.files import require_writable, write_atomically
 
@@ -34,7 +34,9 @@ def check(cfg: CfgNode, args: argparse.Namespace) -> None:
         require_writable(args.report, "--report")
     dataset = make_dataset(cfg, need_train=not args.test_only)
     paths = list(dict.fromkeys(record.path for record in (*dataset.train, *dataset.test_records())))
-    findings = audit(dataset, inspect_files(paths, num_workers(cfg.DATALOADER.NUM_WORKERS)))
+    wanted = cfg.DATALOADER.NUM_WORKERS
+    workers = available_processors() if wanted < 0 else num_workers(wanted)
+    findings = audit(dataset, inspect_files(paths, workers))
     print(f"Data set {dataset.name}: {len(paths)} image files\n{dataset.table()}")
     for kind, titles in (("", ERRORS), ("note: ", NOTES)):
         for name, title in titles.items():

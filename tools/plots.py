@@ -99,7 +99,7 @@ def read_scores(path: Path) -> Scores:
 def read_last_run(path: Path) -> list[Record]:
     """Read the records of the last run in `metrics.jsonl`; raises OSError, or ValueError with file and line.
 
-    A run begins with 'untrained', or with epoch 1 of a stage that is not stage 2.
+    A run begins with 'untrained', or with epoch 1 of a stage that does not follow it, or as stage 2 stage 1.
     """
     run: list[Record] = []
     for number, line in enumerate(_read_text(path).splitlines(), start=1):
@@ -109,7 +109,8 @@ def read_last_run(path: Path) -> list[Record]:
         values = [record[key] for key in record if key in TITLES or key.startswith("loss_")]
         if not isinstance(stage, str) or not _are_numbers([epoch, *values]):
             raise ValueError(f"{where}: no epoch of training; allowed: metrics.jsonl of a training program")
-        follows = stage == "stage2" or (bool(run) and run[-1]["stage"] == "untrained")
+        before = run[-1]["stage"] if run else ""
+        follows = before == "untrained" or (stage == "stage2" and before == "stage1")
         if stage == "untrained" or (epoch == 1 and not follows):
             run = []
         run.append(record)

@@ -29,6 +29,11 @@ class WholeBatchNorm(_BatchNorm):
         """Normalise (B, C, …) over all dimensions but C, in training over the processes as well."""
         if not self.training or world_size() == 1:
             return super().forward(input)
+        # Statistics in half precision would be too coarse.
+        with torch.autocast("cpu", enabled=False):
+            return self._normalise(input.float()).to(input.dtype)
+
+    def _normalise(self, input: Tensor) -> Tensor:
         axes = [axis for axis in range(input.dim()) if axis != 1]
         shape = [1, -1] + [1] * (input.dim() - 2)
         mean = _mean_of_all(input.mean(axes))

@@ -18,7 +18,13 @@ from torch import Tensor, distributed, nn
 T = TypeVar("T")
 # An evaluation or a check of all images may keep the first process busy while the others wait.
 _PATIENCE = timedelta(hours=2)
-_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")  # what gloo says of it
+# What gloo and NCCL say of it.
+_GONE = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "remote process exited or there was a network error",
+)
 
 
 def launched_processes() -> int:
@@ -36,6 +42,12 @@ def restarts() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
+def launch_name() -> str:
+    """What all attempts of one torchrun have in common, as far as this process can tell."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return f"process {os.getppid()}" if name in ("", "none") else name
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Join the processes that torchrun started, for as long as the context lasts; alone, do nothing.
@@ -46,22 +58,27 @@ def process_group(device: torch.device) -> Iterator[None]:
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    store, place, count = next(distributed.rendezvous("env://", timeout=_PATIENCE))
-    # torchrun may keep its store when it starts a run anew: addresses of dead processes are still in it.
-    store = distributed.PrefixStore(f"start {restarts()}", store)
-    distributed.init_process_group(backend, store=store, rank=place, world_size=count, timeout=_PATIENCE)
+    try:
+        store, place, count = next(distributed.rendezvous("env://", timeout=_PATIENCE))
+        if int(os.environ.get("LOCAL_WORLD_SIZE", 0)) == count:
+            # torchrun may keep its store when it starts a run anew, with addresses of dead processes in it.
+            # Machines of one run do not count their starts alike.
+            store = distributed.PrefixStore(f"start {restarts()}", store)
+        distributed.init_process_group(backend, store=store, rank=place, world_size=count, timeout=_PATIENCE)
+    except RuntimeError as error:
+        raise ConnectionError(
+            f"the processes of this run do not find each other: {_in_one_line(error)}"
+        ) from error
     try:
         yield
     except BaseException as error:
         # A DistributedDataParallel that is alive when Python ends aborts the process now and then.
         traceback.clear_frames(error.__traceback__)
         gc.collect()
-        lost = isinstance(error, distributed.DistError) or any(sign in str(error) for sign in _GONE)
-        if not (lost and isinstance(error, RuntimeError)):
+        if not (isinstance(error, RuntimeError) and any(sign in str(error) for sign in _GONE)):
             raise
-        reason = " ".join(str(error).split())[:200]
         raise ConnectionError(
-            f"another process of this run has ended, its error tells why ({reason})"
+            f"another process of this run has ended, its error tells why ({_in_one_line(error)})"
         ) from error
     gc.collect()
     # Not after an error, when others may still wait for this process: its end is what wakes them.
@@ -147,6 +164,11 @@ def share_buffers(module: nn.Module) -> None:
     if _together():
         for buffer in module.buffers():
             distributed.broadcast(buffer, src=0)
+
+
+def _in_one_line(error: BaseException) -> str:
+    """The end of a message, which says most."""
+    return " ".join(str(error).split())[-300:]
 
 
 def _gather(rows: Tensor) -> list[Tensor]:

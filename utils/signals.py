@@ -4,7 +4,9 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,13 +19,15 @@ class StopRequest:
     """Remembers that the program was asked to stop, while the work that `deferred` holds together goes on.
 
     Elsewhere SIGTERM ends the program at once with status 143, as SIGINT does with KeyboardInterrupt; so does
-    a second signal everywhere. `signal` is the number of the first one, 0 as long as there is none.
+    a second signal everywhere, unless it comes within `patience` seconds of the first. `signal` is the number
+    of the first one, 0 as long as there is none.
     """
 
     DEFAULT = signal.SIGTERM  # what a process takes that hears of the signal from another one
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 0.0) -> None:
         self.signal = 0
+        self._patience, self._asked_at = patience, 0.0
         self._deferring = False
 
     @property
@@ -42,6 +46,8 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
+        if self._patience:
+            self._watch()
         before = {number: signal.signal(number, self._handle) for number in STOPPING}
         try:
             yield self
@@ -58,10 +64,30 @@ class StopRequest:
         finally:
             self._deferring = False
 
+    def _watch(self) -> None:
+        """End the program when a signal has come that the main thread does not get to see in time.
+
+        It is not given to Python while it waits in a library for a process that is gone.
+        """
+        ours, wakeups = socket.socketpair()
+        wakeups.setblocking(False)
+        signal.set_wakeup_fd(wakeups.fileno(), warn_on_full_buffer=False)
+
+        def watch(kept: socket.socket = wakeups) -> None:
+            while (number := ours.recv(1)[0]) not in STOPPING:
+                pass
+            time.sleep(self._patience)
+            if not self.signal:
+                os._exit(128 + number)
+
+        threading.Thread(target=watch, daemon=True).start()
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal:
+            if time.monotonic() - self._asked_at < self._patience:
+                return
             os._exit(128 + number)
-        self.signal = number
+        self.signal, self._asked_at = number, time.monotonic()
         if self._deferring:
             _logger.warning("%s: stopping after this iteration; a second signal stops at once", self.name)
         elif number == signal.SIGINT:

@@ -230,6 +230,7 @@ def test_the_scale_is_resumed(scaled, tmp_path):
     again, other, _ = scaled([1, BAD, BAD, BAD, 2])
     snapshots[3].restore_model(again.objective)
     assert other.precision.scaler.get_scale() == 2.0**16
+    snapshots[3].restore_run(other.precision)
     fit(again, other, snapshots[3])
     assert other.precision.scaler.get_scale() == run.precision.scaler.get_scale() == 2.0**13
     assert again.objective.state_dict() == wanted
