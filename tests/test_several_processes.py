@@ -155,6 +155,11 @@ def test_batch_norms_of_a_resnet_see_the_whole_batch(trained):
     assert abs(alone[0]["loss"] - one[0]["loss"]) > 1e-4
 
 
+def test_batch_norms_keep_their_precision(trained):
+    one, two = (records(trained(n, "train.py", "SOLVER.AMP", "bf16", tower="resnet")) for n in (1, 2))
+    assert_same_course(one[:1], two[:1], tolerance=0.02)
+
+
 def test_a_test_is_shared(run, trained, place):
     weight = str(trained(1, "train_clipreid.py") / "vit_2.pth")
     for processes in (1, 2):
@@ -283,7 +288,7 @@ def test_a_signal_to_one_process_stops_all_and_one_process_goes_on_alone(command
     with start(command(2, program, "stopped", *LONG), place) as started:
         log = place / "stopped" / "train_log.txt"
         wait_for(log, "(stage2, epoch 3,")
-        os.kill(process_of_rank(1, place / "stopped"), signal.SIGTERM)
+        os.kill(process_of_rank(0, place / "stopped"), signal.SIGTERM)
         started.wait(timeout=60)
     errors = (place / "errors.txt").read_text()
     assert started.returncode == 1 and "exitcode: 143" in errors

@@ -235,3 +235,31 @@ say(worker.exitcode)
 
 def test_a_program_that_ends_does_not_wait_for_its_workers(run):
     assert run(f"{WORKER}\nraise SystemExit(2)") == (2, ["2"], "")
+
+
+def test_a_signal_that_the_main_thread_does_not_see_ends_the_program_all_the_same(run):
+    """As when it waits in a library for a process that is gone."""
+    code, said, _ = run("""
+    stop = StopRequest(patience=1.0)
+    with stop.listening():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {SIGTERM})  # another thread gets it
+        say("waiting")
+        threading.Timer(0.2, os.kill, (os.getpid(), SIGTERM)).start()
+        time.sleep(30)
+        say("never")
+    """)
+    assert (code, said) == (143, ["waiting"])
+
+
+def test_a_signal_that_is_passed_on_at_once_does_not_count_twice(run):
+    code, said, _ = run("""
+    stop = StopRequest(patience=1.0)
+    with stop.listening(), stop.deferred():
+        raise_signal(SIGTERM)
+        raise_signal(SIGTERM)
+        say("goes on")
+        time.sleep(1.5)
+        raise_signal(SIGTERM)
+        say("never")
+    """)
+    assert (code, said) == (143, ["goes on"])
