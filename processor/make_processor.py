@@ -195,6 +195,8 @@ def _find_snapshot(cfg: CfgNode, output_dir: Path, *, resume: bool) -> Snapshot 
     if is_first():
         for leftover in remove_leftovers(output_dir):
             _logger.info("removed %s, whose writing was interrupted", leftover)
+        for former in sorted(output_dir.glob("last.former*.pt")) if resume else ():
+            _logger.info("%s is of another run; to go on with it, name it %s", former, FILE)
     restarted = any_process(restarts() > 0)[0]
     if not from_first(path.exists()) or not (resume or restarted):
         if resume:
