@@ -96,9 +96,8 @@ def trained(run, place):
             process = run(processes, program, done[key].name, *pairs, **more)
             assert process.returncode == 0, process.stderr
             lines = process.stderr.splitlines()
-            # torch 2.4 warns of its own use of autocast where activations are computed again.
-            assert not [line for line in lines if "Warning" in line and "checkpoint.py" not in line]
-            assert "terminate" not in process.stderr
+            # torch 2.4 warns of its own checkpoint.py.
+            assert not [x for x in lines if "terminate" in x or ("Warning" in x and "checkpoint.py" not in x)]
         return done[key]
 
     return train
@@ -224,6 +223,7 @@ def test_dist_train_wants_torchrun(run):
     assert "MODEL.DIST_TRAIN is True, but the program was not started by torchrun" in process.stderr
 
 
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 LONG = ("SOLVER.STAGE2.MAX_EPOCHS", "30", "SOLVER.STAGE2.EVAL_PERIOD", "30", "SOLVER.KEEP", "1")
 
 
@@ -261,7 +261,7 @@ def process_of_rank(rank, out):
     raise AssertionError(f"no process of rank {rank}")
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+@LINUX
 def test_a_killed_process_ends_the_others_and_a_restart_goes_on(command, trained, place):
     program = "train_clipreid.py"
     with start(command(2, program, "killed", *LONG, launcher=["--max_restarts=1"]), place) as started:
@@ -282,7 +282,7 @@ def test_a_killed_process_ends_the_others_and_a_restart_goes_on(command, trained
     assert_same_course(records(whole), records(place / "killed"), tolerance=0)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+@LINUX
 def test_a_signal_to_one_process_stops_all_and_one_process_goes_on_alone(command, run, trained, place):
     program = "train_clipreid.py"
     with start(command(2, program, "stopped", *LONG), place) as started:
