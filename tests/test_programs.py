@@ -96,7 +96,7 @@ def trained(run, tmp_path_factory):
 def test_training(trained, program):
     process, folder = trained(program)
     assert (process.returncode, process.stderr) == (0, "")
-    files = {"train_log.txt", "config.yml", "metrics.jsonl", "ViT-S-32_2.pth"}
+    files = {"train_log.txt", "config.yml", "metrics.jsonl", "last.pt", "ViT-S-32_2.pth"}
     if program == "train_clipreid.py":
         files.add("ViT-S-32_stage1_2.pth")
     assert {path.name for path in folder.iterdir()} == files
