@@ -63,13 +63,17 @@ def command(repository, place):
             settings |= {main + key: value for key, value in MAIN.items()}
         settings |= dict(zip(pairs[::2], pairs[1::2], strict=True))
         words = [word for pair in settings.items() for word in pair]
-        launch = (
-            ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *launcher]
-            if processes > 1
-            else []
-        )
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *launcher]
         return {
-            "args": [sys.executable, *launch, program, *options, "--config_file", "", *words],
+            "args": [
+                sys.executable,
+                *(launch if processes > 1 else ()),
+                program,
+                *options,
+                "--config_file",
+                "",
+                *words,
+            ],
             "cwd": repository,
             "env": os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
             "text": True,
