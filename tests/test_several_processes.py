@@ -64,16 +64,9 @@ def command(repository, place):
         settings |= dict(zip(pairs[::2], pairs[1::2], strict=True))
         words = [word for pair in settings.items() for word in pair]
         launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *launcher]
+        start = [sys.executable, *(launch if processes > 1 else ())]
         return {
-            "args": [
-                sys.executable,
-                *(launch if processes > 1 else ()),
-                program,
-                *options,
-                "--config_file",
-                "",
-                *words,
-            ],
+            "args": [*start, program, *options, "--config_file", "", *words],
             "cwd": repository,
             "env": os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
             "text": True,
