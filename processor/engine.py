@@ -194,14 +194,12 @@ def _run_epoch(
         bad = guard.watch(WatchedStep(finite, *place, losses, rates, batch.paths))
         if progress.iteration % stage.plan.log_period == 0:
             log_iteration(progress.epoch, progress.iteration, total, meters.means(), rate)
-        progress.skipped = guard.skipped
         progress.seconds = time.perf_counter() - started
         bad, stop, save = any_process(bad, run.stop.signal != 0, run.saver.is_due())
         if bad:
             guard.fail()
         if stop or save:
-            guard.check()
-            run.saver.save(stage, progress)
+            _save(stage, run, progress, guard)
         if stop:
             _stop(run)
     guard.check()
@@ -237,13 +235,19 @@ def _batches(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> 
                 batch = next(batches, None)
             except Exception:
                 if world_size() == 1:  # others would have to be asked
-                    guard.check()
-                    run.saver.save(stage, progress)
+                    _save(stage, run, progress, guard)
                 raise
             if batch is None:
                 return
             yield batch
             bar.update()
+
+
+def _save(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> None:
+    """Save within an epoch; the last step is judged first, so that no file holds a NaN."""
+    guard.check()
+    progress.skipped = guard.skipped
+    run.saver.save(stage, progress)
 
 
 @contextmanager
