@@ -25,7 +25,7 @@ from model import ReIDModel, make_model
 from model.clip import build_clip, clip_config
 from processor.clipreid import CachedFeatures, ImageObjective, PromptObjective
 from processor.engine import prepare, train_step
-from processor.make_processor import make_plan
+from processor.make_recipes import make_plan
 from processor.objective import Objective
 from processor.stage import Stage
 from utils.precision import Precision, training_precision

@@ -32,6 +32,7 @@ _FINITE = _Rule("finite numbers", _is_finite)
 _ONE_OR_MORE = _Rule("1 or more", lambda value: value >= 1)
 _ZERO_OR_MORE = _Rule("0 or more", lambda value: value >= 0)
 _FRACTION = _Rule("0 to 1", lambda value: 0 <= value <= 1)
+_POSITIVE = _Rule("above 0", lambda value: value > 0)
 _POSITIVE_NUMBERS = _Rule("positive numbers", lambda values: all(value > 0 for value in values))
 _AMP = _words("auto", "bf16", "fp16", "off")
 _ON_OFF, _YES_NO = _words("on", "off"), _words("yes", "no")
@@ -46,6 +47,11 @@ _RULES = {
     "MODEL.ID_LOSS_WEIGHT": _ZERO_OR_MORE,
     "MODEL.TRIPLET_LOSS_WEIGHT": _ZERO_OR_MORE,
     "MODEL.I2T_LOSS_WEIGHT": _ZERO_OR_MORE,
+    "MODEL.PCL_LOSS_WEIGHT": _ZERO_OR_MORE,
+    "MODEL.MEMORY_MOMENTUM": _FRACTION,
+    "MODEL.MEMORY_TEMPERATURE": _POSITIVE,
+    "MODEL.MEMORY_UPDATE": _words("hard", "all"),
+    "MODEL.CLASSIFIER": _words("two", "joint"),
     "MODEL.METRIC_LOSS_TYPE": _words("triplet", "triplet_center"),
     "MODEL.IF_LABELSMOOTH": _ON_OFF,
     "INPUT.SIZE_TRAIN": _POSITIVE_NUMBERS,
@@ -53,6 +59,8 @@ _RULES = {
     "INPUT.PIXEL_STD": _POSITIVE_NUMBERS,
     "INPUT.PROB": _FRACTION,
     "INPUT.RE_PROB": _FRACTION,
+    "INPUT.RE_MODE": _words("pixel", "constant"),
+    "INPUT.TEST_RESIZE": _words("bilinear", "bicubic"),
     "INPUT.PADDING": _ZERO_OR_MORE,
     "DATASETS.VEHICLEID_TEST_SIZE": _words(800, 1600, 2400),
     "DATALOADER.SAMPLER": _words("softmax", "softmax_triplet"),
@@ -65,6 +73,11 @@ _RULES = {
     "SOLVER.MICRO_BATCH": _ZERO_OR_MORE,
     "SOLVER.SAVE_EVERY_MIN": _ZERO_OR_MORE,
     "SOLVER.KEEP": _ZERO_OR_MORE,
+    "CLUSTER.METHOD": _words("none", "dbscan"),
+    "CLUSTER.EPS": _Rule("above 0 and below 1", lambda value: 0 < value < 1),
+    "CLUSTER.MIN_SAMPLES": _ONE_OR_MORE,
+    "CLUSTER.K1": _ONE_OR_MORE,
+    "CLUSTER.K2": _ONE_OR_MORE,
     "TEST.IMS_PER_BATCH": _ONE_OR_MORE,
     "TEST.AMP": _AMP,
     "TEST.NECK_FEAT": _words("before", "after"),
@@ -86,7 +99,7 @@ _STAGE_RULES = {
     "MOMENTUM": _FRACTION,
     "BASE_LR": _ZERO_OR_MORE,
     "WEIGHT_DECAY": _ZERO_OR_MORE,
-    "WEIGHT_DECAY_BIAS": _ZERO_OR_MORE,
+    "WEIGHT_DECAY_BIAS": _Rule("-1 (as WEIGHT_DECAY), 0 or more", lambda value: value == -1 or value >= 0),
     "LR_MIN": _ZERO_OR_MORE,
     "WARMUP_EPOCHS": _ZERO_OR_MORE,
     "WARMUP_LR_INIT": _ZERO_OR_MORE,
@@ -100,10 +113,21 @@ _STAGE_RULES = {
         "ascending epochs from 1 on",
         lambda steps: all(step >= 1 for step in steps) and sorted(set(steps)) == list(steps),
     ),
+    "ITERS": _Rule("-1 (as many as one pass gives), 1 or more", lambda value: value == -1 or value >= 1),
+    "SCHEDULE_START": _words(0, 1),
     "GAMMA": _ZERO_OR_MORE,
     "BIAS_LR_FACTOR": _ZERO_OR_MORE,
     "CENTER_LR": _ZERO_OR_MORE,
     "CENTER_LOSS_WEIGHT": _ZERO_OR_MORE,
+}
+
+# Clusters come and go: no classifier and no centre follows them. Only the identity sampler leaves outliers
+# out, and which image may stand in for another is not known before there are features.
+_WITH_CLUSTERS = {
+    "MODEL.ID_LOSS_WEIGHT": 0.0,
+    "MODEL.METRIC_LOSS_TYPE": "triplet",
+    "DATALOADER.SAMPLER": "softmax_triplet",
+    "DATALOADER.ON_ERROR": "raise",
 }
 
 _UNUSED = {
@@ -155,6 +179,11 @@ def check_config(cfg: CfgNode) -> None:
             f"multiples of DATALOADER.NUM_INSTANCE {instances}", lambda value: value % instances == 0
         )
         _require(f"{prefix}.IMS_PER_BATCH", node.IMS_PER_BATCH, rule)
+    if cfg.CLUSTER.METHOD != "none":
+        for key, value in _WITH_CLUSTERS.items():
+            group, name = key.split(".")
+            rule = _Rule(f"{value!r} with CLUSTER.METHOD {cfg.CLUSTER.METHOD!r}", lambda v, w=value: v == w)
+            _require(key, cfg[group][name], rule)
 
 
 def unused_reasons(cfg: CfgNode) -> dict[str, str]:

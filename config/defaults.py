@@ -1,11 +1,14 @@
-"""Every key with its default, in two trees: `cfg` (two stages) and `cfg_base` (one stage).
+"""Every key with its default, in three trees: `cfg` (two stages), `cfg_base` and `cfg_pcl` (one stage).
 
-The trees differ in SOLVER alone. The main stage is stage 2 of the two-stage tree, or the other's only stage.
+Their keys differ in SOLVER alone, where those of a stage are in config/solver_defaults.py; `cfg_pcl` has
+other defaults than `cfg_base`. The main stage is stage 2 of the two-stage tree, or the only stage.
 "Unused" keys exist for published files: they do nothing, and give a warning when set to another value.
 The defaults are the published ones; the files in configs/ change many of them.
 """
 
 from yacs.config import CfgNode
+
+from config.solver_defaults import main_solver_node, prompt_solver_node
 
 
 def _model() -> CfgNode:
@@ -41,6 +44,19 @@ def _model() -> CfgNode:
     node.TRIPLET_LOSS_WEIGHT = 1.0
     # Weight of the image-to-text loss in stage 2; unused by the one-stage programs.
     node.I2T_LOSS_WEIGHT = 1.0
+    # Weight of the prototype contrastive loss (PCL-CLIP); 0 = without prototypes; 1 in train_pcl.py.
+    node.PCL_LOSS_WEIGHT = 0.0
+    # Prototypes: what is kept of an old one in an update, 0 to 1; 0.2 takes 80 % of the new sample.
+    node.MEMORY_MOMENTUM = 0.2
+    # Prototypes: cosine similarities are divided by it before the softmax.
+    node.MEMORY_TEMPERATURE = 0.05
+    # Prototypes: 'hard' (moved by an identity's least similar image in the batch) | 'all' (by one image after
+    # the other).
+    node.MEMORY_UPDATE = "hard"
+    # 'two' (a classifier on each feature) | 'joint' (one on both, side by side; so in train_pcl.py).
+    node.CLASSIFIER = "two"
+    # True: a ViT's patch projection is not trained. So in train_pcl.py.
+    node.FREEZE_PATCHES = False
     # 'triplet' | 'triplet_center' (adds the centre loss).
     node.METRIC_LOSS_TYPE = "triplet"
     # True: soft-margin triplet loss, without SOLVER.MARGIN.
@@ -85,6 +101,11 @@ def _input() -> CfgNode:
     node.PROB = 0.5
     # Probability of random erasing, 0 to 1.
     node.RE_PROB = 0.5
+    # What is erased with: 'pixel' (noise) | 'constant' (PIXEL_MEAN, as published after normalisation; so in
+    # train_pcl.py).
+    node.RE_MODE = "pixel"
+    # How test images are resized: 'bilinear' | 'bicubic' (so in train_pcl.py). Training images: bicubic.
+    node.TEST_RESIZE = "bilinear"
     # Black border on each side before the random crop, pixels.
     node.PADDING = 10
     return node
@@ -127,6 +148,22 @@ def _dataloader() -> CfgNode:
     return node
 
 
+def _cluster() -> CfgNode:
+    node = CfgNode()
+    # Training without identities (train_pcl.py): 'none' (identities are given) | 'dbscan' (before each epoch
+    # images are clustered, and clusters take the place of identities).
+    node.METHOD = "none"
+    # DBSCAN: Jaccard distance up to which images are neighbours, above 0 and below 1.
+    node.EPS = 0.7
+    # DBSCAN: neighbours, itself included, that an image needs to be within a cluster.
+    node.MIN_SAMPLES = 4
+    # Jaccard distance: nearest neighbours among which reciprocal ones are looked for.
+    node.K1 = 30
+    # Jaccard distance: nearest neighbours over which the sets are averaged; 1 = none.
+    node.K2 = 6
+    return node
+
+
 def _test() -> CfgNode:
     node = CfgNode()
     # Images in a batch of feature extraction.
@@ -162,66 +199,6 @@ def _test() -> CfgNode:
     return node
 
 
-def _solver_node() -> CfgNode:
-    """Keys that every stage has. By epochs, stage 1 follows a cosine, the main stage a multistep schedule."""
-    node = CfgNode()
-    # Images in a batch. Stage 1: of the pass that caches image features, and of features per prompt step.
-    node.IMS_PER_BATCH = 64
-    # Epochs of this stage; for the cosine also its length.
-    node.MAX_EPOCHS = 100
-    # 'Adam' (weight decay as L2 in the gradient) | 'AdamW' | 'SGD'.
-    node.OPTIMIZER_NAME = "Adam"
-    # Momentum of 'SGD', 0 to 1.
-    node.MOMENTUM = 0.9
-    # Learning rate after warm-up.
-    node.BASE_LR = 3e-4
-    # Weight decay of all parameters but biases.
-    node.WEIGHT_DECAY = 0.0005
-    # Weight decay of biases (prompts, all that stage 1 trains, have none).
-    node.WEIGHT_DECAY_BIAS = 0.0005
-    # Cosine: lowest learning rate. Unused by the main stage.
-    node.LR_MIN = 0.000016
-    # Cosine: EPOCHS of warm-up from WARMUP_LR_INIT. Unused by the main stage.
-    node.WARMUP_EPOCHS = 5
-    # Cosine: learning rate at which warm-up starts. Unused by the main stage.
-    node.WARMUP_LR_INIT = 0.01
-    # Multistep: EPOCHS, not iterations, of warm-up. Unused by stage 1.
-    node.WARMUP_ITERS = 500
-    # Multistep: share of the rate at which warm-up starts, 0 to 1. Unused by stage 1.
-    node.WARMUP_FACTOR = 0.01
-    # Multistep: 'linear' (from WARMUP_FACTOR to 1) | 'constant' (WARMUP_FACTOR). Unused by stage 1.
-    node.WARMUP_METHOD = "linear"
-    # Epochs from one checkpoint to the next; the last epoch always has one.
-    node.CHECKPOINT_PERIOD = 10
-    # Iterations from one log line to the next.
-    node.LOG_PERIOD = 100
-    # Epochs from one evaluation to the next; the last epoch always has one. Unused by stage 1.
-    node.EVAL_PERIOD = 10
-    # Unused: there is no cosine classifier.
-    node.COSINE_MARGIN = 0.5
-    # Unused: there is no cosine classifier.
-    node.COSINE_SCALE = 30
-    return node
-
-
-def _main_solver_node() -> CfgNode:
-    """A stage that trains the image tower and its classifiers."""
-    node = _solver_node()
-    # Multistep: epochs from which the rate is multiplied by GAMMA once more, ascending.
-    node.STEPS = [40, 70]
-    # Multistep: factor of the rate at each of STEPS.
-    node.GAMMA = 0.1
-    # Factor of the learning rate of biases.
-    node.BIAS_LR_FACTOR = 1
-    # True: the classifiers learn at twice the rate.
-    node.LARGE_FC_LR = False
-    # Learning rate of the class centres, with METRIC_LOSS_TYPE 'triplet_center'.
-    node.CENTER_LR = 0.5
-    # Weight of the centre loss, with METRIC_LOSS_TYPE 'triplet_center'.
-    node.CENTER_LOSS_WEIGHT = 0.0005
-    return node
-
-
 def _tree(solver: CfgNode) -> CfgNode:
     tree = CfgNode()
     tree.MODEL = _model()
@@ -254,19 +231,29 @@ def _tree(solver: CfgNode) -> CfgNode:
     tree.SOLVER.SAVE_EVERY_MIN = 10.0
     # Checkpoints of a stage to keep, the newest ones; 0 = all.
     tree.SOLVER.KEEP = 0
+    tree.CLUSTER = _cluster()
     tree.TEST = _test()
     # Folder for checkpoints and logs; training needs one, testing with '' writes no log file.
     tree.OUTPUT_DIR = ""
     return tree
 
 
-def _prompt_solver_node() -> CfgNode:
-    """The stage that learns prompts."""
-    node = _solver_node()
-    # True: cached image features are kept in half precision.
-    node.HALF_FEATURES = False
-    return node
+def _pcl_tree() -> CfgNode:
+    """PCL-CLIP's published defaults, and what it does of which its own code has no key."""
+    pcl = _tree(main_solver_node())
+    pcl.MODEL.PCL_LOSS_WEIGHT = 1.0
+    pcl.MODEL.TRIPLET_LOSS_WEIGHT = 0.0
+    pcl.MODEL.CLASSIFIER = "joint"
+    pcl.MODEL.FREEZE_PATCHES = True
+    pcl.INPUT.RE_MODE = "constant"
+    pcl.INPUT.TEST_RESIZE = "bicubic"
+    pcl.DATALOADER.SAMPLER = "softmax_triplet"
+    pcl.SOLVER.ITERS = 200
+    pcl.SOLVER.SCHEDULE_START = 0
+    pcl.SOLVER.WEIGHT_DECAY_BIAS = -1.0
+    return pcl
 
 
-cfg = _tree(CfgNode({"STAGE1": _prompt_solver_node(), "STAGE2": _main_solver_node()}))
-cfg_base = _tree(_main_solver_node())
+cfg = _tree(CfgNode({"STAGE1": prompt_solver_node(), "STAGE2": main_solver_node()}))
+cfg_base = _tree(main_solver_node())
+cfg_pcl = _pcl_tree()

@@ -24,7 +24,7 @@ _MAX_BYTES, _MAX_NODES, _MAX_LEVELS, _MAX_PARENTS = 100_000, 10_000, 50, 20
 _MAX_LITERAL, _MAX_SHOWN = 2000, 200  # characters
 _PROGRAMS = (
     (cfg, "the two-stage programs train_clipreid.py and test_clipreid.py"),
-    (cfg_base, "the one-stage programs train.py and test.py"),
+    (cfg_base, "the one-stage programs train.py, test.py, train_pcl.py and test_pcl.py"),
 )
 
 

@@ -12,6 +12,8 @@ _logger = logging.getLogger("transreid.config")
 # What decides which images come next, what the weights are for, and what is remembered of gradients.
 _FIXED = (
     "MODEL.NAME",
+    "MODEL.CLASSIFIER",
+    "CLUSTER.METHOD",
     "DATASETS.NAMES",
     "DATALOADER.SAMPLER",
     "DATALOADER.NUM_INSTANCE",

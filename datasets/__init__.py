@@ -3,6 +3,7 @@
 from datasets.augmentation import AugmentedSampler, Draw
 from datasets.batch import Batch, LoadedBatch
 from datasets.check import verify_images
+from datasets.erasing import erase_constant
 from datasets.images import ImageDataset, decode_image, read_image
 from datasets.make_dataloader import Loaders, available_processors, make_dataloader, num_workers
 from datasets.make_dataset import make_dataset
@@ -25,6 +26,7 @@ __all__ = [
     "Trial",
     "available_processors",
     "decode_image",
+    "erase_constant",
     "make_dataloader",
     "make_dataset",
     "num_workers",

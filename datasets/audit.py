@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from datasets.images import decode_image
-from datasets.records import NO_CAMERA, ImageRecord, ReIDDataset, Trial
+from datasets.records import NO_CAMERA, NO_PID, ImageRecord, ReIDDataset, Trial, count_pids
 
 _CHUNK = 16  # files that a process takes at a time
 
@@ -83,16 +83,14 @@ def audit(dataset: ReIDDataset, files: Mapping[str, FileFacts]) -> Findings:
         unreadable=problems("unreadable"),
         empty=problems("empty"),
         absent=problems("absent"),
-        duplicates=[_identities(same) for same in same_bytes if _count_pids(same) > 1],
+        duplicates=[_identities(same) for same in same_bytes if count_pids(same) > 1],
         train_in_test=[
             f"{same[0].path} = {by_bytes[1][key][0].path}"
             for key, same in by_bytes[0].items()
             if key in by_bytes[1]
         ],
         repeated=[
-            " = ".join(_paths(same))
-            for same in same_bytes
-            if _count_pids(same) == 1 and len(_paths(same)) > 1
+            " = ".join(_paths(same)) for same in same_bytes if count_pids(same) <= 1 and len(_paths(same)) > 1
         ],
         single_image=_named_by_image(own for own in _by_pid(train).values() if len(_paths(own)) == 1),
         single_camera=_single_camera(train),
@@ -147,10 +145,6 @@ def _by_bytes(records: Iterable[ImageRecord], files: Mapping[str, FileFacts]) ->
     return groups
 
 
-def _count_pids(records: Iterable[ImageRecord]) -> int:
-    return len({record.pid for record in records})
-
-
 def _paths(records: Iterable[ImageRecord]) -> list[str]:
     return list(dict.fromkeys(record.path for record in records))
 
@@ -161,9 +155,11 @@ def _identities(records: Iterable[ImageRecord]) -> str:
 
 
 def _by_pid(records: Iterable[ImageRecord]) -> dict[int, list[ImageRecord]]:
+    """Records by identity, without those of which none is known."""
     groups: dict[int, list[ImageRecord]] = {}
     for record in records:
-        groups.setdefault(record.pid, []).append(record)
+        if record.pid != NO_PID:
+            groups.setdefault(record.pid, []).append(record)
     return groups
 
 

@@ -16,17 +16,17 @@ from datasets.parsing import (
     listed_path,
     plain,
     quote,
-    relabel,
     require_file,
     require_folder,
     require_records,
 )
-from datasets.records import NO_CAMERA, ImageRecord, ReIDDataset, Trial
+from datasets.records import NO_CAMERA, NO_PID, ImageRecord, ReIDDataset, Trial
 
 SPLITS = ("train", "query", "gallery")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _REQUIRED, _OPTIONAL = ("path", "pid", "split"), ("camid", "viewid")
 _CAMERA_MARK = re.compile(r"_c(\d+)")
+_LABEL_HINT = "with CLUSTER.METHOD 'dbscan'"
 _INTEGER = re.compile(rf"-?[0-9]{{1,{MOST_DIGITS}}}")  # a longer number is treated as text
 
 _logger = logging.getLogger("transreid.datasets")
@@ -35,43 +35,51 @@ _Label = int | str
 
 
 class _Row(NamedTuple):
-    """One image as the user describes it; camera None: not known, view None: not given."""
+    """One image as the user describes it; pid or camera None: not known, view None: not given."""
 
     path: str
-    pid: str
+    pid: str | None
     split: str
     camera: str | None
     view: str | None
 
 
 def csv_dataset(
-    root: Path, *, file_name: str = "dataset.csv", need_train: bool = True, allow_outside: bool = False
+    root: Path,
+    *,
+    file_name: str = "dataset.csv",
+    need_train: bool = True,
+    need_labels: bool = True,
+    allow_outside: bool = False,
 ) -> ReIDDataset:
     """Read the CSV file `root`/`file_name` with columns path, pid, split and, optionally, camid and viewid.
 
     Paths are relative to `root` or absolute; split is train, query or gallery; pid, camid and viewid are any
-    integers or words; camid -1 means that the camera is not known. Other columns are ignored.
-    Raises FileNotFoundError without the file, ValueError (file and line) for a missing column, an empty or
-    unknown value, an image listed twice in one split or, unless `allow_outside`, outside of `root`.
+    integers or words; camid -1 means that the camera is not known, and without `need_labels` an empty pid of
+    the split train that the identity is not. Other columns are ignored. Raises FileNotFoundError without the
+    file, ValueError (file and line) for a missing column, another empty or an unknown value, an image listed
+    twice in one split or, unless `allow_outside`, outside of `root`.
     """
     file = Path(listed_path(file_name, root, root, "DATASETS.CSV", allow_outside=allow_outside))
     require_file(file, f"a CSV file with the columns {', '.join(_REQUIRED)}")
-    return _build("csv", _read_csv(file, root, allow_outside), file, need_train)
+    return _build("csv", _read_csv(file, root, need_labels, allow_outside), file, need_train)
 
 
-def folder_dataset(root: Path, *, need_train: bool = True) -> ReIDDataset:
+def folder_dataset(root: Path, *, need_train: bool = True, need_labels: bool = True) -> ReIDDataset:
     """Read `root`/{train,query,gallery}/<identity>/<image>; `_cN` in a file name gives the camera.
 
-    Raises FileNotFoundError for a missing folder, ValueError for an image at another depth or an empty split.
+    Without `need_labels` images directly in `root`/train are of no known identity. Raises FileNotFoundError
+    for a missing folder, ValueError for an image at another depth or an empty split.
     """
     for split in SPLITS if need_train else SPLITS[1:]:
         require_folder(root / split, "<identity>/<image>")
     # Training cameras come first in the numbering of every split, so testing looks for them too.
     splits = [split for split in SPLITS if (root / split).is_dir()]
-    return _build("folder", [row for split in splits for row in _read_folder(root, split)], root, need_train)
+    rows = [row for split in splits for row in _read_folder(root, split, need_labels)]
+    return _build("folder", rows, root, need_train)
 
 
-def _read_csv(file: Path, root: Path, allow_outside: bool) -> list[_Row]:
+def _read_csv(file: Path, root: Path, need_labels: bool, allow_outside: bool) -> list[_Row]:
     rows: list[_Row] = []
     lines: dict[tuple[str, str], int] = {}
     try:
@@ -85,7 +93,8 @@ def _read_csv(file: Path, root: Path, allow_outside: bool) -> list[_Row]:
                 if len(fields) != len(columns):
                     names = plain(", ".join(columns))
                     raise ValueError(f"{where}: {len(fields)} fields, allowed are {len(columns)}: {names}")
-                row = _parse_row(dict(zip(columns, map(str.strip, fields), strict=True)), where)
+                cells = dict(zip(columns, map(str.strip, fields), strict=True))
+                row = _parse_row(cells, need_labels, where)
                 path = listed_path(row.path, root, root, where, allow_outside=allow_outside)
                 row = row._replace(path=path)
                 first = lines.setdefault((row.split, row.path), reader.line_num)
@@ -113,24 +122,28 @@ def _check_columns(columns: Sequence[str], file: Path) -> list[str]:
     return stripped
 
 
-def _parse_row(cells: Mapping[str, str], where: str) -> _Row:
+def _parse_row(cells: Mapping[str, str], need_labels: bool, where: str) -> _Row:
+    is_train = cells["split"] == "train"
+    hints = {
+        "pid": f", or none {_LABEL_HINT}" if is_train else "",
+        "camid": " (-1: no camera known)",
+    }
     for name in (*_REQUIRED, *_OPTIONAL):
-        if cells.get(name) == "":
-            hint = " (-1: no camera known)" if name == "camid" else ""
-            raise ValueError(f"{where}: {name} is empty, allowed is any text or number{hint}")
+        if cells.get(name) == "" and not (name == "pid" and is_train and not need_labels):
+            raise ValueError(f"{where}: {name} is empty, allowed is any text or number{hints.get(name, '')}")
     if cells["split"] not in SPLITS:
         raise ValueError(f"{where}: split {quote(cells['split'])}, allowed are {', '.join(SPLITS)}")
     camera = cells.get("camid")
     return _Row(
         cells["path"],
-        cells["pid"],
+        cells["pid"] or None,
         cells["split"],
         None if camera == str(NO_CAMERA) else camera,
         cells.get("viewid"),
     )
 
 
-def _read_folder(root: Path, split: str) -> list[_Row]:
+def _read_folder(root: Path, split: str, need_labels: bool) -> list[_Row]:
     # os.walk, because rglob passes over identity folders that are links.
     walk = os.walk(root / split, followlinks=True)
     paths = sorted(Path(folder, name) for folder, _, names in walk for name in names)
@@ -139,10 +152,13 @@ def _read_folder(root: Path, split: str) -> list[_Row]:
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         parts = path.relative_to(root / split).parts
-        if len(parts) != 2:
-            raise ValueError(f"{path}: image at the wrong depth, allowed is {split}/<identity>/<image>")
+        is_unlabelled = split == "train" and len(parts) == 1
+        if len(parts) != 2 and (need_labels or not is_unlabelled):
+            hint = f"; {split}/<image> {_LABEL_HINT}" if is_unlabelled else ""
+            raise ValueError(f"{path}: image at the wrong depth, allowed is {split}/<identity>/<image>{hint}")
         mark = _CAMERA_MARK.search(path.name)
-        rows.append(_Row(str(path), parts[0], split, mark[1] if mark else None, None))
+        pid = None if is_unlabelled else parts[0]
+        rows.append(_Row(str(path), pid, split, mark[1] if mark else None, None))
     return rows
 
 
@@ -159,7 +175,7 @@ def _build(name: str, rows: list[_Row], source: Path, need_train: bool) -> ReIDD
         return [
             ImageRecord(
                 row.path,
-                pids[row.pid],
+                NO_PID if row.pid is None else pids[row.pid],
                 NO_CAMERA if row.camera is None else cameras[row.camera],
                 0 if row.view is None else views[row.view],
             )
@@ -168,21 +184,25 @@ def _build(name: str, rows: list[_Row], source: Path, need_train: bool) -> ReIDD
 
     train: list[ImageRecord] = []
     if need_train:
-        train = relabel(records(train_rows, _number_pids(row.pid for row in train_rows)))
+        # Ranks from the first, so that a label '-1' is not taken for the mark of none.
+        train = records(train_rows, _number_labels((row.pid for row in train_rows), ()))
         require_records(train, "train", source)
-    test_pids = _number_pids(row.pid for row in test_rows)
+    test_pids = _number_pids(row.pid for row in test_rows if row.pid is not None)
     trial = Trial(*(records(by_split[split], test_pids) for split in ("query", "gallery")))
     require_records(trial.query, "query", source)
     require_records(trial.gallery, "gallery", source)
-    _log_unknown_cameras(source, train, trial)
+    _log_unknown(source, train, trial)
     return ReIDDataset(name, train, [trial], "person")
 
 
-def _log_unknown_cameras(source: Path, train: Sequence[ImageRecord], trial: Trial) -> None:
+def _log_unknown(source: Path, train: Sequence[ImageRecord], trial: Trial) -> None:
     records = (*train, *trial.query, *trial.gallery)
     unknown = sum(record.camid == NO_CAMERA for record in records)
     if unknown:
         _logger.info("%s: no camera known for %d of %d images", source, unknown, len(records))
+    unlabelled = sum(record.pid == NO_PID for record in train)
+    if unlabelled:
+        _logger.info("%s: no identity known for %d of %d training images", source, unlabelled, len(train))
 
 
 def _number_pids(pids: Iterable[str]) -> dict[str, int]:
@@ -194,7 +214,7 @@ def _number_pids(pids: Iterable[str]) -> dict[str, int]:
 
 
 def _number_labels(train: Iterable[str | None], test: Iterable[str | None]) -> dict[str, int]:
-    """Text → 0.. for cameras and views: those of the training split in sorted order, then the others."""
+    """Text → 0..: labels of the training split in sorted order, then the others."""
     first, others = ({label for label in labels if label is not None} for labels in (train, test))
     keys = _sortable(first | others)
     ranks: dict[_Label, int] = {}

@@ -45,7 +45,10 @@ class EpochBatches(Sampler[list[Draw]]):
         self._start = start
 
     def __len__(self) -> int:
-        """Batches of a whole epoch as published logs count them: from the reported length of the sampler."""
+        """Batches of a whole epoch as published logs count them: from the reported length of the sampler.
+
+        Of a `RepeatedSampler` it is also how many there are.
+        """
         return -(-len(self.draws) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Draw]]:

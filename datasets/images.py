@@ -161,11 +161,11 @@ def describe_damage(path: str, error: BaseException) -> str:
 class ImageDataset(Dataset[tuple[Tensor, ImageRecord, int | None]]):
     """Records as items (image uint8 (3, H, W), record, seed of its draw), resized to `size` (H, W).
 
-    `interpolation` is 'bilinear' (exact to PIL, for testing) or 'bicubic' (for training). A `Draw` as index
-    gives the image flipped, padded by `padding` pixels and cropped as drawn; the seed of another index is
-    None. With the resized images in `cached` (N, 3, H, W) no file is read. `stand_ins` may give another
-    record for one whose file cannot be read. Raises ValueError for another interpolation; items raise as
-    `decode_image` does.
+    `interpolation` is 'bilinear' or 'bicubic' (exact to PIL, for testing) or 'fast bicubic' (for training).
+    A `Draw` as index gives the image flipped, padded by `padding` pixels and cropped as drawn; the seed of
+    another index is None. With the resized images in `cached` (N, 3, H, W) no file is read. `stand_ins` may
+    give another record for one whose file cannot be read. Raises ValueError for another interpolation; items
+    raise as `decode_image` does.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""From the configuration to the three loaders of a run: training, stage-1 cache, test."""
+"""From the configuration to the three loaders of a run: training, plain pass over its images, test."""
 
 import dataclasses
 import functools
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 from yacs.config import CfgNode
 
@@ -19,7 +19,7 @@ from datasets.cache import cache_images
 from datasets.epoch_batches import EpochBatches
 from datasets.images import ImageDataset
 from datasets.records import ImageRecord, ReIDDataset
-from datasets.sampler import RandomIdentitySampler
+from datasets.sampler import RandomIdentitySampler, RepeatedSampler
 from datasets.stand_ins import StandIns
 from datasets.transforms import PixelTransform
 from utils.distributed import rank, share, world_size
@@ -32,14 +32,16 @@ _logger = logging.getLogger("transreid.datasets")
 
 class Loaders(NamedTuple):
     """Loaders of `LoadedBatch`, which `to` makes a `Batch`. `train` augments and samples (call
-    `train.batch_sampler.set_epoch`), `cache` gives every training image once without augmentation (None for
-    one-stage trees), `test` all records of the trials. `train` and `cache` are None when the data set was
-    read without its training split.
+    `train.batch_sampler.set_epoch`), `cache` gives every training image once without augmentation (None where
+    nothing is made of them: in one-stage trees without prototypes and clusters), `test` all records of the
+    trials. `identities` decides which identities `train` has in a batch (None with the plain shuffle). All
+    but `test` are None when the data set was read without its training split.
     """
 
     train: DataLoader[LoadedBatch] | None
     cache: DataLoader[LoadedBatch] | None
     test: DataLoader[LoadedBatch]
+    identities: RandomIdentitySampler | None = None
 
 
 def make_dataloader(cfg: CfgNode, dataset: ReIDDataset, *, size: tuple[int, int] | None = None) -> Loaders:
@@ -54,22 +56,30 @@ def make_dataloader(cfg: CfgNode, dataset: ReIDDataset, *, size: tuple[int, int]
     loader = functools.partial(
         _make_loader, workers=num_workers(cfg.DATALOADER.NUM_WORKERS), seed=cfg.SOLVER.SEED
     )
-    train = cache = None
+    train = cache = order = None
     if dataset.train:
         two_stages = "STAGE2" in cfg.SOLVER
-        batches = _train_batches(cfg, dataset, cfg.SOLVER.STAGE2 if two_stages else cfg.SOLVER)
+        solver = cfg.SOLVER.STAGE2 if two_stages else cfg.SOLVER
+        order = _order(cfg, dataset.train, solver.IMS_PER_BATCH)
+        batches = _train_batches(cfg, order, solver)
         stand_ins = StandIns(dataset.train) if cfg.DATALOADER.ON_ERROR == "skip" else None
-        erased = dataclasses.replace(pixels, erase_prob=cfg.INPUT.RE_PROB)
+        fill = pixels.mean if cfg.INPUT.RE_MODE == "constant" else None
+        erased = dataclasses.replace(pixels, erase_prob=cfg.INPUT.RE_PROB, erase_fill=fill)
         train = loader(_training_images(cfg, dataset.train, stand_ins), erased, batch_sampler=batches)
-        if two_stages:
+        if two_stages or cfg.MODEL.PCL_LOSS_WEIGHT > 0 or cfg.CLUSTER.METHOD != "none":
             plain = ImageDataset(
-                dataset.train, tuple(cfg.INPUT.SIZE_TRAIN), interpolation="bilinear", stand_ins=stand_ins
+                dataset.train,
+                tuple(cfg.INPUT.SIZE_TRAIN),
+                interpolation=cfg.INPUT.TEST_RESIZE,
+                stand_ins=stand_ins,
             )
-            # Used once, so its workers need not outlive the pass.
-            cache = loader(plain, pixels, batch_size=cfg.SOLVER.STAGE1.IMS_PER_BATCH, persistent=False)
+            plain_size = cfg.SOLVER.STAGE1.IMS_PER_BATCH if two_stages else cfg.TEST.IMS_PER_BATCH
+            # Used once or once an epoch, so its workers need not outlive a pass.
+            cache = loader(plain, pixels, batch_size=plain_size, persistent=False)
     test_size = tuple(size or cfg.INPUT.SIZE_TEST)
-    test_images = ImageDataset(dataset.test_records(), test_size, interpolation="bilinear")
-    return Loaders(train, cache, loader(test_images, pixels, batch_size=cfg.TEST.IMS_PER_BATCH))
+    test_images = ImageDataset(dataset.test_records(), test_size, interpolation=cfg.INPUT.TEST_RESIZE)
+    test = loader(test_images, pixels, batch_size=cfg.TEST.IMS_PER_BATCH)
+    return Loaders(train, cache, test, order if isinstance(order, RandomIdentitySampler) else None)
 
 
 def _make_loader(
@@ -106,29 +116,50 @@ def _training_images(
 ) -> ImageDataset:
     size, workers = tuple(cfg.INPUT.SIZE_TRAIN), num_workers(cfg.DATALOADER.NUM_WORKERS)
     cached = None
-    images = ImageDataset(records, size, interpolation="bicubic", stand_ins=stand_ins)
+    images = ImageDataset(records, size, interpolation="fast bicubic", stand_ins=stand_ins)
     if cfg.DATALOADER.CACHE:
         cached, records = cache_images(images, workers=workers)
     return ImageDataset(
-        records, size, interpolation="bicubic", padding=cfg.INPUT.PADDING, cached=cached, stand_ins=stand_ins
+        records,
+        size,
+        interpolation="fast bicubic",
+        padding=cfg.INPUT.PADDING,
+        cached=cached,
+        stand_ins=stand_ins,
     )
 
 
-def _train_batches(cfg: CfgNode, dataset: ReIDDataset, solver: CfgNode) -> EpochBatches:
-    """Batches of the main stage, whose node of keys is `solver`."""
-    name, images, batch_size = cfg.DATALOADER.SAMPLER, len(dataset.train), solver.IMS_PER_BATCH
+_Order = RandomIdentitySampler | DistributedSampler
+
+
+def _order(cfg: CfgNode, records: Sequence[ImageRecord], batch_size: int) -> _Order:
+    """In which order images are trained on in an epoch, or in a pass of it."""
+    name, group, seed = cfg.DATALOADER.SAMPLER, cfg.DATALOADER.NUM_INSTANCE, cfg.SOLVER.SEED
+    images = len(records)
     if name not in _SAMPLERS:
         raise ValueError(f"DATALOADER.SAMPLER {name!r}, allowed are {', '.join(_SAMPLERS)}")
-    group, order = 1, None
     if name == "softmax_triplet":
-        group = cfg.DATALOADER.NUM_INSTANCE
-        pids = [record.pid for record in dataset.train]
-        order: Sampler[int] = RandomIdentitySampler(pids, batch_size, group, cfg.SOLVER.SEED)
-    elif images < batch_size:
+        if cfg.CLUSTER.METHOD == "none":
+            return RandomIdentitySampler([record.pid for record in records], batch_size, group, seed)
+        if images * group < batch_size:
+            raise ValueError(
+                f"{images} training images, IMS_PER_BATCH {batch_size} with {group} images of a cluster needs"
+                f" at least {batch_size // group}"
+            )
+        # No identity is known: each image is one of its own until the first clustering.
+        return RandomIdentitySampler(range(images), batch_size, group, seed)
+    if images < batch_size:
         raise ValueError(f"{images} training images, IMS_PER_BATCH {batch_size} needs at least {batch_size}")
-    else:  # torch's sampler that shuffles by a seed and an epoch, for one process
-        order = DistributedSampler(range(images), 1, 0, shuffle=True, seed=cfg.SOLVER.SEED)
-    draws = AugmentedSampler(order, cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.SOLVER.SEED)
+    # torch's sampler that shuffles by a seed and an epoch, for one process
+    return DistributedSampler(range(images), 1, 0, shuffle=True, seed=seed)
+
+
+def _train_batches(cfg: CfgNode, order: _Order, solver: CfgNode) -> EpochBatches:
+    """Batches of the main stage, whose node of keys is `solver`."""
+    group = cfg.DATALOADER.NUM_INSTANCE if isinstance(order, RandomIdentitySampler) else 1
+    batch_size = solver.IMS_PER_BATCH
+    indices = order if solver.ITERS < 0 else RepeatedSampler(order, solver.ITERS * batch_size)
+    draws = AugmentedSampler(indices, cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.SOLVER.SEED)
     return EpochBatches(draws, batch_size, group=group, rank=rank(), world_size=world_size())
 
 

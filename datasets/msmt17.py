@@ -1,13 +1,19 @@
-"""MSMT17 (Wei et al., "Person Transfer GAN to Bridge Domain Gap", CVPR 2018), first release and V2."""
+"""MSMT17 (Wei et al., "Person Transfer GAN to Bridge Domain Gap", CVPR 2018), first release and V2.
 
+Also V2 as published PCL-CLIP has it: in the folders of Market-1501, with names like 0000_c1_0000.jpg.
+"""
+
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from datasets.parsing import (
+    NameRule,
     is_number,
     listed_path,
     quote,
     read_list,
+    read_named,
     relabel,
     require_folder,
     require_records,
@@ -18,13 +24,16 @@ FOLDER = "MSMT17"
 # (training folder, test folder) of each release; V2 has the faces masked.
 _RELEASES = (("train", "test"), ("mask_train_v2", "mask_test_v2"))
 _CAMERAS = range(1, 16)
+_TRAIN, _QUERY, _GALLERY = "bounding_box_train", "query", "bounding_box_test"
+_RULE = NameRule(re.compile(r"([-\d]+)_c(\d+)"), cameras=_CAMERAS, pids=range(0, 10_000), junk=-1)
 
 
 def msmt17(root: Path, *, need_train: bool = True, allow_outside: bool = False) -> ReIDDataset:
     """Read `root`/MSMT17 by its list files; train is list_train.txt with list_val.txt; 15 cameras, view 0.
 
-    Raises FileNotFoundError for a missing folder or list, ValueError (file and line) for a bad line or,
-    unless `allow_outside`, an image outside of `root`.
+    Without list files its images are those of bounding_box_train, query and bounding_box_test, by their
+    names. Raises FileNotFoundError for a missing folder or list, ValueError (file and line) for a bad line or
+    file name or, unless `allow_outside`, an image outside of `root`.
     """
 
     def read(file: Path, images: Path, split: str) -> list[ImageRecord]:
@@ -34,7 +43,11 @@ def msmt17(root: Path, *, need_train: bool = True, allow_outside: bool = False) 
         ]
         return require_records(records, split, file)
 
-    folder = require_folder(root / FOLDER, "test or mask_test_v2, list_query.txt, list_gallery.txt")
+    folder = require_folder(
+        root / FOLDER, f"test or mask_test_v2, list_query.txt, list_gallery.txt; or {_QUERY}, {_GALLERY}"
+    )
+    if (folder / _GALLERY).is_dir() and not any(folder.glob("list_*.txt")):
+        return _read_folders(folder, need_train)
     train_images, test_images = _release(folder, need_train)
     train: list[ImageRecord] = []
     if need_train:
@@ -52,7 +65,16 @@ def _release(folder: Path, need_train: bool) -> tuple[Path, Path]:
                 require_folder(folder / train, f"the train images of the release that has {test}")
             return folder / train, folder / test
     tests = " or ".join(test for _, test in _RELEASES)
-    raise FileNotFoundError(f"{folder}: no folder with test images, expected there: {tests}")
+    raise FileNotFoundError(
+        f"{folder}: no folder with test images, expected there: {tests}; or {_GALLERY} and no list files"
+    )
+
+
+def _read_folders(folder: Path, need_train: bool) -> ReIDDataset:
+    train = relabel(read_named(folder / _TRAIN, "train", _RULE)) if need_train else []
+    query = read_named(folder / _QUERY, "query", _RULE)
+    gallery = read_named(folder / _GALLERY, "gallery", _RULE)
+    return ReIDDataset("msmt17", train, [Trial(query, gallery)], "person")
 
 
 def _read(file: Path) -> Iterator[tuple[ImageRecord, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from datasets.records import ImageRecord
+from datasets.records import NO_PID, ImageRecord
 
 # A longer number (a time stamp with an id, say) does not fit an int64 tensor.
 MOST_DIGITS = 18
@@ -45,9 +45,16 @@ class NameRule:
 
 def require_folder(folder: Path, expected: str) -> Path:
     """The folder itself. Raises FileNotFoundError that names it and what is expected there."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder, expected there: {expected}")
-    return folder
+    return first_folder([folder], expected)
+
+
+def first_folder(folders: Sequence[Path], expected: str) -> Path:
+    """The first that is there. Raises FileNotFoundError that names them all and what is expected there."""
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    names = " or ".join(map(str, folders))
+    raise FileNotFoundError(f"{names}: no such folder, expected there: {expected}")
 
 
 def require_file(file: Path, expected: str) -> Path:
@@ -151,9 +158,9 @@ def listed_path(text: str, folder: Path, root: Path, where: str, *, allow_outsid
 
 
 def relabel(records: Sequence[ImageRecord]) -> list[ImageRecord]:
-    """The records with pids replaced by their ranks 0..C-1 in ascending order."""
-    ranks = {pid: rank for rank, pid in enumerate(sorted({record.pid for record in records}))}
-    return [record._replace(pid=ranks[record.pid]) for record in records]
+    """The records with pids replaced by their ranks 0..C-1 in ascending order; `NO_PID` stays."""
+    ranks = {pid: rank for rank, pid in enumerate(sorted({record.pid for record in records} - {NO_PID}))}
+    return [record._replace(pid=ranks.get(record.pid, NO_PID)) for record in records]
 
 
 def _as_int(text: str) -> int | None:

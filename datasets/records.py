@@ -1,16 +1,18 @@
 """What a data set is: image records, the trials of its test protocol, and the values read off them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 NO_CAMERA = -1
+NO_PID = -1
 
 
 class ImageRecord(NamedTuple):
     """One image: file, identity, camera (from 0; -1: no camera known) and viewpoint (from 0).
 
-    Training pids are ranks 0..C-1; query and gallery pids are the data set's own.
+    Training pids are ranks 0..C-1, or -1 where the identity is not known, as training with CLUSTER.METHOD
+    allows; query and gallery pids are the data set's own.
     """
 
     path: str
@@ -55,8 +57,8 @@ class ReIDDataset:
 
     @property
     def num_train_pids(self) -> int:
-        """Distinct identities of the training split, 0 when it is empty."""
-        return len({record.pid for record in self.train})
+        """Distinct known identities of the training split, 0 when it is empty."""
+        return count_pids(self.train)
 
     @property
     def num_train_cams(self) -> int:
@@ -81,14 +83,19 @@ class ReIDDataset:
         return list(distinct.values())
 
     def table(self) -> str:
-        """Table of # ids, # images, # cameras (known ones) for train, query and gallery."""
+        """Table of # ids, # images, # cameras (known ones each) for train, query and gallery."""
         lines = ["split   |  # ids | # images | # cameras", "--------|--------|----------|----------"]
         for split, records in (("train", self.train), ("query", self.query), ("gallery", self.gallery)):
-            pids, cams = len({record.pid for record in records}), _known_cameras(records)
+            pids, cams = count_pids(records), _known_cameras(records)
             lines.append(f"{split:<7} | {pids:6d} | {len(records):8d} | {cams:9d}")
         if len(self.trials) > 1:
             lines.append(f"query and gallery: the first of {len(self.trials)} trials")
         return "\n".join(lines)
+
+
+def count_pids(records: Iterable[ImageRecord]) -> int:
+    """Distinct known identities."""
+    return len({record.pid for record in records} - {NO_PID})
 
 
 def _known_cameras(records: Sequence[ImageRecord]) -> int:

@@ -1,5 +1,6 @@
 """Resizing of uint8 tensors: bit-equal to PIL for testing, by torch alone for training."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -14,18 +15,19 @@ _LARGEST_NUMERATOR = 1 << 12  # beyond it, torch's weights of 14 binary places a
 Resize = Callable[[Tensor, tuple[int, int]], Tensor]
 
 
-def resize_like_pil(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 (3, H, W) resized to `size` (H, W), bilinear and antialiased, bit-equal to PIL.
+def resize_like_pil(image: Tensor, size: tuple[int, int], *, interpolation: str = "bilinear") -> Tensor:
+    """uint8 (3, H, W) resized to `size` (H, W), antialiased and bit-equal to PIL.
 
-    torch is several times faster and rounds its weights, which are exact where each axis stays or grows by a
-    ratio whose numerator in lowest terms is a power of two (128 → 256, 96 → 128). Elsewhere PIL does it.
+    `interpolation` is 'bilinear' or 'bicubic'. torch is several times faster and rounds its weights; bilinear
+    ones are exact where each axis stays or grows by a ratio whose numerator in lowest terms is a power of two
+    (128 → 256, 96 → 128). Elsewhere PIL does it.
     """
     if tuple(image.shape[1:]) == size:
         return image
-    if all(map(_has_exact_weights, image.shape[1:], size)):
+    if interpolation == "bilinear" and all(map(_has_exact_weights, image.shape[1:], size)):
         return _interpolate(image, size, "bilinear")
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-    return from_pil(picture.resize(size[::-1], Image.Resampling.BILINEAR))
+    return from_pil(picture.resize(size[::-1], Image.Resampling[interpolation.upper()]))
 
 
 def resize_bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -37,7 +39,12 @@ def resize_bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
     return image if tuple(image.shape[1:]) == size else _interpolate(image, size, "bicubic")
 
 
-RESIZES: dict[str, Resize] = {"bilinear": resize_like_pil, "bicubic": resize_bicubic}
+# The first two are exact and have the names of INPUT.TEST_RESIZE.
+RESIZES: dict[str, Resize] = {
+    "bilinear": resize_like_pil,
+    "bicubic": functools.partial(resize_like_pil, interpolation="bicubic"),
+    "fast bicubic": resize_bicubic,
+}
 
 
 def from_pil(picture: Image.Image) -> Tensor:

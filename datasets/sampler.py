@@ -1,15 +1,21 @@
-"""Identity sampler: batches of P identities with K images each (Hermans et al., arXiv 1703.07737, 2017)."""
+"""Identity sampler: batches of P identities with K images each (Hermans et al., arXiv 1703.07737, 2017).
 
+And a sampler that is passed over as often as an epoch of fixed length needs.
+"""
+
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler, Sampler
+
+_NEXT_PASS = 1_000_003  # epochs between the orders of two passes: more than a run has
 
 
 class RandomIdentitySampler(Sampler[int]):
     """Image indices, batch after batch: P = batch_size // K different identities with K indices each.
 
-    K is `num_instances`. The order depends on (seed, epoch) alone; call `set_epoch` before each epoch.
+    K is `num_instances`. The order depends on (seed, epoch, pids) alone; call `set_epoch` before each epoch.
     Raises ValueError when batch_size is not a multiple of K or there are fewer than P identities.
     """
 
@@ -21,16 +27,25 @@ class RandomIdentitySampler(Sampler[int]):
             )
         self.num_instances = num_instances
         self.num_pids = batch_size // num_instances
+        self.seed, self.epoch = seed, 0
+        self.set_pids(pids)
+
+    def set_pids(self, pids: Sequence[int]) -> None:
+        """Draw from these identities of the images from the next pass on, clusters for example.
+
+        Images with a number below 0 are left out. Raises ValueError when there are fewer than P identities.
+        """
         indices: dict[int, list[int]] = {}
         for index, pid in enumerate(pids):
-            indices.setdefault(pid, []).append(index)
+            if pid >= 0:
+                indices.setdefault(pid, []).append(index)
         if len(indices) < self.num_pids:
             raise ValueError(
-                f"{len(indices)} identities in the training split, batch size {batch_size} with"
-                f" {num_instances} images per identity needs at least {self.num_pids}"
+                f"{len(indices)} identities in the training split, batch size"
+                f" {self.num_pids * self.num_instances} with {self.num_instances} images per identity"
+                f" needs at least {self.num_pids}"
             )
         self.indices = [np.array(values) for values in indices.values()]
-        self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass."""
@@ -64,3 +79,29 @@ class RandomIdentitySampler(Sampler[int]):
         count = len(indices) // self.num_instances
         shuffled = rng.permutation(indices)[: count * self.num_instances]
         return shuffled.reshape(count, self.num_instances).tolist()
+
+
+class RepeatedSampler(Sampler[int]):
+    """`length` indices: `sampler` is passed over as often as they need, the last time perhaps in part.
+
+    Each pass has an order of its own: pass p (from 0) is what `sampler` gives for the epoch plus p times
+    1,000,003. Call `set_epoch` before each epoch.
+    """
+
+    def __init__(self, sampler: RandomIdentitySampler | DistributedSampler, length: int) -> None:
+        self.sampler, self.length, self.epoch = sampler, length, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the orders of the next epoch's passes."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.islice(self._passes(), self.length)
+
+    def _passes(self) -> Iterator[int]:
+        for number in itertools.count():
+            self.sampler.set_epoch(self.epoch + number * _NEXT_PASS)
+            yield from self.sampler

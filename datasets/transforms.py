@@ -10,18 +10,22 @@ from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 from torchvision import transforms as T
 
+from datasets.erasing import erase_constant
+
 
 @dataclass(frozen=True)
 class PixelTransform:
     """uint8 (B, 3, H, W) → float32, by the `mean` and `std` of R, G, B on the scale 0 to 1, then erased.
 
     It runs where the images are, without waiting for a GPU, and gives the numbers of `test_transform`.
-    Erasing (Zhong et al., AAAI 2020) comes after normalisation: its noise is N(0, 1) in the network's scale.
+    Erasing (Zhong et al., AAAI 2020) comes after normalisation: with noise, N(0, 1) in the network's scale,
+    or, on the same scale, with the value that `erase_fill` has for each channel.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     erase_prob: float = 0.0
+    erase_fill: tuple[float, ...] | None = None
 
     def __call__(self, images: Tensor, seeds: Sequence[int] = ()) -> Tensor:
         """The network's input (B, 3, H, W), contiguous.
@@ -37,14 +41,22 @@ class PixelTransform:
         for source, part in zip(images.split(size), pixels.split(size), strict=True):
             part.copy_(source).div_(levels).sub_(mean).div_(std)
         if self.erase_prob > 0:
-            _erase_each(pixels, seeds, self.erase_prob)
+            self._erase_each(pixels, seeds)
         return pixels
 
+    def _erase_each(self, pixels: Tensor, seeds: Sequence[int]) -> None:
+        """Erase each image as its seed says: its place in a batch, or in which process's, is no matter."""
+        if len(seeds) != len(pixels):
+            raise ValueError(f"{len(seeds)} seeds for {len(pixels)} images, allowed is one for each")
+        if self.erase_fill is None:
+            _erase_with_noise(pixels, seeds, self.erase_prob)
+            return
+        fill = _channels(self.erase_fill, pixels)
+        for image, seed in zip(pixels, seeds, strict=True):
+            erase_constant(image, random.Random(seed), self.erase_prob, fill)
 
-def _erase_each(pixels: Tensor, seeds: Sequence[int], probability: float) -> None:
-    """Erase each image as its seed says: its place in a batch, or in which process's batch, is no matter."""
-    if len(seeds) != len(pixels):
-        raise ValueError(f"{len(seeds)} seeds for {len(pixels)} images, allowed is one for each")
+
+def _erase_with_noise(pixels: Tensor, seeds: Sequence[int], probability: float) -> None:
     erase = RandomErasing(probability, mode="pixel", max_count=1, device=pixels.device)
     # timm draws from the global generators, which are found again as they were.
     on_gpu = pixels.is_cuda
@@ -64,7 +76,11 @@ def _channels(values: Sequence[float], like: Tensor) -> Tensor:
 
 
 def test_transform(
-    size: tuple[int, int], mean: Sequence[float], std: Sequence[float]
+    size: tuple[int, int], mean: Sequence[float], std: Sequence[float], *, interpolation: str = "bilinear"
 ) -> Callable[[Image.Image], Tensor]:
-    """RGB image → (3, H, W) for `size` (H, W): resize bilinear (PIL's is antialiased) and normalise."""
-    return T.Compose([T.Resize(size, T.InterpolationMode.BILINEAR), T.ToTensor(), T.Normalize(mean, std)])
+    """RGB image → (3, H, W) for `size` (H, W): resize (PIL's is antialiased) and normalise.
+
+    `interpolation` is 'bilinear' or 'bicubic'.
+    """
+    resize = T.Resize(size, T.InterpolationMode(interpolation))
+    return T.Compose([resize, T.ToTensor(), T.Normalize(mean, std)])

@@ -2,7 +2,15 @@
 
 from loss.contrastive import dot_products, supcon_loss
 from loss.make_loss import make_loss
+from loss.prototype import PrototypeMemory
 from loss.reid_loss import ReIDLoss
 from loss.triplet import batch_hard_triplet
 
-__all__ = ["ReIDLoss", "batch_hard_triplet", "dot_products", "make_loss", "supcon_loss"]
+__all__ = [
+    "PrototypeMemory",
+    "ReIDLoss",
+    "batch_hard_triplet",
+    "dot_products",
+    "make_loss",
+    "supcon_loss",
+]

@@ -3,6 +3,7 @@
 from yacs.config import CfgNode
 
 from loss.center import CenterLoss
+from loss.prototype import PrototypeMemory
 from loss.reid_loss import ReIDLoss
 
 _SMOOTHING = 0.1
@@ -11,7 +12,9 @@ _SMOOTHING = 0.1
 def make_loss(cfg: CfgNode, num_classes: int, feature_width: int | None = None) -> ReIDLoss:
     """The loss of stage 2 or of the one-stage baseline: fn(output, pids, text_features=None) -> named terms.
 
-    `feature_width` sizes the centres of METRIC_LOSS_TYPE 'triplet_center'; it is not needed otherwise.
+    `feature_width` sizes the centres of METRIC_LOSS_TYPE 'triplet_center'; it is not needed otherwise. With
+    PCL_LOSS_WEIGHT the loss has a `memory`, which must be rebuilt before it is used. Raises ValueError when
+    all weights are 0.
     """
     node = cfg.MODEL
     solver = cfg.SOLVER.STAGE2 if "STAGE2" in cfg.SOLVER else cfg.SOLVER
@@ -24,6 +27,15 @@ def make_loss(cfg: CfgNode, num_classes: int, feature_width: int | None = None) 
         raise ValueError(
             f"MODEL.METRIC_LOSS_TYPE is {node.METRIC_LOSS_TYPE!r}; allowed: 'triplet', 'triplet_center'"
         )
+    weights = ["ID_LOSS_WEIGHT", "TRIPLET_LOSS_WEIGHT", "PCL_LOSS_WEIGHT"]
+    weights += ["I2T_LOSS_WEIGHT"] if "STAGE2" in cfg.SOLVER else []
+    if center is None and not any(node[name] for name in weights):
+        raise ValueError(f"MODEL.{', '.join(weights)} are all 0; allowed: one or more above 0")
+    memory = None
+    if node.PCL_LOSS_WEIGHT:
+        memory = PrototypeMemory(
+            momentum=node.MEMORY_MOMENTUM, temperature=node.MEMORY_TEMPERATURE, update=node.MEMORY_UPDATE
+        )
     return ReIDLoss(
         id_weight=node.ID_LOSS_WEIGHT,
         triplet_weight=node.TRIPLET_LOSS_WEIGHT,
@@ -33,4 +45,6 @@ def make_loss(cfg: CfgNode, num_classes: int, feature_width: int | None = None) 
         center=center,
         center_weight=solver.CENTER_LOSS_WEIGHT,
         center_rate=solver.CENTER_LR,
+        memory=memory,
+        pcl_weight=node.PCL_LOSS_WEIGHT,
     )

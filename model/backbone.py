@@ -95,6 +95,11 @@ class ViTBackbone(nn.Module):
         self.last_width = self.width = self.conv1.out_channels
         self.projected_width = self.proj.shape[1]
 
+    @property
+    def patch_projection(self) -> nn.Module | None:
+        """What makes vectors of patches."""
+        return self.conv1
+
     def forward(self, images: Tensor, side_information: Tensor | None = None) -> ImageFeatures:
         """Encode images (B, 3, H, W); `side_information` (B, D) is added to the class token (SIE)."""
         x = self.embed(images, side_information)
@@ -133,6 +138,7 @@ class ResNetBackbone(nn.Module):
     """
 
     supports_side_information = False
+    patch_projection: nn.Module | None = None
     separates_images = False  # batch norms
 
     def __init__(self, tower: ModifiedResNet, size: tuple[int, int]) -> None:

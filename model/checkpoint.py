@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 
 from model.backbone import grid_size, make_backbone
-from model.checkpoint_check import check_blocks, check_head_width, check_numbers, check_shapes
+from model.checkpoint_check import (
+    check_blocks,
+    check_head_width,
+    check_numbers,
+    check_shapes,
+    has_joint_classifier,
+)
 from model.clip import check_fit, clip_config, image_tower, load_strictly
 from model.reid import ReIDModel, SideInformation
 from utils.files import read_state_dict
@@ -43,7 +49,8 @@ class CheckpointInfo:
     """What a re-id file says of itself.
 
     `positions` counts the rows of the position embedding without the class (or mean) row; `side_rows` is 0
-    without side information, `num_classes` 0 without classifiers. `name`, `size` (H, W) and `stride` are what
+    without side information, `num_classes` 0 without classifiers, of which `joint_classifier` says that there
+    is one for both features. `name`, `size` (H, W) and `stride` are what
     the model was built with: chosen so that they give that many positions.
     """
 
@@ -56,6 +63,7 @@ class CheckpointInfo:
     positions: int
     num_classes: int
     side_rows: int
+    joint_classifier: bool = False
     name: str = ""
     size: tuple[int, int] = (0, 0)
     stride: tuple[int, int] = (0, 0)
@@ -93,6 +101,7 @@ def read_info(weights: dict[str, Tensor], path: str) -> CheckpointInfo:
         patch=shape["image_encoder.conv1.weight"][2:] if vit else _RESNET_STEP,
         positions=shape[needed[3]][0] - 1,
         num_classes=shape.get("classifier.weight", (0,))[0],
+        joint_classifier=has_joint_classifier(shape),
         side_rows=shape.get("cv_embed", (0,))[0],
     )
 
@@ -222,6 +231,7 @@ def build_reid_model(
     model = ReIDModel(
         make_backbone(image_tower(config), fitted_size, fitted_stride),
         info.num_classes,
+        joint_classifier=info.joint_classifier,
         side_information=_fit_side(weights, info, side_information),
         neck_feature=neck_feature,
     )
@@ -272,29 +282,3 @@ def _tower_config(info: CheckpointInfo) -> dict:
     _logger.info("%s: no model name in the file name; taken as a ViT with OpenAI's QuickGELU", info.path)
     vision = {"layers": info.layers[0], "width": info.width, "patch_size": info.patch[0], "image_size": 224}
     return {"embed_dim": info.projected_width, "vision_cfg": vision, "quick_gelu": True}
-
-
-def side_information_for(
-    rows: int, *, cameras: int, views: int, use_camera: bool, use_view: bool, scale: float
-) -> tuple[SideInformation | None, str]:
-    """How a table of `rows` is used on a test set of that many cameras and views.
-
-    Where the wanted use does not fit the table (another site with more cameras), the mean row stands for
-    all images: part known, part mean would move the two parts apart. Returns the choice and a line about it.
-    """
-    if not rows:
-        wanted = "SIE is on but the file has no table: tested without" if use_camera or use_view else ""
-        return None, wanted
-    if rows == cameras * views != cameras:  # the counts tell of both, whatever was said
-        use_camera = use_view = True
-    elif not (use_camera or use_view):
-        use_camera = rows == cameras
-    if use_camera and use_view and rows % max(views, 1) == 0 and rows // max(views, 1) >= cameras:
-        told = f"SIE by camera and view ({rows // views} x {views})"
-        return SideInformation(rows // views, views, scale), told
-    if use_camera and not use_view and rows >= cameras:
-        return SideInformation(rows, 0, scale), f"SIE by camera ({rows} rows)"
-    if use_view and not use_camera and rows >= views:
-        return SideInformation(0, rows, scale), f"SIE by view ({rows} rows)"
-    told = f"the table's {rows} rows do not fit {cameras} cameras and {views} views here"
-    return SideInformation(1, 0, scale), f"SIE by the mean row: {told}"

@@ -34,13 +34,30 @@ def check_shapes(shape: dict[str, tuple[int, ...]], path: str) -> None:
     if max(patch[2:], default=1) > _LARGEST_PATCH:
         raise _refused(path, f"{_TOWER}conv1.weight", patch, f"patches of up to {_LARGEST_PATCH} pixels")
     classes, *_ = shape.get("classifier.weight", (None,))
-    for key, neck in (("classifier", "bottleneck"), ("classifier_proj", "bottleneck_proj"), ("cv_embed", "")):
-        key, neck = (f"{key}.weight", f"{neck}.weight") if neck else (key, "bottleneck.weight")
-        if key not in shape or neck not in shape:
+    feature, projected = (
+        shape.get(key, (None,))[0] for key in ("bottleneck.weight", "bottleneck_proj.weight")
+    )
+    if feature is None or projected is None:
+        return
+    widths = {
+        "classifier.weight": feature + projected if has_joint_classifier(shape) else feature,
+        "classifier_proj.weight": projected,
+        "cv_embed": feature,
+    }
+    for key, width in widths.items():
+        if key not in shape:
             continue
         rows = shape[key][0] if key == "cv_embed" or classes is None else classes
-        if shape[key] != (rows, *shape[neck]):
-            raise _refused(path, key, shape[key], f"{[rows, *shape[neck]]}, as other layers have it")
+        if shape[key] != (rows, width):
+            raise _refused(path, key, shape[key], f"{[rows, width]}, as other layers have it")
+
+
+def has_joint_classifier(shape: dict[str, tuple[int, ...]]) -> bool:
+    """Whether there is one classifier on both features, side by side, as PCL-CLIP has it."""
+    necks = ("bottleneck.weight", "bottleneck_proj.weight")
+    if "classifier_proj.weight" in shape or not all(key in shape for key in ("classifier.weight", *necks)):
+        return False
+    return shape["classifier.weight"][1] == sum(shape[key][0] for key in necks)
 
 
 def check_blocks(layers: tuple[int, ...], path: str) -> None:

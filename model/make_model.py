@@ -6,7 +6,8 @@ from yacs.config import CfgNode
 
 from config.subject import prompt_subject
 from model.backbone import make_backbone
-from model.checkpoint import CheckpointInfo, build_reid_model, read_info, side_information_for
+from model.checkpoint import CheckpointInfo, build_reid_model, read_info
+from model.checkpoint_sides import side_information_for
 from model.clip import build_clip, clip_config, load_clip
 from model.prompts import PromptLearner
 from model.reid import ReIDModel, SideInformation
@@ -23,7 +24,7 @@ def make_model(
 
     CLIP's weights come from MODEL.PRETRAIN_PATH, or MODEL.PRETRAIN_TAG by name, or are random
     (MODEL.PRETRAIN_CHOICE 'none', or not `pretrained`, where others will be loaded). A two-stage tree adds
-    prompts of `num_class` identities and texts.
+    prompts of `num_class` identities and texts. With CLUSTER.METHOD the model has no classifiers.
     """
     node = cfg.MODEL
     if pretrained:
@@ -45,6 +46,11 @@ def make_model(
             side = SideInformation(cameras, views, node.SIE_COE)
         else:
             _logger.warning("MODEL.SIE_CAMERA and SIE_VIEW are not used: %s has no class token", node.NAME)
+    if node.FREEZE_PATCHES:
+        if backbone.patch_projection is not None:
+            backbone.patch_projection.requires_grad_(False)
+        else:
+            _logger.warning("MODEL.FREEZE_PATCHES is not used: %s has no patch projection", node.NAME)
     text = {}
     if "STAGE1" in cfg.SOLVER:
         text["prompt_learner"] = PromptLearner(
@@ -53,7 +59,8 @@ def make_model(
         text["text_encoder"] = TextEncoder(clip)
     return ReIDModel(
         backbone,
-        num_class,
+        num_class if cfg.CLUSTER.METHOD == "none" else 0,
+        joint_classifier=node.CLASSIFIER == "joint",
         side_information=side,
         neck_feature=cfg.TEST.NECK_FEAT,
         micro_batch=cfg.SOLVER.MICRO_BATCH,

@@ -17,12 +17,14 @@ from model.text import TextEncoder
 class ReIDOutput(NamedTuple):
     """What training sees.
 
-    `logits`: two (B, C). `metric`: three features before the neck. `projected`: (B, P), for texts.
+    `logits`: (B, C), of each classifier. `metric`: three features before the neck. `projected`: (B, P), for
+    texts. `necks`: (B, D) and (B, P), after the neck; side by side they are the test feature of that name.
     """
 
-    logits: tuple[Tensor, Tensor]
+    logits: tuple[Tensor, ...]
     metric: tuple[Tensor, Tensor, Tensor]
     projected: Tensor
+    necks: tuple[Tensor, ...] = ()
 
 
 class SideInformation(NamedTuple):
@@ -46,7 +48,9 @@ class ReIDModel(nn.Module):
 
     Args:
         backbone: the image tower.
-        num_classes: training identities C; 0 for a model without classifiers, which can only be tested.
+        num_classes: training identities C; 0 for a model without classifiers.
+        joint_classifier: one classifier on both features after the neck, side by side, instead of one on each
+            (PCL-CLIP; Li, Gong, arXiv 2310.17218).
         side_information: table of cameras and views, or None.
         neck_feature: test feature 'before' or 'after' the BNNeck.
         prompt_learner, text_encoder: the text side of a two-stage model.
@@ -59,6 +63,7 @@ class ReIDModel(nn.Module):
         backbone: Backbone,
         num_classes: int,
         *,
+        joint_classifier: bool = False,
         side_information: SideInformation | None = None,
         neck_feature: str = "before",
         prompt_learner: PromptLearner | None = None,
@@ -78,8 +83,11 @@ class ReIDModel(nn.Module):
         self.neck_feature = neck_feature
         self.side_information = side_information
         self.num_classes = num_classes
+        self.joint_classifier = joint_classifier
         if num_classes:
-            self.classifier = _classifier(backbone.width, num_classes)
+            width = self.feature_width if joint_classifier else backbone.width
+            self.classifier = _classifier(width, num_classes)
+        if num_classes and not joint_classifier:
             self.classifier_proj = _classifier(backbone.projected_width, num_classes)
         self.bottleneck = _neck(backbone.width)
         self.bottleneck_proj = _neck(backbone.projected_width)
@@ -104,14 +112,30 @@ class ReIDModel(nn.Module):
         the mean row: the model was never told anything about them.
         """
         side = self._side_embedding(camids, viewids, images.shape[0])
-        last, feat, projected = self._encode(images, side)
+        features = self._encode(images, side)
         if not self.training and self.neck_feature == "before":
-            return torch.cat([feat, projected], dim=1)
-        necks = self.bottleneck(feat), self.bottleneck_proj(projected)
+            return torch.cat(features[1:], dim=1)
+        necks = self._normalise(features)
         if not self.training:
             return torch.cat(necks, dim=1)
-        logits = self.classifier(necks[0]), self.classifier_proj(necks[1])
-        return ReIDOutput(logits, (last, feat, projected), projected)
+        return ReIDOutput(self._classify(necks), tuple(features), features.feat_proj, necks)
+
+    def encode_neck(
+        self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
+    ) -> Tensor:
+        """Features (B, D) after the neck, whatever the test feature is; arguments as for forward."""
+        side = self._side_embedding(camids, viewids, images.shape[0])
+        return torch.cat(self._normalise(self._encode(images, side)), dim=1)
+
+    def _normalise(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
+        return self.bottleneck(features.feat), self.bottleneck_proj(features.feat_proj)
+
+    def _classify(self, necks: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        if not self.num_classes:
+            return ()
+        if self.joint_classifier:
+            return (self.classifier(torch.cat(necks, dim=1)),)
+        return self.classifier(necks[0]), self.classifier_proj(necks[1])
 
     def _encode(self, images: Tensor, side: Tensor | None) -> ImageFeatures:
         """Features of the tower; in training by parts, whose activations are computed again for the gradient.

@@ -1,15 +1,17 @@
 """The one-stage baseline: fine-tune CLIP's image tower with identity and triplet losses."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch.utils.data import DataLoader
 
 from datasets import Batch
 from loss import ReIDLoss
 from model import ReIDModel
-from processor.objective import Objective, Step
+from processor.objective import Objective, Step, image_parameters
+from processor.prototypes import with_prototypes
 from processor.stage import Plan, Stage
 from processor.whole_batch import gather_output
+from retrieval import FeatureSet
 from utils.distributed import gather_batch
 
 
@@ -32,8 +34,17 @@ class BaselineObjective(Objective):
         self.loss.after_step()
 
 
-def baseline(model: ReIDModel, loss: ReIDLoss, train: DataLoader, plan: Plan) -> Iterator[Stage]:
-    """The recipe of `train.py`: one stage over all weights of the model."""
-    objective = BaselineObjective(model, loss)
-    optimizer = plan.make_optimizer(model.named_parameters())
+def baseline(
+    model: ReIDModel,
+    loss: ReIDLoss,
+    train: DataLoader,
+    plan: Plan,
+    features: Callable[[], FeatureSet] | None = None,
+) -> Iterator[Stage]:
+    """The recipe of `train.py`: one stage over all weights of the model.
+
+    `features` gives the features after the neck of all training images; a loss with a memory needs them.
+    """
+    objective = with_prototypes(BaselineObjective(model, loss), loss.memory, features)
+    optimizer = plan.make_optimizer(image_parameters(model, loss))
     yield Stage("baseline", objective, train, train.batch_sampler, optimizer, plan)

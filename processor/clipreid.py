@@ -15,15 +15,16 @@ from datasets import Batch
 from loss import ReIDLoss, dot_products, supcon_loss
 from model import ReIDModel
 from processor.inference import extract
-from processor.objective import Objective, Step
+from processor.objective import Objective, Step, image_parameters
+from processor.prototypes import with_prototypes
 from processor.stage import Plan, Stage
 from processor.whole_batch import gather_output
+from retrieval import FeatureSet
 from utils.device import move_module
 from utils.distributed import gather_batch, rank, world_size
 from utils.precision import Precision
 
 _logger = logging.getLogger("transreid.train")
-_TEXT_SIDE = ("prompt_learner.", "text_encoder.")
 _TEXTS_AT_ONCE = 64
 
 
@@ -207,6 +208,7 @@ def clipreid(
     precision: Precision,
     seed: int,
     half_features: bool = False,
+    features: Callable[[], FeatureSet] | None = None,
 ) -> Iterator[Stage]:
     """The recipe of `train_clipreid.py`, a generator: stage 2 needs the prompts that stage 1 has learned.
 
@@ -216,6 +218,7 @@ def clipreid(
         prompt_plan: of stage 1; None when the model's prompts have been learned.
         precision: of the pass that fills the cache.
         half_features: keep what is cached in half precision.
+        features: gives the features after the neck of all training images; a loss with a memory needs them.
     """
     if prompt_plan is not None:
         cached = _cache_features(model, cache, device, precision, half_features, prompt_plan.batch_size, seed)
@@ -233,13 +236,12 @@ def clipreid(
 
     move_module(model, device)
     texts = encode_identities(model)
-    image_side = [(name, p) for name, p in model.named_parameters() if not name.startswith(_TEXT_SIDE)]
     yield Stage(
         "stage2",
-        ImageObjective(model, loss, texts),
+        with_prototypes(ImageObjective(model, loss, texts), loss.memory, features),
         train,
         train.batch_sampler,
-        image_plan.make_optimizer(image_side),
+        image_plan.make_optimizer(image_parameters(model, loss)),
         image_plan,
     )
 

@@ -204,8 +204,11 @@ def _run_epoch(
             _stop(run)
     guard.check()
     progress.skipped = guard.skipped
-    if not progress.iteration:
+    if not progress.iteration and total:
         raise ValueError(f"{stage.name}: the loader gave no batch in epoch {progress.epoch}")
+    if not total:  # as the loader said before
+        _logger.info("Epoch %d done, without a batch", progress.epoch)
+        return {"samples": 0}
     means = meters.means()
     if progress.iteration < stage.plan.log_period:  # a small data set would never show its loss
         log_iteration(progress.epoch, progress.iteration, total, means, rate)

@@ -1,9 +1,8 @@
-"""From the configuration to a training run, new or continued: what the two training programs do."""
+"""From the configuration to a training run, new or continued: what the training programs do."""
 
 import argparse
-import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,18 +11,14 @@ from yacs.config import CfgNode
 from config.check import check_config
 from config.resume import require_same_run
 from datasets import ImageRecord, Loaders, ReIDDataset, make_dataloader, make_dataset, verify_images
-from loss import make_loss
 from model import ReIDModel, load_stage1, make_model, model_label
-from processor.baseline import baseline
-from processor.clipreid import clipreid
 from processor.engine import Run, fit
 from processor.inference import extract, make_task, require_matches
+from processor.make_recipes import RECIPES
 from processor.make_test import evaluate_as_configured, start_log, start_process, test_precision
 from processor.records import append_record, cut_records
 from processor.resume import FILE, Saver, Snapshot, read_snapshot
-from processor.stage import Plan, Stage
 from retrieval import RetrievalMetrics, log_metrics, metrics_record
-from solver import make_optimizer, make_schedule, solver_node
 from utils.distributed import (
     any_process,
     from_first,
@@ -43,48 +38,6 @@ from utils.signals import StopRequest
 _logger = logging.getLogger("transreid")
 
 
-def make_plan(cfg: CfgNode, stage: str) -> Plan:
-    """The plan of 'stage1' or 'main' (stage 2, or the only stage)."""
-    node = solver_node(cfg, stage)
-    return Plan(
-        epochs=node.MAX_EPOCHS,
-        batch_size=node.IMS_PER_BATCH,
-        schedule=make_schedule(cfg, stage),
-        make_optimizer=functools.partial(make_optimizer, cfg, stage=stage),
-        log_period=node.LOG_PERIOD,
-        checkpoint_period=node.CHECKPOINT_PERIOD,
-        # Prompts do not touch the image side, whose features alone are evaluated.
-        eval_period=None if stage == "stage1" else node.EVAL_PERIOD,
-        # On a GPU stage 1 is captured, which a compiler would only break up.
-        compile=cfg.SOLVER.COMPILE and stage != "stage1",
-    )
-
-
-def _baseline(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Iterator[Stage]:
-    loss = make_loss(cfg, model.num_classes, model.image_encoder.width)
-    return baseline(model, loss, loaders.train, make_plan(cfg, "main"))
-
-
-def _clipreid(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Iterator[Stage]:
-    return clipreid(
-        model,
-        make_loss(cfg, model.num_classes, model.image_encoder.width),
-        loaders.train,
-        loaders.cache,
-        prompt_plan=None if "stage1" in run.saver.finished else make_plan(cfg, "stage1"),
-        image_plan=make_plan(cfg, "main"),
-        device=run.device,
-        precision=run.precision,
-        seed=cfg.SOLVER.SEED,
-        half_features=cfg.SOLVER.STAGE1.HALF_FEATURES,
-    )
-
-
-# Of stages that are finished, a recipe may leave out those that are costly to set up.
-Recipe = Callable[[CfgNode, ReIDModel, Loaders, Run], Iterator[Stage]]
-RECIPES: dict[str, Recipe] = {"baseline": _baseline, "clipreid": _clipreid}
-
-
 def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
     """Train by a recipe; OUTPUT_DIR gets checkpoints, `last.pt`, `train_log.txt`, `config.yml` and
     `metrics.jsonl`.
@@ -94,6 +47,11 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
     training.
     """
     check_config(cfg)
+    if cfg.CLUSTER.METHOD != "none" and recipe != "pcl":
+        raise ValueError(
+            f"CLUSTER.METHOD is {cfg.CLUSTER.METHOD!r}; allowed: 'none', or another program: train_pcl.py "
+            "trains without identities"
+        )
     device = start_process(cfg)
     if cfg.INPUT.SIZE_TEST != cfg.INPUT.SIZE_TRAIN:  # the first evaluation would fail
         raise ValueError(

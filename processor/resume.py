@@ -258,6 +258,8 @@ def _load_beside(objective: Objective, model: nn.Module, saved: Mapping[str, Ten
     if own.keys() != saved.keys():
         raise ValueError(f"it holds {', '.join(saved) or 'nothing'} besides the model, not {', '.join(own)}")
     for name, tensor in own.items():
+        if not tensor.numel():  # whose size an epoch decides
+            tensor.resize_(saved[name].shape)
         if tensor.shape != saved[name].shape:
             raise ValueError(f"{name} has the shape {tuple(saved[name].shape)}, not {tuple(tensor.shape)}")
         tensor.copy_(saved[name])

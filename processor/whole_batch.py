@@ -8,4 +8,6 @@ def gather_output(output: ReIDOutput) -> ReIDOutput:
     """The output for the images of all processes, in their order, with gradients."""
     projected = gather_batch(output.projected)
     metric = tuple(projected if f is output.projected else gather_batch(f) for f in output.metric)
-    return ReIDOutput(tuple(map(gather_batch, output.logits)), metric, projected)
+    return ReIDOutput(
+        tuple(map(gather_batch, output.logits)), metric, projected, tuple(map(gather_batch, output.necks))
+    )

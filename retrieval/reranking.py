@@ -63,14 +63,24 @@ def k_reciprocal_blocks(
     Raises ValueError for empty, non-finite or mismatched features, k1 or k2 below 1, or lam outside 0..1.
     """
     check_pair(query, gallery)
-    if k1 < 1 or k2 < 1:
-        raise ValueError(f"k1 and k2 must be at least 1, got k1 = {k1} and k2 = {k2}")
     if not 0 <= lam <= 1:
         raise ValueError(f"lam must be in 0..1, got {lam}")
-    features = torch.cat([query, gallery])
+    weights, largest = reciprocal_encoding(torch.cat([query, gallery]), k1, k2, dtype)
+    yield from _mixed(query, gallery, weights, largest[: len(query)], lam, dtype)
+
+
+def reciprocal_encoding(
+    features: Tensor, k1: int, k2: int, dtype: type[np.floating]
+) -> tuple[sparse.csr_array, Tensor]:
+    """V (N, N) of features (N, D) after the query expansion: eq. 7 and eq. 11; largest distances (N,).
+
+    V is float32 whose values `dtype` can hold, its indices are sorted; neighbourhoods are those of
+    `k_reciprocal_blocks`, distances squared. Raises ValueError when k1 or k2 is below 1.
+    """
+    if k1 < 1 or k2 < 1:
+        raise ValueError(f"k1 and k2 must be at least 1, got k1 = {k1} and k2 = {k2}")
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     neighbours, largest = nearest_neighbours(features, max(k1 + 1, k2))
-
     reciprocal = reciprocal_sets(neighbours[:, : k1 + 1])
     members = expand_sets(reciprocal, reciprocal_sets(neighbours[:, : round(k1 / 2) + 1]))
     weights = encode(members, features, largest)
@@ -79,8 +89,8 @@ def k_reciprocal_blocks(
         expansion = neighbour_matrix(neighbours[:, :k2]).astype(np.float32)
         weights = sparse.csr_array(expansion @ weights) / np.float32(min(k2, len(features)))
         weights.data = weights.data.astype(dtype).astype(np.float32)
-    del features, neighbours, reciprocal, members
-    yield from _mixed(query, gallery, weights, largest[: len(query)], lam, dtype)
+    weights.sort_indices()
+    return weights, largest
 
 
 def nearest_neighbours(features: Tensor, k: int) -> tuple[NDArray[np.int32], Tensor]:
@@ -169,7 +179,6 @@ def _mixed(
     dtype: type[np.floating],
 ) -> Iterator[tuple[slice, Tensor]]:
     """Blocks of final distances from V (N, N) and the queries' largest distances (Q,): eq. 10 and eq. 12."""
-    weights.sort_indices()
     by_image = weights[len(query) :].tocsc()  # column j: which gallery images have image j in their set
     by_image.data, queries = by_image.data.astype(dtype), weights[: len(query)]
     queries.data = queries.data.astype(dtype)
@@ -178,13 +187,13 @@ def _mixed(
         for rows, distance in euclidean_blocks(query, gallery):
             distance *= lam / largest[rows, None]
             overlap = torch.zeros(distance.shape, dtype=torch.from_numpy(by_image.data).dtype)
-            list(pool.map(_add_overlaps, overlap, itertools.repeat(by_image), _rows_of(queries, rows)))
+            list(pool.map(add_overlaps, overlap, itertools.repeat(by_image), rows_of(queries, rows)))
             # Rows of V sum to 1, so Σmax = 2 − Σmin. One number after the other is rounded, as published.
             jaccard = (1 - overlap / (2 - overlap)) * torch.tensor(1 - lam, dtype=overlap.dtype)
             yield rows, distance.cpu().float().add_(jaccard)
 
 
-def _rows_of(
+def rows_of(
     matrix: sparse.csr_array, rows: slice
 ) -> Iterator[tuple[NDArray[np.integer], NDArray[np.floating]]]:
     """Columns and values of each row in turn."""
@@ -192,7 +201,7 @@ def _rows_of(
         yield matrix.indices[start:stop], matrix.data[start:stop]
 
 
-def _add_overlaps(
+def add_overlaps(
     overlap: Tensor,
     by_image: sparse.csc_array,
     row: tuple[NDArray[np.integer], NDArray[np.floating]],

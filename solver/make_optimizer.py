@@ -23,9 +23,9 @@ def solver_node(cfg: CfgNode, stage: str = "main") -> CfgNode:
 def make_optimizer(cfg: CfgNode, parameters: NamedParameters, stage: str = "main") -> torch.optim.Optimizer:
     """An optimizer over the named parameters that require a gradient, in as few groups as there are rules.
 
-    Biases take BASE_LR·BIAS_LR_FACTOR and WEIGHT_DECAY_BIAS, with LARGE_FC_LR the classifiers twice the base
-    rate. A group's `lr_scale` is its factor of the scheduled rate. Raises ValueError for an unknown
-    OPTIMIZER_NAME or when nothing is to be learned.
+    Biases take BASE_LR·BIAS_LR_FACTOR and, unless it is -1, WEIGHT_DECAY_BIAS; with LARGE_FC_LR the
+    classifiers take twice the base rate. A group's `lr_scale` is its factor of the scheduled rate. Raises
+    ValueError for an unknown OPTIMIZER_NAME or when nothing is to be learned.
     """
     node = solver_node(cfg, stage)
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
@@ -55,11 +55,15 @@ def _rule(name: str, node: CfgNode) -> tuple[float, float]:
     scale = node.get("BIAS_LR_FACTOR", 1) if is_bias else 1
     if node.get("LARGE_FC_LR", False) and "classifier" in name:
         scale = 2
-    return float(scale), node.WEIGHT_DECAY_BIAS if is_bias else node.WEIGHT_DECAY
+    own_decay = is_bias and node.WEIGHT_DECAY_BIAS != -1
+    return float(scale), node.WEIGHT_DECAY_BIAS if own_decay else node.WEIGHT_DECAY
 
 
 def make_schedule(cfg: CfgNode, stage: str = "main") -> Schedule:
-    """Epoch (1-based) -> learning rate: cosine for 'stage1', steps with warm-up for 'main'."""
+    """Epoch (1-based) -> learning rate: cosine for 'stage1', steps with warm-up for 'main'.
+
+    Of the main stage epoch 1 has the index SCHEDULE_START.
+    """
     node = solver_node(cfg, stage)
     if stage == "stage1":
         return cosine_schedule(
@@ -69,7 +73,7 @@ def make_schedule(cfg: CfgNode, stage: str = "main") -> Schedule:
             warmup_epochs=node.WARMUP_EPOCHS,
             warmup_rate=node.WARMUP_LR_INIT,
         )
-    return multistep_schedule(
+    by_index = multistep_schedule(
         node.BASE_LR,
         steps=node.STEPS,
         gamma=node.GAMMA,
@@ -77,3 +81,4 @@ def make_schedule(cfg: CfgNode, stage: str = "main") -> Schedule:
         warmup_factor=node.WARMUP_FACTOR,
         warmup_method=node.WARMUP_METHOD,
     )
+    return lambda epoch: by_index(epoch - 1 + node.SCHEDULE_START)

@@ -1,7 +1,7 @@
-"""Learning rates as pure functions of the epoch number, which starts at 1.
+"""Learning rates as pure functions of an index that grows by 1 from epoch to epoch.
 
-The published system steps its scheduler with the epoch's number before the epoch, so that index 0 of a
-schedule is never used.
+CLIP-ReID steps its scheduler with the epoch's number before the epoch, so that epoch 1 has index 1 and
+index 0 is never used; PCL-CLIP steps it after the epoch, so that epoch 1 has index 0.
 """
 
 from collections.abc import Callable, Sequence

@@ -18,7 +18,7 @@ from benchmarks.training_inputs import draw_pictures
 from benchmarks.training_textbook import TEXT_SIDE, TextModel, make_optimizer
 from loss import make_loss
 from model.clip import build_clip, clip_config
-from processor.make_processor import make_plan
+from processor.make_recipes import make_plan
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 TOWER = {

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from config import cfg, cfg_base
+from config import cfg, cfg_base, cfg_pcl
 from config.check import check_config, unused_keys, unused_reasons, warn_unused
 from config.load import leaves, load_config
 
@@ -17,6 +17,12 @@ SHARED = [
     ("MODEL.ID_LOSS_WEIGHT", "-1", "0 or more"),
     ("MODEL.TRIPLET_LOSS_WEIGHT", "-0.1", "0 or more"),
     ("MODEL.I2T_LOSS_WEIGHT", "-2", "0 or more"),
+    ("MODEL.PCL_LOSS_WEIGHT", "-1", "0 or more"),
+    ("MODEL.MEMORY_MOMENTUM", "1.1", "0 to 1"),
+    ("MODEL.MEMORY_MOMENTUM", "-0.1", "0 to 1"),
+    ("MODEL.MEMORY_TEMPERATURE", "0", "above 0"),
+    ("MODEL.MEMORY_UPDATE", "median", "'hard', 'all'"),
+    ("MODEL.CLASSIFIER", "one", "'two', 'joint'"),
     ("MODEL.SIE_COE", "1e999", "finite numbers"),
     ("MODEL.METRIC_LOSS_TYPE", "center", "'triplet', 'triplet_center'"),
     ("MODEL.IF_LABELSMOOTH", "yes", "'on', 'off'"),
@@ -26,6 +32,8 @@ SHARED = [
     ("INPUT.PIXEL_MEAN", "[1e999, 0, 0]", "finite numbers"),
     ("INPUT.PROB", "1.5", "0 to 1"),
     ("INPUT.RE_PROB", "-0.5", "0 to 1"),
+    ("INPUT.RE_MODE", "mean", "'pixel', 'constant'"),
+    ("INPUT.TEST_RESIZE", "nearest", "'bilinear', 'bicubic'"),
     ("INPUT.PADDING", "-1", "0 or more"),
     ("DATASETS.VEHICLEID_TEST_SIZE", "3200", "800, 1600, 2400"),
     ("DATALOADER.SAMPLER", "triplet", "'softmax', 'softmax_triplet'"),
@@ -38,6 +46,12 @@ SHARED = [
     ("SOLVER.SAVE_EVERY_MIN", "-0.5", "0 or more"),
     ("SOLVER.KEEP", "-1", "0 or more"),
     ("DATALOADER.ON_ERROR", "ignore", "'raise', 'skip'"),
+    ("CLUSTER.METHOD", "kmeans", "'none', 'dbscan'"),
+    ("CLUSTER.EPS", "1", "above 0 and below 1"),
+    ("CLUSTER.EPS", "0", "above 0 and below 1"),
+    ("CLUSTER.MIN_SAMPLES", "0", "1 or more"),
+    ("CLUSTER.K1", "0", "1 or more"),
+    ("CLUSTER.K2", "0", "1 or more"),
     ("TEST.AMP", "on", "'auto', 'bf16', 'fp16', 'off'"),
     ("TEST.IMS_PER_BATCH", "0", "1 or more"),
     ("TEST.NECK_FEAT", "between", "'before', 'after'"),
@@ -55,7 +69,7 @@ EVERY_STAGE = [
     ("MOMENTUM", "1.1", "0 to 1"),
     ("BASE_LR", "-1e-6", "0 or more"),
     ("WEIGHT_DECAY", "-1", "0 or more"),
-    ("WEIGHT_DECAY_BIAS", "-1", "0 or more"),
+    ("WEIGHT_DECAY_BIAS", "-2", "-1 (as WEIGHT_DECAY), 0 or more"),
     ("LR_MIN", "-1", "0 or more"),
     ("WARMUP_EPOCHS", "-1", "0 or more"),
     ("WARMUP_LR_INIT", "-1", "0 or more"),
@@ -69,6 +83,9 @@ EVERY_STAGE = [
 MAIN_STAGE = [
     ("STEPS", "[50, 30]", "ascending epochs"),
     ("STEPS", "[0, 30]", "ascending epochs"),
+    ("ITERS", "0", "-1 (as many as one pass gives), 1 or more"),
+    ("ITERS", "-2", "-1 (as many as one pass gives), 1 or more"),
+    ("SCHEDULE_START", "2", "0, 1"),
     ("GAMMA", "-0.1", "0 or more"),
     ("BIAS_LR_FACTOR", "-1", "0 or more"),
     ("CENTER_LR", "-0.5", "0 or more"),
@@ -84,7 +101,7 @@ def assert_refused(base, key, text, allowed):
     assert message.startswith(f"{key} is ") and f"; allowed: {allowed}" in message and "\n" not in message
 
 
-@pytest.mark.parametrize("base", [cfg, cfg_base])
+@pytest.mark.parametrize("base", [cfg, cfg_base, cfg_pcl])
 def test_defaults_pass(base):
     check_config(base)
     check_config(load_config(base, "", TRIPLET))
@@ -125,7 +142,24 @@ def test_stage1_batches_need_no_whole_identities():
     check_config(load_config(cfg, "", [*TRIPLET, "SOLVER.STAGE1.IMS_PER_BATCH", "7"]))
 
 
-@pytest.mark.parametrize("base", [cfg, cfg_base])
+@pytest.mark.parametrize(
+    ("key", "text", "allowed"),
+    [
+        ("MODEL.ID_LOSS_WEIGHT", "0.25", "0.0 with CLUSTER.METHOD 'dbscan'"),
+        ("MODEL.METRIC_LOSS_TYPE", "triplet_center", "'triplet' with CLUSTER.METHOD 'dbscan'"),
+        ("DATALOADER.SAMPLER", "softmax", "'softmax_triplet' with CLUSTER.METHOD 'dbscan'"),
+        ("DATALOADER.ON_ERROR", "skip", "'raise' with CLUSTER.METHOD 'dbscan'"),
+    ],
+)
+def test_clusters_go_with_some_settings_only(key, text, allowed):
+    clusters = ["CLUSTER.METHOD", "dbscan", "MODEL.ID_LOSS_WEIGHT", "0"]
+    check_config(load_config(cfg_pcl, "", clusters))
+    with pytest.raises(ValueError) as caught:
+        check_config(load_config(cfg_pcl, "", [*clusters, key, text]))
+    assert str(caught.value).startswith(f"{key} is ") and f"; allowed: {allowed}" in str(caught.value)
+
+
+@pytest.mark.parametrize("base", [cfg, cfg_base, cfg_pcl])
 def test_every_unused_key_exists(base):
     assert unused_reasons(base).keys() <= leaves(base).keys()
     assert "TEST.EVAL" not in unused_reasons(base)

@@ -1,10 +1,10 @@
-"""The two trees share all but SOLVER, and every key carries a comment."""
+"""Two trees share all but SOLVER, the third has other defaults; every key carries a comment."""
 
 import re
 
 import pytest
 
-from config import cfg, cfg_base
+from config import cfg, cfg_base, cfg_pcl
 from config.check import unused_reasons
 from config.load import leaves
 
@@ -13,9 +13,10 @@ _ASSIGNMENT = re.compile(r"^    (?:node|tree(?:\.SOLVER)?)\.([A-Z0-9_]+) = (?!_|
 
 @pytest.fixture(scope="module")
 def comments(repository):
-    """The comment above each key of defaults.py, by the key's last name."""
+    """The comment above each key, by the key's last name."""
     found: dict[str, list[str]] = {}
-    lines = (repository / "config/defaults.py").read_text().splitlines()
+    files = [repository / f"config/{name}.py" for name in ("defaults", "solver_defaults")]
+    lines = [line for file in files for line in file.read_text().splitlines()]
     for number, line in enumerate(lines):
         if match := _ASSIGNMENT.match(line):
             start = number
@@ -57,7 +58,25 @@ def test_trees_differ_in_solver_only():
     main = {k: v for k, v in cfg_base.SOLVER.items() if k not in shared}
     assert dict(cfg.SOLVER.STAGE2) == main
     only_main = {"STEPS", "GAMMA", "BIAS_LR_FACTOR", "LARGE_FC_LR", "CENTER_LR", "CENTER_LOSS_WEIGHT"}
+    only_main |= {"ITERS", "SCHEDULE_START"}
     assert main.keys() - cfg.SOLVER.STAGE1.keys() == only_main
+
+
+def test_pcl_differs_from_the_baseline_in_these_defaults():
+    ours, theirs = leaves(cfg_pcl), leaves(cfg_base)
+    assert ours.keys() == theirs.keys()
+    assert {key: value for key, value in ours.items() if value != theirs[key]} == {
+        "MODEL.PCL_LOSS_WEIGHT": 1.0,
+        "MODEL.TRIPLET_LOSS_WEIGHT": 0.0,
+        "MODEL.CLASSIFIER": "joint",
+        "MODEL.FREEZE_PATCHES": True,
+        "INPUT.RE_MODE": "constant",
+        "INPUT.TEST_RESIZE": "bicubic",
+        "DATALOADER.SAMPLER": "softmax_triplet",
+        "SOLVER.ITERS": 200,
+        "SOLVER.SCHEDULE_START": 0,
+        "SOLVER.WEIGHT_DECAY_BIAS": -1.0,
+    }
 
 
 def test_trees_hold_no_common_objects():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from config import cfg, cfg_base
+from config import cfg, cfg_base, cfg_pcl
 from config.check import check_config, unused_keys
 from config.load import leaves, load_config
 
@@ -25,7 +25,67 @@ SIE_OLP = {
         {"DATASETS.NAMES": "VehicleID"},
     ),
 }
+PCL = {
+    "configs/pcl/cnn_pcl.yml": {"MODEL.NAME": "RN50", "MODEL.FREEZE_PATCHES": False},
+    "configs/pcl/vit_pcl_sie.yml": {"MODEL.SIE_CAMERA": True, "MODEL.SIE_COE": 1.0},
+    "configs/pcl/vit_pcl_vehicle.yml": {
+        "INPUT.SIZE_TRAIN": [256, 256],
+        "INPUT.SIZE_TEST": [256, 256],
+        "DATASETS.NAMES": "veri",
+    },
+    "configs/pcl/vit_pcl_usl.yml": {"MODEL.ID_LOSS_WEIGHT": 0.0, "CLUSTER.METHOD": "dbscan"},
+}
+CLIPREID_PCL = "configs/person/vit_clipreid_pcl.yml"
+SHIPPED = [*FILES, *SIE_OLP, CLIPREID_PCL, "configs/pcl/vit_pcl.yml", *PCL]
+# What pcl-vit.yml of the published PCL-CLIP sets, but for folders.
+PUBLISHED_PCL = {
+    "MODEL.NAME": "ViT-B-16",
+    "MODEL.STRIDE_SIZE": [16, 16],
+    "MODEL.ID_LOSS_WEIGHT": 0.25,
+    "MODEL.PCL_LOSS_WEIGHT": 1.0,
+    "MODEL.MEMORY_MOMENTUM": 0.2,
+    "INPUT.SIZE_TRAIN": [256, 128],
+    "INPUT.SIZE_TEST": [256, 128],
+    "INPUT.PROB": 0.5,
+    "INPUT.RE_PROB": 0.5,
+    "INPUT.PIXEL_MEAN": [0.5, 0.5, 0.5],
+    "INPUT.PIXEL_STD": [0.5, 0.5, 0.5],
+    "INPUT.PADDING": 10,
+    "DATASETS.NAMES": "market1501",
+    "DATALOADER.NUM_WORKERS": 8,
+    "DATALOADER.NUM_INSTANCE": 8,
+    "SOLVER.IMS_PER_BATCH": 256,
+    "SOLVER.OPTIMIZER_NAME": "SGD",
+    "SOLVER.MAX_EPOCHS": 60,
+    "SOLVER.BASE_LR": 3.5e-4,
+    "SOLVER.WEIGHT_DECAY": 5.0e-4,
+    "SOLVER.GAMMA": 0.1,
+    "SOLVER.STEPS": [30, 50],
+    "SOLVER.WARMUP_FACTOR": 0.1,
+    "SOLVER.WARMUP_ITERS": 10,
+    "SOLVER.WARMUP_METHOD": "linear",
+    "SOLVER.CHECKPOINT_PERIOD": 60,
+    "SOLVER.LOG_PERIOD": 50,
+    "SOLVER.EVAL_PERIOD": 60,
+    "SOLVER.ITERS": 200,
+    "TEST.IMS_PER_BATCH": 64,
+    "TEST.RE_RANKING": False,
+    "TEST.EVAL": True,
+}
 OURS = {
+    "MODEL.PCL_LOSS_WEIGHT": 0.0,
+    "MODEL.MEMORY_MOMENTUM": 0.2,
+    "MODEL.MEMORY_TEMPERATURE": 0.05,
+    "MODEL.MEMORY_UPDATE": "hard",
+    "MODEL.CLASSIFIER": "two",
+    "MODEL.FREEZE_PATCHES": False,
+    "INPUT.RE_MODE": "pixel",
+    "INPUT.TEST_RESIZE": "bilinear",
+    "CLUSTER.METHOD": "none",
+    "CLUSTER.EPS": 0.7,
+    "CLUSTER.MIN_SAMPLES": 4,
+    "CLUSTER.K1": 30,
+    "CLUSTER.K2": 6,
     "MODEL.PRETRAIN_TAG": "openai",
     "MODEL.STAGE1_WEIGHT": "",
     "DATASETS.CSV": "dataset.csv",
@@ -60,11 +120,13 @@ def published(repository):
 
 
 def tree_of(name):
-    return cfg_base if "base" in name else cfg
+    return cfg_pcl if "/pcl/" in name else cfg_base if "base" in name else cfg
 
 
 def ours(name):
-    return OURS if "base" in name else OURS | {"SOLVER.STAGE1.HALF_FEATURES": False}
+    main = "SOLVER" if "base" in name else "SOLVER.STAGE2"
+    keys = OURS | {f"{main}.ITERS": -1, f"{main}.SCHEDULE_START": 1}
+    return keys if "base" in name else keys | {"SOLVER.STAGE1.HALF_FEATURES": False}
 
 
 def test_the_golden_file_holds_both_trees_and_twelve_files(published):
@@ -98,24 +160,54 @@ def test_sie_olp_files_differ_from_their_base_in_these_keys_only(repository, fil
     assert leaves(load_config(cfg, repository / file)) == wanted
 
 
-@pytest.mark.parametrize("file", [*FILES, *SIE_OLP])
+def test_pcl_has_the_published_values(repository):
+    values = leaves(load_config(cfg_pcl, repository / "configs/pcl/vit_pcl.yml"))
+    ours = {
+        "DATALOADER.NUM_WORKERS": -1,
+        "MODEL.PRETRAIN_CHOICE": "imagenet",
+        "OUTPUT_DIR": "logs/pcl/vit_pcl",
+    }
+    assert values == leaves(cfg_pcl) | PUBLISHED_PCL | ours
+
+
+@pytest.mark.parametrize("tree", [cfg_pcl, cfg_base])
+def test_pcl_files_load_into_the_one_stage_tree_as_well(repository, tree):
+    """test.py takes them too; but for defaults that nothing but training reads, the values are the same."""
+    values = leaves(load_config(tree, repository / "configs/pcl/vit_pcl.yml"))
+    assert values == leaves(load_config(cfg_pcl, repository / "configs/pcl/vit_pcl.yml"))
+
+
+@pytest.mark.parametrize("file", PCL)
+def test_pcl_files_differ_from_their_base_in_these_keys_only(repository, file):
+    output = file.removeprefix("configs/").removesuffix(".yml")
+    wanted = leaves(load_config(cfg_pcl, repository / "configs/pcl/vit_pcl.yml")) | PCL[file]
+    assert leaves(load_config(cfg_pcl, repository / file)) == wanted | {"OUTPUT_DIR": f"logs/{output}"}
+
+
+def test_clipreid_with_prototypes_differs_in_these_keys_only(repository):
+    wanted = leaves(load_config(cfg, repository / "configs/person/vit_clipreid.yml"))
+    wanted |= {"MODEL.PCL_LOSS_WEIGHT": 1.0, "OUTPUT_DIR": "logs/person/vit_clipreid_pcl"}
+    assert leaves(load_config(cfg, repository / CLIPREID_PCL)) == wanted
+
+
+@pytest.mark.parametrize("file", SHIPPED)
 def test_shipped_files_pass_the_checks_without_warning(repository, file):
     config = load_config(tree_of(file), repository / file)
     check_config(config)
     assert unused_keys(config, tree_of(file)) == []
 
 
-@pytest.mark.parametrize("file", [*FILES, *SIE_OLP])
+@pytest.mark.parametrize("file", SHIPPED)
 def test_the_head_of_a_file_names_the_program_and_the_file(repository, file):
     head = "\n".join((repository / file).read_text().splitlines()[:4])
-    program = "train.py" if "base" in file else "train_clipreid.py"
-    assert f"python {program} --config_file {file}" in head
+    method = "_pcl" if "/pcl/" in file else "" if "base" in file else "_clipreid"
+    assert f"python train{method}.py --config_file {file}" in head
 
 
 def test_no_shipped_file_is_left_out(repository):
     found = {
         path.relative_to(repository).as_posix()
-        for folder in ("person", "veri", "VehicleID")
+        for folder in ("person", "veri", "VehicleID", "pcl")
         for path in (repository / "configs" / folder).iterdir()
     }
-    assert found >= {*FILES, *SIE_OLP}
+    assert found == set(SHIPPED)

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from yacs.config import CfgNode
 
+from datasets import ImageRecord, ReIDDataset, Trial
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
@@ -64,6 +66,19 @@ def save_image():
 
 
 @pytest.fixture
+def dataset(tmp_path, save_image):
+    """4 training identities with 3, 4, 5 and 6 images; 2 trials over 5 images."""
+
+    def record(split, pid, i):
+        path = save_image(tmp_path / split / f"{pid}_{i}.png", colour=20 * pid + i)
+        return ImageRecord(str(path), pid, i % 2, 0)
+
+    train = [record("train", pid, i) for pid in range(4) for i in range(3 + pid)]
+    test = [record("test", 1 + i % 2, i) for i in range(5)]
+    return ReIDDataset("x", train, [Trial(test[:2], test[2:]), Trial(test[1:3], test[3:])], "person")
+
+
+@pytest.fixture
 def data_cfg(tmp_path):
     """The keys that the data room reads, two-stage tree, small sizes."""
     return CfgNode(
@@ -76,13 +91,15 @@ def data_cfg(tmp_path):
                 "VEHICLEID_TEST_SIZE": 800,
                 "ALLOW_OUTSIDE": False,
             },
-            "MODEL": {"SIE_CAMERA": False, "SIE_VIEW": False},
+            "MODEL": {"SIE_CAMERA": False, "SIE_VIEW": False, "PCL_LOSS_WEIGHT": 0.0},
             "INPUT": {
                 "SIZE_TRAIN": [32, 16],
                 "SIZE_TEST": [32, 16],
                 "PROB": 0.5,
                 "PADDING": 2,
                 "RE_PROB": 0.5,
+                "RE_MODE": "pixel",
+                "TEST_RESIZE": "bilinear",
                 "PIXEL_MEAN": [0.5, 0.5, 0.5],
                 "PIXEL_STD": [0.5, 0.5, 0.5],
             },
@@ -93,7 +110,12 @@ def data_cfg(tmp_path):
                 "CACHE": False,
                 "ON_ERROR": "raise",
             },
-            "SOLVER": {"SEED": 7, "STAGE1": {"IMS_PER_BATCH": 5}, "STAGE2": {"IMS_PER_BATCH": 4}},
+            "SOLVER": {
+                "SEED": 7,
+                "STAGE1": {"IMS_PER_BATCH": 5},
+                "STAGE2": {"IMS_PER_BATCH": 4, "ITERS": -1},
+            },
+            "CLUSTER": {"METHOD": "none"},
             "TEST": {"IMS_PER_BATCH": 3},
         }
     )

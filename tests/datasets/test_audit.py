@@ -84,6 +84,15 @@ def test_training_identities_with_little_to_learn_from():
     assert found(train=one_for_all) == {"single_image": ["the identity of t5"]}
 
 
+def test_training_images_of_no_known_identity():
+    train = [*GOOD["train"], ("u1", -1, 0), ("u2", -1, 2)]
+    assert found(train=train) == found(train=train[:-1]) == {}
+    same = {path: FileFacts("same") for path in ("t1", "u1", "u2")}
+    assert found(same, train=train) == {"repeated": ["t1 = u1 = u2"]}
+    same = {path: FileFacts("same") for path in ("t1", "t3", "u1")}
+    assert [*found(same, train=train)] == ["duplicates"]
+
+
 def test_queries_that_a_test_leaves_out():
     gallery = [("g1", 0, 0), ("g2", 1, 1)]
     assert found(gallery=gallery) == {"unmatched": ["identity 0, q1"]}

@@ -19,7 +19,7 @@ def records(tmp_path, save_image):
 
 
 def small(records, **options):
-    return ImageDataset(records, (32, 16), interpolation="bicubic", **options)
+    return ImageDataset(records, (32, 16), interpolation="fast bicubic", **options)
 
 
 @pytest.mark.parametrize("workers", [0, 3])

@@ -72,13 +72,14 @@ def test_jpeg_files_do_without_pil(save_noise, monkeypatch):
     assert decode_image(path).shape == (3, 16, 8)
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("name", FORMS)
-def test_a_file_becomes_what_the_test_transform_makes_of_it(save_noise, name):
+def test_a_file_becomes_what_the_test_transform_makes_of_it(save_noise, name, interpolation):
     statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     for source, size in (((128, 64), (256, 128)), ((181, 67), (256, 128)), ((50, 60), (224, 224))):
         path = save_noise(name, *source)
-        item, *_ = ImageDataset([ImageRecord(path, 0, 0, 0)], size, interpolation="bilinear")[0]
-        wanted = plain_transform(size, *statistics)(read_image(path))
+        item, *_ = ImageDataset([ImageRecord(path, 0, 0, 0)], size, interpolation=interpolation)[0]
+        wanted = plain_transform(size, *statistics, interpolation=interpolation)(read_image(path))
         assert torch.equal(PixelTransform(*statistics)(item[None])[0], wanted)
 
 
@@ -149,7 +150,7 @@ def test_items_are_resized_image_and_record(records):
 
 
 def test_a_draw_asks_for_a_flipped_and_cropped_image(records):
-    data = ImageDataset(records, (12, 8), interpolation="bicubic", padding=2)
+    data = ImageDataset(records, (12, 8), interpolation="fast bicubic", padding=2)
     plain, (image, record, seed) = data[1][0], data[Draw(1, True, 4, 1, 23)]
     assert (record, seed) == (records[1], 23)
     assert torch.equal(image[:, :10, 1:], plain.flip(-1)[:, 2:, :7])
@@ -157,7 +158,7 @@ def test_a_draw_asks_for_a_flipped_and_cropped_image(records):
 
 
 def test_the_items_of_a_batch_are_those_asked_for_one_by_one(records):
-    data = ImageDataset(records, (12, 8), interpolation="bicubic", padding=2)
+    data = ImageDataset(records, (12, 8), interpolation="fast bicubic", padding=2)
     keys = [1, Draw(0, True, 4, 1, 23), Draw(1, False, 0, 3, 24), 0]
     items = data.__getitems__(keys)
     assert [seed for *_, seed in items] == [None, 23, 24, None]
@@ -168,12 +169,14 @@ def test_the_items_of_a_batch_are_those_asked_for_one_by_one(records):
 def test_cached_images_need_no_files():
     cached = torch.arange(36, dtype=torch.uint8).reshape(1, 3, 4, 3)
     record = ImageRecord("nowhere.jpg", 0, 0, 0)
-    data = ImageDataset([record], (4, 3), interpolation="bicubic", padding=1, cached=cached)
+    data = ImageDataset([record], (4, 3), interpolation="fast bicubic", padding=1, cached=cached)
     assert data[0][1:] == (record, None) and torch.equal(data[0][0], cached[0])
     image, *rest = data[Draw(0, True, 1, 1, 23)]
     assert torch.equal(image, cached[0].flip(-1)) and rest == [record, 23]
 
 
 def test_another_interpolation_is_refused():
-    with pytest.raises(ValueError, match=r"^interpolation 'nearest', allowed are bilinear, bicubic$"):
+    with pytest.raises(
+        ValueError, match=r"^interpolation 'nearest', allowed are bilinear, bicubic, fast bicubic$"
+    ):
         ImageDataset([], (4, 3), interpolation="nearest")

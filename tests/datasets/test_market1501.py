@@ -42,7 +42,8 @@ def test_testing_needs_no_training_split(golden_tree):
 
 def test_errors_name_folder_and_file(golden_tree, touch_files, tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=f"{FOLDER}: no such folder, expected there: bounding_box_train"
+        FileNotFoundError,
+        match=f"/{FOLDER} or .*/Market1501: no such folder, expected there: bounding_box_train",
     ):
         market1501(tmp_path)
     root = golden_tree("market1501")
@@ -52,3 +53,15 @@ def test_errors_name_folder_and_file(golden_tree, touch_files, tmp_path):
     (root / FOLDER / "query" / "1502_c1s1_000001_00.jpg").rename(root / FOLDER / "query" / "0002_c7s1.jpg")
     with pytest.raises(ValueError, match=r"0002_c7s1\.jpg: camera 7, allowed are 1 to 6"):
         market1501(root)
+
+
+def test_it_is_also_found_in_the_folder_of_pcl_clip(golden_tree):
+    root = golden_tree("market1501")
+    wanted = market1501(root)
+    (root / FOLDER).rename(root / "Market1501")
+    data = market1501(root)
+    assert [r.path.replace("Market1501", FOLDER) for r in data.train] == [r.path for r in wanted.train]
+    assert [r[1:] for r in (*data.query, *data.gallery)] == [r[1:] for r in (*wanted.query, *wanted.gallery)]
+    (root / FOLDER).mkdir()
+    with pytest.raises(FileNotFoundError, match=f"{FOLDER}/bounding_box_train: no such folder"):
+        market1501(root)  # the first that is there

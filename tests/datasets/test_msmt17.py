@@ -101,3 +101,60 @@ def test_bad_lines_are_named(tree, line, message):
     (tree / "MSMT17" / "list_query.txt").write_text(line + "\n")
     with pytest.raises(ValueError, match=message):
         msmt17(tree)
+
+
+# ---- the folders of PCL-CLIP
+
+
+@pytest.fixture
+def folders(tmp_path, touch_files):
+    touch_files(
+        tmp_path / "MSMT17",
+        *["bounding_box_train/0007_c15_0001.jpg", "bounding_box_train/0002_c1_0000.jpg"],
+        *["bounding_box_train/-1_c3_0000.jpg", "bounding_box_train/notes.txt"],
+        *["query/0003_c2_0009.jpg", "bounding_box_test/3059_c14_0000.jpg", "bounding_box_test/0003_c9_1.jpg"],
+    )
+    return tmp_path
+
+
+def test_folders_without_lists_are_read_by_their_names(folders):
+    data = msmt17(folders)
+    rows = [(r.path.rpartition("/")[2], *r[1:]) for r in (*data.train, *data.query, *data.gallery)]
+    assert rows == [
+        ("0002_c1_0000.jpg", 0, 0, 0),
+        ("0007_c15_0001.jpg", 1, 14, 0),
+        ("0003_c2_0009.jpg", 3, 1, 0),
+        ("0003_c9_1.jpg", 3, 8, 0),
+        ("3059_c14_0000.jpg", 3059, 13, 0),
+    ]
+    assert (data.name, data.subject, len(data.trials)) == ("msmt17", "person", 1)
+
+
+def test_testing_needs_no_training_folder(folders):
+    trials = msmt17(folders).trials
+    shutil.rmtree(folders / "MSMT17" / "bounding_box_train")
+    data = msmt17(folders, need_train=False)
+    assert (data.train, data.trials) == ([], trials)
+    with pytest.raises(FileNotFoundError, match="bounding_box_train: no such folder"):
+        msmt17(folders)
+
+
+def test_lists_come_before_folders(tree, touch_files):
+    wanted = msmt17(tree)
+    touch_files(tree / "MSMT17", "bounding_box_test/0003_c9_1.jpg", "query/0003_c2_0009.jpg")
+    assert msmt17(tree) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("0003_c16_0.jpg", r"0003_c16_0\.jpg: camera 16, allowed are 1 to 15"),
+        ("0003_c0_0.jpg", "camera 0, allowed are 1 to 15"),
+        ("x_0003_c1_0.jpg", "the file name does not start with the pattern"),
+        ("-2_c1_0.jpg", "identity -2, allowed are 0 to"),
+    ],
+)
+def test_bad_names_are_named(folders, touch_files, name, message):
+    touch_files(folders / "MSMT17", f"query/{name}")
+    with pytest.raises(ValueError, match=message):
+        msmt17(folders)

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from datasets.parsing import NameRule, read_list, read_named, relabel
-from datasets.records import ImageRecord
+from datasets.records import NO_PID, ImageRecord
 
 RULE = NameRule(re.compile(r"([-\d]+)_c(\d)"), cameras=range(1, 4), pids=range(0, 100), junk=-1)
 
@@ -82,3 +82,9 @@ def test_relabel_ranks_ascending_pids_and_keeps_the_order():
     records = [ImageRecord("a", 1500, 2, 0), ImageRecord("b", 7, 1, 0), ImageRecord("c", 1500, 0, 0)]
     assert [record.pid for record in relabel(records)] == [1, 0, 1]
     assert [record.path for record in relabel(records)] == ["a", "b", "c"]
+
+
+def test_relabel_leaves_images_of_no_known_identity_alone():
+    records = [ImageRecord("a", pid, 0, 0) for pid in (9, NO_PID, 4, NO_PID)]
+    assert [record.pid for record in relabel(records)] == [1, NO_PID, 0, NO_PID]
+    assert relabel(records[1:2]) == records[1:2]

@@ -1,6 +1,7 @@
 import pytest
 
 from datasets import ImageRecord, ReIDDataset, Trial
+from datasets.records import NO_PID
 
 A, B, C = ImageRecord("a", 3, 0, 1), ImageRecord("b", 3, 1, 1), ImageRecord("c", 5, -1, 1)
 
@@ -39,3 +40,9 @@ def test_table_counts_known_cameras_only_and_names_the_trials():
 def test_a_data_set_without_trials_is_refused():
     with pytest.raises(ValueError, match="data set 'x': 0 trials given, at least 1"):
         ReIDDataset("x", [A], [], "person")
+
+
+def test_images_of_no_known_identity_are_counted_as_images_alone():
+    data = ReIDDataset("x", [A, B, B._replace(pid=NO_PID)], [Trial([A], [B])], "person")
+    assert data.num_train_pids == 1
+    assert "train   |      1 |        3 |         2" in data.table()

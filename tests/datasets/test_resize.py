@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from datasets import resize_like_pil
-from datasets.resize import from_pil, resize_bicubic
+from datasets.resize import RESIZES, from_pil, resize_bicubic
 
 SIZES = [(256, 128), (256, 256), (384, 128), (224, 224), (64, 32)]
 BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
@@ -37,6 +37,17 @@ def test_bilinear_is_that_of_pil_to_the_bit(noise, size):
         assert torch.equal(resize_like_pil(from_pil(picture), size), wanted), source
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_bicubic_for_testing_is_that_of_pil_to_the_bit(noise, size):
+    rng = np.random.default_rng(sum(size))
+    sources = [tuple(draw_length(length, rng) for length in size) for _ in range(8)]
+    for source in [*sources, size, (128, 64), (700, 9), (1, 1)]:
+        picture = noise(*source)
+        wanted = from_pil(picture.resize(size[::-1], BICUBIC))
+        assert torch.equal(RESIZES["bicubic"](from_pil(picture), size), wanted), source
+        assert torch.equal(resize_like_pil(from_pil(picture), size, interpolation="bicubic"), wanted)
+
+
 @pytest.mark.parametrize("source", [(128, 64), (96, 128), (256, 48), (64, 128)])
 def test_exact_ratios_do_without_pil(noise, source, monkeypatch):
     image = from_pil(noise(*source))
@@ -47,7 +58,7 @@ def test_exact_ratios_do_without_pil(noise, source, monkeypatch):
 def test_memory_order_does_not_matter(noise):
     last = from_pil(noise(64, 32))
     grey = last[:1].expand(3, -1, -1)
-    for resize in (resize_like_pil, resize_bicubic):
+    for resize in RESIZES.values():
         for size in ((128, 64), (100, 50)):
             assert torch.equal(resize(last.contiguous(), size), resize(last, size))
             assert torch.equal(resize(grey, size), resize(grey.contiguous(), size))

@@ -7,7 +7,7 @@ import torch
 
 from config import cfg
 from model import SideInformation, load_reid_model, make_test_model
-from model.checkpoint import side_information_for
+from model.checkpoint_sides import side_information_for
 
 pytestmark = pytest.mark.usefixtures("no_download")
 SIE = ("MODEL.SIE_CAMERA", True)

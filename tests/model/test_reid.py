@@ -28,7 +28,7 @@ def test_training_output(toy_model, toy_images, name, widths):
 def test_logits_come_from_the_necks(toy_model, toy_images):
     model = toy_model().train()
     with torch.no_grad():
-        logits, (_, feat, projected), _ = model(toy_images(4))
+        logits, (_, feat, projected), _, _ = model(toy_images(4))
     # Batch statistics, scale 1, bias 0.
     for got, feature, classifier in (
         (logits[0], feat, model.classifier),

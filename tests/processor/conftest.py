@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from config import cfg, cfg_base
+from config import cfg, cfg_base, cfg_pcl
 from config.load import load_config
 from datasets import make_dataloader, make_dataset
 from loss import make_loss
@@ -16,12 +16,13 @@ from model import make_model
 from processor import train
 from processor.clipreid import clipreid
 from processor.engine import Run
-from processor.make_processor import make_plan
+from processor.make_recipes import make_plan
 from processor.resume import Saver
 from utils.precision import Precision
 from utils.seed import seed_everything
 
 IDENTITIES = 4
+TREES = {"baseline": cfg_base, "clipreid": cfg, "pcl": cfg_pcl}
 TOY_KEYS = {
     "MODEL.NAME": "toy-vit",
     "MODEL.DEVICE": "cpu",
@@ -98,7 +99,7 @@ def trained(toy_config, tmp_path):
     """trained('clipreid', 'SOLVER.SEED', 1) -> the configuration and the output folder of a run."""
 
     def run(recipe, *pairs, resume=False):
-        config = toy_config(*pairs, tree=cfg if recipe == "clipreid" else cfg_base)
+        config = toy_config(*pairs, tree=TREES[recipe])
         options = {"config_file": "", "local_rank": 0, "traceback": False, "opts": [], "resume": resume}
         train(config, argparse.Namespace(**options), recipe=recipe)
         return config, type(tmp_path)(config.OUTPUT_DIR)

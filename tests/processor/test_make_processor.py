@@ -8,15 +8,16 @@ import re
 import pytest
 import torch
 
-from config import cfg, cfg_base
+from config import cfg, cfg_base, cfg_pcl
 from config.load import load_config
 from datasets import ImageRecord
 from processor import test as run_test
 from processor import train
-from processor.make_processor import RECIPES, make_plan, side_counts
+from processor.make_processor import side_counts
+from processor.make_recipes import RECIPES, make_plan
 
 ARGS = argparse.Namespace(config_file="", local_rank=0, traceback=False, opts=[], resume=False)
-TREES = {"baseline": cfg_base, "clipreid": cfg}
+TREES = {"baseline": cfg_base, "clipreid": cfg, "pcl": cfg_pcl}
 FULL_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} transreid (INFO|WARNING): (.*)")
 
 

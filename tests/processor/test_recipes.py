@@ -10,7 +10,7 @@ from loss import make_loss
 from processor.baseline import BaselineObjective, baseline
 from processor.clipreid import ImageObjective, encode_identities
 from processor.engine import fit
-from processor.make_processor import make_plan
+from processor.make_recipes import make_plan
 
 CPU = torch.device("cpu")
 TOWERS = ("toy-vit", "toy-resnet")

@@ -1,0 +1,82 @@
+"""From the configuration to the recipes of the training programs."""
+
+import functools
+from collections.abc import Callable, Iterator
+
+from yacs.config import CfgNode
+
+from datasets import Loaders
+from loss import ReIDLoss, make_loss
+from model import ReIDModel
+from processor.baseline import baseline
+from processor.clipreid import clipreid
+from processor.engine import Run
+from processor.pcl import pcl
+from processor.pcl_clusters import pcl_clusters
+from processor.prototypes import neck_features
+from processor.stage import Plan, Stage
+from retrieval import FeatureSet, cluster
+from solver import make_optimizer, make_schedule, solver_node
+
+
+def make_plan(cfg: CfgNode, stage: str) -> Plan:
+    """The plan of 'stage1' or 'main' (stage 2, or the only stage)."""
+    node = solver_node(cfg, stage)
+    return Plan(
+        epochs=node.MAX_EPOCHS,
+        batch_size=node.IMS_PER_BATCH,
+        schedule=make_schedule(cfg, stage),
+        make_optimizer=functools.partial(make_optimizer, cfg, stage=stage),
+        log_period=node.LOG_PERIOD,
+        checkpoint_period=node.CHECKPOINT_PERIOD,
+        # Prompts do not touch the image side, whose features alone are evaluated.
+        eval_period=None if stage == "stage1" else node.EVAL_PERIOD,
+        # On a GPU stage 1 is captured, which a compiler would only break up.
+        compile=cfg.SOLVER.COMPILE and stage != "stage1",
+    )
+
+
+def _baseline(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Iterator[Stage]:
+    features = _features(model, loaders, run)
+    return baseline(model, _loss(cfg, model), loaders.train, make_plan(cfg, "main"), features)
+
+
+def _clipreid(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Iterator[Stage]:
+    return clipreid(
+        model,
+        _loss(cfg, model),
+        loaders.train,
+        loaders.cache,
+        prompt_plan=None if "stage1" in run.saver.finished else make_plan(cfg, "stage1"),
+        image_plan=make_plan(cfg, "main"),
+        device=run.device,
+        precision=run.precision,
+        seed=cfg.SOLVER.SEED,
+        half_features=cfg.SOLVER.STAGE1.HALF_FEATURES,
+        features=_features(model, loaders, run),
+    )
+
+
+def _pcl(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Iterator[Stage]:
+    loss, features = _loss(cfg, model), _features(model, loaders, run)
+    plan, node = make_plan(cfg, "main"), cfg.CLUSTER
+    if node.METHOD == "none":
+        return pcl(model, loss, loaders.train, plan, features)
+    find = functools.partial(cluster, eps=node.EPS, min_samples=node.MIN_SAMPLES, k1=node.K1, k2=node.K2)
+    paths = [record.path for record in loaders.cache.dataset.records]
+    return pcl_clusters(
+        model, loss, loaders.train, plan, features, identities=loaders.identities, cluster=find, paths=paths
+    )
+
+
+def _loss(cfg: CfgNode, model: ReIDModel) -> ReIDLoss:
+    return make_loss(cfg, model.num_classes, model.image_encoder.width)
+
+
+def _features(model: ReIDModel, loaders: Loaders, run: Run) -> Callable[[], FeatureSet]:
+    return functools.partial(neck_features, model, loaders.cache, run.device, run.precision)
+
+
+# Of stages that are finished, a recipe may leave out those that are costly to set up.
+Recipe = Callable[[CfgNode, ReIDModel, Loaders, Run], Iterator[Stage]]
+RECIPES: dict[str, Recipe] = {"baseline": _baseline, "clipreid": _clipreid, "pcl": _pcl}

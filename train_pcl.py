@@ -1,0 +1,16 @@
+"""Train PCL-CLIP: the image tower against a prototype of each identity, or of each cluster without them."""
+
+import functools
+
+from config import cfg_pcl
+from config.arguments import add_resume, run_program
+from processor import train
+
+if __name__ == "__main__":
+    run_program(
+        functools.partial(train, recipe="pcl"),
+        cfg_pcl,
+        description=__doc__,
+        default_config="configs/pcl/vit_pcl.yml",
+        add_options=add_resume,
+    )
