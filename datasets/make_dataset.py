@@ -38,11 +38,11 @@ _READERS: dict[str, Callable[[CfgNode, Path, bool], ReIDDataset]] = {
         root,
         file_name=cfg.DATASETS.CSV,
         need_train=need_train,
-        need_labels=cfg.CLUSTER.METHOD == "none",
+        need_labels=need_train and cfg.CLUSTER.METHOD == "none",
         allow_outside=cfg.DATASETS.ALLOW_OUTSIDE,
     ),
     "folder": lambda cfg, root, need_train: folder_dataset(
-        root, need_train=need_train, need_labels=cfg.CLUSTER.METHOD == "none"
+        root, need_train=need_train, need_labels=need_train and cfg.CLUSTER.METHOD == "none"
     ),
 }
 
@@ -50,10 +50,10 @@ _READERS: dict[str, Callable[[CfgNode, Path, bool], ReIDDataset]] = {
 def make_dataset(cfg: CfgNode, *, need_train: bool = True) -> ReIDDataset:
     """Read the data set DATASETS.NAMES under DATASETS.ROOT_DIR and log its table.
 
-    Without `need_train` the training split may be absent and `.train` is empty. With CLUSTER.METHOD the
-    identities of training images of csv and folder may be unknown. Raises ValueError for an unknown name, bad
-    lines or file names, paths out of ROOT_DIR without DATASETS.ALLOW_OUTSIDE, and FileNotFoundError for
-    missing folders and lists.
+    Without `need_train` the training split may be absent and `.train` is empty. Without it or with
+    CLUSTER.METHOD the identities of training images of csv and folder may be unknown. Raises ValueError for
+    an unknown name, bad lines or file names, paths out of ROOT_DIR without DATASETS.ALLOW_OUTSIDE, and
+    FileNotFoundError for missing folders and lists.
     """
     name = _single_name(cfg.DATASETS.NAMES)
     reader = _READERS.get(name)

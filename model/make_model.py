@@ -71,7 +71,8 @@ def make_model(
 def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, CheckpointInfo]:
     """The model in TEST.WEIGHT for a test set of that many cameras and views (highest id + 1).
 
-    Stride and size are adopted from the file where they differ from the configuration.
+    Stride and size are adopted from the file where they differ from the configuration. Of a PCL-CLIP file
+    there is a warning where features or resizing are not those of its own test.
     """
     path, node = cfg.TEST.WEIGHT, cfg.MODEL
     if not path:
@@ -80,6 +81,7 @@ def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, 
         )
     weights = read_state_dict(path)
     info = read_info(weights, path)
+    _warn_of_other_test(cfg, info)
     rows = info.side_rows
     side, told = side_information_for(
         rows,
@@ -103,3 +105,14 @@ def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, 
         side_information=side,
         neck_feature=cfg.TEST.NECK_FEAT,
     )
+
+
+def _warn_of_other_test(cfg: CfgNode, info: CheckpointInfo) -> None:
+    chosen = cfg.TEST.NECK_FEAT, cfg.INPUT.TEST_RESIZE
+    if info.joint_classifier and chosen != ("after", "bicubic"):
+        _logger.warning(
+            "%s has the one classifier of PCL-CLIP, but TEST.NECK_FEAT is %r and INPUT.TEST_RESIZE %r; "
+            "PCL-CLIP's own test has 'after' and 'bicubic', the defaults of test_pcl.py",
+            info.path,
+            *chosen,
+        )

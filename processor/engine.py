@@ -204,9 +204,9 @@ def _run_epoch(
             _stop(run)
     guard.check()
     progress.skipped = guard.skipped
-    if not progress.iteration and total:
-        raise ValueError(f"{stage.name}: the loader gave no batch in epoch {progress.epoch}")
-    if not total:  # as the loader said before
+    if not progress.iteration:
+        if not stage.may_skip:
+            raise ValueError(f"{stage.name}: the loader gave no batch in epoch {progress.epoch}")
         _logger.info("Epoch %d done, without a batch", progress.epoch)
         return {"samples": 0}
     means = meters.means()

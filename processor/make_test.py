@@ -90,6 +90,7 @@ def extract_task(cfg: CfgNode, dataset: ReIDDataset, device: torch.device) -> Re
         "neck_feature": cfg.TEST.NECK_FEAT,
         "pixel_mean": list(cfg.INPUT.PIXEL_MEAN),
         "pixel_std": list(cfg.INPUT.PIXEL_STD),
+        "resize": cfg.INPUT.TEST_RESIZE,
         "precision": precision.name,
         "normalize": cfg.TEST.FEAT_NORM == "yes",
     }

@@ -173,4 +173,5 @@ def pcl_clusters(
         fewest=max(2, identities.num_pids),  # one cluster is nothing to tell apart
     )
     batches = ClusterBatches(train, identities, objective, paths)
-    yield Stage("pcl", objective, batches, batches, plan.make_optimizer(image_parameters(model, loss)), plan)
+    optimizer = plan.make_optimizer(image_parameters(model, loss))
+    yield Stage("pcl", objective, batches, batches, optimizer, plan, may_skip=True)

@@ -176,7 +176,7 @@ class Saver:
                 "seconds": progress.seconds,
                 "skipped": progress.skipped,
                 "meters": progress.meters.state_dict(),
-                "beside": _beside(stage.objective, self.model),
+                "beside": {name: t.detach() for name, t in _beside(stage.objective, self.model).items()},
                 "optimizer": stage.optimizer.state_dict(),
             }
         if not self.has_saved:
@@ -246,10 +246,10 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> 
 
 
 def _beside(objective: Objective, model: nn.Module) -> dict[str, Tensor]:
-    """What an objective holds besides the model, by name: texts, centres, …"""
+    """What an objective holds besides the model, by name: texts, centres, prototypes, …"""
     of_model = {id(tensor) for tensor in chain(model.parameters(), model.buffers())}
     held = chain(objective.named_parameters(), objective.named_buffers())
-    return {name: tensor.detach() for name, tensor in held if id(tensor) not in of_model}
+    return {name: tensor for name, tensor in held if id(tensor) not in of_model}
 
 
 @torch.no_grad()

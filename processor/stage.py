@@ -46,7 +46,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a recipe; its checkpoints are named `{model}{suffix}_{epoch}.pth`."""
+    """One stage of a recipe; its checkpoints are named `{model}{suffix}_{epoch}.pth`.
+
+    `may_skip` says that an epoch without a batch is no error.
+    """
 
     name: str
     objective: Objective
@@ -55,3 +58,4 @@ class Stage:
     optimizer: torch.optim.Optimizer
     plan: Plan
     suffix: str = ""
+    may_skip: bool = False

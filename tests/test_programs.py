@@ -1,4 +1,4 @@
-"""The four programs as users call them: processes of their own, on drawn people, without a GPU."""
+"""The programs as users call them: processes of their own, on drawn people, without a GPU."""
 
 import json
 import os
@@ -22,7 +22,11 @@ SMALL = {
     "DATALOADER.NUM_WORKERS": "0",
 }
 PROGRAMS = {"train.py": "test.py", "train_clipreid.py": "test_clipreid.py"}
-CONFIG = {"train": "configs/person/vit_base.yml", "clipreid": "configs/person/vit_clipreid.yml"}
+CONFIG = {
+    "train": "configs/person/vit_base.yml",
+    "clipreid": "configs/person/vit_clipreid.yml",
+    "pcl": "configs/pcl/vit_pcl.yml",
+}
 RESULTS = re.compile(
     r"transreid INFO: Validation Results (?:- Epoch: \d+)?\n"
     r".*transreid INFO: mAP: (\d+\.\d)%\n"
@@ -52,7 +56,7 @@ def run(repository, people, tmp_path_factory):
     }
 
     def start(program, *pairs, config=None, timeout=120):
-        config = config or CONFIG["clipreid" if "clipreid" in program else "train"]
+        config = config or CONFIG[next((name for name in CONFIG if f"_{name}." in program), "train")]
         settings = (
             SMALL | {"DATASETS.ROOT_DIR": str(people)} | dict(zip(pairs[::2], pairs[1::2], strict=True))
         )
@@ -169,6 +173,57 @@ def test_published_command_line(run, tmp_path):
     assert (tested.returncode, tested.stderr) == (0, "")
     assert "stride (12, 12) adopted from the file instead of (32, 32)" in tested.stdout
     assert "SIE by camera (2 rows)" in tested.stdout
+    assert RESULTS.findall(tested.stdout) == RESULTS.findall(process.stdout)
+
+
+# ---- PCL-CLIP
+
+TOY_PCL = ("SOLVER.IMS_PER_BATCH", "8", "DATALOADER.NUM_INSTANCE", "2", "SOLVER.MAX_EPOCHS", "2")
+TOY_PCL += ("SOLVER.ITERS", "3", "SOLVER.LOG_PERIOD", "3")
+PCL_LINE = r"Epoch\[\d\] Iteration\[3/3\] Loss: \d+\.\d{3}, Base Lr: \d\.\d{2}e-\d\d"
+
+
+def test_pcl_by_its_published_command_line_and_every_test_program(run, tmp_path):
+    out = ("OUTPUT_DIR", str(tmp_path))
+    process = run("train_pcl.py", *TOY_PCL, "DATASETS.NAMES", "('market1501')", *out)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert len(re.findall(PCL_LINE, process.stdout)) == 2
+    assert process.stdout.count("Memory has 4 classes.") == 2
+    assert "Create memory bank with shape = torch.Size([4, 768])" in process.stdout
+    assert "Base Lr: 3.50e-05" in process.stdout and "Base Lr: 6.65e-05" in process.stdout
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(record["stage"], record["samples"]) for record in records] == [("pcl", 24)] * 2
+    assert records[0]["loss"] == pytest.approx(records[0]["loss_pcl"] + records[0]["loss_id"])
+    weight = ("TEST.WEIGHT", str(tmp_path / "ViT-S-32_2.pth"), "OUTPUT_DIR", "")
+    weights = torch.load(weight[1], weights_only=True)
+    assert weights["classifier.weight"].shape == (4, 768) and "classifier_proj.weight" not in weights
+    tests = {
+        "test_pcl.py": {},
+        "test.py": {"config": CONFIG["pcl"]},
+        "test_clipreid.py": {"pairs": ("TEST.NECK_FEAT", "after", "INPUT.TEST_RESIZE", "bicubic")},
+    }
+    for program, options in tests.items():
+        tested = run(program, *weight, *options.get("pairs", ()), config=options.get("config"))
+        assert (tested.returncode, tested.stderr) == (0, "")
+        assert RESULTS.findall(tested.stdout) == RESULTS.findall(process.stdout)
+        assert len(RESULTS.findall(tested.stdout)) == 1 and "WARNING" not in tested.stdout
+
+
+def test_pcl_without_identities(run, tmp_path):
+    clusters = ("CLUSTER.K1", "2", "CLUSTER.K2", "1", "CLUSTER.MIN_SAMPLES", "1", "CLUSTER.EPS", "0.3")
+    process = run(
+        "train_pcl.py", *TOY_PCL, *clusters, "OUTPUT_DIR", str(tmp_path), config="configs/pcl/vit_pcl_usl.yml"
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    line = (
+        r"Epoch 2: \d+ clusters, 0 outliers of 16 images; agreement with the identities: NMI 0\.\d{3}, ARI "
+    )
+    assert re.search(line, process.stdout) and len(re.findall(PCL_LINE, process.stdout)) == 2
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(record["clusters"] >= 4 and 0 < record["nmi"] <= 1 for record in records)
+    weight = tmp_path / "ViT-S-32_2.pth"
+    assert not any("classifier" in name for name in torch.load(weight, weights_only=True))
+    tested = run("test_pcl.py", "TEST.WEIGHT", str(weight), "OUTPUT_DIR", "")
     assert RESULTS.findall(tested.stdout) == RESULTS.findall(process.stdout)
 
 

@@ -51,6 +51,7 @@ from utils.logger import setup_logger
 from utils.precision import CHOICES, inference_precision
 
 _PUBLISHED_VIT = [0.5, 0.5, 0.5]  # mean and standard deviation of the published ViT configurations
+_RESIZES = ("bilinear", "bicubic")
 _logger = logging.getLogger("transreid.tools")
 
 
@@ -94,9 +95,10 @@ def _read_list(path: Path) -> list[Path]:
 class ReadableImages(Dataset[tuple[Tensor, ImageRecord, None] | str]):
     """Items (image uint8 (3, H, W), record, no seed), or one line that says why a file could not be read."""
 
-    def __init__(self, paths: Sequence[str], size: tuple[int, int]) -> None:
+    def __init__(self, paths: Sequence[str], size: tuple[int, int], interpolation: str) -> None:
         self.paths = paths
         self.size = size
+        self.interpolation = interpolation
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -107,7 +109,7 @@ class ReadableImages(Dataset[tuple[Tensor, ImageRecord, None] | str]):
             image = decode_image(path)
         except (FileNotFoundError, ValueError) as error:
             return str(error)
-        image = resize_like_pil(image, self.size)
+        image = resize_like_pil(image, self.size, interpolation=self.interpolation)
         return image, ImageRecord(path, UNKNOWN_IDENTITY, NO_CAMERA, viewid=0), None
 
 
@@ -181,17 +183,18 @@ def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.devic
     )
     mean, std = _pixel_statistics(args, info)
     _logger.info(
-        "%s: %s, %d x %d pixels, normalised with mean %s and std %s",
+        "%s: %s, %d x %d pixels, %s, normalised with mean %s and std %s",
         args.weight,
         info.name or info.kind,
         *info.size,
+        args.resize,
         mean,
         std,
     )
     if info.side_rows:
         _logger.info("SIE by the mean of the %d rows, times %g", info.side_rows, args.sie_coe)
     loader = DataLoader(
-        ReadableImages(paths, info.size),
+        ReadableImages(paths, info.size, args.resize),
         args.batch,
         sampler=share(len(paths)),
         num_workers=args.workers,
@@ -216,6 +219,7 @@ def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.devic
             "neck_feature": args.neck,
             "pixel_mean": mean,
             "pixel_std": std,
+            "resize": args.resize,
             "precision": precision.name,
             "normalize": True,
             "dataset": None,
@@ -269,6 +273,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--sie_coe", type=float, default=1.0, metavar="X", help="MODEL.SIE_COE of training (default: 1.0)")
     add("--mean", **rgb, help="INPUT.PIXEL_MEAN (default: 0.5 each for ViT, ImageNet's for ResNet)")
     add("--std", **rgb, help="INPUT.PIXEL_STD (default: as for --mean)")
+    add("--resize", choices=_RESIZES, default=_RESIZES[0], help="INPUT.TEST_RESIZE (default: %(default)s)")
     add("--device", choices=("cuda", "cpu"), default="cuda", help="cuda (default): the GPU if there is one")
     add("--amp", choices=CHOICES, default="auto", help="precision, TEST.AMP (default: auto)")
     add("--batch", type=int, default=128, metavar="N", help="images at once (default: %(default)s)")

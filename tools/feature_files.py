@@ -8,7 +8,7 @@ from retrieval.distance import Rerank
 
 _RERANK = {"k1": 50, "k2": 15, "lam": 0.3}  # as published
 # What must be equal for features to be comparable. The weights' path may differ for one and the same file.
-_MADE_WITH = ("size", "stride", "neck_feature", "pixel_mean", "pixel_std")
+_MADE_WITH = ("size", "stride", "neck_feature", "pixel_mean", "pixel_std", "resize")
 
 
 def add_feature_options(parser: argparse.ArgumentParser) -> None:
@@ -48,12 +48,19 @@ def read_task(args: argparse.Namespace) -> RetrievalTask:
 def _require_same_model(query: RetrievalTask, gallery: RetrievalTask, args: argparse.Namespace) -> None:
     """Raise ValueError where the files say that their features cannot be compared."""
     for key in _MADE_WITH:
-        theirs = query.info.get(key), gallery.info.get(key)
+        theirs = _setting(query, key), _setting(gallery, key)
         if None not in theirs and theirs[0] != theirs[1]:
             raise ValueError(
                 f"{args.features} and {args.gallery} were made with different settings, {key} "
                 f"{theirs[0]} and {theirs[1]}; allowed: features of one model"
             )
+
+
+def _setting(task: RetrievalTask, key: str) -> object:
+    """What a file says of a setting; None: nothing."""
+    # The programs have written the size ever since, and resized bilinearly before they wrote how.
+    default = "bilinear" if key == "resize" and "size" in task.info else None
+    return task.info.get(key, default)
 
 
 def add_rerank_options(parser: argparse.ArgumentParser) -> None:

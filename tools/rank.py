@@ -132,6 +132,7 @@ def _painter(args: argparse.Namespace, task: RetrievalTask) -> PaintAttention:
         sie_coe=args.sie_coe,
         mean=task.info.get("pixel_mean", PUBLISHED_MEAN),
         std=task.info.get("pixel_std", PUBLISHED_STD),
+        resize=task.info.get("resize", "bilinear"),
     )
 
 

@@ -28,19 +28,20 @@ def attention_painter(
     sie_coe: float = 1.0,
     mean: Sequence[float] = PUBLISHED_MEAN,
     std: Sequence[float] = PUBLISHED_STD,
+    resize: str = "bilinear",
 ) -> PaintAttention:
     """A function that paints images with the model in a re-id file; `method` is that of `attention_map`.
 
     `size` (H, W) and `name` are what the model was trained with; None as for `load_reid_model`. `mean` and
-    `std` are INPUT.PIXEL_MEAN and INPUT.PIXEL_STD, `sie_coe` is MODEL.SIE_COE. Raises FileNotFoundError for a
-    missing file, ValueError for one that is no re-id checkpoint or no ViT.
+    `std` are INPUT.PIXEL_MEAN and INPUT.PIXEL_STD, `resize` is INPUT.TEST_RESIZE, `sie_coe` is MODEL.SIE_COE.
+    Raises FileNotFoundError for a missing file, ValueError for one that is no re-id checkpoint or no ViT.
     """
     # The file does not tell its cameras' numbers: the mean row stands for all.
     mean_row = SideInformation(cameras=1, views=0, scale=sie_coe)
     model, info = load_reid_model(weight, size, name=name, side_information=mean_row)
     if info.kind != "ViT":
         raise ValueError(f"{weight} holds a {info.kind}, which has no class token; allowed: a ViT")
-    transform = test_transform(info.size, mean, std)
+    transform = test_transform(info.size, mean, std, interpolation=resize)
 
     def paint(image: Image.Image) -> Image.Image:
         side = None if model.side_information is None else sie_coe * model.cv_embed  # (1, D)

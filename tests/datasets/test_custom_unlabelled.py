@@ -106,3 +106,13 @@ def test_the_configuration_decides(data_cfg, csv_root, folder_root, name):
         make_dataset(data_cfg)
     data_cfg.CLUSTER.METHOD = "dbscan"
     assert sum(record.pid == NO_PID for record in make_dataset(data_cfg).train) == 2
+
+
+@pytest.mark.parametrize("name", ["csv", "folder"])
+def test_a_test_needs_no_identities_of_training_images(data_cfg, csv_root, folder_root, name):
+    """A model that was trained without identities is tested by any of the programs."""
+    data_cfg.DATASETS.NAMES = name
+    data = make_dataset(data_cfg, need_train=False)
+    assert data.train == []
+    data_cfg.CLUSTER.METHOD = "dbscan"
+    assert data.trials == make_dataset(data_cfg).trials

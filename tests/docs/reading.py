@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from config import cfg, cfg_base
+from config import cfg, cfg_base, cfg_pcl
 from config.arguments import parse_arguments
 from config.load import leaves, load_config
 
@@ -24,9 +24,9 @@ ROOMS = (*LIBRARY, "benchmarks", "tools")
 FOLDERS = (*ROOMS, "configs", "docs", "tests")
 DATA_SETS = ("market1501", "dukemtmc", "occ_duke", "msmt17", "veri", "VehicleID")
 OPTION_FILES = ("tools/feature_files.py", "config/arguments.py")
-PROGRAMS = ("train.py", "test.py", "train_clipreid.py", "test_clipreid.py")
-KEYS = leaves(cfg).keys() | leaves(cfg_base).keys()
-KEY = re.compile(r"\b(?:MODEL|INPUT|DATASETS|DATALOADER|SOLVER|TEST)\.[A-Z][A-Z0-9_.]*[A-Z0-9]\b")
+PROGRAMS = tuple(f"{verb}{method}.py" for verb in ("train", "test") for method in ("", "_clipreid", "_pcl"))
+KEYS = leaves(cfg).keys() | leaves(cfg_base).keys() | leaves(cfg_pcl).keys()
+KEY = re.compile(r"\b(?:MODEL|INPUT|DATASETS|DATALOADER|SOLVER|CLUSTER|TEST)\.[A-Z][A-Z0-9_.]*[A-Z0-9]\b")
 
 
 class Block(NamedTuple):

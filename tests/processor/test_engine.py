@@ -158,6 +158,17 @@ def test_no_progress_bar_without_a_terminal(setting, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_an_epoch_without_batches_where_a_stage_may_have_one(setting, tmp_path, caplog):
+    stage, run, seen = setting(batches(), eval_period=2)
+    with caplog.at_level(logging.INFO):
+        fit(replace(stage, may_skip=True), run)
+    skipped = [text for text in caplog.messages if "without a batch" in text]
+    assert skipped == [f"Epoch {epoch} done, without a batch" for epoch in (1, 2)]
+    assert [line["samples"] for line in records(tmp_path)] == [0, 0]
+    assert "loss" not in records(tmp_path)[0] and "mAP" in records(tmp_path)[1]
+    assert "stepped" not in seen.events
+
+
 def test_a_loader_without_batches_is_an_error(setting):
     stage, run, _ = setting(batches())
     with pytest.raises(ValueError, match="toy: the loader gave no batch in epoch 1"):

@@ -61,6 +61,8 @@ def at(module, name, number, chosen=lambda *args: True):
     )
 
 
+CLUSTERS = ("CLUSTER.METHOD", "dbscan", "CLUSTER.MIN_SAMPLES", 1, "CLUSTER.K1", 2, "CLUSTER.K2", 1)
+CLUSTERS += ("MODEL.ID_LOSS_WEIGHT", 0.0, "MAIN.ITERS", 3)
 # Each stage has two epochs of two iterations.
 MOMENTS = {
     "before the first step": [at_step(1)],
@@ -113,10 +115,13 @@ def test_every_file_whose_writing_is_interrupted(trained, whole, monkeypatch, tm
         ("baseline", ("TEST.EVAL_BEFORE_TRAINING", True, "MAIN.WARMUP_ITERS", 2, "SOLVER.AMP", "bf16")),
         ("clipreid", ("MODEL.NAME", "toy-resnet", "SOLVER.STAGE1.HALF_FEATURES", True)),
         ("clipreid", ("MODEL.METRIC_LOSS_TYPE", "triplet_center", "DATALOADER.NUM_WORKERS", 1)),
+        ("clipreid", ("MODEL.PCL_LOSS_WEIGHT", 1.0, "MODEL.MEMORY_UPDATE", "all")),
+        ("pcl", ("MAIN.ITERS", 3, "MODEL.SIE_CAMERA", True)),
+        ("pcl", CLUSTERS),
     ],
 )
 def test_other_settings(whole, interrupted, recipe, pairs):
-    steps = [at_step(2), at_step(3)] if recipe == "baseline" else [at_step(2), at_step(5)]
+    steps = [at_step(2), at_step(5)] if recipe == "clipreid" else [at_step(2), at_step(3)]
     assert_same_run(interrupted(steps, recipe, *pairs), whole(recipe, *pairs))
 
 
@@ -132,6 +137,24 @@ def test_centres_are_restored(trained, toy_config, monkeypatch):
     )
     trained("baseline", *pairs, resume=True)
     assert equal(saved, {"loss.center.centers": seen[0]})
+
+
+@pytest.mark.parametrize(("pairs", "names"), [((), set()), (CLUSTERS, {"labels", "told"})])
+def test_prototypes_and_clusters_are_restored(trained, toy_config, monkeypatch, pairs, names):
+    pairs, seen = (*pairs, "MAIN.ITERS", 3, *EVERY_STEP), []
+
+    def look(stage, *rest):
+        held = resume._beside(stage.objective, stage.objective.objective.model)
+        seen.append({name: tensor.clone() for name, tensor in held.items()})
+
+    with monkeypatch.context() as context, pytest.raises(Killed):
+        kill_at_step(context, 3)
+        trained("pcl", *pairs)
+    saved = last(Path(toy_config().OUTPUT_DIR))["beside"]
+    assert saved.keys() == {"objective.loss.memory.prototypes", *names} and len(saved) == 1 + len(names)
+    kill_at_step(monkeypatch, 1, look)
+    trained("pcl", *pairs, resume=True)
+    assert equal(saved, seen[0])
 
 
 def test_old_checkpoints_are_removed_alike(whole, interrupted):

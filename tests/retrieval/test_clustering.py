@@ -1,7 +1,6 @@
 """Clusters against scikit-learn on a dense matrix, and agreement with identities by hand."""
 
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -142,11 +141,3 @@ def test_no_image_with_cluster_and_identity(labels, pids):
 def test_agreement_refuses_other_shapes(labels, pids):
     with pytest.raises(ValueError, match="labels and pids must be vectors of one length, got shapes"):
         agreement(torch.tensor(labels), torch.tensor(pids))
-
-
-@pytest.mark.parametrize("call", [lambda: cluster(torch.ones(3, 2)), lambda: agreement([0], [1])])
-def test_says_how_to_install_scikit_learn(monkeypatch, call):
-    for name in ("sklearn", "sklearn.cluster", "sklearn.metrics"):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ModuleNotFoundError, match=r"python -m pip install 'scikit-learn>=1\.5'"):
-        call()

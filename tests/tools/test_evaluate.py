@@ -65,6 +65,28 @@ def test_what_was_done_is_written(file, tmp_path):
     assert json.loads((tmp_path / "m.json").read_text())["normalize"] is False
 
 
+@pytest.mark.parametrize(
+    ("info", "of_gallery", "is_refused"),
+    [
+        ({"size": [8, 4], "resize": "bilinear"}, {"size": [8, 4], "resize": "bicubic"}, True),
+        ({"size": [8, 4]}, {"size": [8, 4], "resize": "bicubic"}, True),  # of an earlier version: bilinear
+        ({"size": [8, 4], "resize": "bilinear"}, {"size": [8, 4]}, False),
+        ({"size": [8, 4], "resize": "bicubic"}, {"size": [8, 4], "resize": "bicubic"}, False),
+        ({}, {"size": [8, 4], "resize": "bicubic"}, False),  # of somebody's own program: not known
+    ],
+)
+def test_files_of_images_that_were_resized_otherwise(tmp_path, capsys, info, of_gallery, is_refused):
+    QUERY.save(tmp_path / "query.npz", info)
+    GALLERY.save(tmp_path / "gallery.npz", of_gallery)
+    files = ["--features", str(tmp_path / "query.npz"), "--gallery", str(tmp_path / "gallery.npz")]
+    if not is_refused:
+        assert main(files) == 0
+        return
+    with pytest.raises(SystemExit):
+        main(files)
+    assert "different settings, resize bilinear and bicubic" in capsys.readouterr().err
+
+
 def test_features_of_other_settings_are_not_compared(tmp_path, capsys):
     QUERY.save(tmp_path / "query.npz", {"neck_feature": "before", "weight": "a.pth"})
     GALLERY.save(tmp_path / "gallery.npz", {"neck_feature": "after", "weight": "./a.pth"})

@@ -10,8 +10,9 @@ from PIL import Image
 
 from config import cfg
 from config.load import load_config
-from model import make_model
-from tools.rank_attention import overlay
+from datasets import test_transform as plain_transform
+from model import attention_map, load_reid_model, make_model
+from tools.rank_attention import attention_painter, overlay
 
 
 @pytest.fixture
@@ -43,6 +44,32 @@ def test_attention_is_laid_over_the_query(small, run, checkpoint, method, sie):
 
 def test_weight_alone_shows_rollout(run, checkpoint):
     assert "(rollout)" in run("--queries", "0", "--weight", checkpoint("toy-vit")).source
+
+
+@pytest.mark.parametrize("resize", ["bilinear", "bicubic"])
+def test_the_model_sees_the_query_as_the_test_resized_it(small, checkpoint, resize):
+    weight = checkpoint("toy-vit")
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8))
+    pixels = plain_transform(small.size, [0.5] * 3, [0.5] * 3, interpolation=resize)(image)[None]
+    tower = load_reid_model(weight, small.size)[0].image_encoder
+    expected = overlay(image, attention_map(tower, pixels, None, method="last")[0])
+    options = {} if resize == "bilinear" else {"resize": resize}
+    painted = attention_painter(weight, "last", small.size, **options)(image)
+    assert np.array_equal(np.asarray(painted), np.asarray(expected))
+
+
+def test_the_feature_file_says_how(small, run, checkpoint, monkeypatch):
+    seen = []
+
+    def transform(*args, interpolation):
+        seen.append(interpolation)
+        return plain_transform(*args, interpolation=interpolation)
+
+    monkeypatch.setattr("tools.rank_attention.test_transform", transform)
+    run("--queries", "0", "--weight", checkpoint("toy-vit"))
+    small.task(size=small.size, resize="bicubic").save("features.npz")
+    run("--queries", "0", "--weight", checkpoint("toy-vit"))
+    assert seen == ["bilinear", "bicubic"]
 
 
 def test_attention_has_a_cell_of_its_own_in_the_png(run, checkpoint):
