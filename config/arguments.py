@@ -1,4 +1,4 @@
-"""The one command line of the four programs, and how a program ends when a setting or file is wrong."""
+"""The one command line of the programs, and how a program ends when a setting or file is wrong."""
 
 import argparse
 import os
@@ -22,6 +22,7 @@ examples:
   python train_clipreid.py --resume --config_file configs/person/vit_clipreid.yml OUTPUT_DIR logs/msmt17
   torchrun --nproc_per_node=4 train_clipreid.py --config_file configs/person/vit_clipreid.yml
   python test.py --config_file configs/person/vit_base.yml TEST.WEIGHT path/to/ViT-B-16_60.pth
+  python train_pcl.py --config_file configs/pcl/vit_pcl.yml DATASETS.NAMES "('market1501')"
 
 keys used most (values are Python literals or text; put lists in quotes):
   DATASETS.NAMES            market1501, dukemtmc, occ_duke, msmt17, veri, VehicleID, csv or folder
@@ -39,9 +40,9 @@ keys used most (values are Python literals or text; put lists in quotes):
   SOLVER.SEED               seed of all random numbers
   SOLVER.STAGE2.IMS_PER_BATCH, .MAX_EPOCHS, .BASE_LR
                             training batch, epochs, learning rate (stage 1: SOLVER.STAGE1.…;
-                            train.py, which has one stage: SOLVER.IMS_PER_BATCH, …)
+                            train.py and train_pcl.py, which have one stage: SOLVER.IMS_PER_BATCH, …)
 
-All keys, each with a comment: config/defaults.py
+All keys, each with a comment: config/defaults.py, config/solver_defaults.py
 """
 _FAILED, _INTERRUPTED = 2, 130
 _LOADER_DIED = "DataLoader worker"  # torch says so when one of them was killed, with no exception of its own

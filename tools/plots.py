@@ -22,34 +22,19 @@ from matplotlib.ticker import MaxNLocator
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import end_in_one_line
+from tools.plot_style import COLOURS, DASHES, STYLE
 
 FORMATS = (".png", ".svg", ".pdf")
-# Okabe and Ito's colours, which colour-blind readers can tell apart, without the pale ones.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", ":")
-STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#808080",
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#E4E4E4",
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4,
-    "legend.frameon": False,
-    "figure.constrained_layout.h_pad": 0.08,
-    "savefig.dpi": 200,
-}
 COLUMNS = 3  # of panels
 MARKED = 15  # a line of more epochs has no dots
 TITLES = {
     "loss": "Loss, sum of all terms",
     "lr": "Learning rate",
     "acc": "Accuracy in training batches",
+    "clusters": "Clusters of training images",
+    "outliers": "Training images in no cluster",
+    "nmi": "Clusters and identities, NMI",
+    "ari": "Clusters and identities, ARI",
     "mAP": "mAP of the test images",
     "rank1": "Rank-1 of the test images",
 }
@@ -169,7 +154,7 @@ def draw_training(runs: Mapping[str, Sequence[Record]]) -> Figure:
     records = [record for run in runs.values() for record in run if record["stage"] != "untrained"]
     found = dict.fromkeys(key for record in records for key in record)
     terms = [key for key in found if key.startswith("loss_")]
-    keys = [key for key in ("loss", *terms, "lr", "acc", "mAP", "rank1") if key in found]
+    keys = [key for key in ("loss", *terms, *list(TITLES)[1:]) if key in found]
     rows = math.ceil(len(keys) / COLUMNS)
     figure = Figure(figsize=(3.4 * COLUMNS, 2.5 * rows), layout="constrained")
     for place, key in enumerate(keys, start=1):

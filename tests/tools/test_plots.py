@@ -174,6 +174,22 @@ def test_equal_stages_of_several_runs_start_at_one_place():
         assert {line.get_color() for line in lines} == {colour} <= wanted
 
 
+def test_clusters_of_a_run_without_identities(save_run):
+    few = {"stage": "pcl", "epoch": 1, "lr": 0.1, "samples": 0}  # an epoch in which nothing was learned
+    told = {"loss": 2.0, "loss_pcl": 2.0, "clusters": 90.0, "outliers": 700.0, "nmi": 0.5, "ari": 0.25}
+    run = [few, *({**few, "epoch": epoch, **told} for epoch in (2, 3))]
+    found = panels(draw_training({"usl": read_last_run(save_run(records=run) / "metrics.jsonl")}))
+    assert line_data(found["Loss, sum of all terms"]) == {"usl": [[(2, 2.0), (3, 2.0)]]}
+    wanted = {
+        "Clusters of training images": 90.0,
+        "Training images in no cluster": 700.0,
+        "Clusters and identities, NMI": 0.5,
+        "Clusters and identities, ARI": 0.25,
+    }
+    for title, value in wanted.items():
+        assert line_data(found[title]) == {"usl": [[(2, value), (3, value)]]}
+
+
 def test_untrained_alone_gives_no_panel():
     assert series([UNTRAINED, *PROMPTS], "mAP") == {}
     assert "mAP of the test images" not in panels(draw_training({"a": [UNTRAINED, *PROMPTS]}))
