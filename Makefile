@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench bench-retrieval bench-faults clean
+.PHONY: help demo test lint bench bench-retrieval bench-prototypes bench-faults clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make lint   ruff check and ruff format --check"
 	@echo "make bench  time training steps, loaders and extraction beside textbook versions (half an hour)"
 	@echo "make bench-retrieval   time evaluation and re-ranking at the sizes of public data sets (half an hour)"
+	@echo "make bench-prototypes   time the update of prototypes and the clustering of images (ten minutes)"
 	@echo "make bench-faults   kill, starve and confuse short training runs, and tell what became of them (four minutes)"
 	@echo "make clean  remove the environment and the demo's output"
 
@@ -40,6 +41,9 @@ bench: $(BIN)/.installed
 
 bench-retrieval: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.retrieval
+
+bench-prototypes: $(BIN)/.installed
+	$(BIN)/python -m benchmarks.prototypes
 
 bench-faults: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.faults

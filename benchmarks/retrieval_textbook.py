@@ -32,8 +32,19 @@ def evaluate(
 
 def rerank(query: Floats, gallery: Floats, k1: int, k2: int, lam: float) -> Floats:
     """k-reciprocal distances (Q, G), Zhong et al. 2017, with V and its sums in float16 as published."""
-    features = np.concatenate([query, gallery])
-    count, queries = len(features), len(query)
+    distance, encoded = _encode(np.concatenate([query, gallery]), k1, k2)
+    queries = len(query)
+    return (_jaccard(encoded, queries) * (1 - lam) + distance[:queries] * lam)[:, queries:]
+
+
+def jaccard(features: Floats, k1: int, k2: int) -> Floats:
+    """k-reciprocal Jaccard distances (N, N) of features (N, D), float16."""
+    return _jaccard(_encode(features, k1, k2)[1], len(features))
+
+
+def _encode(features: Floats, k1: int, k2: int) -> tuple[Floats, Floats]:
+    """Distances (N, N), each row by its largest, and V (N, N)."""
+    count = len(features)
     distance = squared_distances(features, features)
     distance = np.transpose(distance / distance.max(axis=0))
     order = np.argsort(distance).astype(np.int32)
@@ -49,21 +60,25 @@ def rerank(query: Floats, gallery: Floats, k1: int, k2: int, lam: float) -> Floa
         members = np.unique(members)
         weights = np.exp(-distance[i, members])
         encoded[i, members] = weights / weights.sum()
-    distance = distance[:queries]
     if k2 > 1:
         expanded = np.zeros_like(encoded)
         for i in range(count):
             expanded[i] = encoded[order[i, :k2]].mean(axis=0)
         encoded = expanded
-    del order
+    return distance, encoded
+
+
+def _jaccard(encoded: Floats, rows: int) -> Floats:
+    """Jaccard distances (rows, N) of the first rows of V (N, N)."""
+    count = len(encoded)
     listed = [np.flatnonzero(encoded[:, j]) for j in range(count)]
-    jaccard = np.zeros((queries, count), dtype=np.float16)
-    for i in range(queries):
+    distance = np.zeros((rows, count), dtype=np.float16)
+    for i in range(rows):
         overlap = np.zeros(count, dtype=np.float16)
         for j in np.flatnonzero(encoded[i]):
             overlap[listed[j]] += np.minimum(encoded[i, j], encoded[listed[j], j])
-        jaccard[i] = 1 - overlap / (2 - overlap)
-    return (jaccard * (1 - lam) + distance * lam)[:, queries:]
+        distance[i] = 1 - overlap / (2 - overlap)
+    return distance
 
 
 def _reciprocal(order: NDArray[np.int32], i: int, k: int) -> NDArray[np.int32]:
