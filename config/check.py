@@ -142,6 +142,15 @@ _UNUSED = {
     "MODEL.ATT_DROP_RATE": "CLIP's towers have no attention dropout",
     "TEST.DIST_MAT": "no distance matrix is written",
 }
+# Keys of what is not switched on; each with the reason.
+_IDLE_MEMORY = dict.fromkeys(
+    ("MODEL.MEMORY_MOMENTUM", "MODEL.MEMORY_TEMPERATURE", "MODEL.MEMORY_UPDATE"),
+    "MODEL.PCL_LOSS_WEIGHT is 0, there are no prototypes",
+)
+_IDLE_CLUSTERS = dict.fromkeys(
+    ("CLUSTER.EPS", "CLUSTER.MIN_SAMPLES", "CLUSTER.K1", "CLUSTER.K2"),
+    "CLUSTER.METHOD is 'none', training takes the identities that are given",
+)
 _UNUSED_IN_ONE_STAGE = {
     "MODEL.I2T_LOSS_WEIGHT": "one-stage training has no texts",
     "DATASETS.SUBJECT": "one-stage training has no prompts",
@@ -184,6 +193,8 @@ def check_config(cfg: CfgNode) -> None:
             group, name = key.split(".")
             rule = _Rule(f"{value!r} with CLUSTER.METHOD {cfg.CLUSTER.METHOD!r}", lambda v, w=value: v == w)
             _require(key, cfg[group][name], rule)
+        rule = _POSITIVE._replace(allowed=f"above 0 with CLUSTER.METHOD {cfg.CLUSTER.METHOD!r}")
+        _require("MODEL.PCL_LOSS_WEIGHT", cfg.MODEL.PCL_LOSS_WEIGHT, rule)
 
 
 def unused_reasons(cfg: CfgNode) -> dict[str, str]:
@@ -203,14 +214,19 @@ def unused_reasons(cfg: CfgNode) -> dict[str, str]:
 def unused_keys(cfg: CfgNode, defaults: CfgNode) -> list[str]:
     """The full keys that nothing reads and that are set to something else than their default."""
     values, default_values = leaves(cfg), leaves(defaults)
-    return [key for key in unused_reasons(cfg) if values[key] != default_values[key]]
+    return [key for key in unused_reasons(cfg) | _idle_reasons(cfg) if values[key] != default_values[key]]
+
+
+def _idle_reasons(cfg: CfgNode) -> dict[str, str]:
+    memory = {} if cfg.MODEL.PCL_LOSS_WEIGHT else _IDLE_MEMORY
+    return memory | ({} if cfg.CLUSTER.METHOD != "none" else _IDLE_CLUSTERS)
 
 
 def warn_unused(cfg: CfgNode, base: CfgNode | None = None) -> None:
     """Log one warning per unused key that differs from `base`, by default the tree of the same kind."""
     if base is None:
         base = trees.cfg if "STAGE1" in cfg.SOLVER else trees.cfg_base
-    values, reasons = leaves(cfg), unused_reasons(cfg)
+    values, reasons = leaves(cfg), unused_reasons(cfg) | _idle_reasons(cfg)
     for key in unused_keys(cfg, base):
         _logger.warning("%s %r has no effect: %s", key, values[key], reasons[key])
 

@@ -143,7 +143,8 @@ def _dataloader() -> CfgNode:
     # with a warning, and ends the run when more than 1 % of the images are such. A test image always ends it.
     node.ON_ERROR = "raise"
     # Keep the main stage's training images in memory, decoded and resized (height x width x 3 bytes each): it
-    # decodes each file once before the first epoch, and not in every epoch.
+    # decodes each file once before the first epoch, and not in every epoch. (The pass that builds prototypes
+    # or finds clusters reads the files in every epoch all the same.)
     node.CACHE = False
     return node
 

@@ -1,6 +1,6 @@
 """What is random about training images, drawn beside their order and not in the workers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +43,10 @@ class AugmentedSampler(Sampler[Draw]):
         self.epoch = epoch
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(epoch)
+
+    def set_pids(self, pids: Sequence[int]) -> None:
+        """Draw from these identities of the images, where `sampler` knows of any."""
+        self.sampler.set_pids(pids)
 
     def __len__(self) -> int:
         return len(self.sampler)

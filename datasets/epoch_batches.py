@@ -1,6 +1,6 @@
 """The batches of an epoch, of which each process of a torch.distributed run takes its share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from torch.utils.data import Sampler
@@ -43,6 +43,10 @@ class EpochBatches(Sampler[list[Draw]]):
         """Choose the batches of the next pass, which begins with batch `start` (0 is the first)."""
         self.draws.set_epoch(epoch)
         self._start = start
+
+    def set_pids(self, pids: Sequence[int]) -> None:
+        """Draw from these identities of all images, clusters for example; those below 0 are left out."""
+        self.draws.set_pids(pids)
 
     def __len__(self) -> int:
         """Batches of a whole epoch as published logs count them: from the reported length of the sampler.

@@ -34,14 +34,12 @@ class Loaders(NamedTuple):
     """Loaders of `LoadedBatch`, which `to` makes a `Batch`. `train` augments and samples (call
     `train.batch_sampler.set_epoch`), `cache` gives every training image once without augmentation (None where
     nothing is made of them: in one-stage trees without prototypes and clusters), `test` all records of the
-    trials. `identities` decides which identities `train` has in a batch (None with the plain shuffle). All
-    but `test` are None when the data set was read without its training split.
+    trials. `train` and `cache` are None when the data set was read without its training split.
     """
 
     train: DataLoader[LoadedBatch] | None
     cache: DataLoader[LoadedBatch] | None
     test: DataLoader[LoadedBatch]
-    identities: RandomIdentitySampler | None = None
 
 
 def make_dataloader(cfg: CfgNode, dataset: ReIDDataset, *, size: tuple[int, int] | None = None) -> Loaders:
@@ -56,7 +54,7 @@ def make_dataloader(cfg: CfgNode, dataset: ReIDDataset, *, size: tuple[int, int]
     loader = functools.partial(
         _make_loader, workers=num_workers(cfg.DATALOADER.NUM_WORKERS), seed=cfg.SOLVER.SEED
     )
-    train = cache = order = None
+    train = cache = None
     if dataset.train:
         two_stages = "STAGE2" in cfg.SOLVER
         solver = cfg.SOLVER.STAGE2 if two_stages else cfg.SOLVER
@@ -79,7 +77,7 @@ def make_dataloader(cfg: CfgNode, dataset: ReIDDataset, *, size: tuple[int, int]
     test_size = tuple(size or cfg.INPUT.SIZE_TEST)
     test_images = ImageDataset(dataset.test_records(), test_size, interpolation=cfg.INPUT.TEST_RESIZE)
     test = loader(test_images, pixels, batch_size=cfg.TEST.IMS_PER_BATCH)
-    return Loaders(train, cache, test, order if isinstance(order, RandomIdentitySampler) else None)
+    return Loaders(train, cache, test)
 
 
 def _make_loader(

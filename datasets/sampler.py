@@ -91,6 +91,10 @@ class RepeatedSampler(Sampler[int]):
     def __init__(self, sampler: RandomIdentitySampler | DistributedSampler, length: int) -> None:
         self.sampler, self.length, self.epoch = sampler, length, 0
 
+    def set_pids(self, pids: Sequence[int]) -> None:
+        """As `sampler` does."""
+        self.sampler.set_pids(pids)
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the orders of the next epoch's passes."""
         self.epoch = epoch

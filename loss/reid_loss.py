@@ -27,10 +27,10 @@ class TrainingOutput(Protocol):
 
 
 class ReIDLoss(nn.Module):
-    """Named, weighted terms whose sum is minimised. Without weight, a term is not computed.
+    """Named, weighted terms whose sum is minimised.
 
     Args:
-        id_weight, triplet_weight, i2t_weight: weights of the terms.
+        id_weight, triplet_weight, i2t_weight: weights of the terms; without weight triplets are left out.
         smoothing: label smoothing of the two cross-entropies, 0 for none.
         margin: of the triplet loss; None is the soft margin.
         center: centre loss on the tower's feature, or None; `center_weight` and `center_rate` belong to it.
@@ -68,12 +68,12 @@ class ReIDLoss(nn.Module):
         The image-to-text logits are plain dot products, without temperature or L2 norm, as published.
         """
         terms = {}
-        if self.id_weight:
+        if output.logits:
             terms["id"] = self.id_weight * sum(self._cross_entropy(logits, pids) for logits in output.logits)
         if self.triplet_weight:
             triplets = (batch_hard_triplet(feature, pids, self.margin) for feature in output.metric)
             terms["triplet"] = self.triplet_weight * sum(triplets)
-        if text_features is not None and self.i2t_weight:
+        if text_features is not None:
             terms["i2t"] = self.i2t_weight * self._cross_entropy(
                 dot_products(output.projected, text_features), pids
             )

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from datasets import Batch
 from loss import ReIDLoss
 from model import ReIDModel
-from processor.objective import Objective, Step, image_parameters
+from processor.objective import Objective, Step
 from processor.prototypes import with_prototypes
 from processor.stage import Plan, Stage
 from processor.whole_batch import gather_output
@@ -24,7 +24,9 @@ class BaselineObjective(Objective):
 
     def forward(self, batch: Batch) -> Step:
         """Losses of one batch of images."""
-        output = gather_output(self.model(batch.images, batch.camids, batch.viewids))
+        output = gather_output(
+            self.model(batch.images, batch.camids, batch.viewids), necks=self.loss.memory is not None
+        )
         pids = gather_batch(batch.pids)
         losses = self.loss(output, pids)
         return Step(losses, {"acc": (output.logits[0].argmax(dim=1) == pids).float().mean()}, len(pids))
@@ -46,5 +48,5 @@ def baseline(
     `features` gives the features after the neck of all training images; a loss with a memory needs them.
     """
     objective = with_prototypes(BaselineObjective(model, loss), loss.memory, features)
-    optimizer = plan.make_optimizer(image_parameters(model, loss))
+    optimizer = plan.make_optimizer(model.named_parameters())
     yield Stage("baseline", objective, train, train.batch_sampler, optimizer, plan)

@@ -15,7 +15,7 @@ from datasets import Batch
 from loss import ReIDLoss, dot_products, supcon_loss
 from model import ReIDModel
 from processor.inference import extract
-from processor.objective import Objective, Step, image_parameters
+from processor.objective import Objective, Step
 from processor.prototypes import with_prototypes
 from processor.stage import Plan, Stage
 from processor.whole_batch import gather_output
@@ -25,6 +25,7 @@ from utils.distributed import gather_batch, rank, world_size
 from utils.precision import Precision
 
 _logger = logging.getLogger("transreid.train")
+_TEXT_SIDE = ("prompt_learner.", "text_encoder.")
 _TEXTS_AT_ONCE = 64
 
 
@@ -178,7 +179,9 @@ class ImageObjective(Objective):
 
     def forward(self, batch: Batch) -> Step:
         """Losses of one batch of images; reports the accuracy of the image-to-text logits."""
-        output = gather_output(self.model(batch.images, batch.camids, batch.viewids))
+        output = gather_output(
+            self.model(batch.images, batch.camids, batch.viewids), necks=self.loss.memory is not None
+        )
         pids = gather_batch(batch.pids)
         losses = self.loss(output, pids, self.text_features)
         predicted = dot_products(output.projected.detach(), self.text_features).argmax(dim=1)
@@ -236,12 +239,13 @@ def clipreid(
 
     move_module(model, device)
     texts = encode_identities(model)
+    image_side = [(name, p) for name, p in model.named_parameters() if not name.startswith(_TEXT_SIDE)]
     yield Stage(
         "stage2",
         with_prototypes(ImageObjective(model, loss, texts), loss.memory, features),
         train,
         train.batch_sampler,
-        image_plan.make_optimizer(image_parameters(model, loss)),
+        image_plan.make_optimizer(image_side),
         image_plan,
     )
 

@@ -46,12 +46,12 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
     is one. Everything that can be wrong with configuration, data, weights and output folder is found before
     training.
     """
-    check_config(cfg)
     if cfg.CLUSTER.METHOD != "none" and recipe != "pcl":
         raise ValueError(
             f"CLUSTER.METHOD is {cfg.CLUSTER.METHOD!r}; allowed: 'none', or another program: train_pcl.py "
             "trains without identities"
         )
+    check_config(cfg)
     device = start_process(cfg)
     if cfg.INPUT.SIZE_TEST != cfg.INPUT.SIZE_TRAIN:  # the first evaluation would fail
         raise ValueError(

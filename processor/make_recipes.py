@@ -65,7 +65,14 @@ def _pcl(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Iterator
     find = functools.partial(cluster, eps=node.EPS, min_samples=node.MIN_SAMPLES, k1=node.K1, k2=node.K2)
     paths = [record.path for record in loaders.cache.dataset.records]
     return pcl_clusters(
-        model, loss, loaders.train, plan, features, identities=loaders.identities, cluster=find, paths=paths
+        model,
+        loss,
+        loaders.train,
+        plan,
+        features,
+        pids_per_batch=plan.batch_size // cfg.DATALOADER.NUM_INSTANCE,
+        cluster=find,
+        paths=paths,
     )
 
 

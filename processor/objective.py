@@ -5,7 +5,6 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, device, nn
 
-from loss import ReIDLoss
 from utils.precision import Precision
 
 
@@ -46,13 +45,3 @@ class Objective(nn.Module):
 
     def after_step(self) -> None:
         """Called after the optimizer's step."""
-
-
-def image_parameters(model: nn.Module, loss: ReIDLoss) -> list[tuple[str, nn.Parameter]]:
-    """The named parameters of the image side that a loss has a gradient for."""
-    without = ("prompt_learner.", "text_encoder.")
-    if not loss.id_weight:
-        without += ("classifier",)
-        if loss.memory is None:
-            without += ("bottleneck",)  # triplets are of features before the neck
-    return [(name, p) for name, p in model.named_parameters() if not name.startswith(without)]

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from datasets import Batch
 from loss import ReIDLoss
 from model import ReIDModel
-from processor.objective import Objective, Step, image_parameters
+from processor.objective import Objective, Step
 from processor.prototypes import with_prototypes
 from processor.stage import Plan, Stage
 from processor.whole_batch import gather_output
@@ -28,7 +28,9 @@ class PrototypeObjective(Objective):
 
     def forward(self, batch: Batch) -> Step:
         """Losses of one batch of images."""
-        output = gather_output(self.model(batch.images, batch.camids, batch.viewids))
+        output = gather_output(
+            self.model(batch.images, batch.camids, batch.viewids), necks=self.loss.memory is not None
+        )
         pids = gather_batch(batch.pids)
         return Step(self.loss(output, pids), {}, len(pids))
 
@@ -45,5 +47,5 @@ def pcl(
     `features` gives the features after the neck of all training images, with their identities.
     """
     objective = with_prototypes(PrototypeObjective(model, loss), loss.memory, features)
-    optimizer = plan.make_optimizer(image_parameters(model, loss))
+    optimizer = plan.make_optimizer(model.named_parameters())
     yield Stage("pcl", objective, train, train.batch_sampler, optimizer, plan)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datasets import LoadedBatch, RandomIdentitySampler
+from datasets import LoadedBatch
 from loss import ReIDLoss
 from model import ReIDModel
-from processor.objective import Objective, Step, TrainingBatch, image_parameters
+from processor.objective import Objective, Step, TrainingBatch
 from processor.pcl import PrototypeObjective
 from processor.prototypes import log_memory
 from processor.stage import Plan, Stage
@@ -110,8 +110,7 @@ class ClusterBatches:
     """The batches of a loader with clusters in place of identities; none before there are clusters.
 
     Args:
-        loader: of batches that `identities` draws.
-        identities: told of the clusters before each epoch.
+        loader: its batch sampler is told of the clusters before each epoch.
         objective: knows the clusters.
         paths: of the N training images, in the order of its labels.
     """
@@ -119,11 +118,10 @@ class ClusterBatches:
     def __init__(
         self,
         loader: DataLoader,
-        identities: RandomIdentitySampler,
         objective: ClusterObjective,
         paths: Sequence[str],
     ) -> None:
-        self.loader, self.identities, self.objective = loader, identities, objective
+        self.loader, self.objective = loader, objective
         self._rows = {path: row for row, path in enumerate(paths)}
         self._labels: list[int] = []
 
@@ -131,7 +129,7 @@ class ClusterBatches:
         """Take the clusters as they are now; the next pass is that of this epoch, from batch `start` on."""
         self._labels = self.objective.labels.tolist()
         if self._has_clusters():
-            self.identities.set_pids(self._labels)
+            self.loader.batch_sampler.set_pids(self._labels)
             self.loader.batch_sampler.set_epoch(epoch, start)
 
     def _has_clusters(self) -> bool:
@@ -154,14 +152,14 @@ def pcl_clusters(
     plan: Plan,
     features: Callable[[], FeatureSet],
     *,
-    identities: RandomIdentitySampler,
+    pids_per_batch: int,
     cluster: Callable[[Tensor], Tensor],
     paths: Sequence[str],
 ) -> Iterator[Stage]:
     """The recipe of `train_pcl.py` without identities: one stage.
 
     Args:
-        identities: the sampler of `train`, which draws from clusters.
+        pids_per_batch: identities in a batch of `train`, which are clusters here.
         cluster: features (N, D) to labels (N,), of which -1 means none.
         paths: of the N training images, in the order of `features`.
     """
@@ -170,8 +168,8 @@ def pcl_clusters(
         features,
         cluster,
         count=len(paths),
-        fewest=max(2, identities.num_pids),  # one cluster is nothing to tell apart
+        fewest=max(2, pids_per_batch),  # one cluster is nothing to tell apart
     )
-    batches = ClusterBatches(train, identities, objective, paths)
-    optimizer = plan.make_optimizer(image_parameters(model, loss))
+    batches = ClusterBatches(train, objective, paths)
+    optimizer = plan.make_optimizer(model.named_parameters())
     yield Stage("pcl", objective, batches, batches, optimizer, plan, may_skip=True)

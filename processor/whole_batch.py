@@ -4,10 +4,9 @@ from model import ReIDOutput
 from utils.distributed import gather_batch
 
 
-def gather_output(output: ReIDOutput) -> ReIDOutput:
-    """The output for the images of all processes, in their order, with gradients."""
+def gather_output(output: ReIDOutput, *, necks: bool) -> ReIDOutput:
+    """The output for the images of all processes, in their order, with gradients; `necks` if asked for."""
     projected = gather_batch(output.projected)
     metric = tuple(projected if f is output.projected else gather_batch(f) for f in output.metric)
-    return ReIDOutput(
-        tuple(map(gather_batch, output.logits)), metric, projected, tuple(map(gather_batch, output.necks))
-    )
+    logits = tuple(map(gather_batch, output.logits))
+    return ReIDOutput(logits, metric, projected, tuple(map(gather_batch, output.necks)) if necks else ())

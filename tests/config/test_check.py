@@ -159,6 +159,18 @@ def test_clusters_go_with_some_settings_only(key, text, allowed):
     assert str(caught.value).startswith(f"{key} is ") and f"; allowed: {allowed}" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("switch", "key", "text"),
+    [
+        (["CLUSTER.METHOD", "dbscan", "MODEL.ID_LOSS_WEIGHT", "0"], "CLUSTER.EPS", "0.5"),
+        (["MODEL.PCL_LOSS_WEIGHT", "1"], "MODEL.MEMORY_MOMENTUM", "0.5"),
+    ],
+)
+def test_keys_of_what_is_not_switched_on_have_no_effect(switch, key, text):
+    assert unused_keys(load_config(cfg_base, "", [key, text]), cfg_base) == [key]
+    assert unused_keys(load_config(cfg_base, "", [*switch, key, text]), cfg_base) == []
+
+
 @pytest.mark.parametrize("base", [cfg, cfg_base, cfg_pcl])
 def test_every_unused_key_exists(base):
     assert unused_reasons(base).keys() <= leaves(base).keys()

@@ -26,7 +26,12 @@ SIE_OLP = {
     ),
 }
 PCL = {
-    "configs/pcl/cnn_pcl.yml": {"MODEL.NAME": "RN50", "MODEL.FREEZE_PATCHES": False},
+    "configs/pcl/cnn_pcl.yml": {
+        "MODEL.NAME": "RN50",
+        "MODEL.FREEZE_PATCHES": False,
+        "INPUT.PIXEL_MEAN": [0.485, 0.456, 0.406],
+        "INPUT.PIXEL_STD": [0.229, 0.224, 0.225],
+    },
     "configs/pcl/vit_pcl_sie.yml": {"MODEL.SIE_CAMERA": True, "MODEL.SIE_COE": 1.0},
     "configs/pcl/vit_pcl_vehicle.yml": {
         "INPUT.SIZE_TRAIN": [256, 256],

@@ -83,7 +83,7 @@ def test_one_stage_tree_has_its_batch_size_under_solver_and_no_cache(data_cfg, d
 
 def test_without_training_split_only_the_test_loader_exists(data_cfg, dataset):
     loaders = make_dataloader(data_cfg, ReIDDataset("x", [], dataset.trials, "person"))
-    assert (loaders.train, loaders.cache, loaders.identities) == (None, None, None)
+    assert (loaders.train, loaders.cache) == (None, None)
     assert len(loaders.test) == 2
 
 

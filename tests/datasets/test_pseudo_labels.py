@@ -49,16 +49,14 @@ def test_too_few_labels_are_refused_and_the_former_ones_stay(labels):
     assert list(sampler) == before
 
 
-def test_loaders_give_the_sampler_that_decides_identities(data_cfg, dataset):
+def test_labels_reach_the_sampler_through_the_batches(data_cfg, dataset):
     loaders = make_dataloader(data_cfg, dataset)
     by_path = {record.path: index for index, record in enumerate(dataset.train)}
     labels = [index % 3 for index in range(len(dataset.train))]
-    loaders.identities.set_pids(labels)
+    loaders.train.batch_sampler.set_pids(labels)
     for batch in loaders.train:
         drawn = [labels[by_path[path]] for path in batch.paths]
         assert sorted(Counter(drawn).values()) == [2, 2]
-    data_cfg.DATALOADER.SAMPLER = "softmax"
-    assert make_dataloader(data_cfg, dataset).identities is None
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -67,7 +65,7 @@ def test_new_labels_reach_a_loader_with_workers_in_the_next_epoch(clusters_cfg, 
     loaders = make_dataloader(clusters_cfg, dataset)
     paths = [record.path for record in dataset.train]
     for epoch, kept in ((1, set(paths[:5])), (2, set(paths[9:]))):
-        loaders.identities.set_pids([i % 2 if path in kept else -1 for i, path in enumerate(paths)])
+        loaders.train.batch_sampler.set_pids([i % 2 if path in kept else -1 for i, path in enumerate(paths)])
         loaders.train.batch_sampler.set_epoch(epoch)
         batches = [batch.paths for batch in loaders.train]
         assert len(batches) == 12

@@ -92,14 +92,15 @@ def test_too_few_clusters_leave_those_before(caplog, few):
 
 def test_without_clusters_an_epoch_has_no_batch(caplog):
     objective = objective_of([0] * 6, [0, 0, 0, 1, 1, 1])
-    identities = SimpleNamespace(set_pids=lambda pids: told_pids.append(pids))
     told_pids, epochs = [], []
 
     class Loader(list):
-        batch_sampler = SimpleNamespace(set_epoch=lambda epoch, start: epochs.append((epoch, start)))
+        batch_sampler = SimpleNamespace(
+            set_pids=told_pids.append, set_epoch=lambda epoch, start: epochs.append((epoch, start))
+        )
 
     batch = SimpleNamespace(paths=["4.jpg", "0.jpg"], _replace=lambda pids: pids)
-    batches = ClusterBatches(Loader([batch]), identities, objective, PATHS)
+    batches = ClusterBatches(Loader([batch]), objective, PATHS)
     assert len(batches) == 0 and list(batches) == []
     with caplog.at_level(logging.WARNING):
         objective.begin_epoch(1)

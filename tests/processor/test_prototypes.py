@@ -11,7 +11,6 @@ from config import cfg, cfg_base, cfg_pcl
 from loss import make_loss
 from processor.engine import fit
 from processor.make_recipes import RECIPES, make_plan
-from processor.objective import image_parameters
 from processor.pcl import PrototypeObjective, pcl
 from processor.prototypes import WithPrototypes, neck_features, with_prototypes
 from utils.precision import Precision
@@ -110,19 +109,3 @@ def test_pcl_trains_all_but_the_patches_and_the_neck_biases(setting):
     fit(stage, run)
     stayed = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
     assert stayed == {"image_encoder.conv1.weight", "bottleneck.bias", "bottleneck_proj.bias"}
-
-
-@pytest.mark.parametrize(
-    ("weights", "left_out"),
-    [
-        ({"ID": 1, "TRIPLET": 1, "PCL": 0}, set()),
-        ({"ID": 0, "TRIPLET": 1, "PCL": 1}, {"classifier"}),
-        ({"ID": 0, "TRIPLET": 1, "PCL": 0}, {"classifier", "bottleneck", "bottleneck_proj"}),
-    ],
-)
-def test_what_no_loss_reaches_is_not_trained(setting, weights, left_out):
-    pairs = [word for name, value in weights.items() for word in (f"MODEL.{name}_LOSS_WEIGHT", float(value))]
-    config, model, _, _ = setting("toy-vit", cfg_pcl, *pairs)
-    trained = {name.split(".")[0] for name, _ in image_parameters(model, make_loss(config, 4))}
-    everything = {"image_encoder", "classifier", "bottleneck", "bottleneck_proj"}
-    assert trained == everything - left_out

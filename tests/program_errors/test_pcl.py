@@ -31,6 +31,7 @@ def test_the_settings_of_this_folder_are_fine(start, tmp_path):
         (CLUSTERS | {"CLUSTER.EPS": "1.5"}, ["CLUSTER.EPS is 1.5; allowed: above 0 and below 1"]),
         (CLUSTERS | {"CLUSTER.MIN_SAMPLES": "0"}, ["CLUSTER.MIN_SAMPLES is 0; allowed: 1 or more"]),
         ({"CLUSTER.METHOD": "dbscan"}, ["MODEL.ID_LOSS_WEIGHT is 0.25; allowed: 0.0 with CLUSTER.METHOD"]),
+        (CLUSTERS | {"MODEL.PCL_LOSS_WEIGHT": "0"}, ["allowed: above 0 with CLUSTER.METHOD 'dbscan'"]),
         (CLUSTERS | {"SOLVER.IMS_PER_BATCH": "64"}, ["4 training images", "needs at least 32"]),
     ],
 )
@@ -41,7 +42,7 @@ def test_settings(refused, settings, told):
 @pytest.mark.parametrize("program", ["train.py", "train_clipreid.py"])
 def test_other_programs_want_identities(refused, program):
     told = ["CLUSTER.METHOD is 'dbscan'; allowed: 'none', or another program: train_pcl.py"]
-    refused(program, *words(CLUSTERS), told=told)
+    refused(program, "CLUSTER.METHOD", "dbscan", told=told)
 
 
 @pytest.mark.parametrize(
