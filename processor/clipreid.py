@@ -18,7 +18,7 @@ from processor.inference import extract
 from processor.objective import Objective, Step
 from processor.prototypes import with_prototypes
 from processor.stage import Plan, Stage
-from processor.whole_batch import gather_output
+from processor.whole_batch import whole_output
 from retrieval import FeatureSet
 from utils.device import move_module
 from utils.distributed import gather_batch, rank, world_size
@@ -179,10 +179,7 @@ class ImageObjective(Objective):
 
     def forward(self, batch: Batch) -> Step:
         """Losses of one batch of images; reports the accuracy of the image-to-text logits."""
-        output = gather_output(
-            self.model(batch.images, batch.camids, batch.viewids), necks=self.loss.memory is not None
-        )
-        pids = gather_batch(batch.pids)
+        output, pids = whole_output(self.model, batch, necks=self.loss.memory is not None)
         losses = self.loss(output, pids, self.text_features)
         predicted = dot_products(output.projected.detach(), self.text_features).argmax(dim=1)
         return Step(losses, {"acc": (predicted == pids).float().mean()}, len(pids))

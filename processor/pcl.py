@@ -14,9 +14,8 @@ from model import ReIDModel
 from processor.objective import Objective, Step
 from processor.prototypes import with_prototypes
 from processor.stage import Plan, Stage
-from processor.whole_batch import gather_output
+from processor.whole_batch import whole_output
 from retrieval import FeatureSet
-from utils.distributed import gather_batch
 
 
 class PrototypeObjective(Objective):
@@ -28,10 +27,7 @@ class PrototypeObjective(Objective):
 
     def forward(self, batch: Batch) -> Step:
         """Losses of one batch of images."""
-        output = gather_output(
-            self.model(batch.images, batch.camids, batch.viewids), necks=self.loss.memory is not None
-        )
-        pids = gather_batch(batch.pids)
+        output, pids = whole_output(self.model, batch, necks=self.loss.memory is not None)
         return Step(self.loss(output, pids), {}, len(pids))
 
     def after_step(self) -> None:

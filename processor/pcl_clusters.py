@@ -23,6 +23,7 @@ from utils.distributed import from_first, is_first
 from utils.precision import Precision
 
 _logger = logging.getLogger("transreid.train")
+_TOLD = ("clusters", "outliers", "nmi", "ari")
 
 
 class ClusterObjective(Objective):
@@ -103,9 +104,6 @@ class ClusterObjective(Objective):
         self.objective.after_step()
 
 
-_TOLD = ("clusters", "outliers", "nmi", "ari")
-
-
 class ClusterBatches:
     """The batches of a loader with clusters in place of identities; none before there are clusters.
 
@@ -115,12 +113,7 @@ class ClusterBatches:
         paths: of the N training images, in the order of its labels.
     """
 
-    def __init__(
-        self,
-        loader: DataLoader,
-        objective: ClusterObjective,
-        paths: Sequence[str],
-    ) -> None:
+    def __init__(self, loader: DataLoader, objective: ClusterObjective, paths: Sequence[str]) -> None:
         self.loader, self.objective = loader, objective
         self._rows = {path: row for row, path in enumerate(paths)}
         self._labels: list[int] = []

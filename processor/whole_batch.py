@@ -1,12 +1,20 @@
-"""What the model says of the whole batch, of which each process computed its part."""
+"""What the model says of the whole batch, of which each process computes its part."""
 
-from model import ReIDOutput
+from torch import Tensor
+
+from datasets import Batch
+from model import ReIDModel, ReIDOutput
 from utils.distributed import gather_batch
 
 
-def gather_output(output: ReIDOutput, *, necks: bool) -> ReIDOutput:
-    """The output for the images of all processes, in their order, with gradients; `necks` if asked for."""
+def whole_output(model: ReIDModel, batch: Batch, *, necks: bool) -> tuple[ReIDOutput, Tensor]:
+    """The output for the images of all processes, in their order, with gradients, and their identities.
+
+    Without `necks`, that field of the output is empty.
+    """
+    output = model(batch.images, batch.camids, batch.viewids)
     projected = gather_batch(output.projected)
     metric = tuple(projected if f is output.projected else gather_batch(f) for f in output.metric)
     logits = tuple(map(gather_batch, output.logits))
-    return ReIDOutput(logits, metric, projected, tuple(map(gather_batch, output.necks)) if necks else ())
+    after = tuple(map(gather_batch, output.necks)) if necks else ()
+    return ReIDOutput(logits, metric, projected, after), gather_batch(batch.pids)

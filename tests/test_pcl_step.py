@@ -12,7 +12,6 @@ from datasets import Batch
 from loss import make_loss
 from model import make_model
 from processor.engine import train_step
-from processor.objective import image_parameters
 from processor.pcl import PrototypeObjective
 from solver import make_optimizer
 from utils.precision import Precision
@@ -110,7 +109,7 @@ def test_a_step_is_what_is_written_out(model, config, fill):
 
     loss = make_loss(config, CLASSES)
     loss.memory.prototypes = bank.clone()
-    optimizer = make_optimizer(config, image_parameters(model, loss))
+    optimizer = make_optimizer(config, model.named_parameters())
     stage = SimpleNamespace(objective=PrototypeObjective(model, loss), optimizer=optimizer)
     trained = train_step(stage, Batch(images, PIDS, None, None, [""] * 8), Precision("cpu"))
 
