@@ -12,7 +12,7 @@ help:
 	@echo "make lint   ruff check and ruff format --check"
 	@echo "make bench  time training steps, loaders and extraction beside textbook versions (half an hour)"
 	@echo "make bench-retrieval   time evaluation and re-ranking at the sizes of public data sets (half an hour)"
-	@echo "make bench-prototypes   time the update of prototypes and the clustering of images (ten minutes)"
+	@echo "make bench-prototypes   time the update of prototypes and the clustering of images (seven minutes)"
 	@echo "make bench-faults   kill, starve and confuse short training runs, and tell what became of them (four minutes)"
 	@echo "make clean  remove the environment and the demo's output"
 

@@ -45,7 +45,7 @@ JOBS = {
     "update, 751 identities": Job("update", BATCH, 751),
     "update, 13,164 identities": Job("update", BATCH, 13_164),
     "clusters, 3,000 images": Job("clusters", 3_000, 150),
-    "clusters, 12,936 images": Job("clusters", 12_936, 751, has_textbook=False),
+    "clusters, 12,936 images": Job("clusters", 12_936, 751),
     "clusters, 32,621 images": Job("clusters", 32_621, 1_041, has_textbook=False),
     "tiny update": Job("update", BATCH, 40),
     "tiny clusters": Job("clusters", 200, 20),
@@ -72,18 +72,17 @@ def prototypes_of(job: Job, seed: int) -> Tensor:
     return F.normalize(torch.randn(job.identities, WIDTH, generator=generator))
 
 
-def update_ours(job: Job, seed: int, features: Tensor, pids: Tensor) -> Tensor:
+def update_ours(features: Tensor, pids: Tensor, prototypes: Tensor) -> Tensor:
     """As the programs do it."""
     memory = PrototypeMemory(momentum=MOMENTUM)
-    memory.prototypes = prototypes_of(job, seed)
+    memory.prototypes = prototypes
     for _ in range(UPDATES):
         memory.update(features, pids)
     return memory.prototypes
 
 
-def update_textbook(job: Job, seed: int, features: Tensor, pids: Tensor) -> Tensor:
+def update_textbook(features: Tensor, pids: Tensor, prototypes: Tensor) -> Tensor:
     """Similarities are read one by one, prototypes moved one by one."""
-    prototypes = prototypes_of(job, seed)
     for _ in range(UPDATES):
         members: dict[int, list[int]] = {}
         for index, pid in enumerate(pids.tolist()):
@@ -96,12 +95,12 @@ def update_textbook(job: Job, seed: int, features: Tensor, pids: Tensor) -> Tens
     return prototypes
 
 
-def clusters_ours(job: Job, seed: int, features: Tensor, pids: Tensor) -> Tensor:
+def clusters_ours(features: Tensor, pids: Tensor, prototypes: Tensor) -> Tensor:
     """As the programs do it."""
     return cluster(features, k1=K1, k2=K2, **DBSCAN_SETTINGS)
 
 
-def clusters_textbook(job: Job, seed: int, features: Tensor, pids: Tensor) -> Tensor:
+def clusters_textbook(features: Tensor, pids: Tensor, prototypes: Tensor) -> Tensor:
     """DBSCAN on a whole matrix of distances."""
     distance = textbook.jaccard(features.numpy(), K1, K2)
     np.fill_diagonal(distance, 0)
@@ -109,7 +108,7 @@ def clusters_textbook(job: Job, seed: int, features: Tensor, pids: Tensor) -> Te
     return torch.from_numpy(labels)
 
 
-Work = Callable[[Job, int, Tensor, Tensor], Tensor]
+Work = Callable[[Tensor, Tensor, Tensor], Tensor]  # features, pids, prototypes, which may be changed
 WORK: dict[tuple[str, bool], Work] = {
     ("update", False): update_ours,
     ("update", True): update_textbook,
@@ -135,19 +134,18 @@ def require_equal(job: Job, ours: Tensor, theirs: Tensor) -> None:
 def check(name: str, seed: int) -> None:
     """Do a job both ways and compare."""
     job = JOBS[name]
-    features, pids = draw(job, seed)
-    results = (WORK[job.kind, is_textbook](job, seed, features, pids) for is_textbook in (False, True))
+    inputs = *draw(job, seed), prototypes_of(job, seed)
+    results = (WORK[job.kind, way](*(part.clone() for part in inputs)) for way in (False, True))
     require_equal(job, *results)
 
 
 def time_here(name: str, is_textbook: bool, seed: int) -> dict[str, Any]:
     """One timing, in this process."""
     job = JOBS[name]
-    features, pids = draw(job, seed)
-    work = WORK[job.kind, is_textbook]
+    work, inputs = WORK[job.kind, is_textbook], (*draw(job, seed), prototypes_of(job, seed))
     if job.kind == "update":  # libraries prepare themselves
-        work(job, seed, features, pids)
-    _, (seconds, megabytes) = measure(lambda: work(job, seed, features, pids))
+        work(*inputs)
+    _, (seconds, megabytes) = measure(lambda: work(*inputs))
     return {"job": name, "textbook": is_textbook, "seconds": seconds, "megabytes": megabytes}
 
 
