@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 
 from config import cfg, cfg_base, cfg_pcl
 from config.check import check_config, unused_keys
@@ -173,6 +174,19 @@ def test_pcl_has_the_published_values(repository):
         "OUTPUT_DIR": "logs/pcl/vit_pcl",
     }
     assert values == leaves(cfg_pcl) | PUBLISHED_PCL | ours
+
+
+def test_the_published_pcl_file_means_the_same(repository, tmp_path):
+    """Its keys alone, with the name as it is written there: what it has no key for is in the defaults."""
+    tree: dict[str, dict] = {}
+    for key, value in (PUBLISHED_PCL | {"DATASETS.NAMES": "('market1501')"}).items():
+        group, name = key.split(".")
+        tree.setdefault(group, {})[name] = value
+    (tmp_path / "pcl-vit.yml").write_text(yaml.safe_dump(tree))
+    config = load_config(cfg_pcl, tmp_path / "pcl-vit.yml")
+    check_config(config)
+    shipped = leaves(load_config(cfg_pcl, repository / "configs/pcl/vit_pcl.yml"))
+    assert leaves(config) == shipped | {"DATALOADER.NUM_WORKERS": 8, "OUTPUT_DIR": ""}
 
 
 @pytest.mark.parametrize("tree", [cfg_pcl, cfg_base])
