@@ -264,3 +264,12 @@ def test_mean_refuses_none_and_different_max_ranks():
     trials = [RetrievalMetrics(np.full(length, 0.5), 0.5, 0.5, 1) for length in (5, 10)]
     with pytest.raises(ValueError, match="curves of 5 and 10 ranks"):
         RetrievalMetrics.mean(trials)
+
+
+def test_the_example_of_published_pcl():
+    wanted = torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.3, 0.2, 0.1]])
+    query = on_a_line([0.0, 0.0], [1, 2], [0, 0], name="query")
+    gallery = on_a_line([0.0] * 5, [1, 2, 1, 2, 1], [0, 1, 1, 0, 2])
+    metrics = evaluate(query, gallery, max_rank=5, rerank=lambda *features: wanted)
+    assert metrics.cmc[:4].tolist() == [0, 0.5, 1, 1]
+    assert metrics.mAP == pytest.approx(0.4166667, abs=1e-7)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from config import cfg, cfg_base
+from config import cfg, cfg_base, cfg_pcl
 from config.load import load_config
 from solver import make_optimizer, make_schedule
 from solver.schedules import multistep_schedule
@@ -29,6 +29,21 @@ def test_published_schedules(repository, golden, file):
         rates = [schedule(epoch) for epoch in range(1, len(wanted) + 1)]
         assert np.abs(np.array(rates) / wanted - 1).max() < 1e-9
         assert schedule(1) == rates[0]  # no state: any epoch can be asked for again
+
+
+def test_published_schedule_of_pcl(repository):
+    """Stepped after the epoch: epoch 1 has index 0."""
+    schedule = make_schedule(load_config(cfg_pcl, repository / "configs/pcl/vit_pcl.yml"))
+    warmup = [3.5e-5, 6.65e-5, 9.8e-5, 1.295e-4, 1.61e-4, 1.925e-4, 2.24e-4, 2.555e-4, 2.87e-4, 3.185e-4]
+    wanted = [*warmup, *[3.5e-4] * 20, *[3.5e-5] * 20, *[3.5e-6] * 10]
+    assert [schedule(epoch) for epoch in range(1, 61)] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_decay_of_biases_as_of_all_others():
+    layer = nn.Linear(2, 3)
+    config = load_config(cfg_base, "", ["SOLVER.WEIGHT_DECAY", "0.25", "SOLVER.WEIGHT_DECAY_BIAS", "-1"])
+    (group,) = make_optimizer(config, layer.named_parameters()).param_groups
+    assert group["weight_decay"] == 0.25 and len(group["params"]) == 2
 
 
 def test_multistep_written_out():
