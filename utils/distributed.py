@@ -163,7 +163,8 @@ def share_buffers(module: nn.Module) -> None:
     """Give every process the first one's buffers."""
     if _together():
         for buffer in module.buffers():
-            distributed.broadcast(buffer, src=0)
+            if buffer.numel():
+                distributed.broadcast(buffer, src=0)
 
 
 def _in_one_line(error: BaseException) -> str:
