@@ -40,7 +40,7 @@ bench: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.training
 
 bench-retrieval: $(BIN)/.installed
-	$(BIN)/python -m benchmarks.retrieval
+	$(BIN)/python -m benchmarks.ranking
 
 bench-prototypes: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.prototypes

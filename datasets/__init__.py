@@ -1,16 +1,16 @@
 """From folders of images to batches: records, parsers, transforms, samplers, loaders."""
 
-from datasets.augmentation import AugmentedSampler, Draw
 from datasets.batch import Batch, LoadedBatch
-from datasets.check import verify_images
-from datasets.erasing import erase_constant
-from datasets.images import ImageDataset, decode_image, read_image
+from datasets.checks.verify import verify_images
 from datasets.make_dataloader import Loaders, available_processors, make_dataloader, num_workers
 from datasets.make_dataset import make_dataset
+from datasets.pixels.augmentation import AugmentedSampler, Draw
+from datasets.pixels.erasing import erase_constant
+from datasets.pixels.images import ImageDataset, decode_image, read_image
+from datasets.pixels.resize import resize_like_pil
+from datasets.pixels.transforms import PixelTransform, test_transform
 from datasets.records import ImageRecord, ReIDDataset, Trial
-from datasets.resize import resize_like_pil
-from datasets.sampler import RandomIdentitySampler
-from datasets.transforms import PixelTransform, test_transform
+from datasets.sampling.identity import RandomIdentitySampler
 
 __all__ = [
     "AugmentedSampler",

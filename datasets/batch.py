@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from datasets.pixels.transforms import PixelTransform
 from datasets.records import ImageRecord
-from datasets.transforms import PixelTransform
 
 
 class Batch(NamedTuple):

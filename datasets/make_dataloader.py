@@ -13,15 +13,15 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 from yacs.config import CfgNode
 
-from datasets.augmentation import AugmentedSampler
 from datasets.batch import LoadedBatch, collate
-from datasets.cache import cache_images
-from datasets.epoch_batches import EpochBatches
-from datasets.images import ImageDataset
+from datasets.pixels.augmentation import AugmentedSampler
+from datasets.pixels.images import ImageDataset
+from datasets.pixels.memory import cache_images
+from datasets.pixels.stand_ins import StandIns
+from datasets.pixels.transforms import PixelTransform
 from datasets.records import ImageRecord, ReIDDataset
-from datasets.sampler import RandomIdentitySampler, RepeatedSampler
-from datasets.stand_ins import StandIns
-from datasets.transforms import PixelTransform
+from datasets.sampling.epoch_batches import EpochBatches
+from datasets.sampling.identity import RandomIdentitySampler, RepeatedSampler
 from utils.distributed import rank, share, world_size
 from utils.signals import leave_signals_to_parent
 

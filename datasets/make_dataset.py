@@ -8,14 +8,14 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from datasets.custom import csv_dataset, folder_dataset
-from datasets.dukemtmc import dukemtmc, occ_duke
-from datasets.market1501 import market1501
-from datasets.msmt17 import msmt17
-from datasets.parsing import require_folder
+from datasets.readers.custom import csv_dataset, folder_dataset
+from datasets.readers.dukemtmc import dukemtmc, occ_duke
+from datasets.readers.market1501 import market1501
+from datasets.readers.msmt17 import msmt17
+from datasets.readers.parsing import require_folder
+from datasets.readers.vehicleid import vehicleid
+from datasets.readers.veri import veri
 from datasets.records import ReIDDataset
-from datasets.vehicleid import vehicleid
-from datasets.veri import veri
 
 _logger = logging.getLogger("transreid.datasets")
 

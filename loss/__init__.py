@@ -3,7 +3,7 @@
 from loss.contrastive import dot_products, supcon_loss
 from loss.make_loss import make_loss
 from loss.prototype import PrototypeMemory
-from loss.reid_loss import ReIDLoss
+from loss.terms import ReIDLoss
 from loss.triplet import batch_hard_triplet
 
 __all__ = [

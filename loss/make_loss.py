@@ -4,7 +4,7 @@ from yacs.config import CfgNode
 
 from loss.center import CenterLoss
 from loss.prototype import PrototypeMemory
-from loss.reid_loss import ReIDLoss
+from loss.terms import ReIDLoss
 
 _SMOOTHING = 0.1
 

@@ -5,13 +5,13 @@ import logging
 from yacs.config import CfgNode
 
 from config.subject import prompt_subject
-from model.backbone import make_backbone
-from model.checkpoint import CheckpointInfo, build_reid_model, read_info
-from model.checkpoint_sides import side_information_for
 from model.clip import build_clip, clip_config, load_clip
-from model.prompts import PromptLearner
+from model.files.reid_file import CheckpointInfo, build_reid_model, read_info
+from model.files.sides import side_information_for
+from model.prompts.identity import PromptLearner
 from model.reid import ReIDModel, SideInformation
-from model.text import TextEncoder
+from model.towers.image import make_backbone
+from model.towers.text import TextEncoder
 from utils.files import read_state_dict
 
 _logger = logging.getLogger("transreid.model")

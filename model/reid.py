@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from model.backbone import Backbone, ImageFeatures
-from model.prompts import NUM_SHARED, PromptLearner
-from model.text import TextEncoder
+from model.prompts.identity import NUM_SHARED, PromptLearner
+from model.towers.image import Backbone, ImageFeatures
+from model.towers.text import TextEncoder
 
 
 class ReIDOutput(NamedTuple):

@@ -1,6 +1,6 @@
 """Training and testing: the loop, the methods that go through it, and extraction."""
 
-from processor.inference import extract, make_task
+from processor.evaluation.extract import extract, make_task
 from processor.make_processor import train
 from processor.make_test import test
 

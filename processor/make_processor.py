@@ -12,12 +12,12 @@ from config.check import check_config
 from config.resume import require_same_run
 from datasets import ImageRecord, Loaders, ReIDDataset, make_dataloader, make_dataset, verify_images
 from model import ReIDModel, load_stage1, make_model, model_label
-from processor.engine import Run, fit
-from processor.inference import extract, make_task, require_matches
+from processor.engine.journal import append_record, cut_records
+from processor.engine.loop import Run, fit
+from processor.engine.resume import FILE, Saver, Snapshot, read_snapshot
+from processor.evaluation.extract import extract, make_task, require_matches
 from processor.make_recipes import RECIPES
 from processor.make_test import evaluate_as_configured, start_log, start_process, test_precision
-from processor.records import append_record, cut_records
-from processor.resume import FILE, Saver, Snapshot, read_snapshot
 from retrieval import RetrievalMetrics, log_metrics, metrics_record
 from utils.distributed import (
     any_process,

@@ -8,13 +8,13 @@ from yacs.config import CfgNode
 from datasets import Loaders
 from loss import ReIDLoss, make_loss
 from model import ReIDModel
-from processor.baseline import baseline
-from processor.clipreid import clipreid
-from processor.engine import Run
-from processor.pcl import pcl
-from processor.pcl_clusters import pcl_clusters
-from processor.prototypes import neck_features
-from processor.stage import Plan, Stage
+from processor.engine.loop import Run
+from processor.engine.stage import Plan, Stage
+from processor.recipes.baseline import baseline
+from processor.recipes.clipreid import clipreid
+from processor.recipes.clusters import pcl_clusters
+from processor.recipes.pcl import pcl
+from processor.recipes.prototypes import neck_features
 from retrieval import FeatureSet, cluster
 from solver import make_optimizer, make_schedule, solver_node
 

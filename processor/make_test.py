@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 from config.check import check_config, warn_unused
 from datasets import ReIDDataset, make_dataloader, make_dataset, verify_images
 from model import CheckpointInfo, ReIDModel, make_test_model, model_label
-from processor.inference import extract, make_task, require_matches
+from processor.evaluation.extract import extract, make_task, require_matches
 from retrieval import (
     RetrievalMetrics,
     RetrievalTask,

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from retrieval.distance import Rerank, check_pair, distance_blocks
 from retrieval.features import UNKNOWN_IDENTITY, FeatureSet
-from retrieval.protocol import CrossCameraRule
 from retrieval.ranks import ranks_in_rows
+from retrieval.rules import CrossCameraRule
 from retrieval.task import RetrievalTask
 
 logger = logging.getLogger("transreid.retrieval")

@@ -12,7 +12,7 @@ from torch import Tensor
 from retrieval.distance import Rerank, check_pair, distance_blocks
 from retrieval.features import UNKNOWN_IDENTITY, FeatureSet
 from retrieval.metrics import score_queries
-from retrieval.protocol import CrossCameraRule
+from retrieval.rules import CrossCameraRule
 
 
 class RankedImage(NamedTuple):

@@ -11,8 +11,8 @@ from config.load import load_config
 from datasets import Batch
 from loss import make_loss
 from model import make_model
-from processor.baseline import BaselineObjective
-from processor.clipreid import FeatureBatch, ImageObjective, PromptObjective, encode_identities
+from processor.recipes.baseline import BaselineObjective
+from processor.recipes.clipreid import FeatureBatch, ImageObjective, PromptObjective, encode_identities
 from solver import make_optimizer, make_schedule
 
 SIE_OLP = ["MODEL.SIE_CAMERA", "True", "MODEL.SIE_COE", "1.0", "MODEL.STRIDE_SIZE", "[12, 12]"]

@@ -11,8 +11,8 @@ from config.load import load_config
 from datasets import Batch
 from loss import make_loss
 from model import make_model
-from processor.engine import train_step
-from processor.pcl import PrototypeObjective
+from processor.engine.loop import train_step
+from processor.recipes.pcl import PrototypeObjective
 from solver import make_optimizer
 from utils.precision import Precision
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from datasets.synthetic import FOLDER, draw_market1501
+from datasets.drawn.market import FOLDER, draw_market1501
 
 # A small tower with random weights on small images: the programs are on trial here, not the method.
 SMALL = {

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 from config import cfg as defaults
 from config.arguments import run_program
 from datasets import ReIDDataset, available_processors, make_dataset, num_workers
-from datasets.audit import ERRORS, NOTES, Findings, audit, inspect_files
+from datasets.checks.audit import ERRORS, NOTES, Findings, audit, inspect_files
 from utils.files import require_writable, write_atomically
 
 

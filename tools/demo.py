@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from datasets.synthetic import draw_market1501  # noqa: E402
+from datasets.drawn.market import draw_market1501  # noqa: E402
 
 CONFIG = "configs/demo/clipreid.yml"
 SEED = 1

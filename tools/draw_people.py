@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
-from datasets.synthetic import draw_market1501
+from datasets.drawn.market import draw_market1501
 
 _NUMBERS = {
     "train_ids": "identities for training",

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 
 from config.arguments import end_in_one_line
 from retrieval import evaluate_task, log_metrics, write_metrics
-from tools.feature_files import add_feature_options, add_rerank_options, read_task, rerank_settings, reranker
+from tools.features.files import add_feature_options, add_rerank_options, read_task, rerank_settings, reranker
 from utils.files import require_writable
 from utils.logger import setup_logger
 

@@ -31,7 +31,7 @@ from datasets import (
     resize_like_pil,
 )
 from datasets.batch import collate
-from datasets.custom import IMAGE_SUFFIXES
+from datasets.readers.custom import IMAGE_SUFFIXES
 from datasets.records import NO_CAMERA
 from model import CheckpointInfo, SideInformation, load_reid_model
 from processor import extract

@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import end_in_one_line
-from tools.plot_style import COLOURS, DASHES, STYLE
+from tools.ranking.style import COLOURS, DASHES, STYLE
 
 FORMATS = (".png", ".svg", ".pdf")
 COLUMNS = 3  # of panels

@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 from config.arguments import end_in_one_line
 from retrieval import FeatureSet, RetrievalTask
 from retrieval.ranking import rank_gallery, worst_queries
-from tools.feature_files import add_feature_options, add_rerank_options, read_task, reranker
-from tools.rank_attention import PUBLISHED_MEAN, PUBLISHED_STD, attention_painter
-from tools.rank_pictures import PICTURE_ROWS, write_page, write_picture
-from tools.rank_report import Album, PaintAttention, Report, make_rows, printable
+from tools.features.files import add_feature_options, add_rerank_options, read_task, reranker
+from tools.ranking.attention import PUBLISHED_MEAN, PUBLISHED_STD, attention_painter
+from tools.ranking.pictures import PICTURE_ROWS, write_page, write_picture
+from tools.ranking.report import Album, PaintAttention, Report, make_rows, printable
 from utils.files import require_writable
 
 

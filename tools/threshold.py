@@ -20,9 +20,8 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import end_in_one_line
-from retrieval.pair_scores import PairScores, score_pairs
 from retrieval.task import RetrievalTask
-from retrieval.threshold import (
+from retrieval.thresholds.operating_points import (
     AcceptRates,
     Interval,
     OpenSetPoint,
@@ -32,7 +31,8 @@ from retrieval.threshold import (
     open_set_rates,
     operating_points,
 )
-from tools.feature_files import add_feature_options, read_task
+from retrieval.thresholds.pair_scores import PairScores, score_pairs
+from tools.features.files import add_feature_options, read_task
 from utils.files import make_output_dir, write_atomically
 
 # Okabe and Ito's colours, told apart with any colour vision.

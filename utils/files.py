@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from utils.archives import check_archive, read_torchscript
+from utils.untrusted.pickles import check_archive, read_torchscript
 
 _CONTAINERS = ("state_dict", "model")  # what other programs wrap a state dict in
 _LONGEST_NAME = 300  # characters

@@ -8,11 +8,11 @@ import sys
 import pytest
 import torch
 
-from benchmarks.faults import main
-from benchmarks.faults_numbers import largest_difference
-from benchmarks.faults_rows import judge, line_problem, place_in_words, table, unless
-from benchmarks.faults_runs import Ended, differences, unreadable
-from benchmarks.faults_soak import Slope, descendants, fit_slope, is_flat, memory
+from benchmarks.faults.__main__ import main
+from benchmarks.faults.numbers import largest_difference
+from benchmarks.faults.rows import judge, line_problem, place_in_words, table, unless
+from benchmarks.faults.runs import Ended, differences, unreadable
+from benchmarks.faults.soak import Slope, descendants, fit_slope, is_flat, memory
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="faults are made with what Linux has")
 SECONDS = 240

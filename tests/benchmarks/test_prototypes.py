@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from benchmarks.prototypes import JOBS, check, draw, main, require_equal, table
+from benchmarks.prototypes.__main__ import JOBS, check, draw, main, require_equal, table
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")

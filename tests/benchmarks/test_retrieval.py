@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.measure import measure, median_of
-from benchmarks.retrieval import SIZES, draw, evaluate_ours, main, require_equal, table
+from benchmarks.ranking.__main__ import SIZES, draw, evaluate_ours, main, require_equal, table
 from retrieval import FeatureSet, distance, evaluate
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")

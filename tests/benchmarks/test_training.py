@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import measure, training
-from benchmarks import training_jobs as jobs
+from benchmarks import measure
 from benchmarks.measure import run_alone
-from benchmarks.training import JOBS, WORK, main, require_equal, table, textbook_of
-from benchmarks.training_inputs import draw_pictures
-from benchmarks.training_textbook import TEXT_SIDE, TextModel, make_optimizer
+from benchmarks.training import __main__ as training
+from benchmarks.training.__main__ import JOBS, WORK, jobs, main, require_equal, table, textbook_of
+from benchmarks.training.inputs import draw_pictures
+from benchmarks.training.textbook import TEXT_SIDE, TextModel, make_optimizer
 from loss import make_loss
 from model.clip import build_clip, clip_config
 from processor.make_recipes import make_plan

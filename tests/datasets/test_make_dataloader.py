@@ -16,8 +16,8 @@ from datasets import (
     read_image,
 )
 from datasets import test_transform as plain_transform
-from datasets.augmentation import augment
-from datasets.resize import resize_bicubic
+from datasets.pixels.augmentation import augment
+from datasets.pixels.resize import resize_bicubic
 from utils.seed import seed_everything
 
 

@@ -7,7 +7,7 @@ from yacs.config import CfgNode
 from config import cfg, cfg_base, cfg_pcl
 from datasets import make_dataloader, read_image
 from datasets import test_transform as plain_transform
-from datasets.resize import RESIZES, resize_bicubic
+from datasets.pixels.resize import RESIZES, resize_bicubic
 
 
 @pytest.fixture

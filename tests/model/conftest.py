@@ -9,8 +9,8 @@ import torch
 from config import cfg
 from config.load import load_config
 from model import make_model
-from model.prompts import PromptLearner
-from model.text import TextEncoder
+from model.prompts.identity import PromptLearner
+from model.towers.text import TextEncoder
 
 TOY_KEYS = {
     "MODEL.NAME": "toy-vit",

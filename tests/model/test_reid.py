@@ -9,7 +9,7 @@ from torch import nn
 
 from config import cfg, cfg_base
 from model import ReIDModel, ReIDOutput, SideInformation
-from model.backbone import ImageFeatures
+from model.towers.image import ImageFeatures
 
 # ---- heads and outputs
 

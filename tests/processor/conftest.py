@@ -14,10 +14,10 @@ from datasets import make_dataloader, make_dataset
 from loss import make_loss
 from model import make_model
 from processor import train
-from processor.clipreid import clipreid
-from processor.engine import Run
+from processor.engine.loop import Run
+from processor.engine.resume import Saver
 from processor.make_recipes import make_plan
-from processor.resume import Saver
+from processor.recipes.clipreid import clipreid
 from utils.precision import Precision
 from utils.seed import seed_everything
 

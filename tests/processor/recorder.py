@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from processor.engine import Run
-from processor.objective import Objective, Step
-from processor.resume import Saver
-from processor.stage import Plan, Stage
+from processor.engine.loop import Run
+from processor.engine.objective import Objective, Step
+from processor.engine.resume import Saver
+from processor.engine.stage import Plan, Stage
 from retrieval import RetrievalMetrics
 from utils.precision import Precision
 

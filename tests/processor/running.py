@@ -5,7 +5,7 @@ import json
 import numpy as np
 import torch
 
-from processor import engine
+from processor.engine import loop as engine
 
 EVERY_STEP = ("SOLVER.SAVE_EVERY_MIN", 1e-9)
 OFTEN = ("MAIN.CHECKPOINT_PERIOD", 1, "MAIN.EVAL_PERIOD", 1)

@@ -6,8 +6,8 @@ import torch
 
 from retrieval import FeatureSet, squared_euclidean
 from retrieval.metrics import score_queries
+from retrieval.neighbours.reranking import k_reciprocal_blocks, k_reciprocal_distance
 from retrieval.ranking import RankedImage, rank_gallery, worst_queries
-from retrieval.reranking import k_reciprocal_blocks, k_reciprocal_distance
 
 
 def images(positions, pids, camids, name="image"):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from datasets.synthetic import draw_market1501
+from datasets.drawn.market import draw_market1501
 
 TOWERS = {
     "vit": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.market1501 import market1501
+from datasets.readers.market1501 import market1501
 from tools import draw_people
 
 ROOT = Path(__file__).parents[2]

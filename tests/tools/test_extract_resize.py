@@ -8,7 +8,7 @@ from torch.nn.functional import cosine_similarity
 
 from config import cfg_pcl
 from config.load import load_config
-from datasets.resize import from_pil
+from datasets.pixels.resize import from_pil
 from model import make_model
 from retrieval import RetrievalTask
 from tools import extract

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from retrieval import FeatureSet, RetrievalTask
-from retrieval.pair_scores import score_pairs
-from retrieval.threshold import accept_rates, open_set_points, operating_points
+from retrieval.thresholds.operating_points import accept_rates, open_set_points, operating_points
+from retrieval.thresholds.pair_scores import score_pairs
 from tools.threshold import main
 
 TOOL = Path(__file__).parents[2] / "tools" / "threshold.py"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datasets import ImageRecord, decode_image, read_image, verify_images
-from datasets.images import MAX_PIXELS
+from datasets.pixels.images import MAX_PIXELS
 
 READERS = (read_image, decode_image, lambda path: verify_images([ImageRecord(path, 0, 0, 0)]))
 FORMS = {
@@ -164,16 +164,16 @@ def test_a_header_that_claims_too_much_is_refused(make, size, file):
     "before", [b"", b"\xff\xff\xff", b"\xff\xd0\xff\x01", b"\xff\xfe\0\x04\xff\xc0" * 1200, b"odd"]
 )
 def test_a_jpeg_bomb_is_seen_behind_anything(size, form, before, file, monkeypatch):
-    monkeypatch.setattr("datasets.images._decode_jpeg", lambda data: pytest.fail("memory was taken"))
+    monkeypatch.setattr("datasets.pixels.images._decode_jpeg", lambda data: pytest.fail("memory was taken"))
     assert all(outcomes(file, jpeg(*size, before=before, form=form)))
 
 
 @pytest.mark.parametrize("form", sorted(FORMS))
 def test_what_is_allowed_is_not_refused(form, file, monkeypatch):
     assert MAX_PIXELS == Image.MAX_IMAGE_PIXELS
-    monkeypatch.setattr("datasets.images.MAX_PIXELS", 24 * 40)
+    monkeypatch.setattr("datasets.pixels.images.MAX_PIXELS", 24 * 40)
     assert outcomes(file, encode(form)) == [None] * 3
-    monkeypatch.setattr("datasets.images.MAX_PIXELS", 24 * 40 - 1)
+    monkeypatch.setattr("datasets.pixels.images.MAX_PIXELS", 24 * 40 - 1)
     assert all("24 x 40 pixels; allowed: at most 959 in all" in line for line in outcomes(file, encode(form)))
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import load_reid_model
-from model.backbone import make_backbone
 from model.reid import ReIDModel, SideInformation
+from model.towers.image import make_backbone
 from tests.untrusted.surviving import LIMITS, LONGEST, nothing_else
 
 TOWERS = {

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets import ReIDDataset
-from datasets.custom import csv_dataset
-from datasets.msmt17 import msmt17
-from datasets.vehicleid import vehicleid
-from datasets.veri import veri
+from datasets.readers.custom import csv_dataset
+from datasets.readers.msmt17 import msmt17
+from datasets.readers.vehicleid import vehicleid
+from datasets.readers.veri import veri
 
 few = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 

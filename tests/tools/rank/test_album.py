@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.rank_report import Album
+from tools.ranking.report import Album
 
 
 @pytest.mark.parametrize("root", ["", "old/place/", "/old/place/", "../place/"])

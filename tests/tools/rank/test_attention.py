@@ -12,7 +12,7 @@ from config import cfg
 from config.load import load_config
 from datasets import test_transform as plain_transform
 from model import attention_map, load_reid_model, make_model
-from tools.rank_attention import attention_painter, overlay
+from tools.ranking.attention import attention_painter, overlay
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_the_feature_file_says_how(small, run, checkpoint, monkeypatch):
         seen.append(interpolation)
         return plain_transform(*args, interpolation=interpolation)
 
-    monkeypatch.setattr("tools.rank_attention.test_transform", transform)
+    monkeypatch.setattr("tools.ranking.attention.test_transform", transform)
     run("--queries", "0", "--weight", checkpoint("toy-vit"))
     small.task(size=small.size, resize="bicubic").save("features.npz")
     run("--queries", "0", "--weight", checkpoint("toy-vit"))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from retrieval import FeatureSet, RetrievalTask
-from tools.rank_report import THUMBNAIL, printable
+from tools.ranking.report import THUMBNAIL, printable
 
 
 def test_the_page_shows_the_rankings(small, run, capsys):
@@ -65,7 +65,7 @@ def test_the_png_has_a_row_for_each_query(run):
 
 def test_the_png_ends_where_nobody_could_read_on(run, monkeypatch, capsys):
     monkeypatch.setattr("tools.rank.PICTURE_ROWS", 2)
-    monkeypatch.setattr("tools.rank_pictures.PICTURE_ROWS", 2)
+    monkeypatch.setattr("tools.ranking.pictures.PICTURE_ROWS", 2)
     run("--queries", "0", "1")
     with Image.open("out/ranking.png") as image:
         two = image.height

@@ -1,0 +1,247 @@
+"""Faults that come from outside to a run of one process: signals, disks, folders, images, loaders."""
+
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.faults.patches import (
+    Patch,
+    Watch,
+    at_step,
+    full_disk_for_checkpoint,
+    full_disk_for_last,
+    full_disk_for_log,
+    full_disk_for_metrics,
+    kill_workers,
+    killed_at_save,
+    slow_steps,
+)
+from benchmarks.faults.rows import (
+    EQUAL,
+    Row,
+    equality_problem,
+    file_problem,
+    judge,
+    line_problem,
+    place_in_words,
+    status_problem,
+    unless,
+)
+from benchmarks.faults.runs import (
+    Bench,
+    Child,
+    Ended,
+    checkpoints,
+    differences,
+    phase_of,
+    progress,
+    unequal,
+    unreadable,
+)
+
+LONGEST_DELAY = 1.6  # seconds until a kill: a run starts in half a second and takes about four
+_AIMS = {"stage1": 0.3, "save": 0.03, "evaluation": 0.1}  # about how long they take, seconds
+_STEP = 11  # of stage 2, at which something happens
+_SLOW = 0.1
+
+
+def kill(bench: Bench) -> Iterator[Row]:
+    """SIGKILL at random moments, and resumed each time; some aim at the shorter parts of a run."""
+    rng = np.random.default_rng(bench.seed)
+    reference, folder = bench.reference(), bench.folder("killed")
+    where: Counter[str] = Counter()
+    broken, unequal_runs, finished = [], [], 0
+    while True:
+        kills = sum(where.values())
+        child = bench.start(folder, resume=True)
+        phase = _kill_somewhere(child, rng) if kills < bench.kills else ""
+        ended = child.wait()
+        broken += [*unreadable(folder), *unequal(folder, reference, checkpoints(folder))]
+        if ended.status == -signal.SIGKILL and phase:
+            where[phase] += 1
+            continue
+        finished += 1
+        unequal_runs += [status_problem(ended, 0) or equality_problem(differences(folder, reference))]
+        if ended.status or kills == bench.kills:  # it would fail again
+            break
+        folder = bench.folder("killed")
+    yield judge(
+        "kill",
+        f"SIGKILL at {kills} random moments",
+        (f"fell into {', '.join(f'{phase} {count}' for phase, count in where.most_common())}", ""),
+        ("all files whole after each", file_problem(broken)),
+        (f"{finished} runs resumed to their end, equal", next(filter(None, unequal_runs), "")),
+    )
+    folder = bench.folder("killed")
+    ended = bench.run(folder, patches=[killed_at_save(1)])
+    yield judge(
+        "kill",
+        "SIGKILL before the first `last.pt`",
+        ("", status_problem(ended, -signal.SIGKILL)),
+        ("started at the beginning, equal", equality_problem(bench.resumed(folder))),
+    )
+
+
+def _kill_somewhere(child: Child, rng: np.random.Generator) -> str:
+    """Kill a run at a random moment of its next seconds; returns the phase in which it was."""
+    aim = rng.choice(["", *_AIMS], p=[0.4, 0.2, 0.2, 0.2])
+    if aim:
+        child.wait_until(lambda watch: phase_of(watch) == aim, rng.uniform(0.7, 1) * LONGEST_DELAY)
+    time.sleep(rng.uniform(0, _AIMS.get(aim, LONGEST_DELAY)))
+    child.send(signal.SIGSTOP)  # so that the phase is that of the end
+    phase = phase_of(child.watch)
+    child.send(signal.SIGKILL)
+    return phase
+
+
+def stop(bench: Bench) -> Iterator[Row]:
+    """SIGTERM and SIGINT once, then SIGTERM twice."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        run = bench.folder("stopped")
+        child = bench.start(run, patches=[slow_steps(_SLOW)])
+        child.wait_until(_in_stage2)
+        begun, sent = child.watch.steps, time.monotonic()
+        child.send(number)
+        ended = child.wait()
+        seconds, further, place = time.monotonic() - sent, child.watch.steps - begun, progress(run)
+        yield judge(
+            "stop",
+            f"{number.name} in an epoch",
+            (f"status {ended.status} after {seconds:.1f} s", status_problem(ended, 128 + number)),
+            ("", unless(further <= 1, f"{further} more steps")),
+            (
+                place_in_words(place),
+                unless(_steps_of(place) == child.watch.steps, f"{child.watch.steps} steps were done"),
+            ),
+            (EQUAL, equality_problem(bench.resumed(run))),
+        )
+    run = bench.folder("stopped")
+    child = bench.start(run, patches=[at_step("stage2", _STEP, lambda: time.sleep(10))])
+    child.wait_until(_in_stage2)
+    time.sleep(_SLOW)
+    child.send(signal.SIGTERM)
+    time.sleep(2 * _SLOW)
+    sent = time.monotonic()
+    child.send(signal.SIGTERM)
+    ended = child.wait()
+    seconds = time.monotonic() - sent
+    yield judge(
+        "stop",
+        "SIGTERM twice, in a step of ten seconds",
+        (f"status {ended.status} after {seconds:.1f} s", status_problem(ended, 128 + signal.SIGTERM)),
+        ("", unless(seconds < 2, "not at once")),
+        ("", file_problem(unreadable(run))),
+        (EQUAL, equality_problem(bench.resumed(run))),
+    )
+
+
+def _in_stage2(watch: Watch) -> bool:
+    return phase_of(watch) == "stage2" and watch.steps >= _STEP - 1
+
+
+def _steps_of(place: tuple[str, int, int] | None) -> int:
+    batches = 8  # of an epoch of stage 2
+    return (place[1] - 1) * batches + place[2] if place and place[0] == "stage2" else -1
+
+
+def disk(bench: Bench) -> Iterator[Row]:
+    """A full disk, stood in for by the limit on the size of files."""
+    cases: list[tuple[str, Patch, str]] = [
+        ("`last.pt`", full_disk_for_last(6), "last.pt"),
+        ("a checkpoint", full_disk_for_checkpoint, "toy_2.pth"),
+        ("`metrics.jsonl`", full_disk_for_metrics, "metrics.jsonl"),
+    ]
+    for what, patch, named in cases:
+        run = bench.folder("full")
+        ended = bench.run(run, patches=[patch])
+        place, left = progress(run), [path.name for path in run.glob(".*")]
+        yield judge(
+            "disk",
+            f"disk full while {what} is written",
+            _ended_in_one_line(ended, named, "File too large"),
+            (place_in_words(place), unless(place is not None, "no last.pt")),
+            ("", file_problem([*unreadable(run), *left])),
+            (EQUAL, equality_problem(bench.resumed(run))),
+        )
+    run = bench.folder("full")
+    ended = bench.run(run, patches=[full_disk_for_log])
+    warnings = sum("the log goes on here alone" in line for line in ended.out.splitlines())
+    yield judge(
+        "disk",
+        "disk full while the log is written",
+        ("goes on with one warning", unless(warnings == 1 and not ended.err, f"{warnings} warnings")),
+        ("equal to an undisturbed run", equality_problem(differences(run, bench.reference()))),
+        ("", status_problem(ended, 0)),
+    )
+
+
+def _ended_in_one_line(ended: Ended, *words: str) -> tuple[str, str]:
+    return f"status {ended.status}, one line", status_problem(ended, 2) or line_problem(ended, *words)
+
+
+def folder(bench: Bench) -> Iterator[Row]:
+    """OUTPUT_DIR where nothing can be written; permissions would not stop the superuser."""
+    file = bench.folder("file")
+    file.write_text("not a folder")
+    for what, place in (("a file", file), ("a folder of /proc", Path("/proc/reid-run"))):
+        child = bench.start(place)
+        ended = child.wait()
+        yield judge(
+            "folder",
+            f"OUTPUT_DIR is {what}",
+            _ended_in_one_line(ended, str(place)),
+            (f"after {ended.seconds:.1f} s, before any step", unless(child.watch.steps == 0, "it trained")),
+        )
+
+
+def image(bench: Bench) -> Iterator[Row]:
+    """A training image deleted in mid-run."""
+    path = min(bench.data.rglob("bounding_box_train/*.jpg"))
+    kept = bench.root / path.name
+    shutil.copy2(path, kept)
+    deleted = [at_step("stage2", _STEP, lambda: os.unlink(path))]
+    try:
+        run = bench.folder("deleted")
+        ended = bench.run(run, patches=deleted)
+        place = progress(run)
+        shutil.copy2(kept, path)
+        yield judge(
+            "image",
+            "image deleted in an epoch, ON_ERROR raise",
+            _ended_in_one_line(ended, path.name),
+            (place_in_words(place), unless(_steps_of(place) >= _STEP, "last.pt is of an earlier step")),
+            (EQUAL, equality_problem(bench.resumed(run))),
+        )
+        ended = bench.run(bench.folder("deleted"), {"DATALOADER.ON_ERROR": "skip"}, patches=deleted)
+    finally:
+        shutil.copy2(kept, path)
+    warned = sum("WARNING" in line and path.name in line for line in ended.out.splitlines())
+    yield judge(
+        "image",
+        "image deleted in an epoch, ON_ERROR skip",
+        ("goes on with a warning that names it", unless(warned == 1, f"{warned} warnings")),
+        ("", status_problem(ended, 0)),
+    )
+
+
+def worker(bench: Bench) -> Iterator[Row]:
+    """The process that loads images killed in mid-run."""
+    changed = {"DATALOADER.NUM_WORKERS": 1, "SOLVER.SAVE_EVERY_MIN": 0.0}
+    run = bench.folder("worker")
+    child = bench.start(run, changed, patches=[at_step("stage2", _STEP, kill_workers)])
+    ended = child.wait()
+    place = progress(run)
+    lost = child.watch.steps - _steps_of(place)
+    yield judge(
+        "worker",
+        "process that loads images killed",
+        _ended_in_one_line(ended, "worker"),
+        (f"{place_in_words(place)}, {lost} steps lost", unless(place is not None, "no last.pt")),
+        (EQUAL, equality_problem(bench.resumed(run, changed))),
+    )

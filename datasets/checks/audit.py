@@ -1,0 +1,197 @@
+"""What is wrong with the files and labels of a data set: each image decoded in full, its bytes compared."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from datasets.pixels.images import decode_image
+from datasets.records import NO_CAMERA, NO_PID, ImageRecord, ReIDDataset, Trial, count_pids
+
+_CHUNK = 16  # files that a process takes at a time
+
+# What `Findings` holds, as a reader is told of it. Notes do not stand in the way of a run.
+ERRORS = {
+    "unreadable": "files that cannot be read as images",
+    "empty": "files of zero bytes",
+    "absent": "listed files that are absent",
+    "duplicates": "images under several identities",
+    "train_in_test": "training images in the test splits",
+}
+NOTES = {
+    "repeated": "images of one identity in several files",
+    "single_image": "training identities of one image",
+    "single_camera": "training identities of one camera",
+    "unmatched": "query identities without a gallery image from another camera",
+}
+
+
+class FileFacts(NamedTuple):
+    """One file: `digest` is the SHA-256 of its bytes in hex, '' where there is a `problem`.
+
+    `problem` is '', 'absent' (or no file), 'empty' or 'unreadable'; `reason` is one line that names an
+    unreadable file.
+    """
+
+    digest: str
+    problem: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """One line of text for each occurrence of what `ERRORS` and `NOTES` describe."""
+
+    unreadable: list[str]
+    empty: list[str]
+    absent: list[str]
+    duplicates: list[str]
+    train_in_test: list[str]
+    repeated: list[str]
+    single_image: list[str]
+    single_camera: list[str]
+    unmatched: list[str]
+
+    @property
+    def are_errors(self) -> bool:
+        """Whether anything but notes was found."""
+        return any(getattr(self, name) for name in ERRORS)
+
+
+def audit(dataset: ReIDDataset, files: Mapping[str, FileFacts]) -> Findings:
+    """Compare the records of a data set with each other, given what `inspect_files` says of all their paths.
+
+    Identities of the training split and of the tests have numbers of their own and are not compared. Raises
+    KeyError for a path that `files` lacks.
+    """
+    train = list(dict.fromkeys(dataset.train))
+    test = list(dict.fromkeys(chain.from_iterable(chain(*trial) for trial in dataset.trials)))
+    by_bytes = [_by_bytes(records, files) for records in (train, test)]
+    same_bytes = [same for split in by_bytes for same in split.values()]
+
+    def problems(name: str) -> list[str]:
+        return [facts.reason or path for path, facts in files.items() if facts.problem == name]
+
+    return Findings(
+        unreadable=problems("unreadable"),
+        empty=problems("empty"),
+        absent=problems("absent"),
+        duplicates=[_identities(same) for same in same_bytes if count_pids(same) > 1],
+        train_in_test=[
+            f"{same[0].path} = {by_bytes[1][key][0].path}"
+            for key, same in by_bytes[0].items()
+            if key in by_bytes[1]
+        ],
+        repeated=[
+            " = ".join(_paths(same)) for same in same_bytes if count_pids(same) <= 1 and len(_paths(same)) > 1
+        ],
+        single_image=_named_by_image(own for own in _by_pid(train).values() if len(_paths(own)) == 1),
+        single_camera=_single_camera(train),
+        unmatched=_unmatched(dataset.trials),
+    )
+
+
+def inspect_files(paths: Sequence[str], workers: int) -> dict[str, FileFacts]:
+    """Decode every file in full, in `workers` processes (0: in this one).
+
+    Raises OSError when a process ended before its files were decoded.
+    """
+    if workers < 1:
+        return dict(zip(paths, _with_bar(map(inspect_file, paths), len(paths)), strict=True))
+    # One thread each: after a fork the parent's threads are gone, and a child that waits for them hangs.
+    pool = ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        results = pool.map(inspect_file, paths, chunksize=_CHUNK)
+        return dict(zip(paths, _with_bar(results, len(paths)), strict=True))
+    except BrokenProcessPool as error:
+        raise OSError(
+            "a process that decodes images was ended, for want of memory or by a file that its decoder cannot"
+            " bear; allowed to find out which: DATALOADER.NUM_WORKERS 0"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupted check does not decode the rest first
+
+
+def inspect_file(path: str) -> FileFacts:
+    """Decode one file in full and take the digest of its bytes."""
+    if not os.path.isfile(path):
+        return FileFacts("", "absent")
+    if not os.path.getsize(path):
+        return FileFacts("", "empty")
+    try:
+        decode_image(path)
+        with open(path, "rb") as file:
+            return FileFacts(hashlib.sha256(file.read()).hexdigest())
+    except (OSError, ValueError, MemoryError) as error:
+        return FileFacts("", "unreadable", " ".join(str(error).split()) or f"{path}: {type(error).__name__}")
+
+
+def _with_bar(facts: Iterable[FileFacts], count: int) -> Iterable[FileFacts]:
+    return tqdm(facts, "decode images", count, leave=False, disable=None)
+
+
+def _by_bytes(records: Iterable[ImageRecord], files: Mapping[str, FileFacts]) -> dict[str, list[ImageRecord]]:
+    """Records by the bytes of their files; by path where these are not known."""
+    groups: dict[str, list[ImageRecord]] = {}
+    for record in records:
+        groups.setdefault(files[record.path].digest or record.path, []).append(record)
+    return groups
+
+
+def _paths(records: Iterable[ImageRecord]) -> list[str]:
+    return list(dict.fromkeys(record.path for record in records))
+
+
+def _identities(records: Iterable[ImageRecord]) -> str:
+    first = {(record.path, record.pid): record for record in records}
+    return " = ".join(f"{record.path} (identity {record.pid})" for record in first.values())
+
+
+def _by_pid(records: Iterable[ImageRecord]) -> dict[int, list[ImageRecord]]:
+    """Records by identity, without those of which none is known."""
+    groups: dict[int, list[ImageRecord]] = {}
+    for record in records:
+        if record.pid != NO_PID:
+            groups.setdefault(record.pid, []).append(record)
+    return groups
+
+
+def _named_by_image(identities: Iterable[list[ImageRecord]]) -> list[str]:
+    """A training identity's own name is not known here: it is the one of an image."""
+    return [f"the identity of {own[0].path}" for own in identities]
+
+
+def _single_camera(records: Sequence[ImageRecord]) -> list[str]:
+    """Identities of two images or more, all from one known camera; none where the split has just one."""
+    if len({record.camid for record in records}) < 2:
+        return []
+    found = []
+    for own in _by_pid(records).values():
+        cameras = {record.camid for record in own}
+        if len(_paths(own)) > 1 and len(cameras) == 1 and NO_CAMERA not in cameras:
+            found.append(own)
+    return _named_by_image(found)
+
+
+def _unmatched(trials: Sequence[Trial]) -> list[str]:
+    """Query identities with a query that the test leaves out, each once, over all trials."""
+    lost: dict[int, ImageRecord] = {}
+    for trial in trials:
+        gallery = _by_pid(trial.gallery)
+        for query in trial.query:
+            if not any(_matches(query, image) for image in gallery.get(query.pid, ())):
+                lost.setdefault(query.pid, query)
+    return [f"identity {pid}, {query.path}" for pid, query in lost.items()]
+
+
+def _matches(query: ImageRecord, image: ImageRecord) -> bool:
+    if query.camid == NO_CAMERA:
+        return (image.path, image.camid) != (query.path, query.camid)
+    return image.camid != query.camid

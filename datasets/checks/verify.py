@@ -1,0 +1,65 @@
+"""Looks at every image once before hours are spent on a run."""
+
+import logging
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from tqdm import tqdm
+
+from datasets.pixels.images import open_image
+from datasets.pixels.stand_ins import MOST_UNREADABLE
+from datasets.records import ImageRecord
+
+_SHOWN = 5
+_logger = logging.getLogger("transreid.datasets")
+
+
+def verify_images(records: Iterable[ImageRecord], workers: int = 1, *, skip: bool = False) -> None:
+    """Check that every file exists and decodes to its end; `workers` threads (0 counts as 1).
+
+    Raises FileNotFoundError or ValueError with the number of missing or damaged files and the first few; with
+    `skip` only when they are too many to be skipped, else it warns.
+    """
+    paths = list(dict.fromkeys(record.path for record in records))
+    missing = [path for path in paths if not os.path.isfile(path)]
+    total = len(paths)
+    if missing and not (skip and _can_skip(missing, total, "missing")):
+        raise FileNotFoundError(f"{len(missing)} of {len(paths)} image files are missing: {_first(missing)}")
+    absent = set(missing)
+    paths = [path for path in paths if path not in absent]
+    pool = ThreadPoolExecutor(max(workers, 1))
+    try:
+        results = pool.map(_damage, paths)
+        bar = tqdm(results, "check images", len(paths), leave=False, disable=None)
+        damage = [text for text in bar if text is not None]
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupted check does not decode the rest first
+    if damage and not (skip and _can_skip([*missing, *damage], total, "missing or damaged")):
+        raise ValueError(f"{len(damage)} of {len(paths)} image files are damaged: {_first(damage)}")
+
+
+def _can_skip(texts: list[str], total: int, what: str) -> bool:
+    """Whether so few images can be left out; then it warns of them."""
+    few = len(texts) <= MOST_UNREADABLE * total
+    if few:
+        _logger.warning(
+            "%d of %d image files are %s and will be skipped: %s", len(texts), total, what, _first(texts)
+        )
+    return few
+
+
+def _damage(path: str) -> str | None:
+    try:
+        with open_image(path) as image:
+            # JPEG only: decode at an eighth of the size, which is cheap and still reads the file to its end.
+            image.draft("RGB", (1, 1))
+            image.load()
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _first(texts: list[str]) -> str:
+    more = f", and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]) + more

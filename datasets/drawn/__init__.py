@@ -1,0 +1,1 @@
+"""Drawn people: a data set that needs no download."""

@@ -1,0 +1,1 @@
+"""Readers: from the folder of a data set to its records."""

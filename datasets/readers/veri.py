@@ -1,0 +1,103 @@
+"""VeRi-776 (Liu et al., ECCV 2016) with the viewpoint labels of Wang et al., "Orientation Invariant Feature
+Embedding", ICCV 2017: 0 front, 1 rear, 2 left, 3 left-front, 4 left-rear, 5 right, 6 right-front and
+7 right-rear.
+"""
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from datasets.readers.parsing import (
+    NameRule,
+    quote,
+    read_lines,
+    read_named,
+    relabel,
+    require_folder,
+    require_records,
+)
+from datasets.records import ImageRecord, ReIDDataset, Trial
+
+FOLDER = "VeRi"
+_RULE = NameRule(re.compile(r"([-\d]+)_c(\d+)"), cameras=range(1, 21), pids=range(0, 777), junk=-1)
+_TRAIN_LABELS, _TEST_LABELS = "keypoint_train.txt", "keypoint_test.txt"
+_LABEL_SOURCE = "https://github.com/Zhongdao/VehicleReIDKeyPointData"
+_FIELDS, _VIEWS = 42, 8  # path, 20 pairs of coordinates, orientation
+
+_logger = logging.getLogger("transreid.datasets")
+
+
+def veri(root: Path, *, need_views: bool = False, need_train: bool = True) -> ReIDDataset:
+    """Read `root`/VeRi; viewpoints from keypoint_train.txt and keypoint_test.txt in `root`/VeRi or `root`.
+
+    With the label files, unlabelled images are left out and counted in the log; without them every view is 0.
+    Raises FileNotFoundError for a missing folder, or label file when `need_views`; ValueError for a bad name
+    or label line.
+    """
+    folder = require_folder(root / FOLDER, "image_train, image_query, image_test")
+    views = _find_views(folder, root, need_views, need_train)
+    train = relabel(_read(folder / "image_train", "train", views)) if need_train else []
+    query = _read(folder / "image_query", "query", views)
+    gallery = _read(folder / "image_test", "gallery", views)
+    return ReIDDataset("veri", train, [Trial(query, gallery)], "vehicle")
+
+
+def _find_views(folder: Path, root: Path, need_views: bool, need_train: bool) -> dict[str, int] | None:
+    """File name → view, or None when the label files are absent and not needed."""
+    places = {name: (folder / name, root / name) for name in (_TEST_LABELS, _TRAIN_LABELS)}
+    found: dict[str, Path] = {}
+    for name, paths in places.items():
+        for path in paths:
+            if path.is_file():
+                found.setdefault(name, path)
+    for name in (_TRAIN_LABELS, _TEST_LABELS) if need_train else (_TEST_LABELS,):
+        if name in found:
+            continue
+        expected = " or ".join(str(path) for path in places[name])
+        if need_views:
+            raise FileNotFoundError(
+                f"viewpoint labels missing, expected {expected}: get it at {_LABEL_SOURCE}"
+            )
+        _logger.info("VeRi: no viewpoint labels at %s, every image gets view 0", expected)
+        return None
+    views: dict[str, int] = {}
+    for name in (_TEST_LABELS, _TRAIN_LABELS):  # the train file is read last, so that its label wins
+        if name in found:
+            views.update(_read_views(found[name]))
+    return views
+
+
+def _read_views(file: Path) -> dict[str, int]:
+    views = {}
+    for number, line in enumerate(read_lines(file), start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        if len(fields) != _FIELDS:
+            raise ValueError(f"{file}:{number}: {len(fields)} fields, allowed are {_FIELDS}")
+        if fields[-1] not in map(str, range(_VIEWS)):
+            raise ValueError(
+                f"{file}:{number}: orientation {quote(fields[-1])}, allowed are 0 to {_VIEWS - 1}"
+            )
+        views[Path(fields[0]).name] = int(fields[-1])
+    return views
+
+
+def _read(folder: Path, split: str, views: Mapping[str, int] | None) -> list[ImageRecord]:
+    records = read_named(folder, split, _RULE)
+    if views is None:
+        return records
+    names = [Path(record.path).name for record in records]
+    labelled = [
+        record._replace(viewid=views[name])
+        for record, name in zip(records, names, strict=True)
+        if name in views
+    ]
+    _logger.info(
+        "VeRi %s: %d of %d images have no viewpoint label and are left out",
+        split,
+        len(records) - len(labelled),
+        len(records),
+    )
+    return require_records(labelled, f"{split} (with viewpoint label)", folder)

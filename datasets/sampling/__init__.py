@@ -1,0 +1,1 @@
+"""Which images come in which order, and how they form batches."""

@@ -1,0 +1,1 @@
+"""Prompts: text as embeddings that learn."""

@@ -1,0 +1,285 @@
+"""The training loop: one for every method, in one process or several."""
+
+import inspect
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from processor.engine.finite import FiniteGuard, WatchedStep, is_finite
+from processor.engine.journal import append_record, log_iteration, save_model
+from processor.engine.objective import Step, TrainingBatch
+from processor.engine.resume import Progress, Saver, Snapshot
+from processor.engine.stage import Plan, Stage
+from retrieval import RetrievalMetrics, log_metrics, metrics_record
+from utils.batch_norm import synchronise_batch_norms
+from utils.device import move_module
+from utils.distributed import any_process, from_first, is_first, share_buffers, world_size
+from utils.precision import Precision
+from utils.signals import StopRequest, leave_dead_workers_to_loader
+
+_logger = logging.getLogger("transreid.train")
+Forward = Callable[[TrainingBatch], Step]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all stages of a run share.
+
+    Args:
+        model: saved under `output_dir/{model_name}{suffix}_{epoch}.pth` as a plain state dict.
+        evaluate: retrieval metrics of the model as it is.
+        precision: of the training steps.
+        saver: of `last.pt`.
+        keep: checkpoints of a stage that are kept, 0 for all.
+        sync_batch_norm: batch norms see the batch of all processes.
+        stop: looked at after each iteration.
+    """
+
+    model: nn.Module
+    model_name: str
+    device: torch.device
+    output_dir: Path
+    evaluate: Callable[[], RetrievalMetrics]
+    precision: Precision
+    saver: Saver
+    keep: int = 0
+    sync_batch_norm: bool = True
+    stop: StopRequest = field(default_factory=StopRequest)
+
+
+class Trained(NamedTuple):
+    """A step as it was: the loss, what it is made of, and whether it and its gradients are finite."""
+
+    loss: Tensor
+    step: Step
+    finite: Tensor
+
+
+def fit(stage: Stage, run: Run, snapshot: Snapshot | None = None) -> None:
+    """Train a stage to its last epoch: rate, batches, log, checkpoint, evaluation; one JSON line an epoch.
+
+    With the snapshot of this stage it goes on from there. Checkpoints and evaluations are due at multiples of
+    their periods and at the end, `last.pt` after each epoch, before an evaluation, and when its time comes.
+    Raises FloatingPointError for losses or gradients that are not finite, SystemExit after SIGTERM or SIGINT.
+    """
+    progress = snapshot.progress if snapshot is not None else Progress(stage.name)
+    if progress.stage != stage.name or progress.epoch > stage.plan.epochs:
+        raise ValueError(
+            f"{stage.name} has {stage.plan.epochs} epochs, but the resumed run is at {progress}; allowed: "
+            f"{progress.stage} with {progress.epoch} or more"
+        )
+    with _only_trained(stage):
+        forward = prepare(stage, run.device, run.precision, sync_batch_norm=run.sync_batch_norm)
+        if snapshot is not None:
+            snapshot.restore_stage(stage, run.model)
+        elif not run.saver.has_saved:
+            # Before anything else is written: a run that is killed now finds where its metrics begin, and one
+            # whose disk cannot hold the file does not train for an epoch first.
+            run.saver.save(stage, progress)
+        guard = FiniteGuard(run.output_dir, skips=run.precision.scaler.is_enabled(), skipped=progress.skipped)
+        while progress.epoch <= stage.plan.epochs:
+            progress = _fit_epoch(stage, run, forward, progress, guard)
+
+
+def _fit_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress, guard: FiniteGuard) -> Progress:
+    """One epoch and what is due after it; returns where the next one begins."""
+    plan, epoch = stage.plan, progress.epoch
+    rate = plan.schedule(epoch)
+    for group in stage.optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+    evaluates = plan.eval_period is not None and _is_due(epoch, plan.eval_period, plan)
+    with run.stop.deferred():
+        means = _run_epoch(stage, run, forward, progress, rate, guard)
+        record = {"stage": stage.name, "epoch": epoch, "lr": rate, **means}
+        if _is_due(epoch, plan.checkpoint_period, plan):
+            save_model(run.model, run.output_dir, f"{run.model_name}{stage.suffix}", epoch, run.keep)
+        if not evaluates:
+            following = _close_epoch(stage, run, progress, record)
+        else:  # which takes long, and can be repeated
+            run.saver.save(stage, progress)
+    if evaluates:
+        _stop_if_asked(run)
+        if not run.sync_batch_norm:
+            share_buffers(run.model)
+        metrics = run.evaluate()
+        log_metrics(metrics, f"Validation Results - Epoch: {epoch}")
+        with run.stop.deferred():
+            following = _close_epoch(stage, run, progress, record | metrics_record(metrics))
+    _stop_if_asked(run)
+    return following
+
+
+def _close_epoch(stage: Stage, run: Run, progress: Progress, record: dict[str, float | str]) -> Progress:
+    """Write down what came of an epoch, and where the next one begins."""
+    append_record(run.output_dir, record)
+    following = Progress(stage.name, progress.epoch + 1, skipped=progress.skipped)
+    if progress.epoch == stage.plan.epochs:
+        run.saver.finished.append(stage.name)
+    run.saver.save(stage, following)
+    return following
+
+
+def prepare(
+    stage: Stage, device: torch.device, precision: Precision, *, sync_batch_norm: bool = True
+) -> Forward:
+    """Bring a stage to its device, where it is captured or compiled if it is to be.
+
+    Returns what maps a batch to a Step: the objective, or with several processes DistributedDataParallel.
+    """
+    objective = stage.objective
+    if sync_batch_norm and world_size() > 1:
+        synchronise_batch_norms(objective, device)
+    move_module(objective, device)
+    objective.prepare(precision)
+    if stage.plan.compile:
+        objective.compile()
+    if world_size() == 1:
+        return objective
+    # Buffers are equal, or shared at the start of an epoch; older versions of torch have another name for it.
+    known = inspect.signature(DistributedDataParallel).parameters
+    per_step = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    devices = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(objective, device_ids=devices, **{per_step: False})
+
+
+def train_step(
+    stage: Stage, batch: TrainingBatch, precision: Precision, forward: Forward | None = None
+) -> Trained:
+    """One step of the optimizer on a batch that is on the device, by `forward` or the stage's objective.
+
+    Nothing is read from the device, so that the next step can be queued while this one runs.
+    """
+    # First of all: old gradients would take the memory that activations need.
+    stage.optimizer.zero_grad(set_to_none=True)
+    with precision.autocast():
+        step = (forward or stage.objective)(batch)
+    loss = torch.stack(list(step.losses.values())).sum()
+    precision.scaler.scale(loss).backward()
+    finite = is_finite(loss, stage.optimizer)
+    precision.scaler.step(stage.optimizer)
+    precision.scaler.update()
+    stage.objective.after_step()
+    return Trained(loss.detach(), step, finite)
+
+
+def _run_epoch(
+    stage: Stage, run: Run, forward: Forward, progress: Progress, rate: float, guard: FiniteGuard
+) -> dict[str, float]:
+    """The rest of an epoch; returns the means of losses and report with the time taken."""
+    stage.objective.train()
+    if progress.iteration == 0:
+        stage.objective.begin_epoch(progress.epoch)
+    stage.sampler.set_epoch(progress.epoch, progress.iteration)
+    # Sums on a GPU may differ in the last bit from process to process.
+    share_buffers(stage.objective)
+    meters, total = progress.meters, len(stage.loader)
+    rates = [group["lr"] for group in stage.optimizer.param_groups]
+    started = time.perf_counter() - progress.seconds
+    for batch in _batches(stage, run, progress, guard):
+        loss, step, finite = train_step(stage, batch.to(run.device), run.precision, forward)
+        progress.iteration += 1
+        terms = {f"loss_{name}": value for name, value in step.losses.items()}
+        meters.update({"loss": loss, **terms, **step.report}, step.samples, finite)
+        place = (stage.name, progress.epoch, progress.iteration)
+        losses = {name: value.detach() for name, value in step.losses.items()}
+        bad = guard.watch(WatchedStep(finite, *place, losses, rates, batch.paths))
+        if progress.iteration % stage.plan.log_period == 0:
+            log_iteration(progress.epoch, progress.iteration, total, meters.means(), rate)
+        progress.seconds = time.perf_counter() - started
+        bad, stop, save = any_process(bad, run.stop.signal != 0, run.saver.is_due())
+        if bad:
+            guard.fail()
+        if stop or save:
+            _save(stage, run, progress, guard)
+        if stop:
+            _stop(run)
+    guard.check()
+    progress.skipped = guard.skipped
+    if not progress.iteration:
+        if not stage.may_skip:
+            raise ValueError(f"{stage.name}: the loader gave no batch in epoch {progress.epoch}")
+        _logger.info("Epoch %d done, without a batch", progress.epoch)
+        return {"samples": 0}
+    means = meters.means()
+    if progress.iteration < stage.plan.log_period:  # a small data set would never show its loss
+        log_iteration(progress.epoch, progress.iteration, total, means, rate)
+    _logger.info(
+        "Epoch %d done. Time per batch: %.3f[s] Speed: %.1f[samples/s]",
+        progress.epoch,
+        progress.seconds / progress.iteration,
+        meters.samples / progress.seconds,
+    )
+    return means | {"seconds": round(progress.seconds, 3), "samples": meters.samples}
+
+
+def _batches(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> Iterator[TrainingBatch]:
+    """The loader's batches under a progress bar; when one cannot be loaded, what was trained is saved."""
+    bar = tqdm(
+        total=len(stage.loader),
+        initial=progress.iteration,
+        desc=f"{stage.name} {progress.epoch}/{stage.plan.epochs}",
+        leave=False,
+        disable=None if is_first() else True,
+    )
+    with bar:
+        batches = iter(stage.loader)
+        leave_dead_workers_to_loader()
+        while True:
+            try:
+                batch = next(batches, None)
+            except Exception:
+                if world_size() == 1:  # others would have to be asked
+                    _save(stage, run, progress, guard)
+                raise
+            if batch is None:
+                return
+            yield batch
+            bar.update()
+
+
+def _save(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> None:
+    """Save within an epoch; the last step is judged first, so that no file holds a NaN."""
+    guard.check()
+    progress.skipped = guard.skipped
+    run.saver.save(stage, progress)
+
+
+@contextmanager
+def _only_trained(stage: Stage) -> Iterator[None]:
+    """Ask for gradients of what the optimizer trains alone: DistributedDataParallel waits for all others."""
+    trained = {id(parameter) for group in stage.optimizer.param_groups for parameter in group["params"]}
+    others = [p for p in stage.objective.parameters() if p.requires_grad and id(p) not in trained]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)
+
+
+def _is_due(epoch: int, period: int, plan: Plan) -> bool:
+    return epoch % period == 0 or epoch == plan.epochs
+
+
+def _stop_if_asked(run: Run) -> None:
+    if any_process(run.stop.signal != 0)[0]:
+        _stop(run)
+
+
+def _stop(run: Run) -> None:
+    """End the program with the status of the signal; a process that got none itself takes SIGTERM's."""
+    # When one has ended, torchrun ends the others, of which the first may still be saving.
+    from_first(None)
+    run.stop.signal = run.stop.signal or StopRequest.DEFAULT
+    _logger.warning("stopped by %s; --resume continues the run", run.stop.name)
+    raise SystemExit(run.stop.status)

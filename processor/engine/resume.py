@@ -1,0 +1,265 @@
+"""`last.pt`: all that a run needs to go on where it was, as if it had never been away."""
+
+import itertools
+import logging
+import os
+import random
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from processor.engine.objective import Objective
+from processor.engine.stage import Stage
+from utils.distributed import is_first
+from utils.files import read_checkpoint, save_torch
+from utils.meter import Meters
+from utils.precision import Precision
+
+FILE = "last.pt"
+METRICS_FILE = "metrics.jsonl"
+_FORMAT = 1
+_logger = logging.getLogger("transreid.train")
+
+
+@dataclass
+class Progress:
+    """Where the training of a stage is.
+
+    `epoch` (from 1) is the one in work, `iteration` the number of its batches that are done, `seconds` the
+    time they took, `skipped` how many of the last ones the gradient scaler left out, `meters` their means.
+    """
+
+    stage: str
+    epoch: int = 1
+    iteration: int = 0
+    seconds: float = 0.0
+    skipped: int = 0
+    meters: Meters = field(default_factory=Meters)
+
+    def __str__(self) -> str:
+        return f"{self.stage}, epoch {self.epoch}, iteration {self.iteration}"
+
+
+@dataclass
+class Snapshot:
+    """What a `last.pt` holds.
+
+    `finished` names the stages that are done; `progress` is that of the stage in work, None between two.
+    `content` is the file; what has been restored is dropped from it, as it takes as much memory as training.
+    """
+
+    path: Path
+    finished: tuple[str, ...]
+    progress: Progress | None
+    content: dict[str, Any]
+
+    def restore_model(self, model: nn.Module) -> None:
+        """Load the model's weights. Raises ValueError when they are of another architecture."""
+        try:
+            model.load_state_dict(self.content.pop("model"))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"{self.path} does not fit the model of this configuration: {reason}") from error
+
+    def restore_run(self, precision: Precision) -> None:
+        """Load what all stages share: the gradient scaler and the random states."""
+        if precision.scaler.is_enabled() and self.content["scaler"]:
+            precision.scaler.load_state_dict(self.content["scaler"])
+        set_random_states(self.content["random"])
+
+    def restore_stage(self, stage: Stage, model: nn.Module) -> None:
+        """Load what the stage keeps beside the model, and its optimizer.
+
+        Raises ValueError where something differs.
+        """
+        try:
+            _load_beside(stage.objective, model, self.content.pop("beside"))
+            _load_optimizer(stage.optimizer, self.content.pop("optimizer"))
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"{self.path} does not fit {stage.name} of this configuration: {reason}"
+            ) from error
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Read `last.pt` without running code. Raises FileNotFoundError, or ValueError when it is none."""
+    content = read_checkpoint(path)
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ValueError(
+            f"{path} is no file of a run that can be continued; allowed: a {FILE} of this program"
+        )
+    try:
+        _require(content, "model", "random", "scaler", "metrics_bytes")
+        progress = None
+        if content["stage"]:
+            _require(content, "beside", "optimizer")
+            progress = Progress(
+                *(content[name] for name in ("stage", "epoch", "iteration", "seconds", "skipped"))
+            )
+            progress.meters.load_state_dict(content["meters"])
+        return Snapshot(path, tuple(content["finished"]), progress, content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is a damaged {FILE}: {error!r}") from error
+
+
+class Saver:
+    """Writes `last.pt`.
+
+    Args:
+        output_dir: the run's folder.
+        model: saved as a plain state dict under 'model', so that the file can be tested like a checkpoint.
+        precision: whose gradient scaler is saved.
+        about: what else the file shall say of the run: text by name.
+        every: seconds between two saves within an epoch; 0 for none.
+        finished: stages that are done already.
+        resumed: the file in the folder is this run's; else it is put aside before the first save.
+    """
+
+    def __init__(
+        self,
+        output_dir: Path,
+        model: nn.Module,
+        precision: Precision,
+        about: Mapping[str, Any],
+        *,
+        every: float = 0.0,
+        finished: Iterable[str] = (),
+        resumed: bool = False,
+    ) -> None:
+        self.output_dir, self.model, self.precision, self.about = output_dir, model, precision, about
+        self.every = every
+        self.finished = list(finished)
+        self._saved_at = time.monotonic()
+        self._holds: str | None = None
+        self._resumed = resumed
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether there is a file of this run, written here or gone on from."""
+        return self._holds is not None or self._resumed
+
+    def is_due(self) -> bool:
+        """Whether the time between two saves is over."""
+        return 0 < self.every <= time.monotonic() - self._saved_at
+
+    def save(self, stage: Stage, progress: Progress) -> None:
+        """Save where the stage is; only the first process writes. Raises OSError that says what is kept."""
+        self._saved_at = time.monotonic()
+        if not is_first():
+            return
+        metrics = self.output_dir / METRICS_FILE
+        content = {
+            "format": _FORMAT,
+            "finished": list(self.finished),
+            "stage": "",
+            "metrics_bytes": metrics.stat().st_size if metrics.exists() else 0,
+            "model": self.model.state_dict(),
+            "scaler": self.precision.scaler.state_dict(),
+            "random": random_states(),
+            **self.about,
+        }
+        holds = f"{stage.name} finished"
+        if progress.epoch <= stage.plan.epochs:
+            holds = str(progress)
+            content |= {
+                "stage": progress.stage,
+                "epoch": progress.epoch,
+                "iteration": progress.iteration,
+                "seconds": progress.seconds,
+                "skipped": progress.skipped,
+                "meters": progress.meters.state_dict(),
+                "beside": {name: t.detach() for name, t in _beside(stage.objective, self.model).items()},
+                "optimizer": stage.optimizer.state_dict(),
+            }
+        if not self.has_saved:
+            _put_aside(self.output_dir)
+        try:
+            save_torch(content, self.output_dir / FILE)
+        except OSError as error:
+            if self._holds is None:
+                raise
+            raise OSError(f"{error}, which --resume continues ({self._holds})") from error
+        self._holds = holds
+        _logger.info("saved %s (%s)", self.output_dir / FILE, holds)
+
+
+def _put_aside(output_dir: Path) -> None:
+    """Give a former run's `last.pt` a name that no file has yet."""
+    path = output_dir / FILE
+    if not path.exists():
+        return
+    names = (output_dir / f"last.former{n or ''}.pt" for n in itertools.count())
+    aside = next(name for name in names if not name.exists())
+    os.replace(path, aside)
+    _logger.warning("%s was of a former run, which --resume would have continued; it is %s now", path, aside)
+
+
+def random_states() -> dict[str, Any]:
+    """The states of the generators of Python, NumPy and torch; all processes of a run have the same."""
+    kind, keys, *rest = np.random.get_state()
+    states = {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def set_random_states(states: Mapping[str, Any]) -> None:
+    """Bring all generators to what `random_states` gave."""
+    version, keys, gauss = states["python"]
+    random.setstate((version, tuple(keys), gauss))
+    kind, words, *rest = states["numpy"]
+    np.random.set_state((kind, words.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def _require(content: Mapping[str, Any], *names: str) -> None:
+    missing = [name for name in names if name not in content]
+    if missing:
+        raise KeyError(", ".join(missing))
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load an optimizer's state but not its settings, which may have been changed on purpose."""
+    settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                # Fused kernels go by memory, whose order may differ where the file was written.
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _beside(objective: Objective, model: nn.Module) -> dict[str, Tensor]:
+    """What an objective holds besides the model, by name: texts, centres, prototypes, …"""
+    of_model = {id(tensor) for tensor in chain(model.parameters(), model.buffers())}
+    held = chain(objective.named_parameters(), objective.named_buffers())
+    return {name: tensor for name, tensor in held if id(tensor) not in of_model}
+
+
+@torch.no_grad()
+def _load_beside(objective: Objective, model: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    own = _beside(objective, model)
+    if own.keys() != saved.keys():
+        raise ValueError(f"it holds {', '.join(saved) or 'nothing'} besides the model, not {', '.join(own)}")
+    for name, tensor in own.items():
+        if not tensor.numel():  # whose size an epoch decides
+            tensor.resize_(saved[name].shape)
+        if tensor.shape != saved[name].shape:
+            raise ValueError(f"{name} has the shape {tuple(saved[name].shape)}, not {tuple(tensor.shape)}")
+        tensor.copy_(saved[name])

@@ -1,0 +1,1 @@
+"""Neighbours of features: re-ranking, Jaccard distance, clusters."""

@@ -1,0 +1,1 @@
+"""Which distance means the same identity."""

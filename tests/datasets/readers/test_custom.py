@@ -1,0 +1,264 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from datasets.readers.custom import csv_dataset, folder_dataset
+
+
+def write_csv(root, *lines, name="dataset.csv"):
+    (root / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root
+
+
+def labels(records):
+    return [tuple(record[1:]) for record in records]
+
+
+# ---- csv
+
+
+def test_csv_with_all_columns_and_others_beside(tmp_path):
+    root = write_csv(
+        tmp_path,
+        "note,path,pid,split,camid,viewid",
+        "x,a/1.jpg,40,train,7,front",
+        'x,"a/2, left.jpg",7,train,3,rear',
+        f",{tmp_path}/abs/3.jpg,1000,query,9,front",
+        ",a/4.jpg,1000,gallery,3,side",
+    )
+    data = csv_dataset(root)
+    # cameras 3, 7 of the training split, then 9; views front, rear, then side
+    assert labels(data.train) == [(1, 1, 0), (0, 0, 1)]
+    assert labels(data.query) == [(1000, 2, 0)]
+    assert labels(data.gallery) == [(1000, 0, 2)]
+    assert [r.path for r in data.train] == [str(tmp_path / "a/1.jpg"), str(tmp_path / "a/2, left.jpg")]
+    assert data.query[0].path == str(tmp_path / "abs/3.jpg")
+    assert (data.name, data.subject, len(data.trials)) == ("csv", "person", 1)
+
+
+def test_csv_without_cameras_and_views(tmp_path, caplog):
+    root = write_csv(tmp_path, "path,pid,split", "1.jpg,1,train", "2.jpg,2,query", "3.jpg,2,gallery")
+    with caplog.at_level(logging.INFO, "transreid.datasets"):
+        data = csv_dataset(root)
+    assert labels(data.train + data.query + data.gallery) == [(0, -1, 0), (2, -1, 0), (2, -1, 0)]
+    assert "no camera known for 3 of 3 images" in caplog.text
+
+
+def test_csv_word_pids_share_one_mapping_and_train_has_its_own(tmp_path):
+    root = write_csv(
+        tmp_path,
+        "path,pid,split",
+        *["1.jpg,zoe,train", "2.jpg,10,train"],
+        *["3.jpg,carl,query", "4.jpg,ann,gallery", "5.jpg,carl,gallery", "6.jpg,7,gallery"],
+    )
+    data = csv_dataset(root)
+    assert [r.pid for r in data.train] == [1, 0]
+    # sorted words: "7", "ann", "carl"
+    assert [r.pid for r in data.query] == [2]
+    assert [r.pid for r in data.gallery] == [1, 2, 0]
+
+
+def test_csv_cameras_sort_as_numbers_only_where_all_are_numbers(tmp_path):
+    rows = ["1.jpg,1,train,10", "2.jpg,1,train,9", "3.jpg,2,query,{}", "4.jpg,2,gallery,9"]
+    root = write_csv(tmp_path, "path,pid,split,camid", *(row.format("010") for row in rows))
+    assert [r.camid for r in csv_dataset(root).train] == [1, 0]
+    assert csv_dataset(root).query[0].camid == 1  # 010 is 10
+    write_csv(tmp_path, "path,pid,split,camid", *(row.format("gate") for row in rows))
+    assert [r.camid for r in csv_dataset(root).train] == [0, 1]
+    assert csv_dataset(root).query[0].camid == 2
+
+
+def test_csv_camera_minus_one_is_unknown(tmp_path):
+    root = write_csv(
+        tmp_path, "path,pid,split,camid", "1.jpg,1,train,4", "2.jpg,2,query,-1", "3.jpg,2,gallery,4"
+    )
+    data = csv_dataset(root)
+    assert [data.train[0].camid, data.query[0].camid, data.gallery[0].camid] == [0, -1, 0]
+
+
+def test_csv_long_numbers_are_words(tmp_path):
+    long = "20240101123000000000001"
+    root = write_csv(tmp_path, "path,pid,split", "1.jpg,1,train", f"2.jpg,{long},query", "3.jpg,5,gallery")
+    data = csv_dataset(root)
+    assert (data.query[0].pid, data.gallery[0].pid) == (0, 1)
+
+
+def test_csv_for_testing_keeps_the_training_cameras_first(tmp_path):
+    rows = ["1.jpg,1,train,9", "2.jpg,1,train,8", "3.jpg,2,query,1", "4.jpg,2,gallery,8"]
+    root = write_csv(tmp_path, "path,pid,split,camid", *rows)
+    data = csv_dataset(root, need_train=False)
+    assert data.train == []
+    assert data.trials == csv_dataset(root).trials
+    assert [data.query[0].camid, data.gallery[0].camid] == [2, 0]
+
+
+def test_csv_for_testing_may_lack_the_training_split(tmp_path, caplog):
+    root = write_csv(tmp_path, "path,pid,split,camid", "3.jpg,2,query,5", "4.jpg,2,gallery,4")
+    data = csv_dataset(root, need_train=False)
+    assert [data.query[0].camid, data.gallery[0].camid] == [1, 0]
+    assert "cameras are numbered from query and gallery alone" in caplog.text
+    with pytest.raises(ValueError, match=r"dataset\.csv: 0 images in the train split"):
+        csv_dataset(root)
+
+
+def test_csv_from_a_spreadsheet(tmp_path):
+    text = "path, pid ,split\r\n1.jpg, 1 ,train\r\n\r\n2.jpg,2,query\r\n3.jpg,2,gallery\r\n"
+    (tmp_path / "mine.csv").write_bytes(text.encode("utf-8-sig"))
+    data = csv_dataset(tmp_path, file_name="mine.csv")
+    assert (len(data.train), data.query[0].pid) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            ["path;pid;split"],
+            r"dataset\.csv:1: no column 'path' among path;pid;split; needed are path, pid, split",
+        ),
+        (["path,pid"], r"dataset\.csv:1: no column 'split' among path, pid"),
+        ([""], r"dataset\.csv:1: no column 'path' among none"),
+        (["path,pid,split,pid"], r"dataset\.csv:1: column 'pid' comes 2 times"),
+        (["path,pid,split", "a,1,val"], r"dataset\.csv:2: split 'val', allowed are train, query, gallery"),
+        (["path,pid,split", "a,1"], r"dataset\.csv:2: 2 fields, allowed are 3: path, pid, split"),
+        (["path,pid,split", "a,b,1,train"], r"dataset\.csv:2: 4 fields, allowed are 3"),
+        (["path,pid,split", "a,,train"], r"dataset\.csv:2: pid is empty"),
+        (["path,pid,split", ",1,train"], r"dataset\.csv:2: path is empty"),
+        (["path,pid,split,camid", "a,1,train,"], r"dataset\.csv:2: camid is empty.*-1: no camera known"),
+        (["path,pid,split,viewid", "a,1,train, "], r"dataset\.csv:2: viewid is empty"),
+        (
+            ["path,pid,split", "a,1,train", "", "a,2,train"],
+            r"dataset\.csv:4: .*a is already in the train split, line 2",
+        ),
+        (["path,pid,split", "a,1,train"], r"dataset\.csv: 0 images in the query split"),
+        (["path,pid,split", "a,1,train", "b,1,query"], r"dataset\.csv: 0 images in the gallery split"),
+    ],
+)
+def test_csv_errors_name_file_and_line(tmp_path, lines, message):
+    with pytest.raises(ValueError, match=message) as error:
+        csv_dataset(write_csv(tmp_path, *lines))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "path", ["/abs/3.jpg", "../3.jpg", "a/../../3.jpg", "{root}x/3.jpg", "{root}", "a/.."]
+)
+def test_csv_paths_stay_in_the_folder_unless_allowed(tmp_path, path):
+    path = path.format(root=tmp_path)
+    write_csv(tmp_path, "path,pid,split", f"{path},1,train", "2.jpg,2,query", "3.jpg,2,gallery")
+    told = rf"^.*dataset\.csv:2: path '{path}' is outside of {tmp_path}, .* DATASETS\.ALLOW_OUTSIDE True$"
+    with pytest.raises(ValueError, match=told):
+        csv_dataset(tmp_path)
+    assert csv_dataset(tmp_path, allow_outside=True).train[0].path == str(tmp_path / path)
+
+
+@pytest.mark.parametrize("folder", [".", "link", "sub/../link"])
+def test_csv_paths_inside_may_be_absolute_or_go_up_or_through_links(tmp_path, monkeypatch, folder):
+    (tmp_path / "real" / "sub").mkdir(parents=True)
+    for link in (tmp_path / "link", tmp_path / "real" / "elsewhere"):
+        link.symlink_to(tmp_path / "real")
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / ("real" if folder == "." else "."))
+    paths = [f"{tmp_path}/real/1.jpg", "sub/../2.jpg", "elsewhere/3.jpg", "elsewhere/../4.jpg"]
+    rows = zip(paths, ("train", "train", "query", "gallery"), strict=True)
+    root = write_csv(Path(folder), "path,pid,split", *(f"{path},1,{split}" for path, split in rows))
+    data = csv_dataset(root)
+    assert data.train[0].path == paths[0]
+    # Written shorter, because the system takes '..' from where a link leads.
+    assert [Path(r.path).name for r in data.train + data.query] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert Path(data.gallery[0].path).resolve() == tmp_path.resolve() / "real" / "4.jpg"
+    assert all(".." not in Path(r.path).relative_to(folder).parts for r in (*data.train[1:], *data.gallery))
+
+
+@pytest.mark.parametrize("name", ["../dataset.csv", "/dataset.csv", "a\x00b.csv"])
+def test_the_csv_file_itself_stays_in_the_folder(tmp_path, name):
+    with pytest.raises(ValueError, match=r"^DATASETS\.CSV: path '.*(DATASETS\.ALLOW_OUTSIDE|printed)"):
+        csv_dataset(tmp_path / "a", file_name=name)
+    if "\0" not in name:
+        with pytest.raises(FileNotFoundError, match=r"dataset\.csv: no such file"):
+            csv_dataset(tmp_path / "a", file_name=name, allow_outside=True)
+
+
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\x7f", "\x85"])
+def test_csv_paths_without_control_characters(tmp_path, character):
+    write_csv(tmp_path, "path,pid,split", f"a{character}b.jpg,1,train")
+    with pytest.raises(
+        ValueError, match=r"dataset\.csv(:2: path 'a.*b\.jpg', allowed|: cannot be read)"
+    ) as error:
+        csv_dataset(tmp_path, allow_outside=True)
+    assert character not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["x" * 200_000, "path,pid,split\n" + "x" * 100_000 + ",1,2"])
+def test_csv_of_huge_fields(tmp_path, text):
+    (tmp_path / "dataset.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"dataset\.csv(:2)?: ") as error:
+        csv_dataset(tmp_path)
+    assert len(str(error.value)) < 500
+
+
+def test_csv_missing_or_in_another_encoding(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"dataset\.csv: no such file.*path, pid, split"):
+        csv_dataset(tmp_path)
+    (tmp_path / "dataset.csv").write_bytes("path,pid,split\nä.jpg,1,train\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"dataset\.csv: cannot be read as a CSV file in UTF-8"):
+        csv_dataset(tmp_path)
+
+
+# ---- folder
+
+
+def test_folder_reads_identities_cameras_and_every_suffix(tmp_path, touch_files):
+    touch_files(
+        tmp_path,
+        *["train/0004/0004_c7_01.jpg", "train/0004/x_c2.PNG", "train/0100/0100_c10s1.webp"],
+        *["query/0009/a_c3.jpeg", "gallery/0009/b_c2.bmp", "gallery/0012/b_c10.jpg"],
+        *["gallery/0009/Thumbs.db", "train/readme.txt"],
+    )
+    data = folder_dataset(tmp_path)
+    # cameras 2, 7, 10 of the training split, then 3
+    assert labels(data.train) == [(0, 1, 0), (0, 0, 0), (1, 2, 0)]
+    assert labels(data.query) == [(9, 3, 0)]
+    assert labels(data.gallery) == [(9, 0, 0), (12, 2, 0)]
+    assert data.query[0].path == str(tmp_path / "query/0009/a_c3.jpeg")
+    assert (data.name, data.subject) == ("folder", "person")
+
+
+def test_folder_without_marks_has_no_cameras(tmp_path, touch_files, caplog):
+    touch_files(tmp_path, "train/ann/x_cam1.jpg", "query/bob/1_c4.jpg", "gallery/bob/2.jpg")
+    with caplog.at_level(logging.INFO, "transreid.datasets"):
+        data = folder_dataset(tmp_path)
+    assert [r.camid for r in (*data.train, *data.query, *data.gallery)] == [-1, 0, -1]
+    assert "no camera known for 2 of 3 images" in caplog.text
+
+
+def test_folder_for_testing(tmp_path, touch_files, caplog):
+    touch_files(tmp_path, "query/bob/1_c4.jpg", "gallery/bob/2_c6.jpg")
+    with pytest.raises(FileNotFoundError, match="train: no such folder, expected there: <identity>/<image>"):
+        folder_dataset(tmp_path)
+    assert folder_dataset(tmp_path, need_train=False).gallery[0].camid == 1
+    assert "cameras are numbered from query and gallery alone" in caplog.text
+    touch_files(tmp_path, "train/ann/1_c6.jpg")
+    data = folder_dataset(tmp_path, need_train=False)
+    assert (data.train, data.gallery[0].camid) == ([], 0)
+
+
+def test_folder_follows_linked_identities(tmp_path, touch_files):
+    touch_files(tmp_path, "train/1/a.jpg", "query/2/b.jpg", "gallery/3/c.jpg", "elsewhere/d.jpg")
+    (tmp_path / "gallery/2").symlink_to(tmp_path / "elsewhere")
+    assert [r.pid for r in folder_dataset(tmp_path).gallery] == [2, 3]
+
+
+@pytest.mark.parametrize("name", ["loose.jpg", "1/deep/a.jpg"])
+def test_folder_image_at_another_depth_is_an_error(tmp_path, touch_files, name):
+    touch_files(tmp_path, "train/1/a.jpg", "query/2/b.jpg", "gallery/2/c.jpg", f"gallery/{name}")
+    with pytest.raises(ValueError, match=rf"{name}: image at the wrong depth, allowed is gallery/<identity>"):
+        folder_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("split", ["train", "query", "gallery"])
+def test_folder_empty_split_is_an_error(tmp_path, touch_files, split):
+    for name in ("train", "query", "gallery"):
+        touch_files(tmp_path, f"{name}/2/{'notes.txt' if name == split else 'a.jpg'}")
+    with pytest.raises(ValueError, match=f"{tmp_path}: 0 images in the {split} split"):
+        folder_dataset(tmp_path)

@@ -1,0 +1,44 @@
+import shutil
+
+import pytest
+
+from datasets.readers.dukemtmc import dukemtmc, occ_duke
+
+READERS = {"dukemtmc": (dukemtmc, "DukeMTMC-reID"), "occ_duke": (occ_duke, "Occluded_Duke")}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_golden_records(golden_tree, golden_form, golden_records, name):
+    root = golden_tree(name)
+    data = READERS[name][0](root)
+    for split in ("train", "query", "gallery"):
+        ours, want = golden_form(data, split, root)
+        assert ours == want
+    counts = golden_records[name]
+    assert data.num_train_pids == counts["num_train_pids"]
+    assert data.num_train_cams == counts["num_train_cams"]
+    assert data.num_train_views == counts["num_train_vids"]
+    assert data.subject == "person"
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_testing_needs_no_training_split(golden_tree, name):
+    reader, folder = READERS[name]
+    root = golden_tree(name)
+    trials = reader(root).trials
+    shutil.rmtree(root / "dukemtmcreid" / folder / "bounding_box_train")
+    data = reader(root, need_train=False)
+    assert (data.train, data.trials) == ([], trials)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_errors_name_folder_and_camera(golden_tree, touch_files, tmp_path, name):
+    reader, folder = READERS[name]
+    with pytest.raises(
+        FileNotFoundError, match=f"{folder}: no such folder, expected there: bounding_box_train"
+    ):
+        reader(tmp_path)
+    root = golden_tree(name)
+    touch_files(root / "dukemtmcreid" / folder / "query", "0002_c9_f0.jpg")
+    with pytest.raises(ValueError, match=r"0002_c9_f0\.jpg: camera 9, allowed are 1 to 8"):
+        reader(root)

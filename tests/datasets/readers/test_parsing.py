@@ -1,0 +1,90 @@
+import re
+
+import pytest
+
+from datasets.readers.parsing import NameRule, read_list, read_named, relabel
+from datasets.records import NO_PID, ImageRecord
+
+RULE = NameRule(re.compile(r"([-\d]+)_c(\d)"), cameras=range(1, 4), pids=range(0, 100), junk=-1)
+
+
+def test_named_files_are_sorted_and_cameras_start_at_zero(tmp_path, touch_files):
+    touch_files(tmp_path, "0007_c3_b.jpg", "0002_c1_a.JPG", "-1_c1.jpg", "Thumbs.db", "notes.txt")
+    assert read_named(tmp_path, "train", RULE, viewid=4) == [
+        ImageRecord(str(tmp_path / "0002_c1_a.JPG"), 2, 0, 4),
+        ImageRecord(str(tmp_path / "0007_c3_b.jpg"), 7, 2, 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("person7.jpg", r"person7\.jpg: the file name does not start with the pattern"),
+        ("._0002_c1.jpg", r"\._0002_c1\.jpg: the file name does not start with the pattern"),
+        ("1-2_c1.jpg", r"1-2_c1\.jpg: the file name does not start with the pattern"),
+        ("0100_c1.jpg", r"0100_c1\.jpg: identity 100, allowed are 0 to 99"),
+        ("-2_c1.jpg", r"-2_c1\.jpg: identity -2, allowed are 0 to 99"),
+        ("0001_c4.jpg", r"0001_c4\.jpg: camera 4, allowed are 1 to 3"),
+        ("-1_c0.jpg", r"-1_c0\.jpg: camera 0, allowed are 1 to 3"),
+    ],
+)
+def test_a_name_out_of_the_rule_is_an_error(tmp_path, touch_files, name, message):
+    touch_files(tmp_path, "0001_c1.jpg", name)
+    with pytest.raises(ValueError, match=message):
+        read_named(tmp_path, "train", RULE)
+
+
+def test_only_the_file_name_is_matched_not_its_folder(tmp_path, touch_files):
+    touch_files(tmp_path, "0099_c2/0001_c1.jpg")
+    assert read_named(tmp_path / "0099_c2", "query", RULE)[0][1:] == (1, 0, 0)
+
+
+def test_an_empty_or_missing_folder_is_named(tmp_path, touch_files):
+    touch_files(tmp_path, "-1_c1.jpg")
+    with pytest.raises(ValueError, match=f"{tmp_path}: 0 images in the gallery split"):
+        read_named(tmp_path, "gallery", RULE)
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder, expected there: the query images"):
+        read_named(tmp_path / "nowhere", "query", RULE)
+
+
+def test_list_lines(tmp_path):
+    file = tmp_path / "list.txt"
+    file.write_text("0001/a b.jpg 12\n\n0002/c.jpg\t3\r\n")
+    assert list(read_list(file, "path pid")) == [
+        ("0001/a b.jpg", 12, f"{file}:1"),
+        ("0002/c.jpg", 3, f"{file}:3"),
+    ]
+
+
+@pytest.mark.parametrize("line", ["a.jpg", "a.jpg -1", "a.jpg one", "a.jpg 1.5", "12"])
+def test_a_bad_list_line_is_named_with_its_number(tmp_path, line):
+    file = tmp_path / "list.txt"
+    file.write_text(f"ok.jpg 1\n{line}\n")
+    with pytest.raises(ValueError, match=rf"list\.txt:2: the line is '{line}', allowed is path pid"):
+        list(read_list(file, "path pid"))
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe1 2", "ä.jpg 1".encode("latin-1")])
+def test_a_list_in_another_encoding_is_named(tmp_path, text):
+    (tmp_path / "list.txt").write_bytes(text)
+    with pytest.raises(ValueError, match=r"list\.txt: cannot be read as text in UTF-8: "):
+        list(read_list(tmp_path / "list.txt", "path pid"))
+
+
+def test_a_missing_list_is_named(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"list\.txt: no such file, expected there: lines of path pid"
+    ):
+        list(read_list(tmp_path / "list.txt", "path pid"))
+
+
+def test_relabel_ranks_ascending_pids_and_keeps_the_order():
+    records = [ImageRecord("a", 1500, 2, 0), ImageRecord("b", 7, 1, 0), ImageRecord("c", 1500, 0, 0)]
+    assert [record.pid for record in relabel(records)] == [1, 0, 1]
+    assert [record.path for record in relabel(records)] == ["a", "b", "c"]
+
+
+def test_relabel_leaves_images_of_no_known_identity_alone():
+    records = [ImageRecord("a", pid, 0, 0) for pid in (9, NO_PID, 4, NO_PID)]
+    assert [record.pid for record in relabel(records)] == [1, NO_PID, 0, NO_PID]
+    assert relabel(records[1:2]) == records[1:2]

@@ -1,0 +1,187 @@
+"""Writes a report of rankings as a page of HTML that needs no other file, and as one PNG."""
+
+import base64
+import io
+import statistics
+import textwrap
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from tools.ranking.report import Hit, Picture, Report, Row
+from utils.files import write_atomically
+
+PICTURE_ROWS = 20  # rows of the PNG at most: more could not be read on any screen or slide
+SIGNS = {"match": "✓", "miss": "✗", "unknown": "?"}
+_TEMPLATE = "page.html.j2"
+_COLOURS = {"match": "#0f9d58", "miss": "#d93025", "unknown": "#8a8f98", "query": "#1a56db"}
+_INK, _FAINT, _GROUND, _EMPTY = "#1f2328", "#667085", "#eef0f3", "#d5d8de"
+_ASPECT = (0.4, 2.0)  # narrowest and widest cell, width by height
+
+# Inches of the PNG.
+_CELL_AREA = 1.1
+_GAP, _MARGIN, _GROUP_GAP = 0.12, 0.3, 0.22
+_TITLE, _HEADING, _LABEL, _CAPTION, _LEGEND = 0.62, 0.26, 0.18, 0.32, 0.2
+_ROW_GAP = 0.2
+_LEAST_WIDTH = 7.5
+_SUMMARY, _LETTER = 4.3, 0.095  # a summary at its longest, a letter of a file name
+_DPI, _MOST_PIXELS = 200, 16000
+
+
+def write_page(report: Report, path: Path) -> None:
+    """Write the page: pictures are inside, nothing is fetched, no script is run, all texts are escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = _data_uri
+    page = environment.get_template(_TEMPLATE).render(report=report, signs=SIGNS, aspect=_aspect(report))
+    write_atomically(path, lambda beside: beside.write_text(page, encoding="utf-8"))
+
+
+def write_picture(report: Report, path: Path) -> None:
+    """Write the PNG, of the report's first PICTURE_ROWS rows."""
+    rows = report.rows[:PICTURE_ROWS]
+    aspect = _aspect(report)
+    sheet = _Sheet(report, (_CELL_AREA * aspect) ** 0.5, (_CELL_AREA / aspect) ** 0.5)
+    for number, row in enumerate(rows):
+        sheet.draw(row, _TITLE + _MARGIN / 2 + number * sheet.row_height)
+    write_atomically(path, sheet.save)
+
+
+def _data_uri(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _aspect(report: Report) -> float:
+    """Width by height of a cell: the median of the images, where they are not extreme."""
+    low, high = _ASPECT
+    shapes = [image.width / image.height for image in _images(report)]
+    return min(max(statistics.median(shapes), low), high) if shapes else 0.5
+
+
+def _images(report: Report) -> Iterator[Image.Image]:
+    for row in report.rows:
+        for picture in (row.picture, *(hit.picture for hit in row.hits)):
+            if picture.image is not None:
+                yield picture.image
+
+
+class _Sheet:
+    """The PNG: one axes over the whole figure in inches, y pointing down."""
+
+    def __init__(self, report: Report, cell_width: float, cell_height: float) -> None:
+        rows = report.rows[:PICTURE_ROWS]
+        self.report = report
+        self.cell = (cell_width, cell_height)
+        self.row_height = _HEADING + _LABEL + cell_height + _CAPTION + _ROW_GAP
+        self.lead = 2 if report.attention else 1  # cells before the hits
+        cells = self.lead + max((len(row.hits) for row in rows), default=0)
+        self.width = max(_LEAST_WIDTH, 2 * _MARGIN + cells * (cell_width + _GAP) - _GAP + _GROUP_GAP)
+        self.height = _TITLE + len(rows) * self.row_height + _LEGEND + _MARGIN
+        self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
+        self.axes: Axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes.set(xlim=(0, self.width), ylim=(self.height, 0))
+        self.axes.axis("off")
+        self._text(
+            _MARGIN, 0.34, _cropped(report.title, int(self.width * 8)), size=13, weight="bold", va="center"
+        )
+        self._text(_MARGIN, 0.58, " · ".join(report.facts), size=8.5, color=_FAINT, va="center")
+        self._legend()
+
+    def save(self, path: Path) -> None:
+        """Write the file, with fewer dots per inch where it would get too large to open."""
+        dots = min(_DPI, _MOST_PIXELS / max(self.width, self.height))
+        with warnings.catch_warnings():
+            # Names in other scripts are boxes here; the page has them.
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            self.figure.savefig(path, dpi=dots, format="png")
+
+    def draw(self, row: Row, top: float) -> None:
+        """One query and its hits below `top`."""
+        heading = top + _HEADING / 2
+        room = int((self.width - 2 * _MARGIN - _SUMMARY) / _LETTER)
+        name = _cropped(f"{row.number}  {row.picture.name}", room)
+        self._text(_MARGIN, heading, name, size=9, weight="bold", va="center")
+        told = " · ".join(filter(None, (row.score, row.summary)))
+        self._text(self.width - _MARGIN, heading, told, size=8.5, color=_FAINT, va="center", ha="right")
+        top += _HEADING + _LABEL
+        self._cell(
+            0, top, row.picture, _COLOURS["query"], "query", (row.picture.identity, row.picture.camera)
+        )
+        if self.report.attention:
+            seen = Picture(row.picture.path, row.attention, row.picture.reason, "", "")
+            self._cell(1, top, seen, _COLOURS["query"], "attention", (self.report.attention,))
+        for hit in row.hits:
+            self._hit(hit, top)
+
+    def _hit(self, hit: Hit, top: float) -> None:
+        label = f"{hit.rank} {SIGNS[hit.mark]}"
+        captions = (hit.distance, hit.picture.camera)
+        self._cell(self.lead + hit.rank - 1, top, hit.picture, _COLOURS[hit.mark], label, captions)
+
+    def _cell(
+        self, column: int, top: float, picture: Picture, colour: str, label: str, captions: tuple[str, ...]
+    ) -> None:
+        width, height = self.cell
+        left = _MARGIN + column * (width + _GAP) + (_GROUP_GAP if column >= self.lead else 0)
+        middle = left + width / 2
+        ground = _EMPTY if picture.image is None else _GROUND
+        self.axes.add_patch(Rectangle((left, top), width, height, facecolor=ground, edgecolor="none"))
+        if picture.image is None:
+            reason = textwrap.fill(textwrap.shorten(picture.reason, 80), width=max(8, int(width * 15)))
+            self._text(middle, top + height / 2, reason, size=5.5, color=_FAINT, ha="center", va="center")
+        else:
+            scale = min(width / picture.image.width, height / picture.image.height)
+            across, down = picture.image.width * scale / 2, picture.image.height * scale / 2
+            centre = top + height / 2
+            self.axes.imshow(
+                picture.image,
+                extent=(middle - across, middle + across, centre + down, centre - down),
+                interpolation="lanczos",
+                aspect="auto",
+                zorder=2,  # images lie below patches otherwise
+            )
+        self.axes.add_patch(
+            Rectangle((left, top), width, height, facecolor="none", edgecolor=colour, linewidth=2.2, zorder=3)
+        )
+        self._text(middle, top - 0.05, label, size=8, weight="bold", color=colour, ha="center", va="bottom")
+        for line, caption in enumerate(captions):
+            below = top + height + 0.13 + 0.13 * line
+            self._text(
+                middle, below, caption, size=7, color=_FAINT if line else _INK, ha="center", va="center"
+            )
+
+    def _legend(self) -> None:
+        y = self.height - _MARGIN / 2 - _LEGEND / 2
+        for x, mark, meaning in (
+            (0, "match", "right identity"),
+            (1.2, "miss", "wrong identity"),
+            (2.48, "unknown", "not known"),
+        ):
+            text = f"{SIGNS[mark]} {meaning}"
+            self._text(_MARGIN + x, y, text, size=8, weight="bold", color=_COLOURS[mark], va="center")
+        told = f"numbers: {self.report.distance}"
+        self._text(self.width - _MARGIN, y, told, size=8, color=_FAINT, va="center", ha="right")
+
+    def _text(self, x: float, y: float, text: str, **style: object) -> None:
+        # File names may hold dollars, and are no formulas.
+        self.axes.text(x, y, text, **({"color": _INK, "parse_math": False} | style))
+
+
+def _cropped(text: str, length: int) -> str:
+    """The text, its middle left out where it is longer."""
+    if len(text) <= length:
+        return text
+    return f"{text[: length // 3]}…{text[-(length - length // 3 - 1) :]}"

@@ -1,0 +1,185 @@
+"""What a page of rankings shows, as values: pictures, texts and marks. rank_pictures.py draws them."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Literal, NamedTuple
+
+from PIL import Image
+
+from datasets.pixels.images import read_image
+from retrieval.features import UNKNOWN_CAMERA, UNKNOWN_IDENTITY, FeatureSet
+from retrieval.ranking import RankedImage, Ranking
+
+THUMBNAIL = 256  # longest side in pixels: sharp on a page and in print, and few kB
+Mark = Literal["match", "miss", "unknown"]
+# An image -> the same under its attention map.
+PaintAttention = Callable[[Image.Image], Image.Image]
+
+
+def printable(text: str) -> str:
+    """The text without what no screen shows: file names may hold line breaks and bytes that are no UTF-8."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+class Picture(NamedTuple):
+    """An image as shown; `image` is None, and `reason` says why, where it could not be read."""
+
+    path: str
+    image: Image.Image | None
+    reason: str
+    identity: str
+    camera: str
+
+    @property
+    def name(self) -> str:
+        """The file name alone."""
+        return PurePath(self.path).name or self.path
+
+
+class Hit(NamedTuple):
+    """One ranked image; `rank` counts from 1."""
+
+    rank: int
+    mark: Mark
+    distance: str
+    picture: Picture
+
+    @property
+    def description(self) -> str:
+        """What the picture shows, for those who cannot see it."""
+        told = {"match": "right identity", "miss": "wrong identity", "unknown": "identity not known"}
+        return (
+            f"Rank {self.rank}: {told[self.mark]} ({self.picture.identity}, {self.picture.camera}), "
+            f"distance {self.distance}, {self.picture.name}"
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One query and its hits; `number` is its row among the queries, `score` its average precision."""
+
+    number: int
+    picture: Picture
+    attention: Image.Image | None
+    score: str
+    summary: str
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page: its title, one line of facts, what distances are, the method of attention maps or ''."""
+
+    title: str
+    facts: tuple[str, ...]
+    distance: str
+    attention: str
+    rows: tuple[Row, ...]
+
+
+class Album:
+    """Reads the images of a feature file and remembers which it could not read, and why.
+
+    `root` is a folder for the paths in the file: a path is looked for there, then its ends are, the longest
+    first (`/old/query/a.jpg`: root/old/query/a.jpg, root/query/a.jpg, root/a.jpg). None takes paths as they
+    are.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root
+        self.seen: set[str] = set()
+        self.unreadable: dict[str, str] = {}
+
+    def read(self, path: str) -> Image.Image | None:
+        """The RGB image, or None; then `unreadable[path]` is the reason."""
+        self.seen.add(path)
+        found = self._locate(path)
+        try:
+            return read_image(found)
+        except (OSError, ValueError) as error:
+            # The reason stands in a picture's place, where there is no room for its path.
+            self.unreadable[path] = str(error).removeprefix(f"{found}: ").replace(f" {found!r}", "")
+            return None
+
+    def _locate(self, path: str) -> str:
+        if self.root is None:
+            return path
+        parts = [part for part in PurePath(path).parts if part not in ("..", PurePath(path).anchor)]
+        ends = [str(self.root.joinpath(*parts[start:])) for start in range(len(parts))]
+        return next(filter(os.path.isfile, ends), str(self.root / path))
+
+
+def make_rows(
+    query: FeatureSet,
+    gallery: FeatureSet,
+    rankings: Sequence[Ranking],
+    album: Album,
+    paint_attention: PaintAttention | None = None,
+) -> tuple[Row, ...]:
+    """The rows of a report: one for each ranking, with its images."""
+    return tuple(_row(query, gallery, ranking, album, paint_attention) for ranking in rankings)
+
+
+def _row(
+    query: FeatureSet,
+    gallery: FeatureSet,
+    ranking: Ranking,
+    album: Album,
+    paint_attention: PaintAttention | None,
+) -> Row:
+    image = album.read(query.paths[ranking.query])
+    attention = None
+    if paint_attention is not None and image is not None:
+        attention = _thumbnail(paint_attention(image))
+    precision = ranking.average_precision
+    return Row(
+        number=ranking.query,
+        picture=_picture(query, ranking.query, image, album),
+        attention=attention,
+        score="" if precision is None else f"AP {precision:.1%}",
+        summary=_summary(ranking, known=int(query.pids[ranking.query]) != UNKNOWN_IDENTITY),
+        hits=tuple(
+            Hit(
+                rank,
+                _mark(ranked),
+                f"{ranked.distance:.3f}" if abs(ranked.distance) < 100 else f"{ranked.distance:.4g}",
+                _picture(gallery, ranked.row, album.read(gallery.paths[ranked.row]), album),
+            )
+            for rank, ranked in enumerate(ranking.images, start=1)
+        ),
+    )
+
+
+def _picture(images: FeatureSet, row: int, image: Image.Image | None, album: Album) -> Picture:
+    path, pid, camid = images.paths[row], int(images.pids[row]), int(images.camids[row])
+    return Picture(
+        printable(path),
+        None if image is None else _thumbnail(image),
+        printable(album.unreadable.get(path, "")),
+        "id ?" if pid == UNKNOWN_IDENTITY else f"id {pid}",
+        "cam ?" if camid == UNKNOWN_CAMERA else f"cam {camid}",
+    )
+
+
+def _thumbnail(image: Image.Image) -> Image.Image:
+    """The image, smaller where a side is longer than THUMBNAIL."""
+    small = image.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return small
+
+
+def _mark(ranked: RankedImage) -> Mark:
+    if ranked.match is None:
+        return "unknown"
+    return "match" if ranked.match else "miss"
+
+
+def _summary(ranking: Ranking, *, known: bool) -> str:
+    if not known:
+        return "identity not known"
+    if not ranking.num_matches:
+        return "no match in the gallery"
+    matches = "1 match" if ranking.num_matches == 1 else f"{ranking.num_matches} matches"
+    return f"first match at rank {ranking.first_rank}, {matches} in the gallery"
