@@ -1,6 +1,6 @@
 """From folders of images to batches: records, parsers, transforms, samplers, loaders."""
 
-from datasets.batch import Batch, LoadedBatch
+from datasets.batch import Batch, CaptionBatch, ImageBatch, LoadedBatch, collate
 from datasets.checks.verify import verify_images
 from datasets.make_dataloader import Loaders, available_processors, make_dataloader, num_workers
 from datasets.make_dataset import make_dataset
@@ -9,13 +9,18 @@ from datasets.pixels.erasing import erase_constant
 from datasets.pixels.images import ImageDataset, decode_image, read_image
 from datasets.pixels.resize import resize_like_pil
 from datasets.pixels.transforms import PixelTransform, test_transform
-from datasets.records import ImageRecord, ReIDDataset, Trial
+from datasets.readers.custom import IMAGE_SUFFIXES
+from datasets.records import CaptionRecord, ImageRecord, ReIDDataset, Trial
 from datasets.sampling.identity import RandomIdentitySampler
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "AugmentedSampler",
     "Batch",
+    "CaptionBatch",
+    "CaptionRecord",
     "Draw",
+    "ImageBatch",
     "ImageDataset",
     "ImageRecord",
     "LoadedBatch",
@@ -25,6 +30,7 @@ __all__ = [
     "ReIDDataset",
     "Trial",
     "available_processors",
+    "collate",
     "decode_image",
     "erase_constant",
     "make_dataloader",

@@ -1,33 +1,44 @@
-"""The values that travel from the loaders to the engine."""
+"""The values that travel from loaders to objectives and extraction: batches with named fields."""
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from datasets.pixels.transforms import PixelTransform
 from datasets.records import ImageRecord
+from utils.labels import NO_CAMERA
+
+B = TypeVar("B", bound="Batch")
 
 
-class Batch(NamedTuple):
-    """B images with their labels: images (B, 3, H, W) float; pids, camids, viewids (B,) int64; B paths."""
+class Batch:
+    """Base of batches, which are frozen dataclasses: every field that is a tensor moves with `to`."""
 
-    images: Tensor
-    pids: Tensor
-    camids: Tensor
-    viewids: Tensor
-    paths: list[str]
+    def replace(self: B, **changes: Any) -> B:
+        """A copy with other values in the named fields."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
-    def to(self, device: torch.device | str) -> "Batch":
+    def to(self: B, device: torch.device | str) -> B:
         """The batch with its tensors on the device; copies from pinned memory do not block."""
-        tensors = (tensor.to(device, non_blocking=True) for tensor in self[:4])
-        return Batch(*tensors, self.paths)
+        return self.replace(**{name: value.to(device, non_blocking=True) for name, value in self._tensors()})
+
+    def pin_memory(self: B) -> B:
+        """The batch with its tensors in page-locked memory; DataLoader calls it where it pins."""
+        return self.replace(**{name: value.pin_memory() for name, value in self._tensors()})
+
+    def _tensors(self) -> list[tuple[str, Tensor]]:
+        return [(name, value) for name, value in vars(self).items() if isinstance(value, Tensor)]
 
 
-class LoadedBatch(NamedTuple):
-    """A batch as a loader gives it: images (B, 3, H, W) uint8, and `pixels`, which makes floats of them.
+@dataclass(frozen=True)
+class ImageBatch(Batch):
+    """B images (B, 3, H, W) float with pids, camids, viewids (B,) int64, B paths and B keys.
 
-    `seeds` are those of the images' draws, for `pixels`; none when nothing was drawn.
+    The keys name the items; left out, they are the paths.
     """
 
     images: Tensor
@@ -35,24 +46,56 @@ class LoadedBatch(NamedTuple):
     camids: Tensor
     viewids: Tensor
     paths: list[str]
-    pixels: PixelTransform
-    seeds: list[int]
+    keys: list[str] = dataclasses.field(default_factory=list)
 
-    def to(self, device: torch.device | str) -> Batch:
+    def __post_init__(self) -> None:
+        if not self.keys:
+            object.__setattr__(self, "keys", list(self.paths))
+
+
+@dataclass(frozen=True)
+class LoadedBatch(ImageBatch):
+    """A batch as a loader gives it: images (B, 3, H, W) uint8, and `pixels`, which makes floats of them.
+
+    `seeds` are those of the images' draws, for `pixels`; empty when nothing was drawn.
+    """
+
+    pixels: PixelTransform = dataclasses.field(kw_only=True)
+    seeds: list[int] = dataclasses.field(kw_only=True)
+
+    def to(self, device: torch.device | str) -> ImageBatch:
         """The batch on the device, to which bytes are moved and on which they become floats."""
-        batch = Batch(*self[:5]).to(device)
-        return batch._replace(images=self.pixels(batch.images, self.seeds))
+        moved = super().to(device)
+        images = self.pixels(moved.images, self.seeds)
+        return ImageBatch(images, moved.pids, moved.camids, moved.viewids, self.paths, self.keys)
 
 
-def collate(items: list[tuple[Tensor, ImageRecord, int | None]], pixels: PixelTransform) -> LoadedBatch:
+@dataclass(frozen=True)
+class CaptionBatch(Batch):
+    """B sentences of identities (B,), with the B paths of the images that they describe and B keys."""
+
+    captions: list[str]
+    pids: Tensor
+    paths: list[str]
+    keys: list[str]
+
+    @property
+    def camids(self) -> Tensor:
+        """(B,) of -1: a sentence has no camera."""
+        return torch.full_like(self.pids, NO_CAMERA)
+
+
+def collate(items: Sequence[tuple[Tensor, ImageRecord, int | None]], pixels: PixelTransform) -> LoadedBatch:
     """Stack the items of an ImageDataset."""
     images, records, seeds = zip(*items, strict=True)
-    paths, *labels = zip(*records, strict=True)
     return LoadedBatch(
         # Channels stay last in memory, as decoders leave them; the device reorders them faster.
-        torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2),
-        *(torch.tensor(label, dtype=torch.int64) for label in labels),
-        list(paths),
-        pixels,
-        [seed for seed in seeds if seed is not None],
+        images=torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2),
+        pids=torch.tensor([record.pid for record in records]),
+        camids=torch.tensor([record.camid for record in records]),
+        viewids=torch.tensor([record.viewid for record in records]),
+        paths=[record.path for record in records],
+        keys=[record.key for record in records],
+        pixels=pixels,
+        seeds=[seed for seed in seeds if seed is not None],
     )

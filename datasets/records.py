@@ -4,28 +4,50 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-NO_CAMERA = -1
-NO_PID = -1
+from utils.labels import NO_CAMERA, NO_PID
 
 
-class ImageRecord(NamedTuple):
-    """One image: file, identity, camera (from 0; -1: no camera known) and viewpoint (from 0).
-
-    Training pids are ranks 0..C-1, or -1 where the identity is not known, as training with CLUSTER.METHOD
-    allows; query and gallery pids are the data set's own.
-    """
-
+class _ImageFields(NamedTuple):
     path: str
     pid: int
     camid: int
     viewid: int
+    key: str
+
+
+class ImageRecord(_ImageFields):
+    """One image: file, identity, camera (from 0; -1: unknown), viewpoint (from 0) and key.
+
+    Training pids are ranks 0..C-1, or -1 where the identity is unknown (training without identities); query
+    and gallery pids are the data set's own. The `key` names the item in features, trials and files; it is the
+    path unless one file holds several items, such as crops of one picture.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, path: str, pid: int, camid: int, viewid: int, key: str | None = None) -> "ImageRecord":
+        """A record whose key defaults to its path."""
+        return super().__new__(cls, path, pid, camid, viewid, path if key is None else key)
+
+
+class CaptionRecord(NamedTuple):
+    """One sentence that describes an image of an identity.
+
+    `path` is the image, `key` names the sentence, by convention `path#n` for caption n of an image.
+    """
+
+    path: str
+    pid: int
+    caption: str
+    key: str
 
 
 class Trial(NamedTuple):
-    """One ranking task: every query is searched in the gallery."""
+    """One ranking task: every query is searched in the gallery, under a rule of `retrieval.RULES`."""
 
-    query: list[ImageRecord]
-    gallery: list[ImageRecord]
+    query: Sequence[ImageRecord | CaptionRecord]
+    gallery: Sequence[ImageRecord]
+    rule: str = "cross_camera"
 
 
 @dataclass(frozen=True)
@@ -71,7 +93,7 @@ class ReIDDataset:
         return len({record.viewid for record in self.train})
 
     def test_records(self) -> list[ImageRecord]:
-        """Records of all trials, one per path, by first appearance: one extraction serves every trial.
+        """Image records of all trials, one per key, by first appearance: one extraction serves every trial.
 
         Where trials give one image different camids (VehicleID), the first one stands here; the protocol is
         in `trials`.
@@ -79,7 +101,7 @@ class ReIDDataset:
         distinct: dict[str, ImageRecord] = {}
         for trial in self.trials:
             for record in (*trial.query, *trial.gallery):
-                distinct.setdefault(record.path, record)
+                distinct.setdefault(record.key, record)
         return list(distinct.values())
 
     def table(self) -> str:

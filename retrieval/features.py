@@ -20,8 +20,6 @@ from torch import Tensor
 
 from utils.files import write_atomically
 
-UNKNOWN_IDENTITY = -1
-UNKNOWN_CAMERA = -1
 _ARRAYS = ("features", "pids", "camids", "paths")
 # What .npz can hold and a matrix product can use; bfloat16 has no numpy counterpart.
 _FEATURE_DTYPES = (torch.float16, torch.float32, torch.float64)

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from retrieval.distance import Rerank, check_pair, distance_blocks
-from retrieval.features import UNKNOWN_IDENTITY, FeatureSet
+from retrieval.features import FeatureSet
 from retrieval.ranks import ranks_in_rows
 from retrieval.rules import CrossCameraRule
 from retrieval.task import RetrievalTask
+from utils.labels import NO_PID
 
 logger = logging.getLogger("transreid.retrieval")
 
@@ -96,7 +97,7 @@ def evaluate(
     valid = ~scores.first_rank.isnan()
     num_valid = int(valid.sum())
     if not num_valid:
-        known, known_there = (int((part.pids != UNKNOWN_IDENTITY).sum()) for part in (query, gallery))
+        known, known_there = (int((part.pids != NO_PID).sum()) for part in (query, gallery))
         raise ValueError(
             f"none of the {len(query)} queries has an image of its identity from another camera among the "
             f"{len(gallery)} gallery images; {known} queries and {known_there} images have a known identity"

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from retrieval.distance import Rerank, check_pair, distance_blocks
-from retrieval.features import UNKNOWN_IDENTITY, FeatureSet
+from retrieval.features import FeatureSet
 from retrieval.metrics import score_queries
 from retrieval.rules import CrossCameraRule
+from utils.labels import NO_PID
 
 
 class RankedImage(NamedTuple):
@@ -64,7 +65,7 @@ def rank_gallery(
     distance = _distance_rows(query, gallery, queries, rerank)
     scores = score_queries(chosen, gallery, rerank=lambda *_: distance)
     matches, removed = CrossCameraRule(chosen, gallery).pairs(slice(0, len(chosen)))
-    unknown = gallery.pids == UNKNOWN_IDENTITY
+    unknown = gallery.pids == NO_PID
     rankings = []
     for i, row in enumerate(queries):
         match, kept = torch.zeros_like(unknown), torch.ones_like(unknown)
@@ -72,7 +73,7 @@ def rank_gallery(
         kept[removed.gallery[removed.query == i]] = False
         order = distance[i].argsort(stable=True)
         nearest = order[kept[order]][:top]
-        nobody_knows = unknown | (chosen.pids[i] == UNKNOWN_IDENTITY)
+        nobody_knows = unknown | (chosen.pids[i] == NO_PID)
         found = zip(
             nearest.tolist(),
             distance[i, nearest].tolist(),

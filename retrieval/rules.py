@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from retrieval.features import UNKNOWN_CAMERA, UNKNOWN_IDENTITY, FeatureSet
+from retrieval.features import FeatureSet
+from utils.labels import NO_CAMERA, NO_PID
 
 _NO_CODE = -2  # equal to no code of the other side
 
@@ -31,7 +32,7 @@ class CrossCameraRule:
     """
 
     def __init__(self, query: FeatureSet, gallery: FeatureSet) -> None:
-        unknown = query.pids == UNKNOWN_IDENTITY
+        unknown = query.pids == NO_PID
         # Below every gallery pid, whatever these are.
         nobody = int(gallery.pids.min()) - 1 if len(gallery) else _NO_CODE
         self._pids = _Join(torch.where(unknown, nobody, query.pids), gallery.pids)
@@ -45,7 +46,7 @@ class CrossCameraRule:
         """
         query, gallery = self._pids.pairs(rows)
         camids = self._query_camids[rows][query]
-        same_camera = (camids == self._gallery_camids[gallery]) & (camids != UNKNOWN_CAMERA)
+        same_camera = (camids == self._gallery_camids[gallery]) & (camids != NO_CAMERA)
         same_image = self._images.equal(rows, query, gallery)
         own_query, own_gallery = self._images.pairs(rows)
         matches, junk = ~(same_camera | same_image), same_camera
@@ -84,5 +85,5 @@ def _image_codes(query: FeatureSet, gallery: FeatureSet) -> tuple[Tensor, Tensor
     for images, known_camera in ((query, -1), (gallery, _NO_CODE)):
         code = torch.tensor([numbers.setdefault(path, len(numbers)) for path in images.paths])
         code = code.to(device=images.camids.device, dtype=torch.int64)
-        codes.append(torch.where(images.camids == UNKNOWN_CAMERA, code, known_camera))
+        codes.append(torch.where(images.camids == NO_CAMERA, code, known_camera))
     return codes[0], codes[1]

@@ -141,7 +141,7 @@ def test_all_rooms_are_looked_at():
     [
         (imports_against_the_direction, "datasets/a.py", "import model"),
         (imports_against_the_direction, "datasets/a.py", "from model.reid import ReIDModel"),
-        (imports_against_the_direction, "model/a.py", "def f():\n    from datasets import Batch"),
+        (imports_against_the_direction, "model/a.py", "def f():\n    from datasets import ImageBatch"),
         (imports_against_the_direction, "model/make_model.py", "import loss.triplet as t"),
         (imports_against_the_direction, "retrieval/a.py", "from processor import extract"),
         (imports_against_the_direction, "utils/a.py", "import os, retrieval"),

@@ -8,7 +8,7 @@ import torch
 
 from config import cfg, cfg_base
 from config.load import load_config
-from datasets import Batch
+from datasets import ImageBatch
 from loss import make_loss
 from model import make_model
 from processor.recipes.baseline import BaselineObjective
@@ -90,7 +90,7 @@ def test_case_is_reproduced(case, repository, golden, fill, clip_file):
 
     def batch(epoch):
         inputs = fill(f"train_images_{epoch}_0", (8, 3, height, width), 1)
-        return Batch(inputs, (torch.arange(8) // 4 + epoch) % classes, camids, viewids, [])
+        return ImageBatch(inputs, (torch.arange(8) // 4 + epoch) % classes, camids, viewids, [])
 
     loss = make_loss(config, classes)
     if "STAGE1" in config.SOLVER:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from config import cfg_pcl
 from config.load import load_config
-from datasets import Batch
+from datasets import ImageBatch
 from loss import make_loss
 from model import make_model
 from processor.engine.loop import train_step
@@ -111,7 +111,7 @@ def test_a_step_is_what_is_written_out(model, config, fill):
     loss.memory.prototypes = bank.clone()
     optimizer = make_optimizer(config, model.named_parameters())
     stage = SimpleNamespace(objective=PrototypeObjective(model, loss), optimizer=optimizer)
-    trained = train_step(stage, Batch(images, PIDS, None, None, [""] * 8), Precision("cpu"))
+    trained = train_step(stage, ImageBatch(images, PIDS, None, None, [""] * 8), Precision("cpu"))
 
     assert trained.loss.item() == pytest.approx(wanted.item(), rel=1e-6)
     proj = model.image_encoder.proj.grad

@@ -23,19 +23,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 from config import cfg as defaults
 from config.arguments import end_in_one_line
 from datasets import (
+    IMAGE_SUFFIXES,
     ImageRecord,
     LoadedBatch,
     PixelTransform,
+    collate,
     decode_image,
     num_workers,
     resize_like_pil,
 )
-from datasets.batch import collate
-from datasets.readers.custom import IMAGE_SUFFIXES
-from datasets.records import NO_CAMERA
 from model import CheckpointInfo, SideInformation, load_reid_model
 from processor import extract
-from retrieval.features import UNKNOWN_IDENTITY
 from utils.device import select_device
 from utils.distributed import (
     gather_objects,
@@ -47,6 +45,7 @@ from utils.distributed import (
     share,
 )
 from utils.files import require_writable
+from utils.labels import NO_CAMERA, NO_PID
 from utils.logger import setup_logger
 from utils.precision import CHOICES, inference_precision
 
@@ -110,7 +109,7 @@ class ReadableImages(Dataset[tuple[Tensor, ImageRecord, None] | str]):
         except (FileNotFoundError, ValueError) as error:
             return str(error)
         image = resize_like_pil(image, self.size, interpolation=self.interpolation)
-        return image, ImageRecord(path, UNKNOWN_IDENTITY, NO_CAMERA, viewid=0), None
+        return image, ImageRecord(path, NO_PID, NO_CAMERA, viewid=0), None
 
 
 class Load(NamedTuple):

@@ -25,7 +25,7 @@ from benchmarks.training.jobs import (
     textbook_image_model,
 )
 from datasets import (
-    Batch,
+    ImageBatch,
     LoadedBatch,
     RandomIdentitySampler,
     ReIDDataset,
@@ -94,7 +94,7 @@ def test_loader_textbook(settings: Settings) -> Record:
         return measure_loader(loader, settings) | {"digest": _digest(loader, settings)}
 
 
-def measure_loader(loader: Iterable[Batch | LoadedBatch], settings: Settings) -> Record:
+def measure_loader(loader: Iterable[ImageBatch | LoadedBatch], settings: Settings) -> Record:
     """Time or memory of a pass, with the way of each batch to the device."""
     epochs = itertools.count(1)
 
@@ -112,7 +112,7 @@ def measure_loader(loader: Iterable[Batch | LoadedBatch], settings: Settings) ->
     return {"images": images, "seconds": seconds}
 
 
-def _textbook_train_loader(config: CfgNode, dataset: ReIDDataset) -> Iterable[Batch]:
+def _textbook_train_loader(config: CfgNode, dataset: ReIDDataset) -> Iterable[ImageBatch]:
     transform = textbook.train_transform(
         tuple(config.INPUT.SIZE_TRAIN),
         config.INPUT.PIXEL_MEAN,
@@ -127,7 +127,7 @@ def _textbook_train_loader(config: CfgNode, dataset: ReIDDataset) -> Iterable[Ba
     return textbook.make_loader(textbook.Pictures(dataset.train, transform), batch, sampler)
 
 
-def _textbook_test_loader(config: CfgNode, dataset: ReIDDataset) -> Iterable[Batch]:
+def _textbook_test_loader(config: CfgNode, dataset: ReIDDataset) -> Iterable[ImageBatch]:
     transform = textbook.test_transform(
         tuple(config.INPUT.SIZE_TEST), config.INPUT.PIXEL_MEAN, config.INPUT.PIXEL_STD
     )
@@ -136,12 +136,12 @@ def _textbook_test_loader(config: CfgNode, dataset: ReIDDataset) -> Iterable[Bat
     )
 
 
-def _image_means(loader: Iterable[Batch | LoadedBatch], settings: Settings) -> list[float]:
+def _image_means(loader: Iterable[ImageBatch | LoadedBatch], settings: Settings) -> list[float]:
     batches = (batch.to(settings.device).images for batch in loader)
     return torch.cat([images.mean(dim=(1, 2, 3)) for images in batches]).tolist()
 
 
-def _digest(loader: Iterable[Batch | LoadedBatch], settings: Settings) -> str:
+def _digest(loader: Iterable[ImageBatch | LoadedBatch], settings: Settings) -> str:
     digest = hashlib.sha256()
     for batch in loader:
         digest.update(batch.to(settings.device).images.cpu().numpy().tobytes())

@@ -19,7 +19,7 @@ from benchmarks.measure import ROOT, count_flops, matmul_rate, measure, time_eac
 from benchmarks.training import textbook
 from config import cfg
 from config.load import load_config
-from datasets import Batch
+from datasets import ImageBatch
 from loss import make_loss, supcon_loss
 from model import ReIDModel, make_model
 from model.clip import build_clip, clip_config
@@ -193,13 +193,13 @@ def stage2_textbook(settings: Settings, amp: str) -> Record:
     return measure_training(_textbook_training(losses, optimizer, amp, settings), settings)
 
 
-def _drawn_images(width: int, settings: Settings) -> tuple[Batch, Tensor]:
+def _drawn_images(width: int, settings: Settings) -> tuple[ImageBatch, Tensor]:
     """A batch of noise with identities, on the device, and texts (C, `width`)."""
     generator = torch.Generator().manual_seed(settings.seed)
     images = torch.randn(settings.batch, 3, *settings.size, generator=generator)
     texts = FEATURE_SCALE * torch.randn(CLASSES, width, generator=generator)
     pids = torch.arange(settings.batch) // INSTANCES
-    batch = Batch(images, pids, torch.zeros_like(pids), torch.zeros_like(pids), [])
+    batch = ImageBatch(images, pids, torch.zeros_like(pids), torch.zeros_like(pids), [])
     return batch.to(settings.device), texts.to(settings.device)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms as T
 
-from datasets import Batch, ImageRecord
+from datasets import ImageBatch, ImageRecord
 from model import ReIDOutput
 from utils.precision import Precision
 
@@ -169,21 +169,21 @@ class Pictures(Dataset[tuple[Tensor, ImageRecord]]):
 
 def make_loader(
     pictures: Pictures, batch_size: int, sampler: Sampler[int] | None = None
-) -> DataLoader[Batch]:
+) -> DataLoader[ImageBatch]:
     """Batches of pictures, loaded in this process, in the order of the sampler, or of the records."""
     return DataLoader(
         pictures, batch_size, sampler=sampler, pin_memory=torch.cuda.is_available(), collate_fn=_collate
     )
 
 
-def _collate(items: list[tuple[Tensor, ImageRecord]]) -> Batch:
+def _collate(items: list[tuple[Tensor, ImageRecord]]) -> ImageBatch:
     images, records = zip(*items, strict=True)
     paths, *labels = zip(*records, strict=True)
-    return Batch(torch.stack(images), *(torch.tensor(label) for label in labels), list(paths))
+    return ImageBatch(torch.stack(images), *(torch.tensor(label) for label in labels), list(paths))
 
 
 @torch.no_grad()
-def extract(model: ImageModel, loader: Iterable[Batch], device: torch.device) -> Tensor:
+def extract(model: ImageModel, loader: Iterable[ImageBatch], device: torch.device) -> Tensor:
     """Test features (N, D) in the processor's memory."""
     model.to(device).eval()
     features = []

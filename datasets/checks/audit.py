@@ -13,7 +13,8 @@ import torch
 from tqdm import tqdm
 
 from datasets.pixels.images import decode_image
-from datasets.records import NO_CAMERA, NO_PID, ImageRecord, ReIDDataset, Trial, count_pids
+from datasets.records import ImageRecord, ReIDDataset, Trial, count_pids
+from utils.labels import NO_CAMERA, NO_PID
 
 _CHUNK = 16  # files that a process takes at a time
 

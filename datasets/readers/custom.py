@@ -20,7 +20,8 @@ from datasets.readers.parsing import (
     require_folder,
     require_records,
 )
-from datasets.records import NO_CAMERA, NO_PID, ImageRecord, ReIDDataset, Trial
+from datasets.records import ImageRecord, ReIDDataset, Trial
+from utils.labels import NO_CAMERA, NO_PID
 
 SPLITS = ("train", "query", "gallery")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

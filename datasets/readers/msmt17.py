@@ -38,8 +38,8 @@ def msmt17(root: Path, *, need_train: bool = True, allow_outside: bool = False) 
 
     def read(file: Path, images: Path, split: str) -> list[ImageRecord]:
         records = [
-            record._replace(path=listed_path(record.path, images, root, where, allow_outside=allow_outside))
-            for record, where in _read(file)
+            ImageRecord(listed_path(name, images, root, where, allow_outside=allow_outside), pid, camera, 0)
+            for name, pid, camera, where in _read(file)
         ]
         return require_records(records, split, file)
 
@@ -77,8 +77,8 @@ def _read_folders(folder: Path, need_train: bool) -> ReIDDataset:
     return ReIDDataset("msmt17", train, [Trial(query, gallery)], "person")
 
 
-def _read(file: Path) -> Iterator[tuple[ImageRecord, str]]:
-    """Records with the path as it is listed, and "file:line"."""
+def _read(file: Path) -> Iterator[tuple[str, int, int, str]]:
+    """(path as listed, pid, camid, "file:line") of each line."""
     for name, pid, where in read_list(file, "`relative/path.jpg pid`"):
         parts = name.rpartition("/")[2].split("_")
         camera = parts[2] if len(parts) > 2 else ""
@@ -87,4 +87,4 @@ def _read(file: Path) -> Iterator[tuple[ImageRecord, str]]:
                 f"{where}: camera {quote(camera)} in {quote(name)}, allowed as third field of the file name"
                 f" are {_CAMERAS.start} to {_CAMERAS.stop - 1}"
             )
-        yield ImageRecord(name, pid, int(camera) - _CAMERAS.start, 0), where
+        yield name, pid, int(camera) - _CAMERAS.start, where

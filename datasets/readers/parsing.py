@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from datasets.records import NO_PID, ImageRecord
+from datasets.records import ImageRecord
+from utils.labels import NO_PID
 
 # A longer number (a time stamp with an id, say) does not fit an int64 tensor.
 MOST_DIGITS = 18

@@ -9,20 +9,20 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from datasets import Batch, ImageRecord, LoadedBatch, Trial
-from datasets.records import NO_CAMERA
+from datasets import ImageBatch, ImageRecord, LoadedBatch, Trial
 from retrieval import FeatureSet, RetrievalTask, TrialRows
 from utils.device import move_module
 from utils.distributed import gather_objects, gather_rows, is_first
+from utils.labels import NO_CAMERA
 from utils.precision import Precision
 
 
 @torch.no_grad()
 def extract(
     model: nn.Module,
-    loader: Iterable[LoadedBatch | Batch],
+    loader: Iterable[LoadedBatch | ImageBatch],
     device: torch.device,
-    encode: Callable[[Batch], Tensor] | None = None,
+    encode: Callable[[ImageBatch], Tensor] | None = None,
     *,
     precision: Precision | None = None,
 ) -> FeatureSet:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from torch.utils.data import DataLoader
 
-from datasets import Batch
+from datasets import ImageBatch
 from loss import ReIDLoss
 from model import ReIDModel
 from processor.engine.objective import Objective, Step
@@ -21,7 +21,7 @@ class BaselineObjective(Objective):
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, batch: Batch) -> Step:
+    def forward(self, batch: ImageBatch) -> Step:
         """Losses of one batch of images."""
         output, pids = whole_output(self.model, batch, necks=self.loss.memory is not None)
         losses = self.loss(output, pids)

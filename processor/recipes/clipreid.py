@@ -5,13 +5,13 @@ Li, Sun, Li, AAAI 2023, section 3 and algorithm 1.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from datasets import Batch
+from datasets import Batch, ImageBatch
 from loss import ReIDLoss, dot_products, supcon_loss
 from model import ReIDModel
 from processor.engine.objective import Objective, Step
@@ -29,7 +29,8 @@ _TEXT_SIDE = ("prompt_learner.", "text_encoder.")
 _TEXTS_AT_ONCE = 64
 
 
-class FeatureBatch(NamedTuple):
+@dataclass(frozen=True)
+class FeatureBatch(Batch):
     """Cached image features (B, P) with identities (B,), and the identities whose texts are needed.
 
     `labels` (L,) holds each identity once, then the first one again up to a number that all batches of a size
@@ -41,10 +42,6 @@ class FeatureBatch(NamedTuple):
     labels: Tensor
     place: Tensor
     paths: Sequence[str]
-
-    def to(self, device: torch.device) -> "FeatureBatch":
-        """The batch on a device."""
-        return FeatureBatch(*(tensor.to(device) for tensor in self[:4]), self.paths)
 
 
 class CachedFeatures:
@@ -177,7 +174,7 @@ class ImageObjective(Objective):
         self.model, self.loss = model, loss
         self.register_buffer("text_features", text_features)
 
-    def forward(self, batch: Batch) -> Step:
+    def forward(self, batch: ImageBatch) -> Step:
         """Losses of one batch of images; reports the accuracy of the image-to-text logits."""
         output, pids = whole_output(self.model, batch, necks=self.loss.memory is not None)
         losses = self.loss(output, pids, self.text_features)

@@ -135,7 +135,7 @@ class ClusterBatches:
         return map(self._relabelled, iter(self.loader)) if self._has_clusters() else iter(())
 
     def _relabelled(self, batch: LoadedBatch) -> LoadedBatch:
-        return batch._replace(pids=torch.tensor([self._labels[self._rows[path]] for path in batch.paths]))
+        return batch.replace(pids=torch.tensor([self._labels[self._rows[path]] for path in batch.paths]))
 
 
 def pcl_clusters(

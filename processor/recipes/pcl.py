@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from torch.utils.data import DataLoader
 
-from datasets import Batch
+from datasets import ImageBatch
 from loss import ReIDLoss
 from model import ReIDModel
 from processor.engine.objective import Objective, Step
@@ -25,7 +25,7 @@ class PrototypeObjective(Objective):
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, batch: Batch) -> Step:
+    def forward(self, batch: ImageBatch) -> Step:
         """Losses of one batch of images."""
         output, pids = whole_output(self.model, batch, necks=self.loss.memory is not None)
         return Step(self.loss(output, pids), {}, len(pids))

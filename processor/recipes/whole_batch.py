@@ -2,12 +2,12 @@
 
 from torch import Tensor
 
-from datasets import Batch
+from datasets import ImageBatch
 from model import ReIDModel, ReIDOutput
 from utils.distributed import gather_batch
 
 
-def whole_output(model: ReIDModel, batch: Batch, *, necks: bool) -> tuple[ReIDOutput, Tensor]:
+def whole_output(model: ReIDModel, batch: ImageBatch, *, necks: bool) -> tuple[ReIDOutput, Tensor]:
     """The output for the images of all processes, in their order, with gradients, and their identities.
 
     Without `necks`, that field of the output is empty.

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from retrieval.distance import check_pair, distance_blocks
-from retrieval.features import UNKNOWN_IDENTITY, FeatureSet
+from retrieval.features import FeatureSet
 from retrieval.rules import CrossCameraRule, Pairs
 from retrieval.task import RetrievalTask
+from utils.labels import NO_PID
 
 BINS = 1 << 20
 # Norms of rows that were normalised in float16 are this far from 1 at most.
@@ -149,7 +150,7 @@ def _nearest(block: _Block) -> tuple[Tensor, Tensor]:
 def _identified(task: RetrievalTask) -> Iterator[tuple[FeatureSet, FeatureSet]]:
     """(query, gallery) of each trial without images of unknown identity; trials left empty are skipped."""
     for query, gallery in task:
-        query, gallery = (part.select(part.pids != UNKNOWN_IDENTITY) for part in (query, gallery))
+        query, gallery = (part.select(part.pids != NO_PID) for part in (query, gallery))
         if len(query) and len(gallery):
             check_pair(query.features, gallery.features)
             yield query, gallery
@@ -169,7 +170,7 @@ def _bin_width(features: Tensor) -> tuple[float, bool]:
 
 
 def _what_lacks(task: RetrievalTask, same: int, different: int) -> str:
-    known = [int(sum((part[i].pids != UNKNOWN_IDENTITY).sum() for part in task)) for i in range(2)]
+    known = [int(sum((part[i].pids != NO_PID).sum() for part in task)) for i in range(2)]
     if 0 in known:
         return (
             f"a threshold needs queries and gallery images of known identity, "

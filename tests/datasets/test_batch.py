@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from datasets import Batch, ImageRecord, LoadedBatch, PixelTransform
+from datasets import ImageBatch, ImageRecord, LoadedBatch, PixelTransform
 from datasets.batch import collate
 
 PIXELS = PixelTransform((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -38,7 +38,7 @@ def test_collate_takes_images_of_any_memory_order():
 
 def test_a_loaded_batch_becomes_floats_where_it_goes(loaded):
     batch = loaded.to("cpu")
-    assert isinstance(batch, Batch)
+    assert isinstance(batch, ImageBatch)
     assert batch.images.is_contiguous()
     assert torch.equal(batch.images, torch.tensor([-2.0, 2.0])[:, None, None, None].expand(2, 3, 2, 1))
     assert all(torch.equal(a, b) for a, b in zip(batch[1:4], loaded[1:4], strict=True))
@@ -57,8 +57,8 @@ def test_images_are_erased_by_their_seeds_on_the_way(loaded):
 
 
 def test_to_moves_every_tensor_and_keeps_the_paths():
-    moved = Batch(torch.ones(1, 3, 2, 2), *(torch.zeros(1).long() for _ in range(3)), ["a"]).to("meta")
-    assert isinstance(moved, Batch)
+    moved = ImageBatch(torch.ones(1, 3, 2, 2), *(torch.zeros(1).long() for _ in range(3)), ["a"]).to("meta")
+    assert isinstance(moved, ImageBatch)
     assert {tensor.device.type for tensor in moved[:4]} == {"meta"}
     assert moved.paths == ["a"]
 

@@ -8,7 +8,7 @@ from torch import distributed
 from yacs.config import CfgNode
 
 from datasets import (
-    Batch,
+    ImageBatch,
     ReIDDataset,
     decode_image,
     make_dataloader,
@@ -111,7 +111,7 @@ def test_processes_share_each_batch(data_cfg, dataset, by_processes, sampler, wo
     for batch, *halves in zip(whole, *parts, strict=True):
         assert [len(half.paths) for half in halves] == [2, 2]
         tensors = (torch.cat(both) for both in zip(*(half[:4] for half in halves), strict=True))
-        assert same(batch, Batch(*tensors, halves[0].paths + halves[1].paths))
+        assert same(batch, ImageBatch(*tensors, halves[0].paths + halves[1].paths))
 
 
 def test_processes_cannot_share_any_batch(data_cfg, by_processes):

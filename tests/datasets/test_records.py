@@ -1,7 +1,7 @@
 import pytest
 
 from datasets import ImageRecord, ReIDDataset, Trial
-from datasets.records import NO_PID
+from utils.labels import NO_PID
 
 A, B, C = ImageRecord("a", 3, 0, 1), ImageRecord("b", 3, 1, 1), ImageRecord("c", 5, -1, 1)
 

@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 from PIL import Image
 
 from datasets.pixels.images import read_image
-from retrieval.features import UNKNOWN_CAMERA, UNKNOWN_IDENTITY, FeatureSet
+from retrieval.features import FeatureSet
 from retrieval.ranking import RankedImage, Ranking
+from utils.labels import NO_CAMERA, NO_PID
 
 THUMBNAIL = 256  # longest side in pixels: sharp on a page and in print, and few kB
 Mark = Literal["match", "miss", "unknown"]
@@ -139,7 +140,7 @@ def _row(
         picture=_picture(query, ranking.query, image, album),
         attention=attention,
         score="" if precision is None else f"AP {precision:.1%}",
-        summary=_summary(ranking, known=int(query.pids[ranking.query]) != UNKNOWN_IDENTITY),
+        summary=_summary(ranking, known=int(query.pids[ranking.query]) != NO_PID),
         hits=tuple(
             Hit(
                 rank,
@@ -158,8 +159,8 @@ def _picture(images: FeatureSet, row: int, image: Image.Image | None, album: Alb
         printable(path),
         None if image is None else _thumbnail(image),
         printable(album.unreadable.get(path, "")),
-        "id ?" if pid == UNKNOWN_IDENTITY else f"id {pid}",
-        "cam ?" if camid == UNKNOWN_CAMERA else f"cam {camid}",
+        "id ?" if pid == NO_PID else f"id {pid}",
+        "cam ?" if camid == NO_CAMERA else f"cam {camid}",
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from datasets import make_dataset
 from datasets.readers.custom import csv_dataset, folder_dataset
-from datasets.records import NO_PID
+from utils.labels import NO_PID
 
 ROWS = [
     *["path,pid,split,camid", "1.jpg,,train,4", "2.jpg,8,train,3", "3.jpg,,train,3", "4.jpg,5,train,4"],

@@ -3,7 +3,8 @@ import re
 import pytest
 
 from datasets.readers.parsing import NameRule, read_list, read_named, relabel
-from datasets.records import NO_PID, ImageRecord
+from datasets.records import ImageRecord
+from utils.labels import NO_PID
 
 RULE = NameRule(re.compile(r"([-\d]+)_c(\d)"), cameras=range(1, 4), pids=range(0, 100), junk=-1)
 

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from datasets import RandomIdentitySampler, make_dataloader
-from datasets.records import NO_PID
+from utils.labels import NO_PID
 
 CLUSTERS = [0, 1, -1, 2, 0, 1, 2, -1, 0, 1, 2, 3, 3, -1]
 

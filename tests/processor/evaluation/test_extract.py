@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from datasets import Batch, ImageRecord, Trial
+from datasets import ImageBatch, ImageRecord, Trial
 from processor import extract, make_task
 from processor.evaluation.extract import require_matches
 from retrieval import FeatureSet, RetrievalMetrics, evaluate, evaluate_task
@@ -30,7 +30,7 @@ class Tower(nn.Module):
 def batch(first, count):
     ids = torch.arange(first, first + count)
     images = ids.float().view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
-    return Batch(images, ids // 2, ids % 3, ids % 4, [f"{i}.jpg" for i in ids.tolist()])
+    return ImageBatch(images, ids // 2, ids % 3, ids % 4, [f"{i}.jpg" for i in ids.tolist()])
 
 
 def test_extract_keeps_every_image_with_its_labels():

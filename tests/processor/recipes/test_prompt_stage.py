@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from config import cfg
-from datasets import Batch
+from datasets import ImageBatch
 from loss import supcon_loss
 from processor.engine.loop import fit
 from processor.evaluation.extract import extract
@@ -216,4 +216,4 @@ def test_an_epoch_can_begin_later():
 def test_batches_travel_to_a_device():
     batch = every_text(torch.zeros(2, 3), torch.zeros(2)).to(torch.device("meta"))
     assert {tensor.device.type for tensor in batch[:4]} == {"meta"} and batch.paths == ["0.jpg", "1.jpg"]
-    assert isinstance(batch, FeatureBatch) and not isinstance(batch, Batch)
+    assert isinstance(batch, FeatureBatch) and not isinstance(batch, ImageBatch)
