@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 from yacs.config import CfgNode
 
+from config.shared import solver_node
 from datasets import Loaders
 from loss import ReIDLoss, make_loss
 from model import ReIDModel
@@ -16,7 +17,7 @@ from processor.recipes.clusters import pcl_clusters
 from processor.recipes.pcl import pcl
 from processor.recipes.prototypes import neck_features
 from retrieval import FeatureSet, cluster
-from solver import make_optimizer, make_schedule, solver_node
+from solver import make_optimizer, make_schedule
 
 
 def make_plan(cfg: CfgNode, stage: str) -> Plan:

@@ -7,17 +7,11 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
+from config.shared import solver_node
 from solver.schedules import Schedule, cosine_schedule, multistep_schedule
 
 NamedParameters = Iterable[tuple[str, nn.Parameter]]
 _OPTIMIZERS = ("Adam", "AdamW", "SGD")
-
-
-def solver_node(cfg: CfgNode, stage: str = "main") -> CfgNode:
-    """The keys of 'stage1', or of 'main': stage 2 of the two-stage tree, SOLVER itself of the other."""
-    if stage == "stage1":
-        return cfg.SOLVER.STAGE1
-    return cfg.SOLVER.STAGE2 if "STAGE2" in cfg.SOLVER else cfg.SOLVER
 
 
 def make_optimizer(cfg: CfgNode, parameters: NamedParameters, stage: str = "main") -> torch.optim.Optimizer:
