@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from yacs.config import CfgNode
 
 from config.load import load_config
+from utils.package import MissingExtra
 
 _HELP = """\
 examples:
@@ -131,12 +132,12 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
 def end_in_one_line(*, show_traceback: bool = False) -> Iterator[None]:
     """What is wrong with a setting or file ends the program with one line on stderr, as SystemExit.
 
-    ValueError, KeyError, OSError, FloatingPointError and the end of a process that loads images give status
-    2, Ctrl-C status 130. Any other exception is a bug and passes through.
+    ValueError, KeyError, OSError, FloatingPointError, a missing extra and the end of a process that loads
+    images give status 2, Ctrl-C status 130. Any other exception is a bug and passes through.
     """
     try:
         yield
-    except (ValueError, KeyError, OSError, FloatingPointError, RuntimeError) as error:
+    except (ValueError, KeyError, OSError, FloatingPointError, RuntimeError, MissingExtra) as error:
         if isinstance(error, RuntimeError) and not str(error).startswith(_LOADER_DIED):
             raise
         if show_traceback:

@@ -16,6 +16,7 @@ import yaml
 from yacs.config import CfgNode
 
 from config.defaults import cfg, cfg_base
+from utils.package import find_shipped
 
 _SUFFIXES = (".yml", ".yaml")
 _PARENT = "_BASE_"
@@ -39,15 +40,16 @@ class _Setting(NamedTuple):
 def load_config(base: CfgNode, yaml_path: str | os.PathLike[str] = "", opts: Sequence[Any] = ()) -> CfgNode:
     """A frozen copy of `base` with the settings of a YAML file, then those of `opts` (KEY, VALUE, KEY, …).
 
-    '' is no file. A file may name another one, relative to itself, under the top-level key `_BASE_`, which is
-    merged first. Empty nodes leave the defaults alone. Text is decoded as a Python literal where possible. Of
-    a key that is given twice in `opts` the last value counts. Raises ValueError for unknown keys, wrong types
-    and unreadable files, FileNotFoundError for a missing one.
+    '' is no file. A file that is not in the working directory is looked for beside the code, as
+    'configs/person/vit_base.yml' or 'person/vit_base.yml'. A file may name another one, relative to itself,
+    under the top-level key `_BASE_`, which is merged first. Empty nodes leave the defaults alone. Text is
+    decoded as a Python literal where possible. Of a key that is given twice in `opts` the last value counts.
+    Raises ValueError for unknown keys, wrong types and unreadable files, FileNotFoundError for a missing one.
     """
     config = base.clone()
     config.defrost()
     defaults = leaves(base)
-    settings = _file_settings(Path(yaml_path)) if os.fspath(yaml_path) else []
+    settings = _file_settings(find_shipped(yaml_path)) if os.fspath(yaml_path) else []
     for setting in [*settings, *_pair_settings(opts)]:
         _assign(config, defaults, setting)
     config.freeze()

@@ -12,6 +12,7 @@ from open_clip import CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
 from utils.files import is_torchscript, read_state_dict
+from utils.package import find_shipped
 
 _logger = logging.getLogger("transreid.model")
 
@@ -27,7 +28,7 @@ def clip_config(name: str) -> dict:
     `name` is a name that open_clip knows, or a `.json` file with such a description. Raises ValueError for an
     unknown name, or a model that has not CLIP's own kinds of towers; FileNotFoundError for a missing file.
     """
-    config = _description_in(Path(name)) if name.endswith(".json") else _description_of(name)
+    config = _description_in(find_shipped(name)) if name.endswith(".json") else _description_of(name)
     vision, text = config["vision_cfg"], config["text_cfg"]
     if config.get("custom_text") or "timm_model_name" in vision or "hf_model_name" in text:
         raise ValueError(

@@ -18,7 +18,7 @@ ABOVE = ("tools", "benchmarks", "tests")  # may import everything
 # What a room may import besides itself.
 ALLOWED = {room: {"utils"} for room in ROOMS} | {
     "utils": set(),
-    "config": set(),
+    "config": {"utils"},
     "processor": {*ROOMS, "utils"},
 }
 MAX_LINES = 300
@@ -148,7 +148,7 @@ def test_all_rooms_are_looked_at():
         (imports_against_the_direction, "utils/make_a.py", "from solver import make_optimizer"),
         (imports_against_the_direction, "processor/a.py", "from train import x"),
         (imports_against_the_direction, "processor/engine/fit.py", "from config import cfg"),
-        (imports_against_the_direction, "config/a.py", "import utils"),
+        (imports_against_the_direction, "config/a.py", "import model"),
         (imports_against_the_direction, "loss/a.py", "from ..model import reid"),
         (imports_against_the_direction, "loss/a.py", "from tools import demo"),
         (keys_past_the_border, "model/reid.py", "from config.subject import prompt_subject"),

@@ -31,8 +31,6 @@ from retrieval import log_metrics, metrics_record
 from utils.files import make_output_dir, write_atomically
 from utils.logger import setup_logger
 
-CONFIG = Path(__file__).resolve().parents[1] / "configs/person/vit_clipreid.yml"
-
 
 class Named(NamedTuple):
     """A row or column: what the table calls it, and the settings that it stands for."""
@@ -132,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         compare,
         defaults,
         description=__doc__,
-        default_config=str(CONFIG),
+        default_config="configs/person/vit_clipreid.yml",
         argv=argv,
         add_options=_add_options,
     )
