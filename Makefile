@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench bench-retrieval bench-prototypes bench-faults clean
+.PHONY: help demo test quick lint bench bench-retrieval bench-prototypes bench-faults clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   install, draw people, train CLIP-ReID on the CPU, show Rank-1 before and after"
-	@echo "make test   install, lint, run the whole test suite"
+	@echo "make test   install, lint, run the whole test suite (ten minutes on two cores)"
+	@echo "make quick  install, run the tests that are neither slow nor in need of a browser (three minutes)"
 	@echo "make lint   ruff check and ruff format --check"
 	@echo "make bench  time training steps, loaders and extraction beside textbook versions (half an hour)"
 	@echo "make bench-retrieval   time evaluation and re-ranking at the sizes of public data sets (half an hour)"
@@ -33,8 +34,14 @@ lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# A worker for each core, and one thread for each worker.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
 test: lint
-	$(BIN)/python -m pytest
+	$(TESTS)
+
+quick: $(BIN)/.installed-dev
+	$(TESTS) -m "not slow and not browser and not service"
 
 bench: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.training

@@ -15,6 +15,8 @@ from processor.recipes.baseline import BaselineObjective
 from processor.recipes.clipreid import FeatureBatch, ImageObjective, PromptObjective, encode_identities
 from solver import make_optimizer, make_schedule
 
+pytestmark = pytest.mark.slow
+
 SIE_OLP = ["MODEL.SIE_CAMERA", "True", "MODEL.SIE_COE", "1.0", "MODEL.STRIDE_SIZE", "[12, 12]"]
 SIE_BOTH = ["MODEL.SIE_CAMERA", "True", "MODEL.SIE_VIEW", "True", "MODEL.SIE_COE", "3.0"]
 CASES = {

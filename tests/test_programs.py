@@ -12,6 +12,8 @@ import torch
 
 from datasets.drawn.market import FOLDER, draw_market1501
 
+pytestmark = pytest.mark.slow
+
 # A small tower with random weights on small images: the programs are on trial here, not the method.
 SMALL = {
     "MODEL.NAME": "ViT-S-32",

@@ -18,6 +18,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="faults are made
 SECONDS = 240
 
 
+@pytest.mark.slow
 @linux_only
 def test_runs_survive_faults(repository, tmp_path):
     """All rows of these scenarios, as a user sees them."""

@@ -91,6 +91,7 @@ def test_the_own_data_example_is_read(name, words, own_data, monkeypatch):
     assert len(query_cameras) == len(gallery_cameras) == 1 and query_cameras != gallery_cameras
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_the_readme_lists(reader):
     folder = reader / "logs" / "my_people"
     rows = dict(re.findall(r"^\| (`\S.*?) \| (.*?) \|$", DOCS[0].read_text(), re.MULTILINE))
@@ -108,6 +109,7 @@ def test_a_run_leaves_what_the_readme_lists(reader):
     assert load_config(cfg, folder / "config.yml").DATASETS.NAMES == "folder"
 
 
+@pytest.mark.slow
 def test_the_log_lines_have_the_form_that_the_readme_shows(reader):
     def form(text):
         lines = (line.partition("INFO: ")[2] for line in text.splitlines())
@@ -117,6 +119,7 @@ def test_the_log_lines_have_the_form_that_the_readme_shows(reader):
     assert len(shown) == 5 and shown <= form((reader / "logs/my_people/train_log.txt").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "words"), [pytest.param(*command, id=command[0]) for command in AFTERWARDS])
 def test_tools_go_on_with_what_a_run_left(line, words, reader, monkeypatch, capsys):
     monkeypatch.chdir(reader)
@@ -137,6 +140,7 @@ def test_tools_go_on_with_what_a_run_left(line, words, reader, monkeypatch, caps
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [pytest.param(block, id=block.where) for block in PYTHON])
 def test_python_examples_run(block, reader, monkeypatch):
     monkeypatch.chdir(reader)

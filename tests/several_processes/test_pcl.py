@@ -4,6 +4,8 @@ import pytest
 
 from tests.several_processes.courses import assert_same_course, records
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = ("SOLVER.ITERS", "3")
 CLUSTERS = ("CLUSTER.METHOD", "dbscan", "CLUSTER.MIN_SAMPLES", "2", "CLUSTER.K1", "3", "CLUSTER.K2", "1")
 WAYS = {

@@ -15,6 +15,8 @@ import torch
 from datasets.drawn.market import FOLDER
 from tests.several_processes.courses import assert_same_course, records
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_two_stages_take_the_same_course(trained, processes):
