@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.color import rgb2hsv
 from yacs.config import CfgNode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
@@ -21,6 +20,7 @@ from config import cfg as defaults
 from config.arguments import run_program
 from datasets import ImageRecord, make_dataset, read_image
 from retrieval import FeatureSet, RetrievalMetrics, evaluate
+from utils.package import require_extra
 
 STRIPES = 6
 BINS = (16, 4, 4)  # hue, saturation, value
@@ -31,6 +31,8 @@ def colour_histogram(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     With the roots, Euclidean distance is Hellinger's distance of histograms. H is STRIPES or more.
     """
+    from skimage.color import rgb2hsv
+
     histograms = []
     for stripe in np.array_split(rgb2hsv(image), STRIPES):
         pixels = stripe.reshape(-1, 3)
@@ -41,6 +43,7 @@ def colour_histogram(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def report(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Print Rank-1 and mAP, the mean over the data set's trials."""
+    require_extra("draw")
     dataset = make_dataset(cfg, need_train=False)
     features: dict[str, NDArray[np.float32]] = {}
     for record in dataset.test_records():

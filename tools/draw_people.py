@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from datasets.drawn.market import draw_market1501
+from utils.package import MissingExtra
 
 _NUMBERS = {
     "train_ids": "identities for training",
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             size=tuple(args.size),
             overwrite=args.overwrite,
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MissingExtra) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     count = sum(1 for _ in folder.rglob("*.jpg"))

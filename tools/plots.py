@@ -4,6 +4,8 @@ python tools/plots.py cmc --out cmc.png logs/market/vit 'with re-ranking=logs/ma
 python tools/plots.py training --out training.svg logs/market/vit logs/market/cnn
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import math
@@ -11,18 +13,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import end_in_one_line
 from tools.ranking.style import COLOURS, DASHES, STYLE
+from utils.package import require_extra
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
 COLUMNS = 3  # of panels
@@ -127,6 +128,8 @@ def _are_numbers(values: Sequence[object]) -> bool:
 
 def draw_cmc(tests: Mapping[str, Scores]) -> Figure:
     """Draw CMC curves by label; the legend tells Rank-1 and mAP, dots mark Rank-1, 5 and 10."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for index, (label, test) in enumerate(tests.items()):
@@ -151,6 +154,9 @@ def draw_cmc(tests: Mapping[str, Scores]) -> Figure:
 
 def draw_training(runs: Mapping[str, Sequence[Record]]) -> Figure:
     """Draw the course of runs by label: a panel for each quantity, in it the stages that have it."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
     records = [record for run in runs.values() for record in run if record["stage"] != "untrained"]
     found = dict.fromkeys(key for record in records for key in record)
     terms = [key for key in found if key.startswith("loss_")]
@@ -217,6 +223,8 @@ def _look(index: int) -> dict[str, str]:
 
 
 def _whole_ticks(first: float, last: float, *, at_most: int) -> list[float]:
+    from matplotlib.ticker import MaxNLocator
+
     ticks = MaxNLocator(nbins=at_most, integer=True, steps=[1, 2, 3, 5, 6, 10]).tick_values(0, last)
     return [tick for tick in ticks if first <= tick <= last]
 
@@ -270,6 +278,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     kind = KINDS[args.command]
     with end_in_one_line():
+        require_extra("plots")
+        from matplotlib import rc_context
+
         if args.out.suffix.lower() not in FORMATS:
             raise ValueError(f"--out is {args.out}; allowed: a file name that ends in {', '.join(FORMATS)}")
         sources = parse_sources(args.files, kind.file_name)

@@ -18,9 +18,9 @@ from retrieval import FeatureSet, RetrievalTask
 from retrieval.ranking import rank_gallery, worst_queries
 from tools.features.files import add_feature_options, add_rerank_options, read_task, reranker
 from tools.ranking.attention import PUBLISHED_MEAN, PUBLISHED_STD, attention_painter
-from tools.ranking.pictures import PICTURE_ROWS, write_page, write_picture
 from tools.ranking.report import Album, PaintAttention, Report, make_rows, printable
 from utils.files import require_writable
+from utils.package import require_extra
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -91,6 +91,9 @@ def _count(text: str) -> int:
 
 def report(args: argparse.Namespace) -> None:
     """Write the page and the picture that the options ask for, and print what was written."""
+    require_extra("plots")
+    from tools.ranking.pictures import PICTURE_ROWS, write_page, write_picture
+
     task = read_task(args)
     # Before ranking, because a wrong file would otherwise be noticed after minutes.
     paint = _painter(args, task) if args.weight else None

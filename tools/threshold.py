@@ -5,17 +5,17 @@ python tools/threshold.py --features logs/run/features.npz --out logs/run/thresh
 The folder gets threshold.json and threshold.png.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
@@ -34,6 +34,11 @@ from retrieval.thresholds.operating_points import (
 from retrieval.thresholds.pair_scores import PairScores, score_pairs
 from tools.features.files import add_feature_options, read_task
 from utils.files import make_output_dir, write_atomically
+from utils.package import require_extra
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart with any colour vision.
 _SAME, _DIFFERENT, _MARK = "#0072B2", "#D55E00", "#555555"
@@ -148,6 +153,8 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 def draw(found: dict[str, Any], scores: PairScores) -> Figure:
     """Three panels: how distances are distributed, the ROC curve, and the open set against the threshold."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(15, 4.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     curve = accept_rates(scores)
@@ -256,6 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     with end_in_one_line():
+        require_extra("plots")
         folder = _output_folder(args.out)
         task = read_task(args)
         scores = score_pairs(task)

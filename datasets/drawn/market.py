@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PILImage
-from skimage import transform
 
 from datasets.drawn.people import Canvas, Image, Person, Pose, draw_people, draw_person
 from datasets.drawn.scenes import CAMERAS, Camera, cut_scene, draw_street, expose, hide
+from utils.package import require_extra
 
 FOLDER = "Market-1501-v15.09.15"
 RECORD = "drawn.json"  # lies in FOLDER, holds the arguments, and tells a drawn folder from the real data set
@@ -64,9 +64,11 @@ def draw_market1501(
     Identities 1..train_ids are for training, the following `test_ids` for testing; each is seen
     `images_per_camera` times by every camera. Of a test identity the first picture of each camera is a query,
     the others are gallery, beside `distractors` pictures of pid 0 and as many of pid -1 (junk) per camera.
-    `size` is (height, width) in pixels. Raises ValueError for a number out of range, and FileExistsError when
-    the folder exists and either `overwrite` is not set or it holds anything but a drawn data set.
+    `size` is (height, width) in pixels. Raises ValueError for a number out of range, FileExistsError when the
+    folder exists and either `overwrite` is not set or it holds anything but a drawn data set; MissingExtra
+    without scikit-image.
     """
+    require_extra("draw")
     arguments = {
         "train_ids": train_ids,
         "test_ids": test_ids,
@@ -162,6 +164,8 @@ def _place_person(
     scene: Image, person: Person, camera: Camera, missed: bool, rng: np.random.Generator
 ) -> None:
     """Draw the person into the scene (H, W, 3), in some pose, with folded cloth and light from a side."""
+    from skimage import transform
+
     height, width = scene.shape[:2]
     folds = transform.resize(rng.normal(1, 0.08, (16, 8)), (height, width), order=1)
     slope = np.linspace(-1, 1, width) * camera.side_light * rng.uniform(0.5, 1.2)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage import draw
 
 Image = NDArray[np.float32]
 Points = NDArray[np.float64]  # (N, 2), x and y
@@ -155,6 +154,8 @@ class Canvas:
         """Fill a polygon (N, 2) with one colour or with a pattern, under the picture's shading."""
         across, down = points[:, 0] * self.girth, points[:, 1]
         down = down + self.tilt * down * (1 - down)
+        from skimage import draw
+
         rows, columns = draw.polygon(
             self.crown + down * self.height, self.middle + across * self.height, self.shade.shape
         )

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage import draw, filters
 
 from datasets.drawn.people import CLOTH, Colour, Image
 
@@ -103,6 +102,8 @@ def hide(scene: Image, rng: np.random.Generator) -> None:
 
 def expose(scene: Image, camera: Camera, rng: np.random.Generator) -> NDArray[np.uint8]:
     """What the camera makes of a scene (H, W, 3) in 0..1: lens, light of the moment, sensor."""
+    from skimage import filters
+
     image = filters.gaussian(scene, camera.blur * rng.uniform(0.7, 1.3), channel_axis=2)
     grey = image.mean(axis=2, keepdims=True)
     image = (grey + camera.saturation * (image - grey)).clip(0, 1)
@@ -131,6 +132,8 @@ def _texture(name: str, x: Image, y: Image, rng: np.random.Generator) -> Image:
 
 def _draw_clutter(street: Image, level: int, height: int, rng: np.random.Generator) -> None:
     """A crate, post or bush somewhere along the street, its foot near the row `level` of the horizon."""
+    from skimage import draw
+
     left, foot = rng.uniform(0, street.shape[1]), level + rng.uniform(-0.02, 0.3) * height
     wide, tall = rng.uniform(0.03, 0.16) * height, rng.uniform(0.12, 0.6) * height
     colour, shape = _dull_cloth(rng), street.shape[:2]

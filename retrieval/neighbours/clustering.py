@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from retrieval.distance import check_finite, squared_norms
 from retrieval.neighbours.jaccard import check_features, jaccard_graph
+from utils.package import require_extra
 
 
 class Agreement(NamedTuple):
@@ -32,8 +33,9 @@ def cluster(features: Tensor, *, eps: float = 0.7, min_samples: int = 4, k1: int
     Rows are scaled to norm 1 in float32. Images are neighbours at a Jaccard distance of at most `eps`
     (`jaccard_graph`, whose k1 and k2 these are); one with `min_samples` neighbours, itself counted, is a core
     of a cluster. Raises ValueError for what `jaccard_graph` refuses, an eps that is not between 0 and 1, or
-    min_samples below 1.
+    min_samples below 1, MissingExtra without scikit-learn.
     """
+    require_extra("cluster")
     from sklearn.cluster import DBSCAN
 
     if not 0 < eps < 1:
@@ -57,8 +59,9 @@ def agreement(labels: Tensor | NDArray[np.int64], pids: Tensor | NDArray[np.int6
     """How well clusters (N,) agree with identities (N,), over images that have both; None if none has.
 
     A negative label is an outlier, a negative pid an unknown identity. Raises ValueError when the two are not
-    vectors of one length.
+    vectors of one length, MissingExtra without scikit-learn.
     """
+    require_extra("cluster")
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     labels, pids = (np.asarray(torch.as_tensor(each).cpu()) for each in (labels, pids))

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
@@ -15,7 +14,6 @@ from model import SideInformation, attention_map, load_reid_model
 from tools.ranking.report import PaintAttention
 
 PUBLISHED_MEAN = PUBLISHED_STD = (0.5, 0.5, 0.5)  # of the ViT configurations
-_COLOURS = colormaps["inferno"]
 _OPACITY = (0.25, 0.8)  # of the least and the most attended place
 
 
@@ -53,10 +51,12 @@ def attention_painter(
 
 def overlay(image: Image.Image, attention: Tensor) -> Image.Image:
     """The image under the map (h, w), stretched bilinearly: dark where it is low, bright where it is high."""
+    from matplotlib import colormaps
+
     heat = attention - attention.min()
     heat = heat / heat.max().clamp_min(torch.finfo(heat.dtype).tiny)
     heat = F.interpolate(heat[None, None], size=image.size[::-1], mode="bilinear")[0, 0].numpy()  # (H, W)
     low, high = _OPACITY
     opacity = (low + (high - low) * heat)[..., None]
-    colours = _COLOURS(heat)[..., :3] * 255
+    colours = colormaps["inferno"](heat)[..., :3] * 255
     return Image.fromarray(np.uint8((1 - opacity) * np.asarray(image) + opacity * colours))

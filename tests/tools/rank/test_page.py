@@ -64,7 +64,6 @@ def test_the_png_has_a_row_for_each_query(run):
 
 
 def test_the_png_ends_where_nobody_could_read_on(run, monkeypatch, capsys):
-    monkeypatch.setattr("tools.rank.PICTURE_ROWS", 2)
     monkeypatch.setattr("tools.ranking.pictures.PICTURE_ROWS", 2)
     run("--queries", "0", "1")
     with Image.open("out/ranking.png") as image:
