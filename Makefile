@@ -10,7 +10,7 @@ help:
 	@echo "make demo   install, draw people, train CLIP-ReID on the CPU, show Rank-1 before and after"
 	@echo "make test   install, lint, run the whole test suite (ten minutes on two cores)"
 	@echo "make quick  install, run the tests that are neither slow nor in need of a browser (three minutes)"
-	@echo "make lint   ruff check and ruff format --check"
+	@echo "make lint   style and directions of imports: ruff, import-linter"
 	@echo "make bench  time training steps, loaders and extraction beside textbook versions (half an hour)"
 	@echo "make bench-retrieval   time evaluation and re-ranking at the sizes of public data sets (half an hour)"
 	@echo "make bench-prototypes   time the update of prototypes and the clustering of images (seven minutes)"
@@ -33,6 +33,7 @@ demo: $(BIN)/.installed
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 # A worker for each core, and one thread for each worker.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
