@@ -11,7 +11,7 @@ from model.files.sides import side_information_for
 from model.prompts.identity import PromptLearner
 from model.reid import ReIDModel, SideInformation
 from model.towers.image import make_backbone
-from model.towers.text import TextEncoder
+from model.towers.text import ClipText
 from utils.files import read_state_dict
 
 _logger = logging.getLogger("transreid.model")
@@ -53,10 +53,11 @@ def make_model(
             _logger.warning("MODEL.FREEZE_PATCHES is not used: %s has no patch projection", node.NAME)
     text = {}
     if "STAGE1" in cfg.SOLVER:
+        tower = ClipText(clip, token_table=False).requires_grad_(False)
+        text["text_encoder"] = tower
         text["prompt_learner"] = PromptLearner(
-            num_class, clip.token_embedding, prompt_subject(cfg), clip.context_length
+            num_class, clip.token_embedding, tower.tokenizer, prompt_subject(cfg)
         )
-        text["text_encoder"] = TextEncoder(clip)
     return ReIDModel(
         backbone,
         num_class if cfg.CLUSTER.METHOD == "none" else 0,

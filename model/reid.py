@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from model.prompts.identity import NUM_SHARED, PromptLearner
 from model.towers.image import Backbone, ImageFeatures
-from model.towers.text import TextEncoder
+from model.towers.text import TextTower
 
 
 class ReIDOutput(NamedTuple):
@@ -67,7 +67,7 @@ class ReIDModel(nn.Module):
         side_information: SideInformation | None = None,
         neck_feature: str = "before",
         prompt_learner: PromptLearner | None = None,
-        text_encoder: TextEncoder | None = None,
+        text_encoder: TextTower | None = None,
         micro_batch: int = 0,
     ) -> None:
         super().__init__()
@@ -158,9 +158,11 @@ class ReIDModel(nn.Module):
         """Projected features (B, P) without side information, as stage 1 matches them with texts."""
         return self.image_encoder(images).feat_proj
 
-    def encode_text(self, pids: Tensor) -> Tensor:
+    def encode_prompts(self, pids: Tensor) -> Tensor:
         """Text features (B, P) of the learned prompts of identities (B,)."""
-        return self.text_encoder(self.prompt_learner(pids), shared=NUM_SHARED)
+        return self.text_encoder.encode_embedded(self.prompt_learner(pids), shared=NUM_SHARED)
+
+    encode_text = encode_prompts  # the name in use for two-stage models; elsewhere texts are tokens
 
     def _side_embedding(self, camids: Tensor | None, viewids: Tensor | None, count: int) -> Tensor | None:
         side = self.side_information

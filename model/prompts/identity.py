@@ -4,17 +4,17 @@ CLIP-ReID (Li, Sun, Li, AAAI 2023), section 3.2.
 """
 
 import torch
-from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 
+from model.tokenizers import Tokenizer
+
 NUM_TOKENS = 4  # learned tokens of an identity
-NUM_SHARED = 5  # tokens before them, the same for all identities: SOT and "a photo of a"
+NUM_SHARED = 5  # tokens before them, the same for all identities: start of text and "a photo of a"
 
 
-def tokenize_template(subject: str, context_length: int = 77) -> Tensor:
-    """Token ids (1, L) of the template for a noun such as 'person' or 'vehicle'."""
-    template = f"A photo of a {' '.join(['X'] * NUM_TOKENS)} {subject}."
-    return SimpleTokenizer(context_length=context_length)(template)
+def prompt_template(subject: str) -> str:
+    """The prompt for a noun such as 'person' or 'vehicle', with X for each learned token."""
+    return f"A photo of a {' '.join(['X'] * NUM_TOKENS)} {subject}."
 
 
 class PromptLearner(nn.Module):
@@ -23,17 +23,16 @@ class PromptLearner(nn.Module):
     Args:
         num_classes: identities C.
         token_embedding: CLIP's table (vocabulary, W); only the template's rows are kept, frozen.
+        tokenizer: the text tower's.
         subject: the noun that ends the prompt.
-        context_length: tokens L of CLIP's text tower.
     """
 
     def __init__(
-        self, num_classes: int, token_embedding: nn.Embedding, subject: str, context_length: int
+        self, num_classes: int, token_embedding: nn.Embedding, tokenizer: Tokenizer, subject: str
     ) -> None:
         super().__init__()
-        tokens = tokenize_template(subject, context_length)
-        # The end-of-text token has the highest id.
-        self.length = int(tokens.argmax()) + 1
+        tokens, mask = tokenizer([prompt_template(subject)])  # (1, L)
+        self.length = int(mask.sum())
         with torch.no_grad():
             embedded = token_embedding(tokens)  # (1, L, W)
         self.register_buffer("token_prefix", embedded[:, :NUM_SHARED].clone())
@@ -43,7 +42,7 @@ class PromptLearner(nn.Module):
     def forward(self, pids: Tensor) -> Tensor:
         """Prompts (B, n, W) of identities (B,), from the first token to the end of text.
 
-        Attention is causal: what follows the end of text cannot change the feature, so it is left out.
+        Attention is causal: positions after the end of text cannot change the feature and are left out.
         """
         count = pids.shape[0]
         prefix = self.token_prefix.expand(count, -1, -1)

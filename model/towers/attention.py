@@ -1,12 +1,14 @@
-"""Where a vision transformer's class token looks: attention weights as a map over the image's patches.
+"""Attention maps: how a vision transformer's class token weighs the patches of an image.
 
 Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3 (rollout).
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from model.towers.blocks import attention_weights, run_block
+from model.towers.blocks import attention_weights
 from model.towers.image import ViTBackbone
 
 _METHODS = ("rollout", "last")
@@ -30,10 +32,7 @@ def attention_map(
         )
     if backbone.training:
         raise ValueError("the image tower is in training mode; allowed: evaluation mode, see eval()")
-    x, kept = backbone.embed(images, side_information), []
-    for block in backbone.transformer.resblocks:
-        kept.append(attention_weights(block, x))
-        x = run_block(block, x)
+    kept = [attention_weights(block, x) for block, x in backbone.walk(images, side_information)]
     if method == "last":
         kept = kept[-1:]
     else:
@@ -42,5 +41,5 @@ def attention_map(
     row = kept[-1][:, 0]  # (B, 1 + h·w)
     for weights in reversed(kept[:-1]):
         row = torch.einsum("bi,bij->bj", row, weights)
-    patches = row[:, 1:]
+    patches = row[:, 1 : 1 + math.prod(backbone.grid)]
     return (patches / patches.sum(dim=1, keepdim=True)).unflatten(1, backbone.grid)

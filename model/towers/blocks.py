@@ -1,11 +1,11 @@
-"""CLIP's residual attention block, run for the positions whose output is asked for.
+"""CLIP's residual attention block, run for the positions that are read, and the walk over a tower's blocks.
 
 Vaswani et al. 2017, section 3.2, pre-norm as in CLIP (Radford et al. 2021). The modules and their weights are
 open_clip's; only the order of the work is ours: one product for queries, keys and values, heads as views, and
 rows that nobody reads are not computed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,10 +14,12 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
 _QUICK = 1.702  # of QuickGELU
+# between(i, x) -> the tokens (B, L', D) that enter block i in place of x (B, L, D)
+Between = Callable[[int, Tensor], Tensor]
 
 
 class KeysValues(NamedTuple):
-    """What a block's attention looks at: keys and values, each (B, heads, L, D / heads)."""
+    """Keys and values that a block's attention looks at, each (B, heads, L, D / heads)."""
 
     keys: Tensor
     values: Tensor
@@ -33,51 +35,77 @@ def require_plain_blocks(blocks: Iterable[nn.Module]) -> None:
             )
 
 
+def walk(
+    blocks: Sequence[nn.Module],
+    x: Tensor,
+    run: Callable[[nn.Module, Tensor], Tensor],
+    between: Between | None = None,
+) -> Iterator[tuple[nn.Module, Tensor]]:
+    """Yield each block with the tokens (B, L, D) that enter it; the first block's are x.
+
+    `run` computes the output of every block but the last, which is left to the caller: few positions of it
+    may be needed. `between` may insert, replace or remove tokens before any block.
+    """
+    for index, block in enumerate(blocks):
+        if between is not None:
+            x = between(index, x)
+        yield block, x
+        if index + 1 < len(blocks):
+            x = run(block, x)
+
+
 def run_block(
-    block: ResidualAttentionBlock,
+    block: nn.Module,
     x: Tensor,
     *,
-    queries: slice = slice(None),
+    queries: slice | Tensor | None = None,
     earlier: KeysValues | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Output (B, Lq, D) of a block for tokens (B, L, D).
+    """Output (B, Lq, D) of a block for tokens (B, L, D); in training with the dropout of its attention.
 
     Args:
-        queries: the positions whose output is computed.
+        queries: the positions whose output is computed, a slice or (B, Lq); None for all.
         earlier: keys and values of positions before x, with B or 1 rows: they are looked at as well.
-        mask: (Lq, L), or (Lq, earlier + L); True where a query looks.
+        mask: (Lq, L), (Lq, earlier + L) or such a one for each row, (B, 1, Lq, …); True where a query looks.
     """
     normed = block.ln_1(x)
-    if queries == slice(None):
+    if queries is None:
         query, key, value = _project(block, normed, 0, 3)
     else:
-        x = x[:, queries]
-        (query,) = _project(block, normed[:, queries], 0, 1)
+        x = _choose(x, queries)
+        (query,) = _project(block, _choose(normed, queries), 0, 1)
         key, value = _project(block, normed, 1, 3)
     if earlier is not None:
         key, value = (
             _append(before, now) for before, now in zip(earlier, (key, value), strict=True)
         )  # (B, heads, earlier + L, D / heads)
-    attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    dropout = block.attn.dropout if block.training else 0.0
+    attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
     attended = attended.transpose(1, 2).flatten(2)  # (B, Lq, D)
     x = x + block.ls_1(block.attn.out_proj(attended))
     return x + block.ls_2(_run_mlp(block.mlp, block.ln_2(x)))
 
 
-def keys_values(block: ResidualAttentionBlock, x: Tensor) -> KeysValues:
+def keys_values(block: nn.Module, x: Tensor) -> KeysValues:
     """Keys and values of tokens (B, L, D) in a block."""
     return KeysValues(*_project(block, block.ln_1(x), 1, 3))
 
 
-def attention_weights(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
+def attention_weights(block: nn.Module, x: Tensor) -> Tensor:
     """Share (B, L, L) of each token (columns) in what a token (rows) of x (B, L, D) gets; mean over heads."""
     query, key, _ = _project(block, block.ln_1(x), 0, 3)
     scores = query.float() @ key.float().transpose(2, 3) * query.shape[-1] ** -0.5
     return scores.softmax(dim=3).mean(dim=1)
 
 
-def _project(block: ResidualAttentionBlock, normed: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
+def _choose(x: Tensor, positions: slice | Tensor) -> Tensor:
+    if isinstance(positions, Tensor):
+        return x.take_along_dim(positions.unsqueeze(2), dim=1)
+    return x[:, positions]
+
+
+def _project(block: nn.Module, normed: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
     """Thirds `first` to `last` of queries, keys, values, each (B, heads, L, D / heads), from one product."""
     attention, width = block.attn, normed.shape[-1]
     rows = slice(first * width, last * width)

@@ -5,6 +5,8 @@ Li, Sun, Li, "CLIP-ReID", AAAI 2023, section 3.
 """
 
 import math
+from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -13,11 +15,11 @@ from open_clip.model import ModifiedResNet, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from model.towers.blocks import require_plain_blocks, run_block
+from model.towers.blocks import Between, require_plain_blocks, run_block, walk
 
 
 class ImageFeatures(NamedTuple):
-    """What an image tower gives: `last` (B, D_last), `feat` (B, D), `feat_proj` (B, P).
+    """Features of an image tower: `last` (B, D_last), `feat` (B, D), `feat_proj` (B, P).
 
     ViT: class token after all blocks but the last; after the last block and its norm; that, projected.
     ResNet: mean of layer 3's map; mean of layer 4's map; the attention pool's output.
@@ -57,13 +59,17 @@ class ViTBackbone(nn.Module):
         tower: open_clip's tower; its modules are taken over, under their own names.
         size: (H, W) of the images in pixels.
         stride: vertical and horizontal step between patches in pixels.
-        recompute_blocks: keep no activations inside blocks, but for the last, which only the class token goes
-            through; the gradient has them computed again.
+        recompute_blocks: keep no activations inside blocks, except the last, which only the class token goes
+            through; the backward pass computes them again.
+
+    `between` is called before each block, see `blocks.walk`; the class token stays first. Raises ValueError
+    for a tower without a class token, a stride beyond the patch, or blocks of another kind than CLIP's.
     """
 
     supports_side_information = True
-    # In training, too, features of an image depend on that image alone.
+    # In training, too, the features of an image depend only on that image.
     separates_images = True
+    between: Between | None = None
 
     def __init__(
         self,
@@ -97,25 +103,35 @@ class ViTBackbone(nn.Module):
 
     @property
     def patch_projection(self) -> nn.Module | None:
-        """What makes vectors of patches."""
+        """The layer that projects patches to vectors."""
         return self.conv1
 
     def forward(self, images: Tensor, side_information: Tensor | None = None) -> ImageFeatures:
         """Encode images (B, 3, H, W); `side_information` (B, D) is added to the class token (SIE)."""
-        x = self.embed(images, side_information)
-        *earlier, final = self.transformer.resblocks
-        for block in earlier:
-            if self.recompute_blocks and torch.is_grad_enabled():
-                x = checkpoint(run_block, block, x, use_reentrant=False, preserve_rng_state=False)
-            else:
-                x = run_block(block, x)
+        final, x = deque(self.walk(images, side_information), maxlen=1).pop()
         last = x[:, 0]
-        # Nothing else is read of the last block than the class token.
+        # Only the class token is read from the last block.
         feat = self.ln_post(run_block(final, x, queries=slice(0, 1))[:, 0])
         return ImageFeatures(last, feat, feat @ self.proj)
 
-    def embed(self, images: Tensor, side_information: Tensor | None = None) -> Tensor:
-        """What enters the first block: class token and patches (B, 1 + h·w, D); arguments as for forward."""
+    def walk(
+        self, images: Tensor, side_information: Tensor | None = None
+    ) -> Iterator[tuple[nn.Module, Tensor]]:
+        """Yield each block with the tokens (B, L, D) that enter it, the class token first.
+
+        The last block is left to the caller; arguments as for forward.
+        """
+        x = self._embed(images, side_information)
+        return walk(self.transformer.resblocks, x, self._run, self.between)
+
+    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+        if self.recompute_blocks and torch.is_grad_enabled():
+            random = block.attn.dropout > 0
+            return checkpoint(run_block, block, x, use_reentrant=False, preserve_rng_state=random)
+        return run_block(block, x)
+
+    def _embed(self, images: Tensor, side_information: Tensor | None) -> Tensor:
+        """Class token and patches (B, 1 + h·w, D) that enter the first block."""
         x = self.conv1(images)
         if x.shape[2:] != self.grid:
             raise ValueError(

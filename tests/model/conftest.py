@@ -10,7 +10,7 @@ from config import cfg
 from config.load import load_config
 from model import make_model
 from model.prompts.identity import PromptLearner
-from model.towers.text import TextEncoder
+from model.towers.text import ClipText
 
 TOY_KEYS = {
     "MODEL.NAME": "toy-vit",
@@ -63,11 +63,12 @@ def shake_statistics(module):
 
 @pytest.fixture
 def text_side(toy_clip):
-    """text_side('vehicle') -> a CLIP model, its prompt learner and its text encoder."""
+    """text_side('vehicle') -> a CLIP model, its prompt learner and its text tower, frozen."""
 
     def build(subject="person", classes=3):
         clip = toy_clip()
-        return clip, PromptLearner(classes, clip.token_embedding, subject, 77), TextEncoder(clip)
+        encoder = ClipText(clip, token_table=False).requires_grad_(False)
+        return clip, PromptLearner(classes, clip.token_embedding, encoder.tokenizer, subject), encoder
 
     return build
 

@@ -229,8 +229,9 @@ def test_a_resnet_without_place_for_side_information_says_so(toy_model, caplog):
 def test_encode_text_is_the_text_side(toy_model):
     model = toy_model(classes=3)
     pids = torch.tensor([2, 0])
-    wanted = model.text_encoder(model.prompt_learner(pids))
-    assert torch.allclose(model.encode_text(pids), wanted, atol=1e-6) and wanted.shape == (2, 16)
+    wanted = model.text_encoder.encode_embedded(model.prompt_learner(pids))
+    assert torch.allclose(model.encode_prompts(pids), wanted, atol=1e-6) and wanted.shape == (2, 16)
+    assert torch.equal(model.encode_text(pids), model.encode_prompts(pids))
     subject = toy_model("DATASETS.SUBJECT", "delivery robot", classes=3)
     assert subject.prompt_learner.length == model.prompt_learner.length + 1
 

@@ -1,0 +1,34 @@
+"""Tokenizers turn texts into token ids; each text tower owns the one that it was trained with."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import open_clip
+import torch
+from torch import Tensor
+
+
+class Tokenizer(Protocol):
+    """Texts to token ids of a fixed length; `name` identifies the vocabulary."""
+
+    name: str
+    context_length: int
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids (B, L), and a mask (B, L) that is True from the first token to the end of text."""
+        ...
+
+
+class ClipTokenizer:
+    """CLIP's byte pair encoding. Texts that are too long are cut and still end with the end of text."""
+
+    name = "clip_bpe"
+
+    def __init__(self, context_length: int = 77) -> None:
+        self.context_length = context_length
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """As `Tokenizer`: ids are int64, 0 after the end of text."""
+        tokens = open_clip.tokenize(list(texts), self.context_length)
+        # The end of text has the highest id.
+        return tokens, torch.arange(self.context_length) <= tokens.argmax(dim=1, keepdim=True)
