@@ -222,8 +222,8 @@ def _tree(solver: CfgNode) -> CfgNode:
     tree.SOLVER.MICRO_BATCH = 0
     # ViT: keep no activations inside blocks in the main stage, but compute them again, which takes longer.
     tree.SOLVER.GRAD_CHECKPOINT = False
-    # torchrun: batch norms of the towers and of the neck take the statistics of the whole batch, not of this
-    # process's part of it; the whole batch is what one process sees.
+    # torchrun on GPUs: batch norms of the towers and of the neck take the statistics of the whole batch, not
+    # of this process's part of it; the whole batch is what one process sees.
     tree.SOLVER.SYNC_BN = True
     # True: only operations that give the same bits in every run on the same machine; slower on a GPU.
     tree.SOLVER.DETERMINISTIC = False

@@ -5,6 +5,7 @@ CPU (gloo), so that no GPU is waited for.
 """
 
 import gc
+import logging
 import os
 import traceback
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+_logger = logging.getLogger("transreid")
 T = TypeVar("T")
 # An evaluation or a check of all images may keep the first process busy while the others wait.
 _PATIENCE = timedelta(hours=2)
@@ -154,17 +156,27 @@ def gather_batch(rows: Tensor) -> Tensor:
     return _GatherBatch.apply(rows)
 
 
-def sum_of_all(values: Tensor) -> Tensor:
-    """The sum over all processes of a tensor that has one shape in all; gradients pass."""
-    return _Sum.apply(values) if _together() else values
-
-
 def share_buffers(module: nn.Module) -> None:
     """Give every process the first one's buffers."""
     if _together():
         for buffer in module.buffers():
             if buffer.numel():
                 distributed.broadcast(buffer, src=0)
+
+
+def synchronise_batch_norms(module: nn.Module, device: torch.device) -> None:
+    """Let batch norms within a module see the batches of all processes, on a GPU by torch's SyncBatchNorm.
+
+    Parameters, buffers and their names stay. Torch has none for the CPU, where a warning counts the norms.
+    """
+    if device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        return
+    count = sum(isinstance(child, nn.modules.batchnorm._BatchNorm) for child in module.modules())
+    if count and is_first():
+        _logger.warning(
+            "%d batch norms see only their process's part of a batch, as always on the CPU", count
+        )
 
 
 def _in_one_line(error: BaseException) -> str:
@@ -178,8 +190,8 @@ def _gather(rows: Tensor) -> list[Tensor]:
     return parts
 
 
-# torch.distributed.nn.functional, which has both with gradients, is deprecated without a successor in all the
-# versions of torch that are supported.
+# torch.distributed.nn.functional has it, too, but is deprecated without a successor in all supported versions
+# of torch.
 class _GatherBatch(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
@@ -188,23 +200,9 @@ class _GatherBatch(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _summed(gradient)[ctx.mine]
-
-
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        return _summed(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _summed(gradient)
-
-
-def _summed(values: Tensor) -> Tensor:
-    total = values.clone(memory_format=torch.contiguous_format)
-    distributed.all_reduce(total)
-    return total
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total[ctx.mine]
 
 
 def _together() -> bool:

@@ -20,9 +20,15 @@ from processor.engine.objective import Step, TrainingBatch
 from processor.engine.resume import Progress, Saver, Snapshot
 from processor.engine.stage import Plan, Stage
 from retrieval import RetrievalMetrics, log_metrics, metrics_record
-from utils.batch_norm import synchronise_batch_norms
 from utils.device import move_module
-from utils.distributed import any_process, from_first, is_first, share_buffers, world_size
+from utils.distributed import (
+    any_process,
+    from_first,
+    is_first,
+    share_buffers,
+    synchronise_batch_norms,
+    world_size,
+)
 from utils.precision import Precision
 from utils.signals import StopRequest, leave_dead_workers_to_loader
 
@@ -40,7 +46,7 @@ class Run:
         precision: of the training steps.
         saver: of `last.pt`.
         keep: checkpoints of a stage that are kept, 0 for all.
-        sync_batch_norm: batch norms see the batch of all processes.
+        sync_batch_norm: batch norms see the batch of all processes, on GPUs.
         stop: looked at after each iteration.
     """
 
@@ -108,8 +114,7 @@ def _fit_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress, gua
             run.saver.save(stage, progress)
     if evaluates:
         _stop_if_asked(run)
-        if not run.sync_batch_norm:
-            share_buffers(run.model)
+        share_buffers(run.model)  # batch norms may have gone different ways
         metrics = run.evaluate()
         log_metrics(metrics, f"Validation Results - Epoch: {epoch}")
         with run.stop.deferred():

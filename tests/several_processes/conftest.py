@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,7 @@ def command(repository, place):
         settings |= dict(zip(pairs[::2], pairs[1::2], strict=True))
         words = [word for pair in settings.items() for word in pair]
         launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *launcher]
+        launch += [str(Path(__file__).with_name("whole_batch_norms.py"))]
         start = [sys.executable, *(launch if processes > 1 else ())]
         return {
             "args": [*start, program, *options, "--config_file", "", *words],

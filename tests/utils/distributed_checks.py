@@ -5,7 +5,6 @@ import sys
 import torch
 from torch import nn
 
-from utils.batch_norm import synchronise_batch_norms
 from utils.distributed import (
     any_process,
     from_first,
@@ -59,37 +58,11 @@ def check_gradients_are_those_of_the_whole_batch():
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-5, atol=1e-6)
 
 
-def check_batch_norm(norm, images):
-    torch.manual_seed(1)
-    twin = nn.Sequential(norm)
-    nn.init.normal_(norm.weight)
-    whole = nn.Sequential(type(norm)(norm.num_features))
-    whole.load_state_dict(twin.state_dict())
-    synchronise_batch_norms(twin, CPU)
-    assert twin.state_dict().keys() == whole.state_dict().keys() and twin[0].weight is norm.weight
-    part = images.chunk(world_size())[rank()].clone().requires_grad_()
-    images = images.clone().requires_grad_()
-    seed = torch.randn_like(images)
-    (whole(images) * seed).sum().backward()
-    result = twin(part)
-    (result * seed.chunk(world_size())[rank()]).sum().backward()
-    torch.testing.assert_close(result, whole(images).chunk(world_size())[rank()])
-    torch.testing.assert_close(part.grad, images.grad.chunk(world_size())[rank()], rtol=1e-4, atol=1e-5)
-
-
-def check_running_statistics():
-    torch.manual_seed(2)
-    images = torch.randn(4 * world_size(), 5) * 3 + 7
-    whole, twin = nn.Sequential(nn.BatchNorm1d(5)), nn.Sequential(nn.BatchNorm1d(5))
-    synchronise_batch_norms(twin, CPU)
-    for part in (images, images * 2):
-        whole(part)
-        twin(part.chunk(world_size())[rank()])
-    for name, value in twin.state_dict().items():
-        torch.testing.assert_close(value, whole.state_dict()[name])
-    twin[0].running_mean.add_(rank())
-    share_buffers(twin)
-    torch.testing.assert_close(twin[0].running_mean, whole[0].running_mean)
+def check_buffers_of_the_first():
+    norm = nn.BatchNorm1d(3)
+    norm.running_mean.fill_(5.0 + rank())
+    share_buffers(norm)
+    assert norm.running_mean.tolist() == [5.0] * 3
 
 
 def main():
@@ -97,10 +70,7 @@ def main():
         check_small_facts()
         check_rows()
         check_gradients_are_those_of_the_whole_batch()
-        torch.manual_seed(3)
-        check_batch_norm(nn.BatchNorm1d(5), torch.randn(4 * world_size(), 5))
-        check_batch_norm(nn.BatchNorm2d(3), torch.randn(2 * world_size(), 3, 4, 2) + 5)
-        check_running_statistics()
+        check_buffers_of_the_first()
         if sys.argv[1:] == ["die"] and rank() == 1:
             raise SystemExit(9)
         gather_objects(0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from utils import distributed
 
@@ -50,6 +51,23 @@ def test_alone():
     assert distributed.gather_rows(rows) is rows and distributed.gather_batch(rows) is rows
     with distributed.process_group(torch.device("cpu")):
         assert distributed.world_size() == 1
+
+
+def test_batch_norms_on_a_gpu_are_torchs_own(caplog):
+    module = nn.Sequential(nn.BatchNorm2d(3), nn.Linear(2, 2))
+    weight = module[0].weight
+    distributed.synchronise_batch_norms(module, torch.device("cuda"))  # moves nothing there
+    assert type(module[0]) is nn.SyncBatchNorm and module[0].weight is weight
+    assert not caplog.records
+
+
+def test_batch_norms_on_the_cpu_are_counted(caplog):
+    module = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(nn.BatchNorm1d(3), nn.Linear(2, 2)))
+    distributed.synchronise_batch_norms(module, torch.device("cpu"))
+    assert type(module[0]) is nn.BatchNorm2d
+    assert "2 batch norms see only their process's part" in caplog.text
+    distributed.synchronise_batch_norms(module[1][1], torch.device("cpu"))
+    assert len(caplog.records) == 1
 
 
 def test_other_errors_pass_through_a_process_group(monkeypatch):
