@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -73,7 +72,9 @@ def audit(dataset: ReIDDataset, files: Mapping[str, FileFacts]) -> Findings:
     KeyError for a path that `files` lacks.
     """
     train = list(dict.fromkeys(dataset.train))
-    test = list(dict.fromkeys(chain.from_iterable(chain(*trial) for trial in dataset.trials)))
+    test = list(
+        dict.fromkeys(record for trial in dataset.trials for record in (*trial.query, *trial.gallery))
+    )
     by_bytes = [_by_bytes(records, files) for records in (train, test)]
     same_bytes = [same for split in by_bytes for same in split.values()]
 

@@ -110,8 +110,8 @@ def test_processes_share_each_batch(data_cfg, dataset, by_processes, sampler, wo
     assert len(whole) > 2
     for batch, *halves in zip(whole, *parts, strict=True):
         assert [len(half.paths) for half in halves] == [2, 2]
-        tensors = (torch.cat(both) for both in zip(*(half[:4] for half in halves), strict=True))
-        assert same(batch, ImageBatch(*tensors, halves[0].paths + halves[1].paths))
+        joined = map(torch.cat, zip(*map(tensors, halves), strict=True))
+        assert same(batch, ImageBatch(*joined, halves[0].paths + halves[1].paths))
 
 
 def test_processes_cannot_share_any_batch(data_cfg, by_processes):
@@ -191,8 +191,12 @@ def test_an_epoch_can_begin_within(data_cfg, dataset, workers):
     assert all(same(a, b.to("cpu")) for a, b in zip(whole[2:], train, strict=True))
 
 
+def tensors(batch):
+    return batch.images, batch.pids, batch.camids, batch.viewids
+
+
 def same(left, right):
-    return left.paths == right.paths and all(map(torch.equal, left[:4], right[:4]))
+    return left.paths == right.paths and all(map(torch.equal, tensors(left), tensors(right)))
 
 
 def test_workers_are_capped_persistent_and_reproducible(data_cfg, dataset, monkeypatch, caplog):

@@ -144,9 +144,8 @@ def test_workers_share_what_they_know(records, log):
         for batch, indices in zip(load(records, stand_ins, batches), batches, strict=True):
             wanted = [instead.get(i, records[i]) for i in indices]
             assert batch.paths == [record.path for record in wanted]
-            assert [labels.tolist() for labels in batch[1:4]] == list(map(list, zip(*wanted, strict=True)))[
-                1:
-            ]
+            labels = zip(batch.pids.tolist(), batch.camids.tolist(), batch.viewids.tolist(), strict=True)
+            assert list(labels) == [record[1:4] for record in wanted]
         assert stand_ins.unreadable == 2
         batches.insert(0, batches.pop())  # the other worker now gets the damaged files
     assert [log().count(f"{records[i].path}: ") for i in (0, 11)] == [1, 1]

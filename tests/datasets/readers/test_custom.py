@@ -12,7 +12,7 @@ def write_csv(root, *lines, name="dataset.csv"):
 
 
 def labels(records):
-    return [tuple(record[1:]) for record in records]
+    return [record[1:4] for record in records]
 
 
 # ---- csv

@@ -61,7 +61,9 @@ def test_it_is_also_found_in_the_folder_of_pcl_clip(golden_tree):
     (root / FOLDER).rename(root / "Market1501")
     data = market1501(root)
     assert [r.path.replace("Market1501", FOLDER) for r in data.train] == [r.path for r in wanted.train]
-    assert [r[1:] for r in (*data.query, *data.gallery)] == [r[1:] for r in (*wanted.query, *wanted.gallery)]
+    assert [r[1:4] for r in (*data.query, *data.gallery)] == [
+        r[1:4] for r in (*wanted.query, *wanted.gallery)
+    ]
     (root / FOLDER).mkdir()
     with pytest.raises(FileNotFoundError, match=f"{FOLDER}/bounding_box_train: no such folder"):
         market1501(root)  # the first that is there

@@ -37,7 +37,7 @@ def test_a_name_out_of_the_rule_is_an_error(tmp_path, touch_files, name, message
 
 def test_only_the_file_name_is_matched_not_its_folder(tmp_path, touch_files):
     touch_files(tmp_path, "0099_c2/0001_c1.jpg")
-    assert read_named(tmp_path / "0099_c2", "query", RULE)[0][1:] == (1, 0, 0)
+    assert read_named(tmp_path / "0099_c2", "query", RULE)[0][1:4] == (1, 0, 0)
 
 
 def test_an_empty_or_missing_folder_is_named(tmp_path, touch_files):

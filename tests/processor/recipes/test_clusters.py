@@ -99,7 +99,7 @@ def test_without_clusters_an_epoch_has_no_batch(caplog):
             set_pids=told_pids.append, set_epoch=lambda epoch, start: epochs.append((epoch, start))
         )
 
-    batch = SimpleNamespace(paths=["4.jpg", "0.jpg"], _replace=lambda pids: pids)
+    batch = SimpleNamespace(paths=["4.jpg", "0.jpg"], replace=lambda pids: pids)
     batches = ClusterBatches(Loader([batch]), objective, PATHS)
     assert len(batches) == 0 and list(batches) == []
     with caplog.at_level(logging.WARNING):
