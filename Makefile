@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick lint bench bench-retrieval bench-prototypes bench-faults clean
+.PHONY: help demo test quick lint keys bench bench-retrieval bench-prototypes bench-faults clean
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make test   install, lint, run the whole test suite (ten minutes on two cores)"
 	@echo "make quick  install, run the tests that are neither slow nor in need of a browser (three minutes)"
 	@echo "make lint   style and directions of imports: ruff, import-linter"
+	@echo "make keys   write docs/keys.md, the page of all keys"
 	@echo "make bench  time training steps, loaders and extraction beside textbook versions (half an hour)"
 	@echo "make bench-retrieval   time evaluation and re-ranking at the sizes of public data sets (half an hour)"
 	@echo "make bench-prototypes   time the update of prototypes and the clustering of images (seven minutes)"
@@ -34,6 +35,9 @@ lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
+
+keys: $(BIN)/.installed
+	$(BIN)/python -m config.page
 
 # A worker for each core, and one thread for each worker.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal

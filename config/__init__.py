@@ -1,10 +1,34 @@
-"""The configuration: three default key trees, loading, checks, and the programs' arguments.
+"""The configuration: a tree of default values for each method, loading, checks, the programs' arguments.
 
-`cfg` is the two-stage tree (train_clipreid.py, test_clipreid.py), `cfg_base` the one-stage tree (train.py,
-test.py), `cfg_pcl` the one-stage tree with the defaults of PCL-CLIP (train_pcl.py, test_pcl.py). Clone a tree
-before changing it, or let `config.load.load_config` do so.
+Clone a tree before changing it, or let `config.load.load_config` do so.
 """
 
-from config.defaults import cfg, cfg_base, cfg_pcl
+from config import shared
+from config.keys import KeyTable, with_defaults
+from config.methods import baseline, clipreid, pcl
 
-__all__ = ["cfg", "cfg_base", "cfg_pcl"]
+__all__ = ["TABLES", "cfg", "cfg_base", "cfg_pcl"]
+
+_ONE_STAGE = {**shared.KEYS, **pcl.KEYS, **baseline.KEYS}
+
+CLIPREID = KeyTable(
+    ("train_clipreid.py", "test_clipreid.py"),
+    {**shared.KEYS, **pcl.KEYS, **clipreid.KEYS},
+    checks=(shared.check, pcl.check),
+    training_checks=(shared.check_training, pcl.require_identities),
+)
+BASELINE = KeyTable(
+    ("train.py", "test.py"),
+    _ONE_STAGE,
+    checks=(shared.check, pcl.check),
+    training_checks=(shared.check_training, pcl.require_identities),
+)
+PCL = KeyTable(
+    ("train_pcl.py", "test_pcl.py"),
+    with_defaults(_ONE_STAGE, pcl.DEFAULTS),
+    checks=(shared.check, pcl.check),
+    training_checks=(shared.check_training,),
+)
+TABLES = (CLIPREID, BASELINE, PCL)
+
+cfg, cfg_base, cfg_pcl = (table.tree() for table in TABLES)

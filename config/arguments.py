@@ -1,18 +1,20 @@
-"""The one command line of the programs, and how a program ends when a setting or file is wrong."""
+"""The command line that all programs share, and the one line in which a wrong setting or file ends them."""
 
 import argparse
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from yacs.config import CfgNode
 
+from config.keys import Keys, table_of
 from config.load import load_config
 from utils.package import MissingExtra
 
-_HELP = """\
+_EPILOG = """\
 examples:
   python train_clipreid.py --config_file configs/person/vit_clipreid.yml \\
       DATASETS.NAMES msmt17 DATASETS.ROOT_DIR /path/to/data OUTPUT_DIR logs/msmt17
@@ -26,31 +28,17 @@ examples:
   python train_pcl.py --config_file configs/pcl/vit_pcl.yml DATASETS.NAMES "('market1501')"
 
 keys used most (values are Python literals or text; put lists in quotes):
-  DATASETS.NAMES            market1501, dukemtmc, occ_duke, msmt17, veri, VehicleID, csv or folder
-  DATASETS.ROOT_DIR         folder that holds the data set's folder
-  OUTPUT_DIR                folder for checkpoints and logs
-  TEST.WEIGHT               checkpoint to test
-  MODEL.PRETRAIN_PATH       file of CLIP weights, when they shall not be downloaded
-  MODEL.DEVICE              cuda (the GPU when there is one) or cpu
-  MODEL.SIE_CAMERA          True: a learned embedding per camera (ViT)
-  MODEL.SIE_COE             factor of that embedding
-  MODEL.STRIDE_SIZE         '[12, 12]': overlapping patches (ViT)
-  DATALOADER.NUM_WORKERS    processes that load images
-  DATALOADER.NUM_INSTANCE   images of one identity in a training batch
-  TEST.IMS_PER_BATCH        images in a test batch
-  SOLVER.SEED               seed of all random numbers
-  SOLVER.STAGE2.IMS_PER_BATCH, .MAX_EPOCHS, .BASE_LR
-                            training batch, epochs, learning rate (stage 1: SOLVER.STAGE1.…;
-                            train.py and train_pcl.py, which have one stage: SOLVER.IMS_PER_BATCH, …)
+{keys}
 
-All keys, each with a comment: config/defaults.py, config/solver_defaults.py
+All keys: docs/keys.md
 """
 _FAILED, _INTERRUPTED = 2, 130
-_LOADER_DIED = "DataLoader worker"  # torch says so when one of them was killed, with no exception of its own
+_LOADER_DIED = "DataLoader worker"  # the beginning of torch's message when one was killed
 
 
 def parse_arguments(
     argv: Sequence[str] | None,
+    base: CfgNode,
     *,
     description: str | None,
     default_config: str,
@@ -58,13 +46,13 @@ def parse_arguments(
 ) -> argparse.Namespace:
     """Namespace(config_file, local_rank, traceback, opts) of a program; None reads sys.argv.
 
-    `add_options` adds a program's own options. Ends the program with status 2 and the usage when an option is
-    unknown or stands behind the pairs.
+    `base` has the keys that the help lists, `add_options` adds a program's own options. Ends the program with
+    status 2 and the usage when an option is unknown or stands behind the pairs.
     """
     parser = argparse.ArgumentParser(
         usage="%(prog)s [OPTION]... [KEY VALUE]...",
         description=description,
-        epilog=_HELP,
+        epilog=_EPILOG.format(keys=_key_lines(table_of(base).keys)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_options(parser)
@@ -89,7 +77,7 @@ def parse_arguments(
         "opts",
         nargs=argparse.REMAINDER,
         metavar="KEY VALUE",
-        help="settings that override the file's; they stand behind all options",
+        help="settings that override the file's, after all options",
     )
     args = parser.parse_args(argv)
     late = [word for word in args.opts if word.startswith("--")]
@@ -112,7 +100,7 @@ def run_program(
     Ends as `end_in_one_line` does.
     """
     args = parse_arguments(
-        argv, description=description, default_config=default_config, add_options=add_options
+        argv, base, description=description, default_config=default_config, add_options=add_options
     )
     with end_in_one_line(show_traceback=args.traceback):
         main(load_config(base, args.config_file, args.opts), args)
@@ -120,17 +108,27 @@ def run_program(
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
-    """The option of the training programs."""
+    """Add --resume, the option of the training programs."""
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on where OUTPUT_DIR/last.pt says; without that file, start at the beginning",
+        help="continue from OUTPUT_DIR/last.pt; without that file, start at the beginning",
+    )
+
+
+def _key_lines(keys: Keys) -> str:
+    """The common keys, each with its comment in a second column."""
+    indent = " " * 32
+    return "\n".join(
+        textwrap.fill(key.comment, 110, initial_indent=f"  {name:<28}  ", subsequent_indent=indent)
+        for name, key in keys.items()
+        if key.common
     )
 
 
 @contextmanager
 def end_in_one_line(*, show_traceback: bool = False) -> Iterator[None]:
-    """What is wrong with a setting or file ends the program with one line on stderr, as SystemExit.
+    """Turns an error about a setting or file into one line on stderr and SystemExit.
 
     ValueError, KeyError, OSError, FloatingPointError, a missing extra and the end of a process that loads
     images give status 2, Ctrl-C status 130. Any other exception is a bug and passes through.

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from yacs.config import CfgNode
 
-from config.check import check_config
+from config.check import check_training
 from config.resume import require_same_run
 from datasets import ImageRecord, Loaders, ReIDDataset, make_dataloader, make_dataset, verify_images
 from model import ReIDModel, load_stage1, make_model, model_label
@@ -46,20 +46,8 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
     is one. Everything that can be wrong with configuration, data, weights and output folder is found before
     training.
     """
-    if cfg.CLUSTER.METHOD != "none" and recipe != "pcl":
-        raise ValueError(
-            f"CLUSTER.METHOD is {cfg.CLUSTER.METHOD!r}; allowed: 'none', or another program: train_pcl.py "
-            "trains without identities"
-        )
-    check_config(cfg)
+    check_training(cfg)
     device = start_process(cfg)
-    if cfg.INPUT.SIZE_TEST != cfg.INPUT.SIZE_TRAIN:  # the first evaluation would fail
-        raise ValueError(
-            f"INPUT.SIZE_TEST is {cfg.INPUT.SIZE_TEST}; allowed in training: INPUT.SIZE_TRAIN "
-            f"{cfg.INPUT.SIZE_TRAIN}, the size for which the image tower is built"
-        )
-    if not cfg.OUTPUT_DIR:
-        raise ValueError("OUTPUT_DIR is empty; allowed: a folder for checkpoints and logs, e.g. logs/my_run")
     # torchrun passes a signal on that its processes may have got already, as members of a group.
     patience = 10.0 if launched_processes() > 1 else 0.0
     with StopRequest(patience).listening() as stop, process_group(device):

@@ -1,15 +1,18 @@
 """Learning rates as pure functions of an index that grows by 1 from epoch to epoch.
 
+A `Schedule` takes the progress of training: the epoch (1-based) plus the share of it that is done, so that
+epoch 3 runs from 3 to 4. It is asked at every step; a schedule by epochs takes its floor.
 CLIP-ReID steps its scheduler with the epoch's number before the epoch, so that epoch 1 has index 1 and
 index 0 is never used; PCL-CLIP steps it after the epoch, so that epoch 1 has index 0.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from timm.scheduler import CosineLRScheduler
 
-Schedule = Callable[[int], float]
+Schedule = Callable[[float], float]
 
 
 def cosine_schedule(
@@ -26,8 +29,8 @@ def cosine_schedule(
         cycle_limit=1,
     )
 
-    def rate(epoch: int) -> float:
-        scheduler.step(epoch)  # absolute, not incremental: the same epoch gives the same rate
+    def rate(progress: float) -> float:
+        scheduler.step(math.floor(progress))  # absolute, not incremental: the same epoch gives the same rate
         return holder.param_groups[0]["lr"]
 
     return rate
@@ -41,22 +44,24 @@ def multistep_schedule(
     warmup_epochs: int,
     warmup_factor: float,
     warmup_method: str = "linear",
+    first_index: int = 1,
 ) -> Schedule:
     """`base_rate` times `gamma` for every step that is reached, after a warm-up counted in epochs.
 
-    Warm-up multiplies by `warmup_factor`, 'constant', or by a line from there to 1, 'linear'.
-    Raises ValueError for another method or steps that do not ascend.
+    Warm-up multiplies by `warmup_factor`, 'constant', or by a line from there to 1, 'linear'. Epoch 1 has the
+    index `first_index`. Raises ValueError for another method or steps that do not ascend.
     """
     if warmup_method not in ("constant", "linear"):
-        raise ValueError(f"WARMUP_METHOD is {warmup_method!r}; allowed: 'constant', 'linear'")
+        raise ValueError(f"warmup_method is {warmup_method!r}; allowed: 'constant', 'linear'")
     if list(steps) != sorted(steps):
-        raise ValueError(f"STEPS is {list(steps)}; allowed: ascending epochs")
+        raise ValueError(f"steps is {list(steps)}; allowed: ascending epochs")
 
-    def rate(epoch: int) -> float:
+    def rate(progress: float) -> float:
+        index = math.floor(progress) - 1 + first_index
         warmup = 1.0
-        if epoch < warmup_epochs:
-            done = epoch / warmup_epochs if warmup_method == "linear" else 0.0
+        if index < warmup_epochs:
+            done = index / warmup_epochs if warmup_method == "linear" else 0.0
             warmup = warmup_factor * (1 - done) + done
-        return base_rate * warmup * gamma ** sum(step <= epoch for step in steps)
+        return base_rate * warmup * gamma ** sum(step <= index for step in steps)
 
     return rate

@@ -14,7 +14,7 @@ _TRACE = "Traceback (most recent call last):\n  File x"  # as an image loading p
 
 
 def parse(*argv):
-    return parse_arguments(argv, description="Train something.", default_config=DEFAULT)
+    return parse_arguments(argv, cfg, description="Train something.", default_config=DEFAULT)
 
 
 def run(main, *argv, base=cfg):
@@ -50,7 +50,7 @@ def test_options_then_pairs():
 
 def test_none_reads_the_command_line(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--config_file", "b.yml", "OUTPUT_DIR", "x"])
-    args = parse_arguments(None, description="", default_config=DEFAULT)
+    args = parse_arguments(None, cfg, description="", default_config=DEFAULT)
     assert (args.config_file, args.opts) == ("b.yml", ["OUTPUT_DIR", "x"])
 
 
@@ -77,7 +77,7 @@ def test_help_is_useful(capsys):
     assert "MODEL.SIE_CAMERA True MODEL.SIE_COE 1.0 MODEL.STRIDE_SIZE '[12, 12]'" in text
     for program in ("train.py", "test.py", "train_clipreid.py", "test_clipreid.py"):
         assert f"python {program} --config_file configs/" in text
-    assert "[KEY VALUE]..." in text and "accepted and ignored" in text and "config/defaults.py" in text
+    assert "[KEY VALUE]..." in text and "accepted and ignored" in text and "docs/keys.md" in text
     assert max(map(len, text.splitlines())) <= 110
 
 
@@ -171,7 +171,7 @@ def test_other_runtime_errors_are_bugs_and_pass_through(text):
 def test_resume_is_an_option_of_those_that_ask_for_it(capsys):
     def resumable(*argv):
         options = {"description": "", "default_config": DEFAULT, "add_options": add_resume}
-        return parse_arguments(argv, **options)
+        return parse_arguments(argv, cfg, **options)
 
     assert resumable("--resume", "A", "1").resume and not resumable().resume
     with pytest.raises(SystemExit):
@@ -181,7 +181,7 @@ def test_resume_is_an_option_of_those_that_ask_for_it(capsys):
         parse("--resume")
     with pytest.raises(SystemExit):
         resumable("--help")
-    assert "go on where OUTPUT_DIR/last.pt says" in " ".join(capsys.readouterr().out.split())
+    assert "continue from OUTPUT_DIR/last.pt" in " ".join(capsys.readouterr().out.split())
 
 
 def test_interrupt_is_status_130(capsys):

@@ -5,8 +5,8 @@ import logging
 import pytest
 
 from config import cfg, cfg_base, cfg_pcl
-from config.check import check_config, unused_keys, unused_reasons, warn_unused
-from config.load import leaves, load_config
+from config.check import check_config, check_training, unused_keys, warn_unused
+from config.load import load_config
 
 SHARED = [
     ("MODEL.DEVICE", "tpu", "'cuda', 'cpu'"),
@@ -79,19 +79,23 @@ EVERY_STAGE = [
     ("CHECKPOINT_PERIOD", "0", "1 or more"),
     ("LOG_PERIOD", "0", "1 or more"),
     ("EVAL_PERIOD", "0", "1 or more"),
-]
-MAIN_STAGE = [
+    ("BETAS", "[0.9, 1]", "numbers from 0 to below 1"),
+    ("EPS", "-1e-8", "0 or more"),
+    ("SCHEDULE", "linear", "'cosine', 'multistep'"),
     ("STEPS", "[50, 30]", "ascending epochs"),
     ("STEPS", "[0, 30]", "ascending epochs"),
+    ("GAMMA", "-0.1", "0 or more"),
+    ("SCHEDULE_START", "2", "0, 1"),
+]
+MAIN_STAGE = [
     ("ITERS", "0", "-1 (as many as one pass gives), 1 or more"),
     ("ITERS", "-2", "-1 (as many as one pass gives), 1 or more"),
-    ("SCHEDULE_START", "2", "0, 1"),
-    ("GAMMA", "-0.1", "0 or more"),
     ("BIAS_LR_FACTOR", "-1", "0 or more"),
     ("CENTER_LR", "-0.5", "0 or more"),
     ("CENTER_LOSS_WEIGHT", "-1", "0 or more"),
 ]
 TRIPLET = ["DATALOADER.SAMPLER", "softmax_triplet"]
+CLUSTERS = ["CLUSTER.METHOD", "dbscan", "MODEL.ID_LOSS_WEIGHT", "0"]
 
 
 def assert_refused(base, key, text, allowed):
@@ -152,78 +156,88 @@ def test_stage1_batches_need_no_whole_identities():
     ],
 )
 def test_clusters_go_with_some_settings_only(key, text, allowed):
-    clusters = ["CLUSTER.METHOD", "dbscan", "MODEL.ID_LOSS_WEIGHT", "0"]
-    check_config(load_config(cfg_pcl, "", clusters))
+    check_config(load_config(cfg_pcl, "", CLUSTERS))
     with pytest.raises(ValueError) as caught:
-        check_config(load_config(cfg_pcl, "", [*clusters, key, text]))
+        check_config(load_config(cfg_pcl, "", [*CLUSTERS, key, text]))
     assert str(caught.value).startswith(f"{key} is ") and f"; allowed: {allowed}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("switch", "key", "text"),
-    [
-        (["CLUSTER.METHOD", "dbscan", "MODEL.ID_LOSS_WEIGHT", "0"], "CLUSTER.EPS", "0.5"),
-        (["MODEL.PCL_LOSS_WEIGHT", "1"], "MODEL.MEMORY_MOMENTUM", "0.5"),
-    ],
+    ("base", "key", "text", "allowed"),
+    [(cfg, "MODEL.TEXT", "none", "'prompts'"), (cfg_base, "MODEL.TEXT", "prompts", "'none'")],
 )
-def test_keys_of_what_is_not_switched_on_have_no_effect(switch, key, text):
-    assert unused_keys(load_config(cfg_base, "", [key, text]), cfg_base) == [key]
-    assert unused_keys(load_config(cfg_base, "", [*switch, key, text]), cfg_base) == []
-
-
-@pytest.mark.parametrize("base", [cfg, cfg_base, cfg_pcl])
-def test_every_unused_key_exists(base):
-    assert unused_reasons(base).keys() <= leaves(base).keys()
-    assert "TEST.EVAL" not in unused_reasons(base)
+def test_a_method_allows_its_own_text_side_only(base, key, text, allowed):
+    assert allowed.strip("'") == base.MODEL.TEXT
+    assert_refused(base, key, text, allowed)
 
 
 @pytest.mark.parametrize(
-    ("base", "key", "text"),
+    ("base", "pairs", "key"),
     [
-        (cfg, "MODEL.LAST_STRIDE", "2"),
-        (cfg_base, "MODEL.DROP_PATH", "0.2"),
-        (cfg_base, "MODEL.STAGE1_WEIGHT", "stage1.pth"),
-        (cfg, "SOLVER.STAGE1.WARMUP_ITERS", "10"),
-        (cfg, "SOLVER.STAGE1.EVAL_PERIOD", "60"),
-        (cfg, "SOLVER.STAGE1.COSINE_SCALE", "3"),
-        (cfg, "SOLVER.STAGE2.LR_MIN", "0"),
-        (cfg_base, "SOLVER.WARMUP_LR_INIT", "0"),
-        (cfg_base, "SOLVER.COSINE_MARGIN", "0"),
-        (cfg_base, "MODEL.I2T_LOSS_WEIGHT", "0"),
-        (cfg_base, "DATASETS.SUBJECT", "boat"),
+        (cfg, [], "OUTPUT_DIR"),
+        (cfg_base, ["OUTPUT_DIR", "a", "INPUT.SIZE_TEST", "[256, 128]"], "INPUT.SIZE_TEST"),
+        (cfg_base, ["OUTPUT_DIR", "a", *CLUSTERS, "MODEL.PCL_LOSS_WEIGHT", "1", *TRIPLET], "CLUSTER.METHOD"),
+        (cfg, ["OUTPUT_DIR", "a", *CLUSTERS, "MODEL.PCL_LOSS_WEIGHT", "1", *TRIPLET], "CLUSTER.METHOD"),
+        (cfg_pcl, ["OUTPUT_DIR", "a", *CLUSTERS], ""),
     ],
 )
-def test_unused_keys(base, key, text):
-    assert unused_keys(load_config(base, "", [key, text]), base) == [key]
+def test_what_training_does_not_take_but_a_test_does(base, pairs, key):
+    config = load_config(base, "", pairs)
+    check_config(config)
+    if not key:
+        check_training(config)
+        return
+    with pytest.raises(ValueError, match=rf"^{key} is .*; allowed"):
+        check_training(config)
 
 
 @pytest.mark.parametrize(
-    ("key", "text"),
+    ("base", "key", "text", "reason"),
     [
-        ("TEST.EVAL", "True"),
-        ("MODEL.I2T_LOSS_WEIGHT", "0"),
-        ("DATASETS.SUBJECT", "boat"),
-        ("SOLVER.STAGE1.LR_MIN", "0"),
-        ("SOLVER.STAGE2.WARMUP_ITERS", "3"),
-        ("MODEL.LAST_STRIDE", "1"),
+        (cfg, "MODEL.LAST_STRIDE", "2", "stride 1"),
+        (cfg_base, "MODEL.DROP_PATH", "0.2", "no stochastic depth"),
+        (cfg_base, "MODEL.STAGE1_WEIGHT", "stage1.pth", "no prompts"),
+        (cfg_base, "MODEL.I2T_LOSS_WEIGHT", "0", "no prompts"),
+        (cfg_base, "DATASETS.SUBJECT", "boat", "no prompts"),
+        (cfg, "DATASETS.ALLOW_OUTSIDE", "True", "paths in lists may lead anywhere"),
+        (cfg, "SOLVER.STAGE1.EVAL_PERIOD", "60", "does not change what is evaluated"),
+        (cfg, "SOLVER.STAGE1.COSINE_SCALE", "3", "no cosine classifier"),
+        (cfg, "SOLVER.STAGE1.WARMUP_ITERS", "10", "SOLVER.STAGE1.SCHEDULE 'multistep', which is 'cosine'"),
+        (cfg, "SOLVER.STAGE2.LR_MIN", "0", "SOLVER.STAGE2.SCHEDULE 'cosine', which is 'multistep'"),
+        (cfg_base, "SOLVER.WARMUP_LR_INIT", "0", "SOLVER.SCHEDULE 'cosine', which is 'multistep'"),
+        (cfg_base, "SOLVER.MOMENTUM", "0", "SOLVER.OPTIMIZER_NAME 'SGD', which is 'Adam'"),
+        (cfg_base, "CLUSTER.EPS", "0.5", "CLUSTER.METHOD 'dbscan', which is 'none'"),
+        (cfg_base, "MODEL.MEMORY_MOMENTUM", "0.5", "MODEL.PCL_LOSS_WEIGHT above 0, which is 0.0"),
     ],
 )
-def test_used_keys_and_defaults_are_not_reported(key, text):
-    assert unused_keys(load_config(cfg, "", [key, text]), cfg) == []
+def test_keys_without_effect(base, key, text, reason):
+    ((found, why),) = unused_keys(load_config(base, "", [key, text])).items()
+    assert found == key and reason in why
+
+
+@pytest.mark.parametrize(
+    ("base", "pairs"),
+    [
+        (cfg, ["TEST.EVAL", "True"]),
+        (cfg, ["MODEL.I2T_LOSS_WEIGHT", "0"]),
+        (cfg, ["DATASETS.SUBJECT", "boat"]),
+        (cfg, ["SOLVER.STAGE1.LR_MIN", "0"]),
+        (cfg, ["SOLVER.STAGE2.WARMUP_ITERS", "3"]),
+        (cfg, ["MODEL.LAST_STRIDE", "1"]),
+        (cfg_pcl, ["MODEL.MEMORY_MOMENTUM", "0.5", *CLUSTERS, "CLUSTER.EPS", "0.5"]),
+        (cfg_base, ["SOLVER.SCHEDULE", "cosine", "SOLVER.LR_MIN", "0"]),
+        (cfg_base, ["SOLVER.OPTIMIZER_NAME", "SGD", "SOLVER.MOMENTUM", "0"]),
+    ],
+)
+def test_used_keys_and_defaults_are_not_reported(base, pairs):
+    assert unused_keys(load_config(base, "", pairs)) == {}
 
 
 def test_one_warning_per_unused_key(caplog):
     config = load_config(cfg_base, "", ["MODEL.COS_LAYER", "True", "MODEL.NECK", "no", "MODEL.NAME", "RN50"])
     with caplog.at_level(logging.WARNING, logger="transreid.config"):
-        warn_unused(config, cfg_base)
-    lines = [(record.name, record.getMessage()) for record in caplog.records]
-    assert sorted(lines) == [
-        ("transreid.config", "MODEL.COS_LAYER True has no effect: the classifiers are always linear"),
-        ("transreid.config", "MODEL.NECK 'no' has no effect: the head always has the two batch norms"),
+        warn_unused(config)
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        "MODEL.COS_LAYER True has no effect: the classifiers are always linear",
+        "MODEL.NECK 'no' has no effect: the head always has the two batch norms",
     ]
-    caplog.clear()
-    warn_unused(config)
-    assert len(caplog.records) == 2
-    caplog.clear()
-    warn_unused(load_config(cfg, "", []))
-    assert not caplog.records

@@ -73,10 +73,13 @@ def test_file_then_command_line(write):
         ("MODEL.DEVICE_ID", "1", "1"),
         ("MODEL.DEVICE_ID", "('1')", "1"),
         ("OUTPUT_DIR", "2024", "2024"),
+        ("OUTPUT_DIR", "C:\\data\\x", "C:\\data\\x"),
+        ("OUTPUT_DIR", "__import__('os').system('ls')", "__import__('os').system('ls')"),
         ("MODEL.TRANSFORMER_TYPE", "None", "None"),
         ("MODEL.IF_LABELSMOOTH", "off", "off"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_decoding(key, text, wanted):
     got = value(key, text)
     assert got == wanted and type(got) is type(wanted)
@@ -147,6 +150,38 @@ def test_file_errors(write, tmp_path):
     assert "latin.yml: not valid YAML" in fails(cfg, latin)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: 1\n---\nb: 2", "not valid YAML"),
+        ("MODEL: *a", "not valid YAML"),
+        ("MODEL: {<<: 3}", "not valid YAML"),
+        ("{a: b}: c", "not valid YAML"),
+        ("MODEL: {NAME: 'a\0b'}", "not valid YAML"),
+        ("on: 4", "unknown key True"),
+        ("OUTPUT_DIR: 2024-01-01", "expected: str"),
+        ("MODEL", "holds a str"),
+        ("_BASE_: .", "allowed: files that end in"),
+    ],
+)
+def test_more_file_errors(write, text, told):
+    assert told in fails(cfg, write(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffMODEL: {NAME: a}",
+        "MODEL:\r\n  NAME: a\r\n",
+        "MODEL: {NAME: &a a, PRETRAIN_PATH: *a}",
+        "MODEL: {<<: {NAME: a}, NECK: c}",
+        "--- \nMODEL: {NAME: a}\n...\n",
+    ],
+)
+def test_other_forms_of_yaml(write, text):
+    assert load_config(cfg, write(text)).MODEL.NAME == "a"
+
+
 def test_python_tags_are_refused(write, tmp_path):
     target = tmp_path / "made"
     path = write(f"OUTPUT_DIR: !!python/object/apply:os.mkdir ['{target}']\n")
@@ -181,13 +216,13 @@ def test_unknown_empty_nodes_are_errors(write):
 
 def test_keys_of_the_other_tree_name_the_programs(write, repository):
     message = fails(cfg, "", ["SOLVER.BASE_LR", "1"])
-    assert "SOLVER.BASE_LR is a key of the one-stage programs train.py, test.py, train_pcl.py and " in message
+    assert "SOLVER.BASE_LR is a key of train.py, test.py, train_pcl.py, test_pcl.py only" in message
     assert message.endswith("SOLVER.STAGE2.BASE_LR")
     message = fails(cfg_base, "", ["SOLVER.STAGE1.BASE_LR", "1"])
-    assert "of the two-stage programs train_clipreid.py and test_clipreid.py only" in message
+    assert "is a key of train_clipreid.py, test_clipreid.py only" in message
     assert message.endswith("SOLVER.BASE_LR")
     message = fails(cfg_base, repository / "configs/person/vit_clipreid.yml")
-    assert "vit_clipreid.yml, line" in message and "two-stage programs" in message
+    assert "vit_clipreid.yml, line" in message and "test_clipreid.py only" in message
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,8 @@ def settings_of(words, more=()):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("config.arguments.run_program", run_program)
         runpy.run_path(str(ROOT / words[1]), run_name="__main__")
-    args = parse_arguments([*words[2:], *more], description="", default_config=seen.default, **seen.options)
+    words = [*words[2:], *more]
+    args = parse_arguments(words, seen.base, description="", default_config=seen.default, **seen.options)
     return load_config(seen.base, args.config_file, args.opts), args, seen.main
 
 

@@ -14,8 +14,8 @@ def test_the_settings_of_this_folder_are_fine(start, tmp_path):
     [
         ("train.py", "MODEL.NMAE", "RN50", ["unknown key MODEL.NMAE", "nearest known key is MODEL.NAME"]),
         ("test.py", "TEST.WIEGHT", "x.pth", ["unknown key TEST.WIEGHT", "TEST.WEIGHT"]),
-        ("train.py", "SOLVER.STAGE2.MAX_EPOCHS", "3", ["two-stage programs", "nearest key here"]),
-        ("train_clipreid.py", "SOLVER.MAX_EPOCHS", "3", ["one-stage programs", "SOLVER.STAGE"]),
+        ("train.py", "SOLVER.STAGE2.MAX_EPOCHS", "3", ["train_clipreid.py", "nearest key here"]),
+        ("train_clipreid.py", "SOLVER.MAX_EPOCHS", "3", ["train.py", "SOLVER.STAGE"]),
         ("train_clipreid.py", "SOLVER.STAGE2.MAX_EPOCHS", "many", ["'many'", "expected: int"]),
         ("train_clipreid.py", "MODEL.STRIDE_SIZE", "12", ["MODEL.STRIDE_SIZE is 12", "list of 2 ints"]),
         (

@@ -56,9 +56,9 @@ def test_multistep_written_out():
 
 
 def test_multistep_refuses():
-    with pytest.raises(ValueError, match=r"WARMUP_METHOD is 'cosine'.*allowed"):
+    with pytest.raises(ValueError, match=r"warmup_method is 'cosine'.*allowed"):
         multistep_schedule(1.0, steps=(), gamma=1, warmup_epochs=1, warmup_factor=1, warmup_method="cosine")
-    with pytest.raises(ValueError, match=r"STEPS is \[5, 3\]"):
+    with pytest.raises(ValueError, match=r"steps is \[5, 3\]"):
         multistep_schedule(1.0, steps=(5, 3), gamma=1, warmup_epochs=1, warmup_factor=1)
 
 

@@ -36,6 +36,6 @@ def test_table_shows_first_and_last_evaluation(demo, tmp_path):
 def test_configuration_is_sound(demo, repository):
     config = load_config(cfg, str(repository / demo.CONFIG), [])
     check_config(config)
-    assert unused_keys(config, cfg) == []
+    assert unused_keys(config) == {}
     assert config.TEST.EVAL_BEFORE_TRAINING
     assert config.MODEL.PRETRAIN_CHOICE == "none"

@@ -6,10 +6,7 @@ import warnings
 from contextlib import contextmanager
 
 from hypothesis import HealthCheck, settings
-from yacs.config import CfgNode
 
-from config import cfg
-from config.load import leaves, load_config
 from utils.files import read_state_dict
 
 LIMITS = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
@@ -39,16 +36,3 @@ def read_or_refuse(path, content, capfd, read=read_state_dict):
             told = str(error)
             assert "\n" not in told and path.name in told and len(told) < LONGEST
             return told
-
-
-def load_or_refuse(capfd, *arguments):
-    """Load a configuration; it, or the message of the error."""
-    with nothing_else(capfd):
-        try:
-            config = load_config(cfg, *arguments)
-        except (ValueError, FileNotFoundError) as error:
-            told = str(error)
-            assert "\n" not in told and told.isprintable() and len(told) < LONGEST
-            return told
-    assert isinstance(config, CfgNode) and leaves(config).keys() == leaves(cfg).keys()
-    return config

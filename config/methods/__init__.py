@@ -1,0 +1,1 @@
+"""The keys that belong to one method, with its defaults and its checks across keys."""

@@ -1,0 +1,30 @@
+"""CLIP-ReID: stage 1 learns a prompt for each identity, stage 2 trains the image tower against them."""
+
+from config.keys import ZERO_OR_MORE, Key, under, unused, with_defaults, words
+from config.stages import MAIN_STAGE, STAGE
+
+_PROMPT_STAGE = {
+    **with_defaults(STAGE, {"SCHEDULE": "cosine"}),
+    **unused({"EVAL_PERIOD": STAGE["EVAL_PERIOD"]}, "stage 1 does not change what is evaluated"),
+    "HALF_FEATURES": Key(False, "Keep cached image features in half precision."),
+    "TRAIN_TEXT": Key(
+        False, "Train CLIP's text tower together with the prompts; published: it is frozen.", fixed=True
+    ),
+}
+
+KEYS = {
+    "MODEL.TEXT": Key(
+        "prompts",
+        "Text side of the model: learned prompts of identities and CLIP's text tower.",
+        words("prompts"),
+        fixed=True,
+    ),
+    "MODEL.STAGE1_WEIGHT": Key(
+        "",
+        "File of a finished stage 1 (`…_stage1_N.pth`), from which stage 2 begins. '': begin with stage 1.",
+    ),
+    "MODEL.I2T_LOSS_WEIGHT": Key(1.0, "Weight of the image-to-text loss in stage 2.", ZERO_OR_MORE),
+    "DATASETS.SUBJECT": Key("", "Noun of the prompt, e.g. 'person'. '': the data set's own."),
+    **under("SOLVER.STAGE1", _PROMPT_STAGE),
+    **under("SOLVER.STAGE2", MAIN_STAGE),
+}
