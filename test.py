@@ -1,8 +1,14 @@
 """Test a checkpoint of the one-stage baseline, or of any other method: only its image side is used."""
 
+import functools
+
 from config import cfg_base
 from config.arguments import run_program
 from processor import test
 
+main = functools.partial(
+    run_program, test, cfg_base, description=__doc__, default_config="configs/person/vit_base.yml"
+)
+
 if __name__ == "__main__":
-    run_program(test, cfg_base, description=__doc__, default_config="configs/person/vit_base.yml")
+    main()

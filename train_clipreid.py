@@ -6,11 +6,14 @@ from config import cfg
 from config.arguments import add_resume, run_program
 from processor import train
 
+main = functools.partial(
+    run_program,
+    functools.partial(train, recipe="clipreid"),
+    cfg,
+    description=__doc__,
+    default_config="configs/person/vit_clipreid.yml",
+    add_options=add_resume,
+)
+
 if __name__ == "__main__":
-    run_program(
-        functools.partial(train, recipe="clipreid"),
-        cfg,
-        description=__doc__,
-        default_config="configs/person/vit_clipreid.yml",
-        add_options=add_resume,
-    )
+    main()

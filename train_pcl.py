@@ -6,11 +6,14 @@ from config import cfg_pcl
 from config.arguments import add_resume, run_program
 from processor import train
 
+main = functools.partial(
+    run_program,
+    functools.partial(train, recipe="pcl"),
+    cfg_pcl,
+    description=__doc__,
+    default_config="configs/pcl/vit_pcl.yml",
+    add_options=add_resume,
+)
+
 if __name__ == "__main__":
-    run_program(
-        functools.partial(train, recipe="pcl"),
-        cfg_pcl,
-        description=__doc__,
-        default_config="configs/pcl/vit_pcl.yml",
-        add_options=add_resume,
-    )
+    main()

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from config.keys import Keys, table_of
 from config.load import load_config
-from utils.package import MissingExtra
+from utils.package import MissingExtra, find_shipped
 
 _EPILOG = """\
 examples:
@@ -80,6 +80,7 @@ def parse_arguments(
         help="settings that override the file's, after all options",
     )
     args = parser.parse_args(argv)
+    args.config_file = args.config_file and str(find_shipped(args.config_file))
     late = [word for word in args.opts if word.startswith("--")]
     if late:
         parser.error(f"{late[0]} stands behind the KEY VALUE pairs; options go before them")

@@ -7,7 +7,7 @@ from datasets.make_dataset import make_dataset
 from datasets.pixels.augmentation import AugmentedSampler, Draw
 from datasets.pixels.erasing import erase_constant
 from datasets.pixels.images import ImageDataset, decode_image, read_image
-from datasets.pixels.resize import resize_like_pil
+from datasets.pixels.resize import from_pil, resize_like_pil
 from datasets.pixels.transforms import PixelTransform, test_transform
 from datasets.readers.custom import IMAGE_SUFFIXES
 from datasets.records import CaptionRecord, ImageRecord, ReIDDataset, Trial
@@ -33,6 +33,7 @@ __all__ = [
     "collate",
     "decode_image",
     "erase_constant",
+    "from_pil",
     "make_dataloader",
     "make_dataset",
     "num_workers",

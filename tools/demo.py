@@ -6,40 +6,38 @@ people that are tested are never seen in training.
 
 import argparse
 import json
-import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
-from datasets.drawn.market import draw_market1501  # noqa: E402
+from config.arguments import end_in_one_line
+from datasets.drawn.market import draw_market1501
+from train_clipreid import main as train
 
 CONFIG = "configs/demo/clipreid.yml"
 SEED = 1
 
 
-def main() -> None:
-    """Run the demo; exits with the training program's status."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """0, or SystemExit with the status of the training program."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "logs/demo", help="folder for pictures and results"
-    )
-    args = parser.parse_args()
+    parser.add_argument("--out", type=Path, default="logs/demo", help="folder for pictures and results")
+    args = parser.parse_args(argv)
     data, run = args.out.resolve() / "data", args.out.resolve() / "run"
     print(f"Drawing people in {data} …", flush=True)
-    draw_market1501(data, seed=SEED, overwrite=True)
+    with end_in_one_line():
+        draw_market1501(data, seed=SEED, overwrite=True)
     (run / "metrics.jsonl").unlink(missing_ok=True)  # of an earlier demo; a run appends
-    command = ["train_clipreid.py", "--config_file", CONFIG]
-    command += ["DATASETS.ROOT_DIR", str(data), "OUTPUT_DIR", str(run)]
-    print(f"$ python {' '.join(command)}\n", flush=True)
-    status = subprocess.run([sys.executable, *command], cwd=ROOT).returncode
-    if status:
-        sys.exit(status)
+    words = ["--config_file", CONFIG, "DATASETS.ROOT_DIR", str(data), "OUTPUT_DIR", str(run)]
+    print(f"$ python train_clipreid.py {' '.join(words)}\n", flush=True)
+    train(argv=words)
     print(table(run / "metrics.jsonl"))
     print(f"\nCheckpoints, log and metrics: {run}")
+    return 0
 
 
 def table(file: Path) -> str:
@@ -53,4 +51,4 @@ def table(file: Path) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""Person and vehicle re-identification with CLIP-ReID and PCL-CLIP, from Python.
+
+The face of the library: `import clipreid` works in the root of the repository and with the installed package,
+and is quick, because torch is imported by what needs it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from datasets import ImageRecord, LoadedBatch, PixelTransform, ReIDDataset
+    from model import CheckpointInfo, ReIDModel
+    from retrieval import (
+        FeatureSet,
+        RetrievalTask,
+        evaluate,
+        evaluate_task,
+        k_reciprocal_blocks,
+        k_reciprocal_distance,
+    )
+
+    Images = Sequence[str | Path | Image.Image | ImageRecord]
+
+__version__ = "1.0.0"
+__all__ = [
+    "FeatureSet",
+    "ImageRecord",
+    "Model",
+    "RetrievalTask",
+    "draw_ranking",
+    "evaluate",
+    "evaluate_task",
+    "k_reciprocal_blocks",
+    "k_reciprocal_distance",
+    "load_model",
+    "read_dataset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Names of the rooms that the face passes on; a room is imported at the first use."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from datasets import ImageRecord
+    from retrieval import (
+        FeatureSet,
+        RetrievalTask,
+        evaluate,
+        evaluate_task,
+        k_reciprocal_blocks,
+        k_reciprocal_distance,
+    )
+
+    classes = (FeatureSet, ImageRecord, RetrievalTask)
+    functions = (evaluate, evaluate_task, k_reciprocal_blocks, k_reciprocal_distance)
+    return {each.__name__: each for each in (*classes, *functions)}[name]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model as `load_model` gives it.
+
+    `network` is in evaluation mode; `info` has what its file says: size, normalisation, resizing and more.
+    """
+
+    network: ReIDModel
+    info: CheckpointInfo
+    device: torch.device
+
+    def encode_image(self, images: Images, *, batch_size: int = 64, workers: int = 0) -> FeatureSet:
+        """Features of N images, rows of L2 norm 1: their dot products are cosine similarities.
+
+        An image is a path, a PIL image or an `ImageRecord`; only a record has an identity and a camera, the
+        others get -1, unknown. The camera does not change a feature. `workers` processes read the files.
+        Raises ValueError or FileNotFoundError with the path of an image that cannot be read.
+        """
+        from torch.utils.data import DataLoader
+
+        from processor import extract
+        from utils.precision import inference_precision
+
+        if isinstance(images, str | Path) or not isinstance(images, Sequence):
+            raise ValueError(f"images is a {type(images).__name__}; allowed: a list of paths or images")
+        pixels, resize = _preprocessing(self.info)
+        load = functools.partial(_load_batch, size=self.info.size, resize=resize, pixels=pixels)
+        loader = DataLoader(images, batch_size, num_workers=workers, collate_fn=load)
+        return extract(
+            self.network,
+            loader,
+            self.device,
+            lambda batch: self.network(batch.images),
+            precision=inference_precision("auto", self.device),
+        ).normalized()
+
+
+def _preprocessing(info: CheckpointInfo) -> tuple[PixelTransform, str]:
+    """How pixels are normalised and images resized for a model; no checkpoint says so: as published."""
+    from config import cfg
+    from datasets import PixelTransform
+
+    if info.kind == "ViT":
+        return PixelTransform((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), "bilinear"
+    return PixelTransform(tuple(cfg.INPUT.PIXEL_MEAN), tuple(cfg.INPUT.PIXEL_STD)), "bilinear"
+
+
+def _load_batch(images: Images, size: tuple[int, int], resize: str, pixels: PixelTransform) -> LoadedBatch:
+    from datasets import ImageRecord, collate, decode_image, from_pil, resize_like_pil
+    from utils.labels import NO_CAMERA, NO_PID
+
+    items = []
+    for image in images:
+        if isinstance(image, ImageRecord):
+            record, picture = image, decode_image(image.path)
+        elif isinstance(image, str | Path):
+            record, picture = ImageRecord(str(image), NO_PID, NO_CAMERA, 0), decode_image(str(image))
+        else:
+            image = image.convert("RGB")
+            name = f"image-{hashlib.sha256(image.tobytes()).hexdigest()[:16]}"  # equal pictures, equal names
+            record, picture = ImageRecord(name, NO_PID, NO_CAMERA, 0), from_pil(image)
+        items.append((resize_like_pil(picture, size, interpolation=resize), record, None))
+    return collate(items, pixels)
+
+
+def load_model(
+    path: str | Path, *, device: str = "cuda", size: tuple[int, int] | None = None, name: str | None = None
+) -> Model:
+    """The model in a checkpoint of any of the programs, or of the published form; needs nothing else.
+
+    `device` 'cuda' is the GPU where there is one, else the CPU. `size` (H, W) and `name` (MODEL.NAME) are
+    those of training, where the file does not show them. Raises FileNotFoundError, or ValueError when the
+    file is no re-id checkpoint.
+    """
+    from model import SideInformation, load_reid_model
+    from utils.device import select_device
+
+    # No camera is known: the mean row of the file's table stands for all.
+    mean_row = SideInformation(cameras=1, views=0, scale=1.0)
+    network, info = load_reid_model(path, size, name=name, side_information=mean_row)
+    return Model(network, info, select_device(device))
+
+
+def read_dataset(name: str, root: str | Path, *settings: Any, train: bool = True) -> ReIDDataset:
+    """The records of a data set (DATASETS.NAMES) under a folder (DATASETS.ROOT_DIR): train, query, gallery.
+
+    `settings` are further keys and values, e.g. 'DATASETS.VEHICLEID_TEST_SIZE', 1600. Without `train` the
+    training split may be absent. Raises ValueError or FileNotFoundError for what cannot be read.
+    """
+    from config import cfg
+    from config.load import load_config
+    from datasets import make_dataset
+
+    pairs = ["DATASETS.NAMES", name, "DATASETS.ROOT_DIR", str(root), *settings]
+    return make_dataset(load_config(cfg, "", pairs), need_train=train)
+
+
+def draw_ranking(
+    query: FeatureSet,
+    gallery: FeatureSet,
+    folder: str | Path,
+    *,
+    queries: Sequence[int] | None = None,
+    top: int = 10,
+) -> Path:
+    """Show the `top` nearest gallery images of some queries: writes ranking.html and ranking.png.
+
+    `queries` are rows of `query`; None takes the ten of lowest average precision, or the first ten where no
+    identity is known. Returns the page. Raises MissingExtra without matplotlib and Jinja2.
+    """
+    from retrieval.ranking import rank_gallery, worst_queries
+    from tools.ranking.report import Album, Report, make_rows
+    from utils.package import require_extra
+
+    require_extra("plots")
+    from tools.ranking.pictures import write_page, write_picture
+
+    rows = queries if queries is not None else worst_queries(query, gallery, 10) or range(min(10, len(query)))
+    rankings = rank_gallery(query, gallery, rows, top)
+    facts = (f"{len(rankings)} of {len(query)} queries", f"gallery of {len(gallery)} images")
+    report = Report(
+        "Ranking", facts, "squared Euclidean distance", "", make_rows(query, gallery, rankings, Album())
+    )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_page(report, folder / "ranking.html")
+    write_picture(report, folder / "ranking.png")
+    return folder / "ranking.html"

@@ -1,0 +1,74 @@
+"""Builds the wheel: the folders, flat in the repository, become one package `clipreid`.
+
+At the top level, names such as `datasets` and `utils` would clash with other packages.
+"""
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
+
+ROOMS = "config|configs|datasets|loss|model|processor|retrieval|solver|tools|utils"
+SUFFIXES = (".py", ".yml", ".json", ".j2")
+FACE = "clipreid.py"
+PATH_LINE = re.compile(r"^sys\.path\.insert\(.*\n", re.MULTILINE)  # of tools run as files
+
+
+class CustomBuildHook(BuildHookInterface):
+    """Adds the package to the wheel."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Write the package to a temporary folder; raises ValueError as `packaged` does."""
+        if version == "editable":
+            raise ValueError("clipreid has no editable install: run the programs in the repository instead")
+        root = Path(self.root)
+        programs = [*root.glob("train*.py"), *root.glob("test*.py")]
+        files = [
+            path for room in ROOMS.split("|") for path in (root / room).rglob("*") if path.suffix in SUFFIXES
+        ]
+        names = "|".join([ROOMS, *(path.stem for path in programs)])
+        self.folder = tempfile.TemporaryDirectory()
+        package = Path(self.folder.name)
+        for path in [*files, *programs, root / FACE]:
+            target = package / ("__init__.py" if path == root / FACE else path.relative_to(root))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            text = path.read_text(encoding="utf-8")
+            target.write_text(packaged(text, names, path) if path.suffix == ".py" else text, encoding="utf-8")
+        (package / "py.typed").touch()
+        build_data["force_include"][str(package)] = "clipreid"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove the temporary folder."""
+        self.folder.cleanup()
+
+
+def packaged(text: str, names: str, path: Path) -> str:
+    """The source of a module in the package, where `names`, joined by |, are no longer at the top level.
+
+    Raises ValueError for an `import` without `from`, which cannot be rewritten.
+    """
+    bare = re.search(rf"^[ \t]*import (?:{names})\b.*", text, re.MULTILINE)
+    if bare:
+        raise ValueError(f"{path}: {bare[0].strip()!r}; allowed: from ... import ...")
+    imports = re.compile(rf"^([ \t]*from )(?=(?:{names})(?:\.[\w.]+)? import\b)", re.MULTILINE)
+    return PATH_LINE.sub("", imports.sub(r"\1clipreid.", text))
+
+
+class CustomMetadataHook(MetadataHookInterface):
+    """Reads dependencies from requirements.txt; the lines below `# [name]` are the extra of that name."""
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Fill in dependencies and optional dependencies."""
+        groups: dict[str, list[str]] = {"": []}
+        group = groups[""]
+        for line in (Path(self.root) / "requirements.txt").read_text(encoding="utf-8").splitlines():
+            requirement, _, comment = (part.strip() for part in line.partition("#"))
+            if requirement:
+                group.append(requirement)
+            elif comment.startswith("["):
+                group = groups.setdefault(comment.strip("[]"), [])
+        metadata["dependencies"] = groups.pop("")
+        metadata["optional-dependencies"] = {**groups, "all": [f"clipreid[{','.join(groups)}]"]}

@@ -1,0 +1,81 @@
+"""The face of the library, `import clipreid`."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+import clipreid
+from config import cfg_base
+from config.load import load_config
+from model import make_model
+from tests.docs.reading import in_readme, save_image, tree
+from tools import extract
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """The README's folder of own images."""
+    folder = tmp_path_factory.mktemp("people")
+    for name in tree(in_readme("text", "my_people/")):
+        if name.endswith(".jpg"):
+            save_image(folder / name)
+    return folder / "my_people"
+
+
+@pytest.fixture(scope="module")
+def weights(toy_towers, tmp_path_factory):
+    words = ["MODEL.NAME", "toy-vit", "MODEL.PRETRAIN_CHOICE", "none", "MODEL.STRIDE_SIZE", [8, 8]]
+    words += ["INPUT.SIZE_TRAIN", [64, 32], "MODEL.SIE_CAMERA", True]
+    torch.manual_seed(0)
+    model = make_model(load_config(cfg_base, "", words), 2, 2, 1)
+    path = tmp_path_factory.mktemp("weights") / "toy-vit_60.pth"
+    torch.save(model.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(weights):
+    return clipreid.load_model(weights, device="cpu", size=(64, 32))
+
+
+def test_it_is_imported_quickly(repository):
+    code = "import clipreid, sys; assert 'torch' not in sys.modules; clipreid.FeatureSet"
+    subprocess.run([sys.executable, "-c", code], cwd=repository, check=True)
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        _ = clipreid.other
+    assert all(hasattr(clipreid, name) for name in clipreid.__all__)
+
+
+def test_paths_pictures_and_records_have_the_features_of_the_tool(model, people, weights, tmp_path):
+    query = clipreid.read_dataset("folder", people).query
+    paths = [record.path for record in query]
+    options = ["--size", "64", "32", "--workers", "0", "--device", "cpu", "--out", str(tmp_path / "a.npz")]
+    extract.main(["--weight", str(weights), "--images", str(people / "query"), *options])
+    expected = clipreid.FeatureSet.load(tmp_path / "a.npz").normalized()
+    records, named = model.encode_image(query), model.encode_image(paths, batch_size=1)
+    pictures = model.encode_image([Image.open(path) for path in paths])
+    assert named.paths == records.paths == expected.paths and len(set(pictures.paths)) == len(paths)
+    for found in (records, named, pictures):
+        assert torch.equal(found.features, expected.features)
+    assert records.pids.tolist() == [0, 1] and named.pids.tolist() == pictures.camids.tolist() == [-1, -1]
+
+
+def test_ranking(model, people, tmp_path):
+    dataset = clipreid.read_dataset("folder", people, "DATASETS.SUBJECT", "dog", train=False)
+    assert dataset.subject == "dog" and not dataset.train
+    query, gallery = model.encode_image(dataset.query), model.encode_image(dataset.gallery)
+    assert clipreid.evaluate(query, gallery).num_valid == 2
+    page = clipreid.draw_ranking(query, gallery, tmp_path / "a/b", top=1)
+    assert "carla_c1_01.jpg" in page.read_text() and page.with_suffix(".png").stat().st_size
+    unknown = model.encode_image([record.path for record in dataset.query])
+    assert "identity not known" in clipreid.draw_ranking(unknown, gallery, tmp_path).read_text()
+
+
+def test_what_is_no_list_of_images(model, people):
+    with pytest.raises(ValueError, match="images is a str"):
+        model.encode_image(str(people))
+    with pytest.raises(FileNotFoundError, match=r"no\.jpg"):
+        model.encode_image(["no.jpg"])

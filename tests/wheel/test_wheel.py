@@ -1,0 +1,95 @@
+"""The wheel, installed next to packages that have the names of its folders, and used from another folder."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+
+import pytest
+
+from tests.docs.reading import DOCS, ROOT, blocks, in_readme, save_image, tree
+
+pytestmark = pytest.mark.slow
+
+# The heavy packages come from the environment of the tests, but for those of the extras.
+BORROWED = f"""\
+import sys; sys.modules.update(dict.fromkeys(["matplotlib", "skimage", "sklearn"]))
+{sysconfig.get_path("purelib")}
+"""
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+IMPORT_ALL = """
+import importlib, pathlib, sys
+import clipreid, datasets, utils
+root = pathlib.Path(clipreid.__file__).parent
+for path in root.rglob("*.py"):
+    place = path.relative_to(root.parent).with_suffix("")
+    if place.name != "pictures":  # of the extra [plots]
+        importlib.import_module(".".join(place.parts).removesuffix(".__init__"))
+assert datasets.foreign and utils.foreign
+assert not {"config", "model", "loss", "processor", "retrieval", "solver", "tools"} & sys.modules.keys()
+"""
+
+
+@pytest.fixture(scope="module")
+def bin_folder(tmp_path_factory):
+    """The programs of an environment with the wheel, and with foreign packages `datasets` and `utils`."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    build = ["wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run([*pip, *build], check=True)
+    (wheel,) = folder.glob("clipreid-*.whl")
+    venv.create(folder / "env", with_pip=False)
+    python = folder / "env/bin/python"
+    subprocess.run([*pip, "--python", python, "install", "--no-deps", "--no-index", wheel], check=True)
+    (packages,) = (folder / "env/lib").glob("python*/site-packages")
+    (packages / "borrowed.pth").write_text(BORROWED)
+    for name in ("datasets", "utils"):
+        (packages / f"{name}.py").write_text("foreign = True\n")
+    return python.parent
+
+
+@pytest.fixture(scope="module")
+def run(bin_folder, tmp_path_factory):
+    """run(program, *words) runs a program in a folder with the README's images and a tiny ViT-B-16.json."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    for name in tree(in_readme("text", "my_people/")):
+        if name.endswith(".jpg"):
+            save_image(folder / name)
+    (folder / "ViT-B-16.json").write_text(json.dumps(TINY))
+
+    def run_program(program, *words, status=0):
+        environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+        command = [str(bin_folder / program), *words]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+        return done
+
+    run_program.folder = folder
+    return run_program
+
+
+def test_programs_and_readme_with_the_base_dependencies(run):
+    config = ("--config_file", "person/vit_clipreid.yml", "MODEL.NAME", "ViT-B-16.json")
+    data = ("DATASETS.NAMES", "folder", "DATASETS.ROOT_DIR", "my_people", "OUTPUT_DIR", "logs/my_people")
+    shorter = ("SOLVER.STAGE1.MAX_EPOCHS", "1", "SOLVER.STAGE2.IMS_PER_BATCH", "8")
+    quick = ("DATALOADER.NUM_WORKERS", "0", "MODEL.PRETRAIN_CHOICE", "none")
+    run("clipreid-train", *config, *data, *shorter, *quick)
+    weights = "logs/my_people/ViT-B-16_60.pth"
+    run("clipreid-test", *config, *data, *quick, "TEST.WEIGHT", weights)
+    features = ("--images", "my_people/query", "--out", "query.npz", "--workers", "0")
+    run("clipreid-extract", "--weight", weights, *features)
+    examples = [block.text for block in blocks(DOCS[0]) if block.language == "python"]
+    script = "\n".join([IMPORT_ALL, *examples, "print(len(clipreid.FeatureSet.load('query.npz')))"])
+    assert run("python", "-c", script).stdout.endswith("\n2\n")
+    assert {path.name for path in run.folder.iterdir()} == {"my_people", "logs", "query.npz", "ViT-B-16.json"}
+
+
+def test_an_extra_that_is_missing_is_named(run):
+    error = run("clipreid-plots", "training", "--out", "a.png", "logs", status=2).stderr
+    assert "clipreid[plots]" in error and error.count("\n") == 1
