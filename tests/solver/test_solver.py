@@ -8,6 +8,7 @@ from torch import nn
 from config import cfg, cfg_base, cfg_pcl
 from config.load import load_config
 from solver import make_optimizer, make_schedule
+from solver.rules import NameRule, group_parameters
 from solver.schedules import multistep_schedule
 
 FILES = [
@@ -29,6 +30,7 @@ def test_published_schedules(repository, golden, file):
         rates = [schedule(epoch) for epoch in range(1, len(wanted) + 1)]
         assert np.abs(np.array(rates) / wanted - 1).max() < 1e-9
         assert schedule(1) == rates[0]  # no state: any epoch can be asked for again
+        assert schedule(2.99) == rates[1]  # the same rate in all steps of an epoch
 
 
 def test_published_schedule_of_pcl(repository):
@@ -37,6 +39,17 @@ def test_published_schedule_of_pcl(repository):
     warmup = [3.5e-5, 6.65e-5, 9.8e-5, 1.295e-4, 1.61e-4, 1.925e-4, 2.24e-4, 2.555e-4, 2.87e-4, 3.185e-4]
     wanted = [*warmup, *[3.5e-4] * 20, *[3.5e-5] * 20, *[3.5e-6] * 10]
     assert [schedule(epoch) for epoch in range(1, 61)] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_the_schedule_is_chosen_by_key():
+    options = ["SOLVER.SCHEDULE", "cosine", "SOLVER.BASE_LR", "1", "SOLVER.LR_MIN", "0"]
+    schedule = make_schedule(load_config(cfg_base, "", [*options, "SOLVER.WARMUP_EPOCHS", "0"]))
+    assert [schedule(epoch) for epoch in (25, 50, 75)] == pytest.approx([0.853553, 0.5, 0.146447], abs=1e-6)
+    options = ["SOLVER.STAGE1.SCHEDULE", "multistep", "SOLVER.STAGE1.WARMUP_ITERS", "0"]
+    schedule = make_schedule(load_config(cfg, "", options), "stage1")
+    assert [schedule(epoch) for epoch in (39, 40, 70)] == pytest.approx([3e-4, 3e-5, 3e-6])
+    with pytest.raises(ValueError, match="SCHEDULE is 'linear'; allowed: cosine, multistep"):
+        make_schedule(load_config(cfg_base, "", ["SOLVER.SCHEDULE", "linear"]))
 
 
 def test_decay_of_biases_as_of_all_others():
@@ -83,6 +96,32 @@ def test_groups_are_merged_by_rule():
     assert optimizer.param_groups[0]["lr"] == config.SOLVER.BASE_LR
     config = load_config(cfg_base, "", [*options, "SOLVER.LARGE_FC_LR", "True"])
     assert rules(make_optimizer(config, parameters())) == [(1.0, 0.1, 2), (2.0, 0.1, 1), (2.0, 0.2, 1)]
+
+
+def test_the_first_matching_rule_counts():
+    named = parameters()
+    name_rules = [NameRule("^tower.*bias$", 0.5, 0.0), NameRule("tower", 1, 0.1), NameRule("", 2, 0.1)]
+    groups = group_parameters(named, name_rules, 3.0)
+    names = {id(parameter): name for name, parameter in named}
+    assert [[names[id(member)] for member in group.pop("params")] for group in groups] == [
+        ["tower.weight"],
+        ["tower.bias"],
+        ["classifier.weight", "neck.weight"],
+    ]
+    assert groups == [
+        {"lr": 3.0, "lr_scale": 1.0, "weight_decay": 0.1},
+        {"lr": 1.5, "lr_scale": 0.5, "weight_decay": 0.0},
+        {"lr": 6.0, "lr_scale": 2.0, "weight_decay": 0.1},
+    ]
+    with pytest.raises(ValueError, match=r"no rule for parameter classifier\.weight"):
+        group_parameters(named, name_rules[:2], 3.0)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_moments_are_keys(name):
+    options = ["SOLVER.OPTIMIZER_NAME", name, "SOLVER.BETAS", "[0.9, 0.98]", "SOLVER.EPS", "1e-6"]
+    (group, *_) = make_optimizer(load_config(cfg_base, "", options), parameters()).param_groups
+    assert (group["betas"], group["eps"]) == ((0.9, 0.98), 1e-6)
 
 
 def test_optimizer_by_name():
