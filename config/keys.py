@@ -70,9 +70,9 @@ class KeyTable:
     checks: tuple[Check, ...] = ()
     training_checks: tuple[Check, ...] = ()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "KeyTable":
-        """Nothing in it changes, so that copies of a tree share it."""
-        return self
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles of a tree refer to the table, which has functions and never changes."""
+        return _find_table, (self.programs,)
 
     def tree(self) -> CfgNode:
         """The default values, in nested nodes."""
@@ -85,6 +85,12 @@ class KeyTable:
             node[last] = copy.deepcopy(key.default)
         root.__dict__[_TABLE] = self
         return root
+
+
+def _find_table(programs: tuple[str, ...]) -> KeyTable:
+    from config import TABLES
+
+    return next(table for table in TABLES if table.programs == programs)
 
 
 def table_of(cfg: CfgNode) -> KeyTable:

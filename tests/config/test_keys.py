@@ -1,5 +1,7 @@
 """The tables of keys, the trees that follow from them, and the page of keys."""
 
+import pickle
+
 import pytest
 
 from config import TABLES, cfg, cfg_base, cfg_pcl
@@ -21,7 +23,8 @@ def test_every_key_is_declared_whole(table):
 
 def test_copies_know_their_table():
     for tree, table in zip((cfg, cfg_base, cfg_pcl), TABLES, strict=True):
-        assert table_of(tree) is table_of(tree.clone()) is table_of(load_config(tree)) is table
+        for copied in (tree.clone(), load_config(tree), pickle.loads(pickle.dumps(tree))):
+            assert table_of(copied) is table and leaves(copied) == leaves(tree)
 
 
 def test_trees_hold_no_common_objects():
