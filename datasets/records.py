@@ -41,6 +41,11 @@ class CaptionRecord(NamedTuple):
     caption: str
     key: str
 
+    @property
+    def camid(self) -> int:
+        """-1: a sentence has no camera."""
+        return NO_CAMERA
+
 
 class Trial(NamedTuple):
     """One ranking task: every query is searched in the gallery, under a rule of `retrieval.RULES`."""

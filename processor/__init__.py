@@ -1,7 +1,7 @@
 """Training and testing: the loop, the methods that go through it, and extraction."""
 
-from processor.evaluation.extract import extract, make_task
+from processor.evaluation.extract import extract, make_task, queries_with_match
 from processor.make_processor import train
 from processor.make_test import test
 
-__all__ = ["extract", "make_task", "test", "train"]
+__all__ = ["extract", "make_task", "queries_with_match", "test", "train"]

@@ -1,29 +1,68 @@
-"""What happens once features exist: distances, metrics, re-ranking. Needs no model, configuration or GPU."""
+"""Retrieval from features: distances, metrics, re-ranking, clusters, thresholds. Needs no model or GPU."""
 
-from retrieval.distance import squared_euclidean
+from retrieval.distance import Blocks, Rerank, squared_euclidean
 from retrieval.features import FeatureSet
-from retrieval.metrics import RetrievalMetrics, evaluate, evaluate_task
+from retrieval.metrics import QueryScores, RetrievalMetrics, evaluate, evaluate_task, score_queries
 from retrieval.neighbours.clustering import Agreement, agreement, cluster
 from retrieval.neighbours.jaccard import jaccard_graph
 from retrieval.neighbours.reranking import k_reciprocal_blocks, k_reciprocal_distance
+from retrieval.pictures import name_pictures
+from retrieval.ranking import RankedImage, Ranking, rank_gallery, worst_queries
 from retrieval.report import log_metrics, metrics_record, write_metrics
-from retrieval.task import RetrievalTask, TrialRows
+from retrieval.rules import RULES, find_rule, have_match
+from retrieval.task import RetrievalTask, TrialFeatures, TrialRows
+from retrieval.thresholds.operating_points import (
+    AcceptRates,
+    Interval,
+    OpenSetPoint,
+    OpenSetRates,
+    OperatingPoint,
+    accept_rates,
+    open_set_points,
+    open_set_rates,
+    operating_points,
+)
+from retrieval.thresholds.pair_scores import PairScores, score_pairs
 
 __all__ = [
+    "RULES",
+    "AcceptRates",
     "Agreement",
+    "Blocks",
     "FeatureSet",
+    "Interval",
+    "OpenSetPoint",
+    "OpenSetRates",
+    "OperatingPoint",
+    "PairScores",
+    "QueryScores",
+    "RankedImage",
+    "Ranking",
+    "Rerank",
     "RetrievalMetrics",
     "RetrievalTask",
+    "TrialFeatures",
     "TrialRows",
+    "accept_rates",
     "agreement",
     "cluster",
     "evaluate",
     "evaluate_task",
+    "find_rule",
+    "have_match",
     "jaccard_graph",
     "k_reciprocal_blocks",
     "k_reciprocal_distance",
     "log_metrics",
     "metrics_record",
+    "name_pictures",
+    "open_set_points",
+    "open_set_rates",
+    "operating_points",
+    "rank_gallery",
+    "score_pairs",
+    "score_queries",
     "squared_euclidean",
+    "worst_queries",
     "write_metrics",
 ]

@@ -1,4 +1,4 @@
-"""Distances between two feature matrices, the checks on them, and the blocks that keep memory bounded."""
+"""Distances between two feature matrices in blocks of bounded memory, and checks on them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Elements of a block of distances, 64 MiB in float32: with fewer rows, a product waits for the gallery, which
-# is read once a block.
+# Elements of a block of distances, 64 MiB in float32. Each block reads the whole gallery, so smaller blocks
+# are bound by memory bandwidth.
 CHUNK_ELEMENTS = 1 << 24
 
 Blocks = Iterable[tuple[slice, Tensor]]
@@ -36,7 +36,7 @@ def euclidean_blocks(query: Tensor, gallery: Tensor) -> Iterator[tuple[slice, Te
     """Squared Euclidean distances of query (Q, D) and gallery (G, D) in blocks: (rows, (rows, G)).
 
     As `squared_euclidean`, in bounded memory; the gallery's norms are computed once. Raises ValueError naming
-    a row whose squared norm is not finite: finite numbers may be too large to be squared.
+    a row whose squared norm is not finite, which large finite numbers can cause.
     """
     dtype = torch.promote_types(torch.promote_types(query.dtype, gallery.dtype), torch.float32)
     gallery = gallery.to(dtype)
@@ -122,7 +122,7 @@ def check_finite(name: str, matrix: Tensor, first: int = 0) -> None:
 
     `first` is the number of the matrix's first row where it is part of a larger one.
     """
-    # What is not finite spreads to the sum, which is several times faster than a test of every element.
+    # A value that is not finite makes the sum so; sums are several times faster than a test of every element.
     sums = matrix.sum(dim=1, dtype=torch.promote_types(matrix.dtype, torch.float32))
     bad = (~sums.isfinite()).nonzero().flatten()
     if len(bad):

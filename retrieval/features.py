@@ -1,6 +1,6 @@
-"""FeatureSet: features of images with the identity, the camera and the file that each belongs to.
+"""FeatureSet: features of items with the identity, camera, file and key of each.
 
-It is the value that extraction hands over and that everything in this room takes; on disk it is one .npz.
+Extraction returns it and everything in this room takes it; on disk it is one .npz.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,54 +18,72 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retrieval.pictures import name_pictures
 from utils.files import write_atomically
+from utils.labels import NO_CAMERA
 
 _ARRAYS = ("features", "pids", "camids", "paths")
+_TEXTS = ("paths", "keys", "pictures")
 # What .npz can hold and a matrix product can use; bfloat16 has no numpy counterpart.
 _FEATURE_DTYPES = (torch.float16, torch.float32, torch.float64)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class FeatureSet:
-    """Features (N, D) with pids (N,), camids (N,) and N paths; row i of each belongs to image i.
+    """Features (N, D) of N items with pids (N,), camids (N,), N paths, keys and pictures; row i is item i.
 
-    Tensors, numpy arrays and lists are accepted; labels become int64 on the features' device, paths a tuple
-    of str. A pid of -1 means that the identity is not known, a camid of -1 that the camera is not. N may be
-    0. Raises ValueError when the features are not a float16/32/64 matrix, when labels are not integers, or
-    when the lengths differ.
+    A pid of -1 means that the identity is unknown, a camid of -1 that the camera is. `keys` name the items:
+    one file may hold several, such as the captions of an image or crops of a picture. `pictures` name what
+    the files show, '' where no name has been computed: see `with_pictures`.
     """
 
     features: Tensor
     pids: Tensor
     camids: Tensor
-    paths: Sequence[str]
+    paths: tuple[str, ...]
+    keys: tuple[str, ...]
+    pictures: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        features = torch.as_tensor(self.features)
+    def __init__(
+        self,
+        features: Tensor | np.ndarray | Sequence[Sequence[float]],
+        pids: Tensor | np.ndarray | Sequence[int],
+        camids: Tensor | np.ndarray | Sequence[int],
+        paths: Sequence[str] | np.ndarray,
+        keys: Sequence[str] | np.ndarray | None = None,
+        pictures: Sequence[str] | np.ndarray | None = None,
+    ) -> None:
+        """A set whose keys default to the paths, and whose pictures have no names by default; N may be 0.
+
+        Labels become int64 on the features' device, texts tuples of str. Raises ValueError when the features
+        are not a float16/32/64 matrix, when labels are not integers, or when the lengths differ.
+        """
+        features = torch.as_tensor(features)
         if features.ndim != 2 or features.dtype not in _FEATURE_DTYPES:
             raise ValueError(
                 f"features must be a (N, D) matrix of float16, float32 or float64, "
                 f"got shape {tuple(features.shape)} of {features.dtype}"
             )
-        if isinstance(self.paths, str):
-            raise ValueError(
-                f"paths must be a sequence of {len(features)} paths, got the one str {self.paths!r}"
-            )
-        # The dataclass is frozen for its users; this is the one place where the fields get their final form.
-        object.__setattr__(self, "features", features)
-        object.__setattr__(self, "pids", _labels("pids", self.pids, features.device))
-        object.__setattr__(self, "camids", _labels("camids", self.camids, features.device))
-        object.__setattr__(self, "paths", tuple(str(path) for path in self.paths))
-        lengths = {name: len(getattr(self, name)) for name in _ARRAYS}
-        if len(set(lengths.values())) > 1:
-            listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        paths = _texts("paths", paths)
+        fields = {
+            "features": features,
+            "pids": _labels("pids", pids, features.device),
+            "camids": _labels("camids", camids, features.device),
+            "paths": paths,
+            "keys": paths if keys is None else _texts("keys", keys),
+            "pictures": ("",) * len(features) if pictures is None else _texts("pictures", pictures),
+        }
+        if len({len(values) for values in fields.values()}) > 1:
+            listed = ", ".join(f"{name} {len(values)}" for name, values in fields.items())
             raise ValueError(f"a FeatureSet needs fields of one length, got {listed}")
+        for name, values in fields.items():
+            object.__setattr__(self, name, values)  # the dataclass is frozen for its users
 
     def __len__(self) -> int:
         return len(self.features)
 
     def select(self, indices: Tensor | Sequence[int] | np.ndarray) -> FeatureSet:
-        """The images at `indices`, in that order, repeats allowed, or those where a boolean mask (N,) holds.
+        """The items at `indices`, in that order, repeats allowed, or those where a boolean mask (N,) holds.
 
         Indices that count up by one give a view of the features, others a copy. Raises ValueError for an
         index outside 0..N-1 and for a mask of another length.
@@ -80,61 +98,77 @@ class FeatureSet:
         if len(outside):
             raise ValueError(f"index {outside[0].item()} is outside 0..{len(self) - 1}")
         rows = index.tolist()
-        # The galleries of large data sets are half a gigabyte, and lie in one piece in what extraction gives.
+        # Galleries of large data sets take half a gigabyte, and are one slice of an extraction.
         if rows and rows == list(range(rows[0], rows[0] + len(rows))):
             index = slice(rows[0], rows[0] + len(rows))
-        return FeatureSet(
-            self.features[index], self.pids[index], self.camids[index], [self.paths[i] for i in rows]
-        )
+        texts = {name: [getattr(self, name)[row] for row in rows] for name in _TEXTS}
+        return FeatureSet(self.features[index], self.pids[index], self.camids[index], **texts)
 
     def with_cameras(self, camids: Tensor | Sequence[int] | np.ndarray) -> FeatureSet:
-        """The same images, each counted for the camera in camids (N,)."""
-        return FeatureSet(self.features, self.pids, camids, self.paths)
+        """The same items with other camids (N,)."""
+        return replace(self, camids=camids)
+
+    def with_pictures(self, wanted: Tensor | None = None) -> FeatureSet:
+        """The same items, with names of pictures where the mask `wanted` (N,) holds; names it has stay.
+
+        Reads the files of the paths (see `name_pictures`). None wants those of unknown camera.
+        """
+        wanted = self.camids == NO_CAMERA if wanted is None else wanted
+        rows = [row for row in wanted.nonzero().flatten().tolist() if not self.pictures[row]]
+        if not rows:
+            return self
+        pictures = list(self.pictures)
+        for row, name in zip(rows, name_pictures([self.paths[row] for row in rows]), strict=True):
+            pictures[row] = name
+        return replace(self, pictures=pictures)
 
     def normalized(self) -> FeatureSet:
-        """The same images with rows of L2 norm 1. Raises ValueError naming a row of norm 0, NaN or inf."""
-        # Norms of float16 rows are taken in float32: a sum of squares leaves float16's range early.
+        """The same items with rows of L2 norm 1. Raises ValueError naming a row of norm 0, NaN or inf."""
+        # Norms of float16 rows are taken in float32: a sum of squares soon exceeds the range of float16.
         precision = torch.promote_types(self.features.dtype, torch.float32)
         norms = torch.linalg.vector_norm(self.features, dim=1, keepdim=True, dtype=precision)  # (N, 1)
         bad = (~torch.isfinite(norms) | (norms == 0)).flatten().nonzero().flatten()
         if len(bad):
             row = int(bad[0])
             raise ValueError(
-                f"cannot normalise feature row {row} ({self.paths[row]}): its L2 norm is "
+                f"cannot normalise feature row {row} ({self.keys[row]}): its L2 norm is "
                 f"{norms[row].item()}, it must be finite and above 0"
             )
-        features = (self.features / norms).to(self.features.dtype)
-        return FeatureSet(features, self.pids, self.camids, self.paths)
+        return replace(self, features=(self.features / norms).to(self.features.dtype))
 
     def save(self, path: str | Path, info: Mapping[str, Any] | None = None) -> None:
-        """Write exactly the file `path`: an .npz with arrays features, pids, camids, paths (no pickles).
+        """Write exactly the file `path`: an .npz of the fields (no pickles), `pictures` where one has a name.
 
-        `info`, what JSON can hold, says where the features come from; `RetrievalTask.load` gives it back.
+        `info`, JSON-serialisable, records the origin of the features; `RetrievalTask.load` reads it.
         """
         write_arrays(path, feature_arrays(self), info or {})
 
     @staticmethod
     def load(path: str | Path) -> FeatureSet:
-        """Read what `save` wrote, onto the CPU. Raises FileNotFoundError, or ValueError for other files."""
+        """Read a file that `save` wrote, onto the CPU; without keys in the file, the keys are the paths.
+
+        Raises FileNotFoundError, or ValueError for other files.
+        """
         with feature_file(path) as stored:
             return read_features(stored)
 
 
 def feature_arrays(images: FeatureSet) -> dict[str, np.ndarray]:
     """The arrays of a feature file by name."""
-    return {
+    arrays = {
         "features": images.features.detach().cpu().numpy(),
         "pids": images.pids.cpu().numpy(),
         "camids": images.camids.cpu().numpy(),
-        "paths": np.array(images.paths, dtype=np.str_),
     }
+    names = _TEXTS if any(images.pictures) else _TEXTS[:2]
+    return arrays | {name: np.array(getattr(images, name), dtype=np.str_) for name in names}
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
     """Write an .npz of these arrays and of `info` as JSON; a failure leaves a former file whole."""
 
     def write(beside: Path) -> None:
-        # Through a handle: to a name without it, np.savez would append ".npz".
+        # Through a handle: np.savez appends ".npz" to a name without it.
         with open(beside, "wb") as file:
             np.savez(file, **arrays, info=np.array(json.dumps(dict(info)), dtype=np.str_))
 
@@ -143,7 +177,7 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], info: Mappi
 
 @contextmanager
 def feature_file(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
-    """The open arrays of a feature file; whatever goes wrong in reading them is told with the path."""
+    """The open arrays of a feature file; errors while reading them become ValueErrors that name the path."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"no feature file at {path}")
     if not zipfile.is_zipfile(path):
@@ -158,7 +192,8 @@ def feature_file(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
 
 def read_features(stored: Mapping[str, np.ndarray]) -> FeatureSet:
     """The FeatureSet in the arrays of a feature file."""
-    return FeatureSet(**{name: stored[name] for name in _ARRAYS})
+    optional = {name: stored[name] for name in ("keys", "pictures") if name in stored}
+    return FeatureSet(**{name: stored[name] for name in _ARRAYS}, **optional)
 
 
 def _labels(name: str, values: Tensor | Sequence[int] | np.ndarray, device: torch.device) -> Tensor:
@@ -168,3 +203,9 @@ def _labels(name: str, values: Tensor | Sequence[int] | np.ndarray, device: torc
     if labels.ndim != 1 or (labels.numel() and not integers):
         raise ValueError(f"{name} must be (N,) integers, got shape {tuple(labels.shape)} of {labels.dtype}")
     return labels.to(device=device, dtype=torch.int64)
+
+
+def _texts(name: str, values: Sequence[str] | np.ndarray) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise ValueError(f"{name} must be a sequence of N texts, got the one str {values!r}")
+    return tuple(str(value) for value in values)

@@ -1,4 +1,4 @@
-"""How well queries find their identity in a gallery: CMC, mAP and mINP under the cross-camera protocol.
+"""Metrics of rankings: CMC, mAP and mINP of queries in a gallery, under a rule of `RULES`.
 
 CMC and mAP as in Zheng et al., ICCV 2015 (Market-1501); mINP, the mean inverse negative penalty, is from Ye
 et al., TPAMI 2021, arXiv 2001.04193.
@@ -18,11 +18,11 @@ from torch import Tensor
 from retrieval.distance import Rerank, check_pair, distance_blocks
 from retrieval.features import FeatureSet
 from retrieval.ranks import ranks_in_rows
-from retrieval.rules import CrossCameraRule
+from retrieval.rules import Rule, find_rule
 from retrieval.task import RetrievalTask
 from utils.labels import NO_PID
 
-logger = logging.getLogger("transreid.retrieval")
+_logger = logging.getLogger("transreid.retrieval")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class RetrievalMetrics:
     def mean(trials: Sequence[RetrievalMetrics]) -> RetrievalMetrics:
         """The mean of several trials, each with the same weight; num_valid is their sum.
 
-        A curve that is shorter because its gallery was smaller than max_rank has reached 1 and goes on at 1.
+        A curve that is shorter because its gallery was smaller than max_rank has reached 1, and is extended.
         Raises ValueError for no trials, and for curves of different lengths where a shorter one ends below 1.
         """
         if not trials:
@@ -76,34 +76,47 @@ class QueryScores(NamedTuple):
 
 
 def evaluate(
-    query: FeatureSet, gallery: FeatureSet, max_rank: int = 50, rerank: Rerank | None = None
+    query: FeatureSet,
+    gallery: FeatureSet,
+    max_rank: int = 50,
+    rerank: Rerank | None = None,
+    rule: str = "cross_camera",
 ) -> RetrievalMetrics:
     """Score the gallery's rankings by squared Euclidean distance to each query, on the features as given.
 
-    What counts for a query says `CrossCameraRule`. Queries without a match are skipped and counted in the
-    log. Equal distances rank by gallery index. cmc has min(max_rank, G) entries. No matrix (Q, G) is held.
+    Queries without a match are skipped and counted in the log, as are queries that lose their own picture.
+    Equal distances rank by gallery index. cmc has min(max_rank, G) entries. No matrix (Q, G) is held.
 
     Args:
         rerank: query features (Q, D), gallery features (G, D) -> distances (Q, G) to rank by instead, whole
             or in blocks (see `distance_blocks`).
+        rule: the name in `RULES` of the rule that decides which gallery images match and which are removed.
 
     Raises:
         ValueError: an empty query or gallery, widths or devices that differ, features or re-ranked distances
-            that are not finite, max_rank below 1, or no query with a match.
+            that are not finite, max_rank below 1, an unknown rule, or no query with a match.
     """
     if max_rank < 1:
         raise ValueError(f"max_rank must be at least 1, got {max_rank}")
-    scores = score_queries(query, gallery, rerank)
+    applied = _apply_rule(query, gallery, rule)
+    if applied.own_pictures:
+        _logger.info(
+            "%d of %d queries are in the gallery themselves (same file or same bytes); those pictures are "
+            "left out",
+            applied.own_pictures,
+            len(query),
+        )
+    scores = _score(query, gallery, applied, rerank)
     valid = ~scores.first_rank.isnan()
     num_valid = int(valid.sum())
     if not num_valid:
         known, known_there = (int((part.pids != NO_PID).sum()) for part in (query, gallery))
         raise ValueError(
-            f"none of the {len(query)} queries has an image of its identity from another camera among the "
-            f"{len(gallery)} gallery images; {known} queries and {known_there} images have a known identity"
+            f"none of the {len(query)} queries has {applied.match} among the {len(gallery)} gallery images; "
+            f"{known} queries and {known_there} images have a known identity"
         )
     if num_valid < len(query):
-        logger.info(
+        _logger.info(
             "%d of %d queries have no match in the gallery and are skipped",
             len(query) - num_valid,
             len(query),
@@ -120,14 +133,25 @@ def evaluate(
 
 def evaluate_task(task: RetrievalTask, max_rank: int = 50, rerank: Rerank | None = None) -> RetrievalMetrics:
     """The mean of `evaluate` over the trials of a task, on its features as they are."""
-    return RetrievalMetrics.mean([evaluate(query, gallery, max_rank, rerank) for query, gallery in task])
+    return RetrievalMetrics.mean(
+        [evaluate(query, gallery, max_rank, rerank, rule) for query, gallery, rule in task]
+    )
+
+
+def score_queries(
+    query: FeatureSet, gallery: FeatureSet, rerank: Rerank | None = None, rule: str = "cross_camera"
+) -> QueryScores:
+    """Average precision, inverse penalty and first hit's rank of each query; otherwise as `evaluate`."""
+    return _score(query, gallery, _apply_rule(query, gallery, rule), rerank)
+
+
+def _apply_rule(query: FeatureSet, gallery: FeatureSet, rule: str) -> Rule:
+    check_pair(query.features, gallery.features)
+    return find_rule(rule)(query, gallery)
 
 
 @torch.no_grad()
-def score_queries(query: FeatureSet, gallery: FeatureSet, rerank: Rerank | None = None) -> QueryScores:
-    """Average precision, inverse penalty and first hit's rank of each query; as `evaluate` in all else."""
-    check_pair(query.features, gallery.features)
-    rule = CrossCameraRule(query, gallery)
+def _score(query: FeatureSet, gallery: FeatureSet, rule: Rule, rerank: Rerank | None) -> QueryScores:
     # Filled in place: small results kept between the large blocks of a loop would fragment the heap.
     scores = torch.empty(3, len(query), dtype=torch.float64, device=query.features.device)
     for rows, distance in distance_blocks(query.features, gallery.features, rerank):

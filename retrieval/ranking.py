@@ -1,4 +1,4 @@
-"""Rankings one by one, for people to look at: the nearest gallery images of single queries."""
+"""Rankings of single queries for inspection: the nearest gallery images, and which of them match."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from retrieval.distance import Rerank, check_pair, distance_blocks
 from retrieval.features import FeatureSet
 from retrieval.metrics import score_queries
-from retrieval.rules import CrossCameraRule
+from retrieval.rules import find_rule
 from utils.labels import NO_PID
 
 
 class RankedImage(NamedTuple):
-    """A gallery row, its distance to the query, and whether it is a match: None where nobody knows."""
+    """A gallery row, its distance to the query, and whether it is a match: None where that is unknown."""
 
     row: int
     distance: float
@@ -26,10 +26,10 @@ class RankedImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Ranking:
-    """The nearest images of one query, nearest first, without those that the protocol removes.
+    """The nearest images of one query, nearest first, without those that the rule removes.
 
-    `num_matches` counts those of the whole gallery. `average_precision` (0..1) and `first_rank` (from 1) are
-    None where there are none.
+    `num_matches` counts the matches in the whole gallery. `average_precision` (0..1) and `first_rank` (from
+    1) are None without a match.
     """
 
     query: int
@@ -46,25 +46,28 @@ def rank_gallery(
     queries: Sequence[int],
     top: int,
     rerank: Rerank | None = None,
+    rule: str = "cross_camera",
 ) -> list[Ranking]:
     """The `top` nearest gallery images of each query row in `queries`, in that order.
 
-    Removed and matching images are those of `CrossCameraRule`; equal distances rank by gallery index, as
-    they do in `evaluate`. Holds the distances of the chosen queries to the whole gallery.
+    Equal distances rank by gallery index, as in `evaluate`. Holds the distances of the chosen queries to the
+    whole gallery.
 
     Args:
-        rerank: as for `evaluate`; it sees all queries, since their neighbours count.
+        rerank: as for `evaluate`; it gets all queries, because their neighbours count.
+        rule: as for `evaluate`.
 
     Raises:
-        ValueError: top below 1, a row outside the queries, features or distances that `evaluate` refuses.
+        ValueError: top below 1, a row outside the queries, features, distances or a rule that `evaluate`
+            refuses.
     """
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
     check_pair(query.features, gallery.features)
     chosen = query.select(queries)
     distance = _distance_rows(query, gallery, queries, rerank)
-    scores = score_queries(chosen, gallery, rerank=lambda *_: distance)
-    matches, removed = CrossCameraRule(chosen, gallery).pairs(slice(0, len(chosen)))
+    scores = score_queries(chosen, gallery, lambda *_: distance, rule)
+    matches, removed = find_rule(rule)(chosen, gallery).pairs(slice(0, len(chosen)))
     unknown = gallery.pids == NO_PID
     rankings = []
     for i, row in enumerate(queries):
@@ -73,12 +76,12 @@ def rank_gallery(
         kept[removed.gallery[removed.query == i]] = False
         order = distance[i].argsort(stable=True)
         nearest = order[kept[order]][:top]
-        nobody_knows = unknown | (chosen.pids[i] == NO_PID)
+        is_open = unknown | (chosen.pids[i] == NO_PID)
         found = zip(
             nearest.tolist(),
             distance[i, nearest].tolist(),
             match[nearest].tolist(),
-            nobody_knows[nearest].tolist(),
+            is_open[nearest].tolist(),
             strict=True,
         )
         num_matches = int(match.sum())
@@ -95,16 +98,20 @@ def rank_gallery(
 
 
 def worst_queries(
-    query: FeatureSet, gallery: FeatureSet, count: int, rerank: Rerank | None = None
+    query: FeatureSet,
+    gallery: FeatureSet,
+    count: int,
+    rerank: Rerank | None = None,
+    rule: str = "cross_camera",
 ) -> list[int]:
     """Rows of the `count` queries of lowest average precision, lowest first, equal ones by row.
 
-    Queries without a match have none and are left out: fewer rows may come back, or no row. Raises ValueError
-    for a count below 1, and what `score_queries` raises.
+    Queries without a match are left out, so fewer rows may be returned. Raises ValueError for a count below
+    1, and where `score_queries` does.
     """
     if count < 1:
         raise ValueError(f"the number of worst queries must be at least 1, got {count}")
-    precision = score_queries(query, gallery, rerank).average_precision
+    precision = score_queries(query, gallery, rerank, rule).average_precision
     scored = int((~precision.isnan()).sum())
     return precision.argsort(stable=True)[: min(count, scored)].tolist()  # NaN sorts last
 

@@ -1,7 +1,7 @@
-"""The ranks of a few images in a full ranking, without a ranking of all: CMC and mAP need no more.
+"""The ranks of a few images in a full ranking, without ranking all images: CMC and mAP need no more.
 
-The rank of an image counts those before it. Sorting the values alone, and only those up to the farthest image
-that is asked for, is many times faster than an argsort of every row.
+The rank of an image is the number of images before it plus one. Sorting only the values, and only those up to
+the farthest wanted image, is many times faster than an argsort of every row.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ def ranks_in_rows(distance: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _in_full_order(distance: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """For GPUs, which sort faster than they can be told what not to sort."""
+    """For GPUs, which sort whole rows faster than they select parts of them."""
     order = distance.argsort(dim=1, stable=True)
     place = torch.empty_like(order)
     place.scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
@@ -40,7 +40,7 @@ def _in_sorted_values(distance: Tensor, rows: Tensor, columns: Tensor) -> Tensor
             if counts[row]:
                 ranks[wanted] = _ranks_in_row(values[row], columns_of[wanted])
 
-    # NumPy lets go of the interpreter while it compares and sorts.
+    # NumPy releases the interpreter lock while it compares and sorts.
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(fill, (range(first, len(values), threads) for first in range(threads))))

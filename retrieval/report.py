@@ -1,4 +1,4 @@
-"""What is told of metrics: the published log lines, and plain values for JSON."""
+"""Reports of metrics: the published log lines, and plain values for JSON."""
 
 import json
 import logging

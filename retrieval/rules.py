@@ -1,11 +1,12 @@
-"""Which gallery images count for a query: the cross-camera rule of Market-1501 (Zheng et al., ICCV 2015).
+"""Rules by name: which gallery images match a query, and which are removed from its ranking.
 
-Pairs of equal identity are few, so they are listed, found by sorting, instead of marked in a matrix (Q, G).
+`cross_camera` is the rule of Market-1501 (Zheng et al., ICCV 2015); `all` removes nothing. Pairs of equal
+identity are few, so they are listed, found by sorting, instead of marked in a matrix (Q, G).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -23,37 +24,104 @@ class Pairs(NamedTuple):
     gallery: Tensor
 
 
-class CrossCameraRule:
-    """Finds each query's matches and the gallery images that are removed from its ranking.
+class Rule(Protocol):
+    """A rule for these queries in this gallery; a pid of -1 (unknown) matches nothing.
 
-    Removed are images with the query's pid and camid. Where the query's camid is -1 (unknown), only the query
-    image itself is: the gallery image with the same path and camid -1. A match is an image of the query's pid
-    that is not removed; a pid of -1 (unknown) matches nothing.
+    `match` describes a match in messages. `own_pictures` counts the queries that lose gallery images because
+    these show the query's own picture.
     """
 
-    def __init__(self, query: FeatureSet, gallery: FeatureSet) -> None:
-        unknown = query.pids == NO_PID
-        # Below every gallery pid, whatever these are.
-        nobody = int(gallery.pids.min()) - 1 if len(gallery) else _NO_CODE
-        self._pids = _Join(torch.where(unknown, nobody, query.pids), gallery.pids)
-        self._images = _Join(*_image_codes(query, gallery))
-        self._query_camids, self._gallery_camids = query.camids, gallery.camids
+    match: str
+    own_pictures: int
+
+    def __init__(self, query: FeatureSet, gallery: FeatureSet) -> None: ...
 
     def pairs(self, rows: slice) -> tuple[Pairs, Pairs]:
         """(matches, removed) of the queries in `rows`, which are numbered from 0 within the slice.
 
         Matches come in ascending order of (query, gallery).
         """
+        ...
+
+    @staticmethod
+    def compared(query_camids: Tensor, gallery_camids: Tensor) -> tuple[Tensor, Tensor]:
+        """Masks (Q,) and (G,) of the images whose pictures are compared, and so need a name."""
+        ...
+
+
+class CrossCameraRule:
+    """Removes the images with the query's pid and camid, from the matches too.
+
+    Where the query's camid is -1 (unknown), it removes the query's own picture instead: the gallery images
+    of camid -1 and of the same name by `name_pictures`. Names that are missing are computed from the files.
+    """
+
+    match = "an image of its identity from another camera"
+
+    def __init__(self, query: FeatureSet, gallery: FeatureSet) -> None:
+        self._pids = _join_pids(query, gallery)
+        codes = _picture_codes(query, gallery)
+        self._pictures = _Join(*codes)
+        self._query_camids, self._gallery_camids = query.camids, gallery.camids
+        self.own_pictures = int(torch.isin(*codes).sum())
+
+    def pairs(self, rows: slice) -> tuple[Pairs, Pairs]:
+        """See `Rule`."""
         query, gallery = self._pids.pairs(rows)
         camids = self._query_camids[rows][query]
         same_camera = (camids == self._gallery_camids[gallery]) & (camids != NO_CAMERA)
-        same_image = self._images.equal(rows, query, gallery)
-        own_query, own_gallery = self._images.pairs(rows)
-        matches, junk = ~(same_camera | same_image), same_camera
+        same_picture = self._pictures.equal(rows, query, gallery)
+        own_query, own_gallery = self._pictures.pairs(rows)
+        matches, junk = ~(same_camera | same_picture), same_camera
         return (
             Pairs(query[matches], gallery[matches]),
             Pairs(torch.cat([query[junk], own_query]), torch.cat([gallery[junk], own_gallery])),
         )
+
+    @staticmethod
+    def compared(query_camids: Tensor, gallery_camids: Tensor) -> tuple[Tensor, Tensor]:
+        """The images of unknown camera, where both sides have some."""
+        query, gallery = query_camids == NO_CAMERA, gallery_camids == NO_CAMERA
+        return query & gallery.any(), gallery & query.any()
+
+
+class EveryImageRule:
+    """Removes nothing: every gallery image of the query's pid is a match, as in search by text."""
+
+    match = "an image of its identity"
+    own_pictures = 0
+
+    def __init__(self, query: FeatureSet, gallery: FeatureSet) -> None:
+        self._pids = _join_pids(query, gallery)
+
+    def pairs(self, rows: slice) -> tuple[Pairs, Pairs]:
+        """See `Rule`; nothing is removed."""
+        matches = Pairs(*self._pids.pairs(rows))
+        return matches, Pairs(matches.query[:0], matches.gallery[:0])
+
+    @staticmethod
+    def compared(query_camids: Tensor, gallery_camids: Tensor) -> tuple[Tensor, Tensor]:
+        """No image."""
+        query, gallery = (torch.zeros_like(camids).bool() for camids in (query_camids, gallery_camids))
+        return query, gallery
+
+
+RULES: dict[str, type[Rule]] = {"cross_camera": CrossCameraRule, "all": EveryImageRule}
+
+
+def find_rule(name: str) -> type[Rule]:
+    """The rule of this name. Raises ValueError for an unknown one."""
+    if name not in RULES:
+        raise ValueError(f"rule is {name!r}; allowed: {', '.join(RULES)}")
+    return RULES[name]
+
+
+def have_match(query: FeatureSet, gallery: FeatureSet, rule: str = "cross_camera") -> Tensor:
+    """Whether each query has a match in the gallery, (Q,) bool. Raises ValueError for an unknown rule."""
+    matches, _ = find_rule(rule)(query, gallery).pairs(slice(0, len(query)))
+    found = torch.zeros_like(query.pids, dtype=torch.bool)
+    found[matches.query] = True
+    return found
 
 
 class _Join:
@@ -78,12 +146,21 @@ class _Join:
         return self._left[rows][left] == self._right[right]
 
 
-def _image_codes(query: FeatureSet, gallery: FeatureSet) -> tuple[Tensor, Tensor]:
-    """Codes (Q,) and (G,) that are equal exactly where both cameras are unknown and the path is the same."""
+def _join_pids(query: FeatureSet, gallery: FeatureSet) -> _Join:
+    # Below every gallery pid, whatever these are.
+    nobody = int(gallery.pids.min()) - 1 if len(gallery) else _NO_CODE
+    return _Join(torch.where(query.pids == NO_PID, nobody, query.pids), gallery.pids)
+
+
+def _picture_codes(query: FeatureSet, gallery: FeatureSet) -> tuple[Tensor, Tensor]:
+    """Codes (Q,) and (G,) that are equal where both cameras are unknown and the picture is the same."""
+    masks = CrossCameraRule.compared(query.camids, gallery.camids)
     numbers: dict[str, int] = {}
     codes = []
-    for images, known_camera in ((query, -1), (gallery, _NO_CODE)):
-        code = torch.tensor([numbers.setdefault(path, len(numbers)) for path in images.paths])
-        code = code.to(device=images.camids.device, dtype=torch.int64)
-        codes.append(torch.where(images.camids == NO_CAMERA, code, known_camera))
+    for images, mask, known_camera in zip((query, gallery), masks, (-1, _NO_CODE), strict=True):
+        code = torch.full_like(images.camids, known_camera)
+        names = images.with_pictures(mask).pictures
+        rows = mask.nonzero().flatten()
+        code[rows] = rows.new_tensor([numbers.setdefault(names[row], len(numbers)) for row in rows.tolist()])
+        codes.append(code)
     return codes[0], codes[1]

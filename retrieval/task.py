@@ -1,14 +1,13 @@
-"""RetrievalTask: features of every image once, and the trials that make some of them queries of a gallery.
+"""RetrievalTask: features of every item once, and the trials that make some of them queries of a gallery.
 
-It is what a test leaves behind (`features.npz`): all of this room can be computed from it, without model,
-images or GPU.
+A test writes it as `features.npz`. Everything in this room is computed from it, without model, images or GPU.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,27 +16,37 @@ import torch
 from torch import Tensor
 
 from retrieval.features import FeatureSet, feature_arrays, feature_file, read_features, write_arrays
+from retrieval.rules import find_rule
 
 _ROLES = ("query", "gallery")
 
 
 class TrialRows(NamedTuple):
-    """Who is who in a trial: rows of the task's images, and the camera that each counts for, all (n,) int64.
+    """A trial: rows of the task's items, the camera that each counts for, all (n,) int64, and a rule's name.
 
-    Cameras are the trial's own because a protocol may invent them (VehicleID: queries 0, gallery 1).
+    Cameras belong to the trial because a protocol may invent them (VehicleID: queries 0, gallery 1).
     """
 
     query_rows: Tensor
     query_camids: Tensor
     gallery_rows: Tensor
     gallery_camids: Tensor
+    rule: str = "cross_camera"
+
+
+class TrialFeatures(NamedTuple):
+    """A trial with the features of its items; `rule` is a name in `RULES`."""
+
+    query: FeatureSet
+    gallery: FeatureSet
+    rule: str
 
 
 @dataclass(frozen=True, eq=False)
 class RetrievalTask:
-    """Images, one or more trials over them, and `info`: model, data set and protocol, as JSON can hold it.
+    """Items, one or more trials over them, and `info`: model, data set and protocol, JSON-serialisable.
 
-    Raises ValueError without a trial, and for rows that are not in `images`.
+    Raises ValueError without a trial, for rows that are not in `images`, and for an unknown rule.
     """
 
     images: FeatureSet
@@ -47,8 +56,9 @@ class RetrievalTask:
     def __post_init__(self) -> None:
         if not self.trials:
             raise ValueError("a retrieval task needs at least one trial, got none")
-        for rows in self.trials:
-            for part in (rows.query_rows, rows.gallery_rows):
+        for trial in self.trials:
+            find_rule(trial.rule)
+            for part in (trial.query_rows, trial.gallery_rows):
                 outside = part[(part < 0) | (part >= len(self.images))]
                 if len(outside):
                     raise ValueError(f"row {int(outside[0])} of a trial is outside 0..{len(self.images) - 1}")
@@ -57,23 +67,42 @@ class RetrievalTask:
         """The number of trials."""
         return len(self.trials)
 
-    def __iter__(self) -> Iterator[tuple[FeatureSet, FeatureSet]]:
-        """(query, gallery) of each trial in turn."""
-        return (self._parts(rows) for rows in self.trials)
+    def __iter__(self) -> Iterator[TrialFeatures]:
+        """(query, gallery, rule) of each trial in turn."""
+        for trial in self.trials:
+            yield TrialFeatures(
+                self.images.select(trial.query_rows).with_cameras(trial.query_camids),
+                self.images.select(trial.gallery_rows).with_cameras(trial.gallery_camids),
+                trial.rule,
+            )
+
+    def with_pictures(self) -> RetrievalTask:
+        """The same task, with the names of all pictures that its rules compare: see `name_pictures`."""
+        wanted = torch.zeros(len(self.images), dtype=torch.bool)
+        for trial in self.trials:
+            query, gallery = find_rule(trial.rule).compared(
+                trial.query_camids.cpu(), trial.gallery_camids.cpu()
+            )
+            wanted[trial.query_rows.cpu()[query]] = True
+            wanted[trial.gallery_rows.cpu()[gallery]] = True
+        return replace(self, images=self.images.with_pictures(wanted))
 
     def normalized(self) -> RetrievalTask:
         """The same task on features of L2 norm 1. Raises ValueError naming a row that has no norm."""
-        return RetrievalTask(self.images.normalized(), self.trials, self.info)
+        return replace(self, images=self.images.normalized())
 
     @staticmethod
     def all_against_all(images: FeatureSet, info: Mapping[str, Any] | None = None) -> RetrievalTask:
-        """Every image is a query in a gallery of all."""
+        """Every item is a query in a gallery of all items."""
         rows = torch.arange(len(images))
         return RetrievalTask(images, (TrialRows(rows, images.camids, rows, images.camids),), info or {})
 
     @staticmethod
     def between(
-        query: FeatureSet, gallery: FeatureSet, info: Mapping[str, Any] | None = None
+        query: FeatureSet,
+        gallery: FeatureSet,
+        info: Mapping[str, Any] | None = None,
+        rule: str = "cross_camera",
     ) -> RetrievalTask:
         """One trial of these queries in this gallery. Raises ValueError for features of different widths."""
         if query.features.shape[1:] != gallery.features.shape[1:]:
@@ -86,18 +115,20 @@ class RetrievalTask:
             torch.cat([query.pids, gallery.pids]),
             torch.cat([query.camids, gallery.camids]),
             query.paths + gallery.paths,
+            query.keys + gallery.keys,
+            query.pictures + gallery.pictures,
         )
         rows = torch.arange(len(images))
         split = len(query)
-        trial = TrialRows(rows[:split], query.camids, rows[split:], gallery.camids)
+        trial = TrialRows(rows[:split], query.camids, rows[split:], gallery.camids, rule)
         return RetrievalTask(images, (trial,), info or {})
 
     def save(self, path: str | Path) -> None:
         """Write exactly the file `path`, an .npz that `FeatureSet.load` reads too.
 
-        Besides features (N, D), pids, camids, paths it holds for each role `query` and `gallery` the arrays
-        `…_rows` (rows of the N images), `…_camids` and `…_trials` (number of the trial), one entry for each
-        image of each trial, and `info` as JSON.
+        Besides the fields of `images` it holds for each role `query` and `gallery` the arrays `…_rows` (rows
+        of the N items), `…_camids` and `…_trials` (number of the trial), one entry for each item of each
+        trial, `rules`, one name for each trial, and `info` as JSON.
         """
         arrays = feature_arrays(self.images)
         for role in _ROLES:
@@ -107,11 +138,12 @@ class RetrievalTask:
             }
             parts["trials"] = [torch.full_like(rows, i) for i, rows in enumerate(parts["rows"])]
             arrays |= {f"{role}_{name}": torch.cat(part).numpy() for name, part in parts.items()}
+        arrays["rules"] = np.array([trial.rule for trial in self.trials], dtype=np.str_)
         write_arrays(path, arrays, self.info)
 
     @staticmethod
     def load(path: str | Path) -> RetrievalTask:
-        """Read what `save` wrote, onto the CPU; in a file of mere features every image is searched in all.
+        """Read what `save` wrote, onto the CPU; in a file without trials every item is searched in all items.
 
         Raises FileNotFoundError, or ValueError for other files.
         """
@@ -127,16 +159,13 @@ class RetrievalTask:
                 raise ValueError(
                     f"{len(roles['query'])} trials of queries and {len(roles['gallery'])} of galleries"
                 )
-            trials = zip(roles["query"], roles["gallery"], strict=True)
+            rules = stored["rules"] if "rules" in stored else ["cross_camera"] * len(roles["query"])
+            if len(rules) != len(roles["query"]):
+                raise ValueError(f"{len(rules)} rules of {len(roles['query'])} trials")
+            trials = zip(roles["query"], roles["gallery"], rules, strict=True)
             return RetrievalTask(
-                images, tuple(TrialRows(*query, *gallery) for query, gallery in trials), info
+                images, tuple(TrialRows(*query, *gallery, str(rule)) for query, gallery, rule in trials), info
             )
-
-    def _parts(self, rows: TrialRows) -> tuple[FeatureSet, FeatureSet]:
-        return (
-            self.images.select(rows.query_rows).with_cameras(rows.query_camids),
-            self.images.select(rows.gallery_rows).with_cameras(rows.gallery_camids),
-        )
 
 
 def _split_by_trial(stored: Mapping[str, np.ndarray], role: str) -> list[tuple[Tensor, Tensor]]:

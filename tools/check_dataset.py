@@ -1,15 +1,15 @@
-"""Look for damaged, absent and repeated images, and for labels that a run can make little of.
+"""Check a data set for damaged, absent and repeated images, and for labels of little use.
 
 Takes settings as the programs do:
 python tools/check_dataset.py DATASETS.NAMES market1501 DATASETS.ROOT_DIR data
-Exit status: 0 nothing but notes was found, 1 something that should be put right, 2 a wrong setting or list.
+Exit status: 0 nothing or only notes found, 1 errors in the data found, 2 a wrong setting or list.
 """
 
 import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from yacs.config import CfgNode
@@ -19,8 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 from config import cfg as defaults
 from config.arguments import run_program
 from datasets import ReIDDataset, available_processors, make_dataset, num_workers
-from datasets.checks.audit import ERRORS, NOTES, Findings, audit, inspect_files
+from datasets.checks.audit import ERRORS, NOTES, FileFacts, audit, inspect_files
+from processor import queries_with_match
 from utils.files import require_writable, write_atomically
+
+_NOTES = NOTES | {"unmatched": "query identities without a gallery image from another camera"}
 
 
 def check(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -36,15 +39,36 @@ def check(cfg: CfgNode, args: argparse.Namespace) -> None:
     paths = list(dict.fromkeys(record.path for record in (*dataset.train, *dataset.test_records())))
     wanted = cfg.DATALOADER.NUM_WORKERS
     workers = available_processors() if wanted < 0 else num_workers(wanted)
-    findings = audit(dataset, inspect_files(paths, workers))
+    files = inspect_files(paths, workers)
+    findings = audit(dataset, files)
+    found = dataclasses.asdict(findings) | {"unmatched": unmatched_identities(dataset, files)}
     print(f"Data set {dataset.name}: {len(paths)} image files\n{dataset.table()}")
-    for kind, titles in (("", ERRORS), ("note: ", NOTES)):
+    for kind, titles in (("", ERRORS), ("note: ", _NOTES)):
         for name, title in titles.items():
-            _print_kind(f"{kind}{title}", getattr(findings, name), args.show)
+            _print_kind(f"{kind}{title}", found[name], args.show)
     if args.report:
-        _write_report(args.report, dataset, len(paths), findings)
+        report = {
+            "dataset": dataset.name,
+            "files": len(paths),
+            "clean": not findings.are_errors,
+            "errors": {name: found[name] for name in ERRORS},
+            "notes": {name: found[name] for name in _NOTES},
+        }
+        text = json.dumps(report, indent=1) + "\n"
+        write_atomically(args.report, lambda beside: beside.write_text(text, encoding="utf-8"))
     if findings.are_errors:
         sys.exit(1)
+
+
+def unmatched_identities(dataset: ReIDDataset, files: Mapping[str, FileFacts]) -> list[str]:
+    """Query identities with a query that has no match, each once, with the first such query."""
+    pictures = {path: facts.digest or path for path, facts in files.items()}
+    lost: dict[int, str] = {}
+    for trial in dataset.trials:
+        for query, has_match in zip(trial.query, queries_with_match(trial, pictures), strict=True):
+            if not has_match:
+                lost.setdefault(query.pid, query.path)
+    return [f"identity {pid}, {path}" for pid, path in lost.items()]
 
 
 def _print_kind(title: str, lines: Sequence[str], show: int) -> None:
@@ -55,19 +79,6 @@ def _print_kind(title: str, lines: Sequence[str], show: int) -> None:
         print("  " + (line if line.isprintable() else line.encode("unicode_escape").decode("ascii")))
     if len(shown) < len(lines):
         print(f"  and {len(lines) - len(shown)} more")
-
-
-def _write_report(path: str, dataset: ReIDDataset, num_files: int, findings: Findings) -> None:
-    found = dataclasses.asdict(findings)
-    report = {
-        "dataset": dataset.name,
-        "files": num_files,
-        "clean": not findings.are_errors,
-        "errors": {name: found[name] for name in ERRORS},
-        "notes": {name: found[name] for name in NOTES},
-    }
-    text = json.dumps(report, indent=1) + "\n"
-    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

@@ -50,18 +50,22 @@ def report(cfg: CfgNode, args: argparse.Namespace) -> None:
         image = np.asarray(read_image(record.path))
         if len(image) < STRIPES:
             raise ValueError(f"{record.path}: {len(image)} pixels high; allowed: {STRIPES} or more")
-        features[record.path] = colour_histogram(image)
+        features[record.key] = colour_histogram(image)
 
     def feature_set(records: Sequence[ImageRecord]) -> FeatureSet:
         return FeatureSet(
-            torch.from_numpy(np.stack([features[record.path] for record in records])),
+            torch.from_numpy(np.stack([features[record.key] for record in records])),
             [record.pid for record in records],
             [record.camid for record in records],
             [record.path for record in records],
+            [record.key for record in records],
         )
 
     scores = RetrievalMetrics.mean(
-        [evaluate(feature_set(trial.query), feature_set(trial.gallery)) for trial in dataset.trials]
+        [
+            evaluate(feature_set(trial.query), feature_set(trial.gallery), rule=trial.rule)
+            for trial in dataset.trials
+        ]
     )
     print(f"{dataset.name}: Rank-1 {scores.rank(1):.1%}, mAP {scores.mAP:.1%} (HSV colour histogram)")
 

@@ -1,4 +1,4 @@
-"""Compute all metrics again from a feature file, without model, images or GPU.
+"""Compute all metrics from a feature file, without model, images or GPU.
 
 python tools/evaluate.py --features logs/run/features.npz [--rerank] [--out metrics.json]
 """

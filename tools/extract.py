@@ -1,7 +1,8 @@
 """Features of any images from any re-id checkpoint, without data set or configuration.
 
 python tools/extract.py --weight logs/run/ViT-B-16_60.pth --images crops --out features.npz
-The .npz holds features (not normalised), paths, pids and camids (all -1: unknown), info (JSON: how made).
+The .npz holds features (not normalised), paths, keys, pictures (digests of the files), pids and camids (all
+-1: unknown), info (JSON: how made).
 """
 
 import argparse
@@ -208,7 +209,7 @@ def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.devic
     if not is_first():
         return
     # `normalize` is advice to whoever evaluates: the features are stored as the model gives them.
-    features.save(
+    features.with_pictures().save(
         args.out,
         {
             "weight": args.weight,

@@ -1,4 +1,4 @@
-"""Show rankings: queries and their nearest gallery images, right and wrong ones marked, as a page and a PNG.
+"""Draw rankings as a page and a PNG: queries and their nearest gallery images, right and wrong ones marked.
 
 python tools/rank.py --features logs/run/features.npz --out logs/run/ranking
 """
@@ -14,8 +14,7 @@ from pathlib import Path, PurePath
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import end_in_one_line
-from retrieval import FeatureSet, RetrievalTask
-from retrieval.ranking import rank_gallery, worst_queries
+from retrieval import FeatureSet, RetrievalTask, TrialFeatures, rank_gallery, worst_queries
 from tools.features.files import add_feature_options, add_rerank_options, read_task, reranker
 from tools.ranking.attention import PUBLISHED_MEAN, PUBLISHED_STD, attention_painter
 from tools.ranking.report import Album, PaintAttention, Report, make_rows, printable
@@ -35,7 +34,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--queries",
         nargs="+",
         metavar="QUERY",
-        help="queries to show: numbers from 0, paths as in the feature file, or file names",
+        help="queries to show: numbers from 0, keys or paths as in the feature file, or file names",
     )
     which.add_argument("--random", type=_count, metavar="N", help="show N queries drawn by --seed")
     which.add_argument(
@@ -95,7 +94,7 @@ def report(args: argparse.Namespace) -> None:
     from tools.ranking.pictures import PICTURE_ROWS, write_page, write_picture
 
     task = read_task(args)
-    # Before ranking, because a wrong file would otherwise be noticed after minutes.
+    # Before ranking: a wrong file is an error at once, not after minutes.
     paint = _painter(args, task) if args.weight else None
     if not 0 <= args.trial < len(task):
         raise ValueError(f"--trial is {args.trial}; allowed: 0 to {len(task) - 1}")
@@ -104,9 +103,10 @@ def report(args: argparse.Namespace) -> None:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     require_writable(out / "ranking.html", "--out")
-    query, gallery = next(islice(task, args.trial, None))
-    queries, choice = choose_queries(args, query, gallery)
-    rankings = rank_gallery(query, gallery, queries, args.top, reranker(args))
+    trial = next(islice(task, args.trial, None))
+    query, gallery, rule = trial
+    queries, choice = choose_queries(args, trial)
+    rankings = rank_gallery(query, gallery, queries, args.top, reranker(args), rule)
     album = Album(args.images)
     rows = make_rows(query, gallery, rankings, album, paint)
     written = Report(
@@ -122,7 +122,7 @@ def report(args: argparse.Namespace) -> None:
     print(out / "ranking.html")
     left_out = f" (the first {PICTURE_ROWS} of {len(rows)} queries)" if len(rows) > PICTURE_ROWS else ""
     print(f"{out / 'ranking.png'}{left_out}")
-    _tell_unreadable(album)
+    _print_unreadable(album)
 
 
 def _painter(args: argparse.Namespace, task: RetrievalTask) -> PaintAttention:
@@ -139,61 +139,65 @@ def _painter(args: argparse.Namespace, task: RetrievalTask) -> PaintAttention:
     )
 
 
-def choose_queries(args: argparse.Namespace, query: FeatureSet, gallery: FeatureSet) -> tuple[list[int], str]:
-    """The query rows that the options ask for, and a line that says which they are.
+def choose_queries(args: argparse.Namespace, trial: TrialFeatures) -> tuple[list[int], str]:
+    """The query rows that the options ask for, and a line that describes the choice.
 
     Raises ValueError for queries that do not exist, and for --worst where no query can be scored.
     """
-    total = len(query)
+    total = len(trial.query)
     if args.queries:
-        rows = list(dict.fromkeys(find_query(word, query.paths) for word in args.queries))
+        rows = list(dict.fromkeys(find_query(word, trial.query) for word in args.queries))
         return rows, f"{_numbered(len(rows), total)}, as chosen"
     if args.random:
         rows = sorted(random.Random(args.seed).sample(range(total), min(args.random, total)))
         return rows, f"{_numbered(len(rows), total, args.random)}, drawn with seed {args.seed}"
-    rows = worst_queries(query, gallery, args.worst, reranker(args))
+    rows = worst_queries(trial.query, trial.gallery, args.worst, reranker(args), trial.rule)
     if not rows:
         raise ValueError(
-            f"none of the {total} queries has a known match in the gallery, so that none is known to be the "
-            "worst: choose queries by --queries or --random"
+            f"none of the {total} queries has a known match in the gallery, which --worst needs: "
+            "choose queries by --queries or --random"
         )
     return rows, f"{_numbered(len(rows), total, args.worst)}, lowest average precision first"
 
 
 def _numbered(shown: int, total: int, wanted: int = 0) -> str:
-    told = f"{shown} of {total} queries"
+    text = f"{shown} of {total} queries"
     if shown < wanted:
         others = "" if shown == total else ", the others have no match"
-        told += f" ({wanted} were asked for{others})"
-    return told
+        text += f" ({wanted} were asked for{others})"
+    return text
 
 
-def find_query(word: str, paths: Sequence[str]) -> int:
-    """The row that `word` names: a number from 0, a path, or the end of one path, such as a file name.
+def find_query(word: str, query: FeatureSet) -> int:
+    """The row that `word` names: a number from 0, a key or path, or the end of one, such as a file name.
 
     Raises ValueError when it names none or several.
     """
     if word.removeprefix("-").isdecimal():
-        if not 0 <= int(word) < len(paths):
-            raise ValueError(f"query {word} does not exist; allowed: 0 to {len(paths) - 1}")
+        if not 0 <= int(word) < len(query):
+            raise ValueError(f"query {word} does not exist; allowed: 0 to {len(query) - 1}")
         return int(word)
-    rows = [row for row, path in enumerate(paths) if path == word]
-    rows = rows or [row for row, path in enumerate(paths) if path.endswith(f"/{word}")]
+    rows = [row for row, names in enumerate(zip(query.keys, query.paths, strict=True)) if word in names]
+    rows = rows or [
+        row
+        for row, (key, path) in enumerate(zip(query.keys, query.paths, strict=True))
+        if key.endswith(f"/{word}") or path.endswith(f"/{word}")
+    ]
     if len(rows) > 1:
         raise ValueError(
-            f"{len(rows)} queries are called {word!r}: give more of the path or a number, "
-            f"e.g. {paths[rows[0]]} or {rows[0]}"
+            f"{len(rows)} queries are called {word!r}: give more of the name or a number, "
+            f"e.g. {query.keys[rows[0]]} or {rows[0]}"
         )
     if not rows:
-        names = {PurePath(path).name: path for path in paths}
+        names = {PurePath(key).name: key for key in query.keys}
         near = difflib.get_close_matches(PurePath(word).name, names, n=3, cutoff=0)
         raise ValueError(f"no query is called {word!r}; nearest: {', '.join(near)}")
     return rows[0]
 
 
 def _title(task: RetrievalTask, path: str) -> str:
-    told = [str(task.info[key]) for key in ("dataset", "model") if task.info.get(key)]
-    return printable(" · ".join(told) or PurePath(path).name)
+    parts = [str(task.info[key]) for key in ("dataset", "model") if task.info.get(key)]
+    return printable(" · ".join(parts) or PurePath(path).name)
 
 
 def _facts(
@@ -207,7 +211,7 @@ def _facts(
     return tuple(facts)
 
 
-def _tell_unreadable(album: Album) -> None:
+def _print_unreadable(album: Album) -> None:
     if not album.unreadable:
         return
     path, reason = next(iter(album.unreadable.items()))

@@ -1,4 +1,4 @@
-"""Which distance means that two images show one identity: thresholds with the errors that each brings.
+"""Find distance thresholds for "these two images show one identity", with the error rates of each.
 
 python tools/threshold.py --features logs/run/features.npz --out logs/run/threshold
 
@@ -20,18 +20,19 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import end_in_one_line
-from retrieval.task import RetrievalTask
-from retrieval.thresholds.operating_points import (
+from retrieval import (
     AcceptRates,
     Interval,
     OpenSetPoint,
     OpenSetRates,
+    PairScores,
+    RetrievalTask,
     accept_rates,
     open_set_points,
     open_set_rates,
     operating_points,
+    score_pairs,
 )
-from retrieval.thresholds.pair_scores import PairScores, score_pairs
 from tools.features.files import add_feature_options, read_task
 from utils.files import make_output_dir, write_atomically
 from utils.package import require_extra
@@ -47,7 +48,7 @@ _SAME, _DIFFERENT, _MARK = "#0072B2", "#D55E00", "#555555"
 def report(
     task: RetrievalTask, scores: PairScores, fars: Sequence[float], *, rounds: int, seed: int
 ) -> dict[str, Any]:
-    """All that threshold.json holds: plain numbers, None where something cannot be measured."""
+    """The content of threshold.json: plain numbers, None where something cannot be measured."""
     curve = accept_rates(scores)
     points = operating_points(task, scores, fars, rounds=rounds, seed=seed)
 
@@ -158,7 +159,7 @@ def draw(found: dict[str, Any], scores: PairScores) -> Figure:
     figure = Figure(figsize=(15, 4.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     curve = accept_rates(scores)
-    # Where all distances are 0, an axis needs a length nevertheless.
+    # An axis needs a length even where all distances are 0.
     _draw_distributions(left, scores, curve.thresholds[np.searchsorted(curve.false, 0.999)] or 1.0)
     _mark_thresholds(left, "FAR", [(point["far"], point["threshold"]) for point in found["accept"]])
     _draw_roc(middle, curve, found)
@@ -178,7 +179,7 @@ def _draw_distributions(axes: Axes, scores: PairScores, end: float) -> None:
         (scores.different, _DIFFERENT, "different identities"),
     ):
         within = np.cumsum(counts)[bins]
-        within[0] = 0  # what has distance 0 is drawn too
+        within[0] = 0  # pairs of distance 0 are drawn too
         density = np.diff(within) / counts.sum() / np.diff(edges)
         axes.stairs(density, edges, fill=True, alpha=0.3, color=colour)
         axes.stairs(density, edges, color=colour, label=f"{name}, {counts.sum():,} pairs")

@@ -1,6 +1,7 @@
 """Files that survive: state dicts read without running code and written beside, then renamed."""
 
 import contextlib
+import hashlib
 import os
 import pickle
 import re
@@ -100,6 +101,15 @@ def _reason(error: Exception) -> str:
         (line for line in lines if "Unsupported" in line), lines[0] if lines else type(error).__name__
     )
     return "".join(char if char.isprintable() else "?" for char in told[:160])
+
+
+def sha256_of_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:

@@ -1,6 +1,5 @@
 """What is wrong with the files and labels of a data set: each image decoded in full, its bytes compared."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -12,7 +11,8 @@ import torch
 from tqdm import tqdm
 
 from datasets.pixels.images import decode_image
-from datasets.records import ImageRecord, ReIDDataset, Trial, count_pids
+from datasets.records import ImageRecord, ReIDDataset, count_pids
+from utils.files import sha256_of_file
 from utils.labels import NO_CAMERA, NO_PID
 
 _CHUNK = 16  # files that a process takes at a time
@@ -29,7 +29,6 @@ NOTES = {
     "repeated": "images of one identity in several files",
     "single_image": "training identities of one image",
     "single_camera": "training identities of one camera",
-    "unmatched": "query identities without a gallery image from another camera",
 }
 
 
@@ -57,7 +56,6 @@ class Findings:
     repeated: list[str]
     single_image: list[str]
     single_camera: list[str]
-    unmatched: list[str]
 
     @property
     def are_errors(self) -> bool:
@@ -96,7 +94,6 @@ def audit(dataset: ReIDDataset, files: Mapping[str, FileFacts]) -> Findings:
         ],
         single_image=_named_by_image(own for own in _by_pid(train).values() if len(_paths(own)) == 1),
         single_camera=_single_camera(train),
-        unmatched=_unmatched(dataset.trials),
     )
 
 
@@ -129,8 +126,7 @@ def inspect_file(path: str) -> FileFacts:
         return FileFacts("", "empty")
     try:
         decode_image(path)
-        with open(path, "rb") as file:
-            return FileFacts(hashlib.sha256(file.read()).hexdigest())
+        return FileFacts(sha256_of_file(path))
     except (OSError, ValueError, MemoryError) as error:
         return FileFacts("", "unreadable", " ".join(str(error).split()) or f"{path}: {type(error).__name__}")
 
@@ -180,20 +176,3 @@ def _single_camera(records: Sequence[ImageRecord]) -> list[str]:
         if len(_paths(own)) > 1 and len(cameras) == 1 and NO_CAMERA not in cameras:
             found.append(own)
     return _named_by_image(found)
-
-
-def _unmatched(trials: Sequence[Trial]) -> list[str]:
-    """Query identities with a query that the test leaves out, each once, over all trials."""
-    lost: dict[int, ImageRecord] = {}
-    for trial in trials:
-        gallery = _by_pid(trial.gallery)
-        for query in trial.query:
-            if not any(_matches(query, image) for image in gallery.get(query.pid, ())):
-                lost.setdefault(query.pid, query)
-    return [f"identity {pid}, {query.path}" for pid, query in lost.items()]
-
-
-def _matches(query: ImageRecord, image: ImageRecord) -> bool:
-    if query.camid == NO_CAMERA:
-        return (image.path, image.camid) != (query.path, query.camid)
-    return image.camid != query.camid

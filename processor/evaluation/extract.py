@@ -1,7 +1,7 @@
-"""Features of images, and the retrieval task that a data set's trials make of them."""
+"""Extraction of features, and the retrieval task of a data set's trials."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from datasets import ImageBatch, ImageRecord, LoadedBatch, Trial
-from retrieval import FeatureSet, RetrievalTask, TrialRows
+from datasets import CaptionRecord, ImageBatch, ImageRecord, LoadedBatch, Trial
+from retrieval import FeatureSet, RetrievalTask, TrialRows, find_rule, have_match
 from utils.device import move_module
 from utils.distributed import gather_objects, gather_rows, is_first
-from utils.labels import NO_CAMERA
 from utils.precision import Precision
+
+_QUERIES_AT_ONCE = 32
+
+Record = ImageRecord | CaptionRecord
 
 
 @torch.no_grad()
@@ -26,17 +29,17 @@ def extract(
     *,
     precision: Precision | None = None,
 ) -> FeatureSet:
-    """Features (N, D) of every image of a loader, float32, on the device, the model in evaluation mode.
+    """Features (N, D) of every item of a loader, float32, on the device, the model in evaluation mode.
 
     `encode` maps a batch to features (B, D); None is the model's test feature. `precision` None is float32.
     In a run of several processes the loader has this process's share, and all processes get all features.
-    Raises ValueError when there is no image.
+    Raises ValueError for a loader without items.
     """
     move_module(model, device)
     model.eval()
     precision = precision or Precision(device.type)
     encode = encode or (lambda batch: model(batch.images, batch.camids, batch.viewids))
-    features, pids, camids, paths = [], [], [], []
+    features, pids, camids, paths, keys = [], [], [], [], []
     for batch in tqdm(loader, desc="extract", leave=False, disable=None if is_first() else True):
         batch = batch.to(device)
         with precision.autocast():
@@ -44,6 +47,7 @@ def extract(
         pids.append(batch.pids)
         camids.append(batch.camids)
         paths.extend(batch.paths)
+        keys.extend(batch.keys)
     width = max(gather_objects(features[0].shape[1] if features else 0))
     if not width:
         raise ValueError("no image to extract features from")
@@ -51,44 +55,66 @@ def extract(
         features = [torch.zeros(0, width, device=device)]
         pids = camids = [torch.zeros(0, dtype=torch.int64, device=device)]
     all_rows = (gather_rows(torch.cat(parts)) for parts in (features, pids, camids))
-    return FeatureSet(*all_rows, list(chain.from_iterable(gather_objects(paths))))
+    texts = (list(chain.from_iterable(gather_objects(part))) for part in (paths, keys))
+    return FeatureSet(*all_rows, *texts)
 
 
 def require_matches(trials: Sequence[Trial]) -> None:
     """Raise ValueError for a trial without a query to score; evaluation would find out after training."""
     for trial in trials:
-        places = defaultdict(set)
-        for record in trial.gallery:
-            places[record.pid].add(_place(record))
-        if not any(places[query.pid] - {_place(query)} for query in trial.query):
+        if not any(queries_with_match(trial)):
             raise ValueError(
-                f"none of the {len(trial.query)} queries has an image of its identity from another camera "
-                f"among the {len(trial.gallery)} gallery images"
+                f"none of the {len(trial.query)} queries has {find_rule(trial.rule).match} among the "
+                f"{len(trial.gallery)} gallery images"
             )
 
 
-def _place(record: ImageRecord) -> int | str:
-    """What removes an image of its pid from a ranking: the same camera, or without one the same image."""
-    return record.path if record.camid == NO_CAMERA else record.camid
+def queries_with_match(trial: Trial, pictures: Mapping[str, str] | None = None) -> Iterator[bool]:
+    """Whether each query of a trial has a match under the trial's rule, in order.
+
+    `pictures` maps paths to known names of pictures; others that the rule compares are computed from the
+    files, for a few queries at a time.
+    """
+    query, gallery = (_without_features(part, pictures or {}) for part in (trial.query, trial.gallery))
+    for first in range(0, len(query), _QUERIES_AT_ONCE):
+        some = query.select(range(first, min(first + _QUERIES_AT_ONCE, len(query))))
+        candidates = gallery.select(torch.isin(gallery.pids, some.pids))
+        yield from have_match(some, candidates, trial.rule).tolist()
+
+
+def _without_features(records: Sequence[Record], pictures: Mapping[str, str]) -> FeatureSet:
+    return FeatureSet(
+        torch.zeros(len(records), 0),
+        [record.pid for record in records],
+        [record.camid for record in records],
+        [record.path for record in records],
+        [record.key for record in records],
+        [pictures.get(record.path, "") for record in records],
+    )
 
 
 def make_task(features: FeatureSet, trials: Sequence[Trial], info: Mapping[str, Any]) -> RetrievalTask:
-    """The trials of a data set over one extraction, with `info` about model and protocol.
+    """The trials of a data set over one extraction, joined by key, with `info` about model and protocol.
 
-    Raises ValueError for an image that has different identities in different roles.
+    The first process names the pictures that the trials' rules compare. Raises ValueError for a key of
+    several features, and for an item that has different identities in different roles.
     """
-    row = {path: index for index, path in enumerate(features.paths)}
+    for key, count in Counter(features.keys).items():
+        if count > 1:
+            raise ValueError(f"{count} features have the key {key}; allowed: one feature a key")
+    row = {key: index for index, key in enumerate(features.keys)}
     pids = features.pids.tolist()
 
-    def part(records: Sequence[ImageRecord]) -> tuple[Tensor, Tensor]:
-        rows = [row[record.path] for record in records]
+    def part(records: Sequence[Record]) -> tuple[Tensor, Tensor]:
+        rows = [row[record.key] for record in records]
         for index, record in zip(rows, records, strict=True):
             if record.pid != pids[index]:
                 raise ValueError(
-                    f"{record.path} has identity {record.pid} and identity {pids[index]}; allowed: one"
+                    f"{record.key} has identity {record.pid} and identity {pids[index]}; allowed: one"
                 )
-        # A trial says which camera an image counts for; the extraction only knows its first role.
+        # The trial decides which camera an item counts for; the extraction has only its first role.
         return torch.tensor(rows), torch.tensor([record.camid for record in records])
 
-    rows = tuple(TrialRows(*part(trial.query), *part(trial.gallery)) for trial in trials)
-    return RetrievalTask(features, rows, info)
+    rows = tuple(TrialRows(*part(trial.query), *part(trial.gallery), trial.rule) for trial in trials)
+    task = RetrievalTask(features, rows, info)
+    return task.with_pictures() if is_first() else task

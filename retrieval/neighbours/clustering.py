@@ -1,6 +1,7 @@
-"""Groups of images that may show one identity, without labels: DBSCAN over Jaccard distances. Ester, Kriegel,
-Sander, Xu, *A Density-Based Algorithm for Discovering Clusters*, KDD 1996; and how well groups and identities
-agree. scikit-learn, which takes a second to import, is imported where it is used.
+"""Clusters of images without labels, and their agreement with identities: DBSCAN over Jaccard distances.
+
+Ester, Kriegel, Sander, Xu, *A Density-Based Algorithm for Discovering Clusters*, KDD 1996. scikit-learn takes
+a second to import, so functions that use it import it.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ def cluster(features: Tensor, *, eps: float = 0.7, min_samples: int = 4, k1: int
     """Cluster (N,) int64 on the CPU of each row of features (N, D): 0, 1, .. without gaps, -1 for outliers.
 
     Rows are scaled to norm 1 in float32. Images are neighbours at a Jaccard distance of at most `eps`
-    (`jaccard_graph`, whose k1 and k2 these are); one with `min_samples` neighbours, itself counted, is a core
-    of a cluster. Raises ValueError for what `jaccard_graph` refuses, an eps that is not between 0 and 1, or
-    min_samples below 1, MissingExtra without scikit-learn.
+    (`jaccard_graph`, whose k1 and k2 these are); one with `min_samples` neighbours, itself included, is the
+    core of a cluster. Raises ValueError where `jaccard_graph` does, for an eps that is not between 0 and 1,
+    and for min_samples below 1, and MissingExtra without scikit-learn.
     """
     require_extra("cluster")
     from sklearn.cluster import DBSCAN
@@ -49,7 +50,7 @@ def cluster(features: Tensor, *, eps: float = 0.7, min_samples: int = 4, k1: int
     check_finite("squared norms of the features", squared_norms(features)[:, None])
     graph = jaccard_graph(F.normalize(features), k1, k2, eps)
     with warnings.catch_warnings():
-        # Some versions sort rows by distance in silence, others say that they do.
+        # Some versions warn that they sort rows by distance.
         warnings.filterwarnings("ignore", "Precomputed sparse input was not sorted")
         labels = dbscan.fit_predict(graph)
     return torch.from_numpy(labels.astype(np.int64))

@@ -22,10 +22,10 @@ from retrieval.neighbours.reranking import add_overlaps, reciprocal_encoding, ro
 def jaccard_graph(features: Tensor, k1: int = 30, k2: int = 6, radius: float = 0.7) -> sparse.csr_array:
     """Jaccard distances (N, N), float32, of the pairs of features (N, D) that are at most `radius` apart.
 
-    An entry that is not stored is farther than `radius`; images at distance 0, the image itself among them,
-    are stored as zeros. Distances lie in 0..1 and are those of `k_reciprocal_blocks` with lam = 0, of the
-    same neighbourhoods k1 and k2, searched on the features' device. The matrix is symmetric, to the last bit,
-    and its indices are sorted; in memory it is bounded by its entries and a block of distances.
+    A pair without an entry is farther than `radius`; images at distance 0, including the image itself, are
+    stored as zeros. Distances lie in 0..1 and are those of `k_reciprocal_blocks` with lam = 0, of the
+    same neighbourhoods k1 and k2, searched on the features' device. The matrix is exactly symmetric, and
+    its indices are sorted; memory is bounded by its entries and a block of distances.
 
     Raises ValueError for empty or non-finite features, k1 or k2 below 1, or a radius that is not between 0
     and 1: 1 is the distance of all pairs that share no neighbour.

@@ -51,14 +51,14 @@ def k_reciprocal_blocks(
     *,
     dtype: type[np.floating] = np.float16,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Re-ranked distances in blocks (rows, (rows, G)), float32 on the CPU: `evaluate` needs no more at once.
+    """Re-ranked distances in blocks (rows, (rows, G)), float32 on the CPU, as `evaluate` reads them.
 
     Euclid is the squared Euclidean distance, each row divided by the largest distance of its image to any
     image. Nearest neighbours include the image itself, always first, and are searched on the features'
     device; equal distances come in the order of the images, queries first. With fewer images than k1 + 1,
-    round(k1 / 2) + 1 or k2, that neighbourhood is all images; k2 = 1 is no query expansion. `dtype` is that
-    of V and of the sums over it: float16 as in the published numbers, float64 for exact ones. At the size of
-    Market-1501 the two are up to 0.02 apart, their mAP 1e-6.
+    round(k1 / 2) + 1 or k2, that neighbourhood is all images; k2 = 1 turns query expansion off. `dtype` is
+    the type of V and of the sums over it: float16 as in the published numbers, float64 for exact ones. At the
+    size of Market-1501 the distances differ by up to 0.02, the mAP by 1e-6.
 
     Raises ValueError for empty, non-finite or mismatched features, k1 or k2 below 1, or lam outside 0..1.
     """

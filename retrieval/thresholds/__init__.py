@@ -1,1 +1,1 @@
-"""Which distance means the same identity."""
+"""Distance thresholds: which distance means the same identity."""

@@ -1,4 +1,4 @@
-"""Which distance means that two images show one identity: error rates, thresholds, and how sure they are.
+"""Error rates of distance thresholds for "these two images show one identity", with confidence intervals.
 
 Pairs: false and true accept rates, verification in the terms of ISO/IEC 19795-1. Intervals: the bootstrap
 over identities, as pairs of one identity are not independent (Bolle, Ratha, Pankanti, CVIU 2004). Open set:
@@ -25,14 +25,14 @@ _ROUNDS_AT_ONCE = 500
 
 
 class Interval(NamedTuple):
-    """Where a value lies in 95 % of the bootstrap's rounds."""
+    """The range of a value in 95 % of the bootstrap's rounds."""
 
     low: float
     high: float
 
 
 class EqualError(NamedTuple):
-    """The rate at which false accepts equal false rejects, and the distance where that is."""
+    """The rate at which false accepts equal false rejects, and its distance."""
 
     rate: float
     threshold: float
@@ -64,8 +64,8 @@ class AcceptRates:
 class OperatingPoint:
     """The largest distance within which at most the share `far` of different pairs lies.
 
-    `true_accept` is the share of same pairs within it. Both are None where `reason` says why; intervals are
-    None without a bootstrap.
+    `true_accept` is the share of same pairs within it. Both are None where `reason` gives the cause;
+    intervals are None without a bootstrap.
     """
 
     far: float
@@ -77,11 +77,12 @@ class OperatingPoint:
 
 
 class OpenSetRates(NamedTuple):
-    """What a threshold does to queries; shares of the queries as strangers, and of those with a match.
+    """Effects of a threshold on queries: one share of the queries as strangers, three of those with a match.
 
-    false_alarm (FPIR): the query's own identity is taken out of the gallery, and yet an image lies within.
+    false_alarm (FPIR): an image lies within although the query's identity is removed from the gallery.
     found (TPIR): the nearest image shows the query's identity and lies within. wrong: the nearest shows
-    another, and lies within. missed: nothing lies within. At equal distance the other identity is the nearer.
+    another identity and lies within. missed: nothing lies within. At equal distance the other identity is
+    the nearer.
     """
 
     false_alarm: float
@@ -94,7 +95,7 @@ class OpenSetRates(NamedTuple):
 class OpenSetPoint:
     """Open-set rates at the threshold that keeps `measure`, 'FAR' or 'FPIR', at `rate`.
 
-    Threshold and rates are None where `reason` says why.
+    Threshold and rates are None where `reason` gives the cause.
     """
 
     measure: str
@@ -124,7 +125,7 @@ def operating_points(
     """Thresholds at false accept rates `fars`, for the scores of this task, with bootstrap intervals.
 
     A round draws as many query identities as there are, with replacement; its thresholds are the largest of
-    about 2000 edges. There is no interval without rounds or for a single identity. Raises ValueError for a
+    about 2000 edges. Without rounds, and for a single identity, intervals are None. Raises ValueError for a
     rate outside 0..1, a negative number of rounds, or a negative seed.
     """
     _check_rates("false accept rate", fars)
@@ -155,7 +156,7 @@ def operating_points(
 
 
 def open_set_rates(scores: PairScores, threshold: float) -> OpenSetRates:
-    """What this threshold does to queries, known ones and strangers."""
+    """The effects of this threshold on queries, both known ones and strangers."""
     known = np.isfinite(scores.own)
     own, other = scores.own[known], scores.other[known]
     right = own < other
@@ -198,7 +199,7 @@ def _check_rates(name: str, rates: Sequence[float]) -> None:
 
 
 class _Reach(NamedTuple):
-    """The last bin at which a rate is kept, or why there is none."""
+    """The last bin at which a rate is kept, or the reason why no bin keeps it."""
 
     bin: int | None
     reason: str | None
@@ -254,7 +255,7 @@ def _bootstrap(
 def _edges(scores: PairScores, bins: Sequence[int]) -> np.ndarray:
     """Ascending bins (E,): `bins`, and those up to which the number of different pairs grows by one factor.
 
-    The first, -1, is the one within which nothing lies.
+    Within the first, -1, nothing lies.
     """
     cumulative = np.cumsum(scores.different)
     size = max(2, min(_EDGES, _MAX_CELLS // scores.identities))

@@ -1,6 +1,6 @@
 """Distances of all query–gallery pairs of a task, split by whether the two show one identity.
 
-A large task has a billion pairs: distances are formed in blocks and counted in bins, never held.
+A large task has a billion pairs: distances are computed in blocks and counted in bins, never held.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from retrieval.distance import check_pair, distance_blocks
-from retrieval.features import FeatureSet
-from retrieval.rules import CrossCameraRule, Pairs
-from retrieval.task import RetrievalTask
+from retrieval.rules import Pairs, find_rule
+from retrieval.task import RetrievalTask, TrialFeatures
 from utils.labels import NO_PID
 
 BINS = 1 << 20
@@ -32,8 +31,8 @@ class PairScores:
     `same` and `different` (BINS + 1,) int64 count pairs: entry k those in ((k − 1)·bin_width, k·bin_width],
     so that sums up to k count the pairs within k·bin_width exactly; the width is a power of two. `own` and
     `other` (Q,) are each query's distance to its nearest match and to the nearest image of any other
-    identity, inf where there is none. `identities` counts those of the queries, `absent` the queries whose
-    identity the gallery lacks. `unit_norm`: the features have norm 1, a distance d is a cosine of 1 − d / 2.
+    identity, inf without one. `identities` counts those of the queries, `absent` the queries whose identity
+    the gallery lacks. `unit_norm`: the features have norm 1, a distance d is a cosine of 1 − d / 2.
     """
 
     same: np.ndarray
@@ -55,18 +54,18 @@ class IdentityCounts(NamedTuple):
 
 @torch.no_grad()
 def score_pairs(task: RetrievalTask) -> PairScores:
-    """Count the pairs of all trials of a task by distance, under the cross-camera rule.
+    """Count the pairs of all trials of a task by distance, each trial under its rule.
 
-    Matches are `same`, all pairs of unequal pid `different`. Neither are removed pairs (one identity and one
-    camera, or the image itself), and pairs in which an identity is unknown (pid -1). Raises ValueError when
-    there is no pair of either kind, or when features are not finite.
+    Matches are `same`, all pairs of unequal pid `different`. Pairs that the rule removes and pairs with an
+    unknown identity (pid -1) are neither. Raises ValueError when there is no pair of either kind, or when
+    features are not finite.
     """
     width, unit_norm = _bin_width(task.images.features)
     same, different = np.zeros((2, BINS + 1), dtype=np.int64)
     own, other, absent = [], [], 0
-    for query, gallery in _identified(task):
-        absent += int((~torch.isin(query.pids, gallery.pids)).sum())
-        for block in _blocks(query, gallery, width):
+    for trial in _identified(task):
+        absent += int((~torch.isin(trial.query.pids, trial.gallery.pids)).sum())
+        for block in _blocks(trial, width):
             counts = _tally(block.bins, block, BINS + 1)
             same += counts.same
             different += counts.different
@@ -74,7 +73,7 @@ def score_pairs(task: RetrievalTask) -> PairScores:
             own.append(nearest[0])
             other.append(nearest[1])
     if not same.sum() or not different.sum():
-        raise ValueError(_what_lacks(task, int(same.sum()), int(different.sum())))
+        raise ValueError(_missing_pairs(task, int(same.sum()), int(different.sum())))
     return PairScores(
         same,
         different,
@@ -91,15 +90,15 @@ def score_pairs(task: RetrievalTask) -> PairScores:
 def count_by_identity(task: RetrievalTask, scores: PairScores, edges: np.ndarray) -> IdentityCounts:
     """Count the pairs of a task for each identity of its queries, in ascending order of pid.
 
-    `edges` (E,) are ascending bins of `scores`; the last must be BINS. All distances are formed once more.
+    `edges` (E,) are ascending bins of `scores`; the last must be BINS. All distances are computed again.
     """
     pids = _query_identities(task)
     size = len(edges)
     table = torch.as_tensor(np.searchsorted(edges, np.arange(BINS + 1)), device=pids.device)
     same, different = np.zeros((2, len(pids), size), dtype=np.int64)
-    for query, gallery in _identified(task):
-        identity = torch.searchsorted(pids, query.pids)
-        for block in _blocks(query, gallery, scores.bin_width):
+    for trial in _identified(task):
+        identity = torch.searchsorted(pids, trial.query.pids)
+        for block in _blocks(trial, scores.bin_width):
             present, local = identity[block.rows].unique(return_inverse=True)
             cells = table[block.bins].add_(local[:, None] * size)
             counts = _tally(cells, block, len(present) * size)
@@ -119,9 +118,9 @@ class _Block(NamedTuple):
     removed: Pairs
 
 
-def _blocks(query: FeatureSet, gallery: FeatureSet, width: float) -> Iterator[_Block]:
-    rule = CrossCameraRule(query, gallery)
-    for rows, distance in distance_blocks(query.features, gallery.features):
+def _blocks(trial: TrialFeatures, width: float) -> Iterator[_Block]:
+    rule = find_rule(trial.rule)(trial.query, trial.gallery)
+    for rows, distance in distance_blocks(trial.query.features, trial.gallery.features):
         # Exact, because the width is a power of two.
         bins = (distance * (1 / width)).ceil_().clamp_max_(BINS).long()
         yield _Block(rows, distance, bins, *rule.pairs(rows))
@@ -147,17 +146,17 @@ def _nearest(block: _Block) -> tuple[Tensor, Tensor]:
     return own, distance.amin(dim=1)
 
 
-def _identified(task: RetrievalTask) -> Iterator[tuple[FeatureSet, FeatureSet]]:
-    """(query, gallery) of each trial without images of unknown identity; trials left empty are skipped."""
-    for query, gallery in task:
-        query, gallery = (part.select(part.pids != NO_PID) for part in (query, gallery))
+def _identified(task: RetrievalTask) -> Iterator[TrialFeatures]:
+    """Each trial without images of unknown identity; trials left empty are skipped."""
+    for trial in task:
+        query, gallery = (part.select(part.pids != NO_PID) for part in (trial.query, trial.gallery))
         if len(query) and len(gallery):
             check_pair(query.features, gallery.features)
-            yield query, gallery
+            yield TrialFeatures(query, gallery, trial.rule)
 
 
 def _query_identities(task: RetrievalTask) -> Tensor:
-    return torch.cat([query.pids for query, _ in _identified(task)]).unique()
+    return torch.cat([trial.query.pids for trial in _identified(task)]).unique()
 
 
 def _bin_width(features: Tensor) -> tuple[float, bool]:
@@ -169,8 +168,8 @@ def _bin_width(features: Tensor) -> tuple[float, bool]:
     return limit / BINS, unit_norm
 
 
-def _what_lacks(task: RetrievalTask, same: int, different: int) -> str:
-    known = [int(sum((part[i].pids != NO_PID).sum() for part in task)) for i in range(2)]
+def _missing_pairs(task: RetrievalTask, same: int, different: int) -> str:
+    known = [int(sum((trial[role].pids != NO_PID).sum() for trial in task)) for role in range(2)]
     if 0 in known:
         return (
             f"a threshold needs queries and gallery images of known identity, "

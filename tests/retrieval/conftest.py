@@ -24,7 +24,7 @@ def naive_pairs() -> Callable[[RetrievalTask], tuple]:
     return list_pairs
 
 
-def draw_whole_numbers(seed=0, images=60, trials=1):
+def draw_whole_numbers(seed=0, images=60, trials=1, rule="cross_camera"):
     """Whole numbers: distances are exact and often tie; pids and cameras may be unknown, paths equal."""
     generator = np.random.default_rng(seed)
     features = FeatureSet(
@@ -39,7 +39,7 @@ def draw_whole_numbers(seed=0, images=60, trials=1):
         return chosen, features.camids[chosen]
 
     return RetrievalTask(
-        features, tuple(TrialRows(*rows(images // 3), *rows(images // 2)) for _ in range(trials))
+        features, tuple(TrialRows(*rows(images // 3), *rows(images // 2), rule) for _ in range(trials))
     )
 
 
@@ -57,7 +57,7 @@ def draw_people(identities=12, seed=0, spread=0.5, images=8):
 def list_pairs(task):
     """Distances of same and of different pairs, and (own, other, pid, absent) of each query."""
     same, different, queries = [], [], []
-    for query, gallery in task:
+    for query, gallery, rule in task:
         for i in range(len(query)):
             if query.pids[i] == -1:
                 continue
@@ -68,7 +68,9 @@ def list_pairs(task):
                 squares = (query.features[i].double() - gallery.features[j].double()) ** 2
                 equal_pid = bool(query.pids[i] == gallery.pids[j])
                 present |= equal_pid
-                if query.camids[i] == -1:
+                if rule == "all":
+                    removed = False
+                elif query.camids[i] == -1:
                     removed = gallery.camids[j] == -1 and query.paths[i] == gallery.paths[j]
                 else:
                     removed = equal_pid and query.camids[i] == gallery.camids[j]

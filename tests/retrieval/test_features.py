@@ -58,6 +58,9 @@ def test_different_lengths_are_named():
         ({"camids": [True, False, True]}, "camids must be.*torch.bool"),
         ({"camids": [[1, 2, 3]]}, r"camids must be.*\(1, 3\)"),
         ({"paths": "abc"}, "the one str 'abc'"),
+        ({"keys": "abc"}, "keys must be .* the one str 'abc'"),
+        ({"keys": ["a"]}, "one length, got .*keys 1"),
+        ({"pictures": ["a"]}, "one length, got .*pictures 1"),
     ],
 )
 def test_refuses(changes, message):
@@ -72,6 +75,37 @@ def test_select_takes_all_fields_in_order(indices):
     assert chosen.pids.tolist() == [7, 7, 7]
     assert chosen.camids.tolist() == [-1, 0, -1]
     assert chosen.paths == ("b.png", "a/x.jpg", "b.png")
+
+
+def test_items_of_one_file_are_told_apart_by_keys(tmp_path):
+    fields = {"paths": ["a.jpg", "a.jpg", "b.jpg"], "keys": ["a.jpg#0", "a.jpg#1", "b.jpg"]}
+    pictures = ["x", "x", ""]
+    items = three_images(**fields, pictures=pictures)
+    items.save(tmp_path / "items.npz")
+    loaded = FeatureSet.load(tmp_path / "items.npz")
+    for same in (items, items.with_cameras([1, 2, 3]), items.normalized(), loaded):
+        assert same.keys == tuple(fields["keys"]) and same.pictures == tuple(pictures)
+        chosen = same.select([2, 1])
+        assert chosen.keys == ("b.jpg", "a.jpg#1") and chosen.paths == ("b.jpg", "a.jpg")
+        assert chosen.pictures == ("", "x")
+
+
+def test_keys_are_paths_and_pictures_have_no_names_unless_given(tmp_path):
+    images = three_images()
+    assert images.keys == images.paths and images.pictures == ("", "", "")
+    images.save(tmp_path / "images.npz")
+    with np.load(tmp_path / "images.npz") as stored:
+        assert stored["keys"].tolist() == list(images.paths) and "pictures" not in stored
+        former = {name: stored[name] for name in stored if name != "keys"}
+    np.savez(tmp_path / "former.npz", **former)
+    assert FeatureSet.load(tmp_path / "former.npz").keys == images.paths
+
+
+def test_pictures_are_named_where_they_have_no_name(monkeypatch):
+    monkeypatch.setattr("retrieval.features.name_pictures", lambda paths: [f"of {path}" for path in paths])
+    images = three_images(camids=[-1, 0, -1], pictures=["known", "", ""])
+    assert images.with_pictures().pictures == ("known", "", "of b.png")
+    assert images.with_pictures(torch.tensor([True, True, False])).pictures == ("known", "of a/ü y.jpg", "")
 
 
 def test_select_by_mask_and_nothing():

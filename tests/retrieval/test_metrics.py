@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from retrieval import FeatureSet, RetrievalMetrics, distance, evaluate
+from retrieval import FeatureSet, RetrievalMetrics, distance, evaluate, score_queries
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics.npz")
 
@@ -149,6 +149,18 @@ def test_same_path_with_known_cameras_is_kept():
 def test_ties_rank_by_gallery_index(pids, expected):
     result = evaluate(on_a_line([0.0], [1], name="query"), on_a_line([1.0, -1.0], pids))
     assert result.cmc.tolist() == expected
+
+
+def test_rule_all_removes_nothing():
+    query = on_a_line([0.0], [1], [0], name="query")
+    gallery = on_a_line([1.0, 2.0], [1, 1], [0, 1])
+    assert evaluate(query, gallery).mINP == 1.0  # the same camera is not counted
+    with pytest.raises(ValueError, match="none of the 1 queries has an image of its identity among the 1 "):
+        evaluate(query, on_a_line([1.0], [2]), rule="all")
+    own = FeatureSet([[0.0], [1.0]], [1, 1], [-1, -1], ["a.jpg", "b.jpg"])
+    assert score_queries(own, own, rule="all").first_rank.tolist() == [1, 1]
+    with pytest.raises(ValueError, match="rule is ''; allowed: cross_camera, all"):
+        evaluate(own, own, rule="")
 
 
 def test_one_identity():

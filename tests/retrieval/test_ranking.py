@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from retrieval import FeatureSet, squared_euclidean
-from retrieval.metrics import score_queries
-from retrieval.neighbours.reranking import k_reciprocal_blocks, k_reciprocal_distance
-from retrieval.ranking import RankedImage, rank_gallery, worst_queries
+from retrieval import (
+    FeatureSet,
+    RankedImage,
+    k_reciprocal_blocks,
+    k_reciprocal_distance,
+    rank_gallery,
+    score_queries,
+    squared_euclidean,
+    worst_queries,
+)
 
 
 def images(positions, pids, camids, name="image"):
@@ -113,6 +119,14 @@ def test_an_image_is_not_found_by_itself_when_nothing_is_known():
     (ranking,) = rank_gallery(everything, everything, [1], 10)
     assert ranking.images == ((0, 1.0, None), (2, 4.0, None))
     assert (ranking.num_matches, ranking.average_precision, ranking.first_rank) == (0, None, None)
+
+
+def test_the_rule_all_ranks_everything():
+    everything = images([0, 1, 3], [7, 7, 8], [-1, 0, 0])
+    (ranking,) = rank_gallery(everything, everything, [1], 10, rule="all")
+    assert ranking.images == ((1, 0.0, True), (0, 1.0, True), (2, 4.0, False))
+    assert worst_queries(everything, everything, 3) == [0, 1]  # query 2 has only itself, by the same camera
+    assert worst_queries(everything, everything, 3, rule="all") == [0, 1, 2]
 
 
 def test_everything_may_be_removed():

@@ -1,25 +1,25 @@
-"""Which gallery images match a query and which are removed, against a loop over all pairs."""
+"""Matches and removed images of each rule, against a loop over all pairs."""
 
 import numpy as np
 import pytest
 import torch
 
-from retrieval import FeatureSet
-from retrieval.rules import CrossCameraRule
+from retrieval import RULES, FeatureSet, have_match
+from retrieval.rules import CrossCameraRule, find_rule
 
 
 def labelled(pids, camids, paths):
     return FeatureSet(torch.zeros(len(pids), 1), pids, camids, paths)
 
 
-def naive(query, gallery):
+def naive(query, gallery, rule):
     matches, removed = set(), set()
     for i in range(len(query)):
         for j in range(len(gallery)):
             same_pid = query.pids[i] == gallery.pids[j] and query.pids[i] != -1
             cameras = int(query.camids[i]), int(gallery.camids[j])
             own = cameras == (-1, -1) and query.paths[i] == gallery.paths[j]
-            if own or (same_pid and cameras[0] == cameras[1] != -1):
+            if rule == "cross_camera" and (own or (same_pid and cameras[0] == cameras[1] != -1)):
                 removed.add((i, j))
             elif same_pid:
                 matches.add((i, j))
@@ -38,7 +38,8 @@ def pairs_of(rule, parts, size):
 
 @pytest.mark.parametrize("step", [1, 4, 50])
 @pytest.mark.parametrize("seed", range(5))
-def test_equals_a_loop_over_all_pairs(seed, step):
+@pytest.mark.parametrize("rule", RULES)
+def test_equals_a_loop_over_all_pairs(rule, seed, step):
     generator = np.random.default_rng(seed)
     query, gallery = (
         labelled(
@@ -49,7 +50,9 @@ def test_equals_a_loop_over_all_pairs(seed, step):
         for size in (11, 30)
     )
     parts = [slice(start, min(start + step, 11)) for start in range(0, 11, step)]
-    assert pairs_of(CrossCameraRule(query, gallery), parts, 11) == list(naive(query, gallery))
+    matches, removed = naive(query, gallery, rule)
+    assert pairs_of(RULES[rule](query, gallery), parts, 11) == [matches, removed]
+    assert have_match(query, gallery, rule).nonzero().flatten().tolist() == sorted({i for i, _ in matches})
 
 
 def test_matches_come_query_by_query_in_gallery_order():
@@ -77,3 +80,8 @@ def test_identities_below_minus_one_are_identities():
     query, gallery = labelled([-1, -7], [0, 0], ["a", "b"]), labelled([-7, -8], [1, 1], ["c", "d"])
     matches, _ = CrossCameraRule(query, gallery).pairs(slice(0, 2))
     assert (matches.query.tolist(), matches.gallery.tolist()) == ([1], [0])
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(ValueError, match="rule is 'al'; allowed: cross_camera, all"):
+        find_rule("al")

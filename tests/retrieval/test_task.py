@@ -27,14 +27,17 @@ def rows(query, gallery):
 
 
 def two_trials(info=INFO):
-    return RetrievalTask(images(), (rows([0, 2, 4], [1, 3, 5]), rows([5, 1], [4, 0, 3])), info)
+    trials = rows([0, 2, 4], [1, 3, 5]), rows([5, 1], [4, 0, 3])._replace(rule="all")
+    return RetrievalTask(images(), trials, info)
 
 
 def assert_same(task, other):
     assert len(task) == len(other) and task.info == other.info
     for mine, its in zip(task, other, strict=True):
-        for part, its_part in zip(mine, its, strict=True):
+        assert mine.rule == its.rule
+        for part, its_part in zip(mine[:2], its[:2], strict=True):
             assert torch.equal(part.features, its_part.features) and part.paths == its_part.paths
+            assert part.keys == its_part.keys and part.pictures == its_part.pictures
             assert torch.equal(part.pids, its_part.pids) and torch.equal(part.camids, its_part.camids)
 
 
@@ -42,21 +45,22 @@ def test_trials_have_their_own_images_and_cameras():
     first, second = two_trials()
     assert first[0].paths == ("0.jpg", "2.jpg", "4.jpg") and first[1].paths == ("1.jpg", "3.jpg", "5.jpg")
     assert second[0].pids.tolist() == [2, 0] and second[1].pids.tolist() == [2, 0, 1]
-    assert all(query.camids.unique().tolist() == [0] for query, _ in (first, second))
-    assert all(gallery.camids.unique().tolist() == [1] for _, gallery in (first, second))
+    assert all(trial.query.camids.unique().tolist() == [0] for trial in (first, second))
+    assert all(trial.gallery.camids.unique().tolist() == [1] for trial in (first, second))
+    assert (first.rule, second.rule) == ("cross_camera", "all")
     assert torch.equal(second[1].features, images().features[[4, 0, 3]])
 
 
 def test_rows_in_one_piece_are_not_copied():
     task = RetrievalTask(images(), (rows([0, 1], [2, 3, 4, 5]),))
-    ((query, gallery),) = task
+    ((query, gallery, _),) = task
     assert query.features.data_ptr() == task.images.features.data_ptr()
     assert gallery.features.data_ptr() == task.images.features[2:].data_ptr()
 
 
 def test_metrics_are_the_mean_over_trials():
     task = two_trials()
-    expected = RetrievalMetrics.mean([evaluate(query, gallery) for query, gallery in task])
+    expected = RetrievalMetrics.mean([evaluate(query, gallery, rule=rule) for query, gallery, rule in task])
     got = evaluate_task(task)
     assert got.cmc.tolist() == expected.cmc.tolist()
     assert (got.mAP, got.mINP, got.num_valid) == (expected.mAP, expected.mINP, 5)
@@ -86,20 +90,44 @@ def test_the_arrays_of_a_file(tmp_path):
         assert stored["query_trials"].tolist() == [0, 0, 0, 1, 1]
         assert stored["gallery_rows"].tolist() == [1, 3, 5, 4, 0, 3]
         assert stored["gallery_camids"].tolist() == [1] * 6
-        assert stored["features"].shape == (6, 3) and stored["paths"][1] == "1.jpg"
+        assert stored["features"].shape == (6, 3) and stored["paths"][1] == stored["keys"][1] == "1.jpg"
+        assert stored["rules"].tolist() == ["cross_camera", "all"]
+
+
+def test_a_file_without_keys_and_rules_has_paths_and_the_cross_camera_rule(tmp_path):
+    two_trials().save(tmp_path / "task.npz")
+    with np.load(tmp_path / "task.npz") as stored:
+        former = {name: stored[name] for name in stored if name not in ("keys", "rules")}
+    np.savez(tmp_path / "former.npz", **former)
+    task = RetrievalTask.load(tmp_path / "former.npz")
+    assert [trial.rule for trial in task] == ["cross_camera"] * 2 and task.images.keys == images().paths
+
+
+@pytest.mark.parametrize(("rule", "named"), [("cross_camera", (0, 1, 2, 4)), ("all", ())])
+def test_only_pictures_that_rules_compare_are_named(monkeypatch, tmp_path, rule, named):
+    """Of the second trial no camera is known in the gallery only, so that no picture is compared."""
+    monkeypatch.setattr("retrieval.features.name_pictures", lambda paths: [f"of {path}" for path in paths])
+    first = rows([0, 1, 3], [2, 4, 5])._replace(
+        query_camids=torch.tensor([-1, -1, 0]), gallery_camids=torch.tensor([-1, -1, 1]), rule=rule
+    )
+    second = rows([3], [5])._replace(gallery_camids=torch.tensor([-1]))
+    task = RetrievalTask(images(), (first, second)).with_pictures()
+    assert task.images.pictures == tuple(f"of {i}.jpg" if i in named else "" for i in range(6))
+    task.save(tmp_path / "task.npz")
+    assert_same(RetrievalTask.load(tmp_path / "task.npz"), task)
 
 
 def test_mere_features_are_searched_in_all(tmp_path):
     images().save(tmp_path / "features.npz", {"weight": "a.pth"})
     task = RetrievalTask.load(tmp_path / "features.npz")
-    ((query, gallery),) = task
+    ((query, gallery, _),) = task
     assert query.paths == gallery.paths == images().paths and task.info == {"weight": "a.pth"}
     assert_same(task, RetrievalTask.all_against_all(images(), {"weight": "a.pth"}))
 
 
 def test_between_two_sets():
     query, gallery = images(3, seed=1), images(4, seed=2)
-    ((mine, its),) = RetrievalTask.between(query, gallery)
+    ((mine, its, _),) = RetrievalTask.between(query, gallery)
     assert torch.equal(mine.features, query.features) and torch.equal(its.features, gallery.features)
     assert its.paths == gallery.paths and mine.camids.tolist() == [0, 0, 0]
     wide = FeatureSet(torch.zeros(1, 5), [0], [0], ["w"])
@@ -107,11 +135,13 @@ def test_between_two_sets():
         RetrievalTask.between(query, wide)
 
 
-def test_refuses_no_trial_and_rows_that_are_not_there():
+def test_refuses_no_trial_rows_that_are_not_there_and_unknown_rules():
     with pytest.raises(ValueError, match="at least one trial, got none"):
         RetrievalTask(images(), ())
     with pytest.raises(ValueError, match=r"row 6 of a trial is outside 0\.\.5"):
         RetrievalTask(images(), (rows([0], [1, 6]),))
+    with pytest.raises(ValueError, match="rule is 'none'; allowed: cross_camera, all"):
+        RetrievalTask.between(images(), images(), rule="none")
 
 
 @pytest.mark.parametrize(
@@ -122,6 +152,8 @@ def test_refuses_no_trial_and_rows_that_are_not_there():
         ({"info": "{"}, "Expecting property name"),
         ({"info": "[1]"}, r"its info is \[1\], allowed is a JSON object"),
         ({"query_trials": [0] * 5}, "1 trials of queries and 2 of galleries"),
+        ({"rules": ["all"]}, "1 rules of 2 trials"),
+        ({"rules": ["all", "any"]}, "rule is 'any'; allowed: cross_camera, all"),
     ],
 )
 def test_load_refuses_other_files(tmp_path, change, told):

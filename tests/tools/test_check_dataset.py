@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.check_dataset import main
+from datasets import ImageRecord, ReIDDataset, Trial
+from datasets.checks.audit import FileFacts
+from tools.check_dataset import main, unmatched_identities
 
 TOOL = Path(__file__).parents[2] / "tools" / "check_dataset.py"
 NAMES = [f"{split}/{pid}/{pid}_c{camera}.jpg" for split, pids, cameras in (
@@ -103,6 +105,26 @@ def test_notes_are_no_failure(tree, tmp_path, capsys):
     assert f"note: query identities without a gallery image from another camera: 1\n  {line}" in text
     told = json.loads((tmp_path / "report.json").read_text())
     assert told["clean"] and told["notes"]["unmatched"] == [line]
+
+
+@pytest.mark.parametrize(
+    ("trials", "found"),
+    [
+        ([([("q1", 0, 0), ("q2", 1, 0)], [("g1", 0, 1), ("g2", 1, 1), ("g3", 7, 0)])], []),
+        ([([("q1", 0, 0), ("q2", 1, 0)], [("g1", 0, 0), ("g2", 1, 1)])], ["identity 0, q1"]),
+        (
+            [([("q1", 0, -1), ("q2", 1, 2)], [("q1", 0, -1), ("g2", 1, -1)])],
+            ["identity 0, q1"],
+        ),
+        ([([("q1", 0, -1), ("q2", 1, -1)], [("copy of q1", 0, -1), ("g2", 1, -1)])], ["identity 0, q1"]),
+        ([([("q4", 9, 0), ("q2", 1, 0)], [("g2", 1, 0)])] * 2, ["identity 9, q4", "identity 1, q2"]),
+    ],
+)
+def test_queries_that_a_test_leaves_out(trials, found):
+    as_records = [Trial(*([ImageRecord(*row, 0) for row in part] for part in trial)) for trial in trials]
+    dataset = ReIDDataset("toy", [], as_records, "person")
+    files = {record.path: FileFacts(record.path[-2:]) for record in dataset.test_records()}
+    assert unmatched_identities(dataset, files) == found
 
 
 @pytest.mark.parametrize(("options", "shown"), [((), 5), (("--show", 2), 2), (("--show", 0), 7)])

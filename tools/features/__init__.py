@@ -1,1 +1,1 @@
-"""What the tools for feature files share."""
+"""Shared parts of the tools for feature files."""

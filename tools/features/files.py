@@ -1,13 +1,13 @@
-"""What the tools that work on feature files share: the options that name the files, and reading them."""
+"""Options of the tools that work on feature files, and reading the files that they name."""
 
 import argparse
 import functools
+from dataclasses import replace
 
-from retrieval import RetrievalTask, k_reciprocal_blocks
-from retrieval.distance import Rerank
+from retrieval import Rerank, RetrievalTask, k_reciprocal_blocks
 
 _RERANK = {"k1": 50, "k2": 15, "lam": 0.3}  # as published
-# What must be equal for features to be comparable. The weights' path may differ for one and the same file.
+# Features are comparable only where these are equal. The path of one weights file may differ.
 _MADE_WITH = ("size", "stride", "neck_feature", "pixel_mean", "pixel_std", "resize")
 
 
@@ -31,9 +31,9 @@ def add_feature_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read_task(args: argparse.Namespace) -> RetrievalTask:
-    """The task in the files that the options name, normalised as they say.
+    """The task in the files that the options name, normalised as they say, with all names of pictures.
 
-    Raises FileNotFoundError or ValueError for files that are missing or are no feature files.
+    Raises FileNotFoundError or ValueError for missing files and for files of another kind.
     """
     task = RetrievalTask.load(args.features)
     if args.gallery:
@@ -41,7 +41,7 @@ def read_task(args: argparse.Namespace) -> RetrievalTask:
         _require_same_model(task, gallery, args)
         task = RetrievalTask.between(task.images, gallery.images, task.info)
     wanted = args.normalize or ("yes" if task.info.get("normalize", True) else "no")
-    task = RetrievalTask(task.images, task.trials, {**task.info, "normalize": wanted == "yes"})
+    task = replace(task, info={**task.info, "normalize": wanted == "yes"}).with_pictures()
     return task.normalized() if wanted == "yes" else task
 
 
@@ -57,8 +57,8 @@ def _require_same_model(query: RetrievalTask, gallery: RetrievalTask, args: argp
 
 
 def _setting(task: RetrievalTask, key: str) -> object:
-    """What a file says of a setting; None: nothing."""
-    # The programs have written the size ever since, and resized bilinearly before they wrote how.
+    """A file's value of a setting, None where it has none."""
+    # Files with a size but without `resize` come from a version that could only resize bilinearly.
     default = "bilinear" if key == "resize" and "size" in task.info else None
     return task.info.get(key, default)
 
@@ -71,12 +71,12 @@ def add_rerank_options(parser: argparse.ArgumentParser) -> None:
         ("--k2", int, "neighbours averaged, 1: none"),
         ("--lam", float, "weight of the Euclidean distance, 0 to 1"),
     ):
-        told = f"with --rerank: {text} (default: {_RERANK[option.removeprefix('--')]})"
-        parser.add_argument(option, type=kind, metavar="N", help=told)
+        help_text = f"with --rerank: {text} (default: {_RERANK[option.removeprefix('--')]})"
+        parser.add_argument(option, type=kind, metavar="N", help=help_text)
 
 
 def rerank_settings(args: argparse.Namespace) -> dict[str, float] | None:
-    """The settings of re-ranking that the options ask for; None is no re-ranking.
+    """The settings of re-ranking in the options; None is no re-ranking.
 
     Raises ValueError for settings without --rerank, which would change nothing.
     """
@@ -87,6 +87,6 @@ def rerank_settings(args: argparse.Namespace) -> dict[str, float] | None:
 
 
 def reranker(args: argparse.Namespace) -> Rerank | None:
-    """What `evaluate` takes for these options."""
+    """The `rerank` argument of `evaluate` for these options."""
     settings = rerank_settings(args)
     return functools.partial(k_reciprocal_blocks, **settings) if settings else None

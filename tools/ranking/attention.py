@@ -1,4 +1,4 @@
-"""Where a re-id ViT looks: the attention map of its class token, laid over the image."""
+"""Attention maps of the class token of a re-id ViT, drawn over images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from datasets.pixels.transforms import test_transform
+from datasets import test_transform
 from model import SideInformation, attention_map, load_reid_model
 from tools.ranking.report import PaintAttention
 
@@ -34,7 +34,7 @@ def attention_painter(
     `std` are INPUT.PIXEL_MEAN and INPUT.PIXEL_STD, `resize` is INPUT.TEST_RESIZE, `sie_coe` is MODEL.SIE_COE.
     Raises FileNotFoundError for a missing file, ValueError for one that is no re-id checkpoint or no ViT.
     """
-    # The file does not tell its cameras' numbers: the mean row stands for all.
+    # The cameras' numbers are unknown here: the mean row stands for all.
     mean_row = SideInformation(cameras=1, views=0, scale=sie_coe)
     model, info = load_reid_model(weight, size, name=name, side_information=mean_row)
     if info.kind != "ViT":

@@ -1,4 +1,4 @@
-"""Writes a report of rankings as a page of HTML that needs no other file, and as one PNG."""
+"""Writers of a report of rankings: a self-contained HTML page and one PNG."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ from PIL import Image
 from tools.ranking.report import Hit, Picture, Report, Row
 from utils.files import write_atomically
 
-PICTURE_ROWS = 20  # rows of the PNG at most: more could not be read on any screen or slide
+PICTURE_ROWS = 20  # rows of the PNG at most: more are too small on any screen or slide
 SIGNS = {"match": "✓", "miss": "✗", "unknown": "?"}
 _TEMPLATE = "page.html.j2"
 _COLOURS = {"match": "#0f9d58", "miss": "#d93025", "unknown": "#8a8f98", "query": "#1a56db"}
@@ -35,7 +35,7 @@ _DPI, _MOST_PIXELS = 200, 16000
 
 
 def write_page(report: Report, path: Path) -> None:
-    """Write the page: pictures are inside, nothing is fetched, no script is run, all texts are escaped."""
+    """Write the page: it embeds its pictures, fetches nothing, runs no script and escapes all texts."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -65,7 +65,7 @@ def _data_uri(image: Image.Image) -> str:
 
 
 def _aspect(report: Report) -> float:
-    """Width by height of a cell: the median of the images, where they are not extreme."""
+    """Width by height of a cell: the median of the images, clamped to `_ASPECT`."""
     low, high = _ASPECT
     shapes = [image.width / image.height for image in _images(report)]
     return min(max(statistics.median(shapes), low), high) if shapes else 0.5
@@ -101,10 +101,10 @@ class _Sheet:
         self._legend()
 
     def save(self, path: Path) -> None:
-        """Write the file, with fewer dots per inch where it would get too large to open."""
+        """Write the file, with fewer dots per inch where it would be too large to open."""
         dots = min(_DPI, _MOST_PIXELS / max(self.width, self.height))
         with warnings.catch_warnings():
-            # Names in other scripts are boxes here; the page has them.
+            # The font lacks some scripts and draws boxes; the page shows such names.
             warnings.filterwarnings("ignore", "Glyph .* missing")
             self.figure.savefig(path, dpi=dots, format="png")
 
@@ -114,14 +114,14 @@ class _Sheet:
         room = int((self.width - 2 * _MARGIN - _SUMMARY) / _LETTER)
         name = _cropped(f"{row.number}  {row.picture.name}", room)
         self._text(_MARGIN, heading, name, size=9, weight="bold", va="center")
-        told = " · ".join(filter(None, (row.score, row.summary)))
-        self._text(self.width - _MARGIN, heading, told, size=8.5, color=_FAINT, va="center", ha="right")
+        summary = " · ".join(filter(None, (row.score, row.summary)))
+        self._text(self.width - _MARGIN, heading, summary, size=8.5, color=_FAINT, va="center", ha="right")
         top += _HEADING + _LABEL
         self._cell(
             0, top, row.picture, _COLOURS["query"], "query", (row.picture.identity, row.picture.camera)
         )
         if self.report.attention:
-            seen = Picture(row.picture.path, row.attention, row.picture.reason, "", "")
+            seen = row.picture._replace(image=row.attention)
             self._cell(1, top, seen, _COLOURS["query"], "attention", (self.report.attention,))
         for hit in row.hits:
             self._hit(hit, top)
@@ -172,16 +172,16 @@ class _Sheet:
         ):
             text = f"{SIGNS[mark]} {meaning}"
             self._text(_MARGIN + x, y, text, size=8, weight="bold", color=_COLOURS[mark], va="center")
-        told = f"numbers: {self.report.distance}"
-        self._text(self.width - _MARGIN, y, told, size=8, color=_FAINT, va="center", ha="right")
+        numbers = f"numbers: {self.report.distance}"
+        self._text(self.width - _MARGIN, y, numbers, size=8, color=_FAINT, va="center", ha="right")
 
     def _text(self, x: float, y: float, text: str, **style: object) -> None:
-        # File names may hold dollars, and are no formulas.
+        # File names may hold dollars, which would start a formula.
         self.axes.text(x, y, text, **({"color": _INK, "parse_math": False} | style))
 
 
 def _cropped(text: str, length: int) -> str:
-    """The text, its middle left out where it is longer."""
+    """The text, shortened in the middle to this length."""
     if len(text) <= length:
         return text
     return f"{text[: length // 3]}…{text[-(length - length // 3 - 1) :]}"

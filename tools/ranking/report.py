@@ -1,4 +1,4 @@
-"""What a page of rankings shows, as values: pictures, texts and marks. rank_pictures.py draws them."""
+"""The content of a page of rankings as values: pictures, texts and marks. `pictures.py` draws them."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -8,9 +8,8 @@ from typing import Literal, NamedTuple
 
 from PIL import Image
 
-from datasets.pixels.images import read_image
-from retrieval.features import FeatureSet
-from retrieval.ranking import RankedImage, Ranking
+from datasets import read_image
+from retrieval import FeatureSet, RankedImage, Ranking
 from utils.labels import NO_CAMERA, NO_PID
 
 THUMBNAIL = 256  # longest side in pixels: sharp on a page and in print, and few kB
@@ -20,23 +19,19 @@ PaintAttention = Callable[[Image.Image], Image.Image]
 
 
 def printable(text: str) -> str:
-    """The text without what no screen shows: file names may hold line breaks and bytes that are no UTF-8."""
+    """The text with a mark for each unprintable character: file names may hold line breaks and any byte."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 class Picture(NamedTuple):
-    """An image as shown; `image` is None, and `reason` says why, where it could not be read."""
+    """An image as shown; `image` is None where it could not be read, for the `reason`. `name` is short."""
 
     path: str
+    name: str
     image: Image.Image | None
     reason: str
     identity: str
     camera: str
-
-    @property
-    def name(self) -> str:
-        """The file name alone."""
-        return PurePath(self.path).name or self.path
 
 
 class Hit(NamedTuple):
@@ -49,10 +44,10 @@ class Hit(NamedTuple):
 
     @property
     def description(self) -> str:
-        """What the picture shows, for those who cannot see it."""
-        told = {"match": "right identity", "miss": "wrong identity", "unknown": "identity not known"}
+        """A description of the picture, for those who cannot see it."""
+        meanings = {"match": "right identity", "miss": "wrong identity", "unknown": "identity not known"}
         return (
-            f"Rank {self.rank}: {told[self.mark]} ({self.picture.identity}, {self.picture.camera}), "
+            f"Rank {self.rank}: {meanings[self.mark]} ({self.picture.identity}, {self.picture.camera}), "
             f"distance {self.distance}, {self.picture.name}"
         )
 
@@ -71,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """A page: its title, one line of facts, what distances are, the method of attention maps or ''."""
+    """A page: its title, one line of facts, the name of the distance, the method of attention maps or ''."""
 
     title: str
     facts: tuple[str, ...]
@@ -83,9 +78,8 @@ class Report:
 class Album:
     """Reads the images of a feature file and remembers which it could not read, and why.
 
-    `root` is a folder for the paths in the file: a path is looked for there, then its ends are, the longest
-    first (`/old/query/a.jpg`: root/old/query/a.jpg, root/query/a.jpg, root/a.jpg). None takes paths as they
-    are.
+    `root` is a folder for the paths in the file, where the path is searched, then its ends, the longest first
+    (`/old/query/a.jpg`: root/old/query/a.jpg, root/query/a.jpg, root/a.jpg). None takes paths as they are.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -100,7 +94,7 @@ class Album:
         try:
             return read_image(found)
         except (OSError, ValueError) as error:
-            # The reason stands in a picture's place, where there is no room for its path.
+            # The reason is shown in place of the picture, without room for the path.
             self.unreadable[path] = str(error).removeprefix(f"{found}: ").replace(f" {found!r}", "")
             return None
 
@@ -157,6 +151,7 @@ def _picture(images: FeatureSet, row: int, image: Image.Image | None, album: Alb
     path, pid, camid = images.paths[row], int(images.pids[row]), int(images.camids[row])
     return Picture(
         printable(path),
+        printable(PurePath(images.keys[row]).name or path),
         None if image is None else _thumbnail(image),
         printable(album.unreadable.get(path, "")),
         "id ?" if pid == NO_PID else f"id {pid}",
@@ -165,7 +160,7 @@ def _picture(images: FeatureSet, row: int, image: Image.Image | None, album: Alb
 
 
 def _thumbnail(image: Image.Image) -> Image.Image:
-    """The image, smaller where a side is longer than THUMBNAIL."""
+    """The image, scaled down where a side is longer than THUMBNAIL."""
     small = image.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     return small

@@ -93,15 +93,6 @@ def test_training_images_of_no_known_identity():
     assert [*found(same, train=train)] == ["duplicates"]
 
 
-def test_queries_that_a_test_leaves_out():
-    gallery = [("g1", 0, 0), ("g2", 1, 1)]
-    assert found(gallery=gallery) == {"unmatched": ["identity 0, q1"]}
-    query = [("q1", 0, -1), ("q2", 1, -1), ("q3", 1, 2)]
-    assert found(query=query, gallery=[("q1", 0, -1), ("g2", 1, -1)]) == {"unmatched": ["identity 0, q1"]}
-    trial = ([("q4", 9, 0), ("q2", 1, 0)], [("g2", 1, 0)])
-    assert found(more=[trial, trial])["unmatched"] == ["identity 9, q4", "identity 1, q2"]
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_files_are_decoded_in_full(tmp_path, save_image, workers):
     whole = save_image(tmp_path / "whole.jpg", (64, 64))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from datasets import ImageBatch, ImageRecord, Trial
+from datasets import CaptionRecord, ImageBatch, ImageRecord, Trial
 from processor import extract, make_task
 from processor.evaluation.extract import require_matches
 from retrieval import FeatureSet, RetrievalMetrics, evaluate, evaluate_task
@@ -43,7 +43,7 @@ def test_extract_keeps_every_image_with_its_labels():
     assert features.camids.tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert torch.allclose(features.features[:, 1], features.camids * scale)
     assert torch.allclose(features.features[:, 2], torch.arange(7) % 4 * scale)
-    assert list(features.paths) == [f"{i}.jpg" for i in range(7)]
+    assert features.paths == features.keys == tuple(f"{i}.jpg" for i in range(7))
     assert features.features.dtype == torch.float32 and not features.features.requires_grad
 
 
@@ -139,7 +139,7 @@ def test_normalisation_changes_the_ranking_of_scaled_features():
     assert normed.mAP == pytest.approx(evaluate_trials(unit, trials, False).mAP)
 
 
-def test_features_are_found_by_path_not_by_order():
+def test_features_are_found_by_key_not_by_order():
     features = feature_set()
     order = torch.randperm(30, generator=torch.Generator().manual_seed(3))
     assert evaluate_trials(features, [draw(2)], True).mAP == pytest.approx(
@@ -152,6 +152,29 @@ def test_normalize_leaves_the_given_features_alone():
     before = features.features.clone()
     evaluate_trials(features, [draw(0)], True)
     assert torch.equal(features.features, before)
+
+
+def test_two_captions_of_an_image_are_two_items():
+    """A caption that matches its own image, and one nearer to the other person."""
+    paths = ["a.jpg", "a.jpg", "a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    captions = [CaptionRecord("a.jpg", 1, text, f"a.jpg#{n}") for n, text in enumerate(("red", "blue"))]
+    gallery = [ImageRecord(path, pid, -1, 0) for path, pid in zip(paths[2:], (1, 1, 2, 2), strict=True)]
+    keys = [record.key for record in (*captions, *gallery)]
+    positions = torch.tensor([0.0, 3.1, 0.0, 1.0, 3.0, 4.0])[:, None]
+    features = FeatureSet(positions, [1, 1, 1, 1, 2, 2], [-1] * 6, paths, keys)
+    for caption, ranks in zip(captions, ([1, 1, 1, 1], [0, 0, 1, 1]), strict=True):
+        task = make_task(features, [Trial([caption], gallery, "all")], {})
+        assert evaluate_task(task).cmc.tolist() == ranks
+        assert not any(task.images.pictures)  # the rule compares none
+    require_matches([Trial(captions, gallery, "all"), Trial(captions, gallery[:1], "all")])
+    with pytest.raises(ValueError, match="none of the 2 queries has an image of its identity among"):
+        require_matches([Trial(captions, gallery[2:], "all")])
+
+
+def test_a_key_of_two_features_is_named():
+    features = feature_set().select([*range(30), 7])
+    with pytest.raises(ValueError, match=r"2 features have the key 7\.jpg"):
+        make_task(features, [draw(0)], {})
 
 
 def test_an_image_has_one_identity():
@@ -171,16 +194,10 @@ def test_an_image_has_one_identity():
         ([(1, -1)], [(1, -1)], True),  # unknown cameras are not removed
         ([(1, 0)], [(1, -1)], True),
         ([(1, -1)], [(2, -1)], False),
-        ([(1, -1)], "the query itself", False),
     ],
 )
 def test_trials_without_a_match_are_found_beforehand(query, gallery, fine):
     """As evaluation would find, but before the hours of training."""
-    if gallery == "the query itself":
-        query_records = [ImageRecord("q0.jpg", *query[0], 0)]
-        with pytest.raises(ValueError, match="none of the 1 queries"):
-            require_matches([Trial(query_records, [*query_records, ImageRecord("g.jpg", 2, -1, 0)])])
-        return
     records = [
         [ImageRecord(f"{name}{i}.jpg", *ids, 0) for i, ids in enumerate(part)]
         for name, part in (("q", query), ("g", gallery))
@@ -195,3 +212,14 @@ def test_trials_without_a_match_are_found_beforehand(query, gallery, fine):
         else:
             with pytest.raises(ValueError, match=f"none of the {len(query)} queries has an image of its"):
                 check()
+
+
+@pytest.mark.parametrize("own", ["q0.jpg", "copy.jpg"])
+def test_the_picture_of_the_query_is_no_match(tmp_path, own):
+    for name in ("q0.jpg", "copy.jpg"):
+        (tmp_path / name).write_bytes(b"q")
+    query, mine, others = (
+        ImageRecord(str(tmp_path / name), pid, -1, 0) for name, pid in (("q0.jpg", 1), (own, 1), ("g.jpg", 2))
+    )
+    with pytest.raises(ValueError, match="none of the 1 queries"):
+        require_matches([Trial([query], [mine, others])])

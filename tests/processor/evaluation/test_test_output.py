@@ -24,7 +24,7 @@ def test_features_and_metrics_of_a_test(trained, toy_config, tmp_path):
     run_test(toy_config(*pairs), ARGS)
     written = json.loads((tmp_path / "test" / "metrics.json").read_text())
     task = RetrievalTask.load(tmp_path / "test" / "mine.npz")
-    assert [(len(query), len(gallery)) for query, gallery in task] == [(6, 12)]
+    assert [(len(query), len(gallery), rule) for query, gallery, rule in task] == [(6, 12, "cross_camera")]
     told = {
         "dataset": "market1501",
         "model": "toy-vit",

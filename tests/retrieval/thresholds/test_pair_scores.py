@@ -9,12 +9,14 @@ from retrieval.thresholds.pair_scores import BINS, count_by_identity, score_pair
 
 
 @pytest.mark.parametrize("elements", [1, 70, 1 << 24])
-@pytest.mark.parametrize("seed, trials", [(0, 1), (1, 1), (2, 3)])
+@pytest.mark.parametrize(
+    "seed, trials, rule", [(0, 1, "cross_camera"), (1, 1, "all"), (2, 3, "cross_camera")]
+)
 def test_pairs_are_counted_as_by_a_loop_in_any_blocks(
-    monkeypatch, seed, trials, elements, whole_number_task, naive_pairs
+    monkeypatch, seed, trials, rule, elements, whole_number_task, naive_pairs
 ):
     monkeypatch.setattr(distance, "CHUNK_ELEMENTS", elements)
-    task = whole_number_task(seed, trials=trials)
+    task = whole_number_task(seed, trials=trials, rule=rule)
     same, different, queries = naive_pairs(task)
     scores = score_pairs(task)
     assert not scores.unit_norm
@@ -67,9 +69,9 @@ def test_pairs_by_identity_are_those_of_its_queries(monkeypatch, elements, whole
     scores = score_pairs(task)
     edges = np.array([-1, 0, int(4 / scores.bin_width), int(9 / scores.bin_width), BINS])
     counts = count_by_identity(task, scores, edges)
-    for row, pid in enumerate(sorted({int(pid) for query, _ in task for pid in query.pids if pid != -1})):
+    for row, pid in enumerate(sorted({int(pid) for query, _, _ in task for pid in query.pids if pid != -1})):
         parts = []
-        for query, gallery in task:
+        for query, gallery, _ in task:
             only = torch.where(query.pids == pid, pid, -1)
             query = FeatureSet(query.features, only, query.camids, query.paths)
             parts.append(naive_pairs(RetrievalTask.between(query, gallery)))

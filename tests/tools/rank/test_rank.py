@@ -51,10 +51,15 @@ def test_queries_named_twice_appear_once(run):
 
 
 def test_names_of_queries():
-    paths = ["a/x.jpg", "b/x.jpg", "b/ax.jpg", "x.png"]
-    assert [find_query(word, paths) for word in ("1", "b/x.jpg", "ax.jpg", "x.png")] == [1, 1, 2, 3]
+    paths = ["a/x.jpg", "b/x.jpg", "b/ax.jpg", "x.png", "c.jpg", "c.jpg"]
+    keys = [*paths[:4], "c.jpg#0", "c.jpg#1"]
+    query = FeatureSet(torch.zeros(6, 1), [0] * 6, [0] * 6, paths, keys)
+    words = ("1", "b/x.jpg", "ax.jpg", "x.png", "c.jpg#1")
+    assert [find_query(word, query) for word in words] == [1, 1, 2, 3, 5]
     with pytest.raises(ValueError, match=r"2 queries are called 'x.jpg': .*, e\.g\. a/x\.jpg or 0"):
-        find_query("x.jpg", paths)
+        find_query("x.jpg", query)
+    with pytest.raises(ValueError, match=r"2 queries are called 'c.jpg': .*, e\.g\. c\.jpg#0 or 4"):
+        find_query("c.jpg", query)
 
 
 def test_without_trials_images_are_searched_among_each_other(run, without_identities):
