@@ -59,7 +59,7 @@ def write_csv(draw_picture, tmp_path):
             for pid in pids:
                 for camera in (1, 2):
                     name = f"{split}_{pid}_{camera}.jpg"
-                    draw_picture(tmp_path / name, pid)
+                    draw_picture(tmp_path / name, len(lines))
                     lines.append(f"{name},{pid},{split}" + (f",{camera}" if cameras else ""))
         (tmp_path / "dataset.csv").write_text("\n".join(lines))
         return "DATASETS.NAMES", "csv", "DATASETS.ROOT_DIR", str(tmp_path)
