@@ -30,7 +30,7 @@ from utils.distributed import (
     share,
 )
 from utils.environment import describe_environment
-from utils.files import make_output_dir, remove_leftovers, write_atomically
+from utils.files import make_output_dir, write_atomically
 from utils.precision import training_precision
 from utils.seed import seed_everything
 from utils.signals import StopRequest
@@ -139,8 +139,6 @@ def _find_snapshot(cfg: CfgNode, output_dir: Path, *, resume: bool) -> Snapshot 
     """The `last.pt` to go on from: if asked to, or where torchrun has started this very run anew."""
     path = output_dir / FILE
     if is_first():
-        for leftover in remove_leftovers(output_dir):
-            _logger.info("removed %s, whose writing was interrupted", leftover)
         for former in sorted(output_dir.glob("last.former*.pt")) if resume else ():
             _logger.info("%s is of another run; to go on with it, name it %s", former, FILE)
     restarted = any_process(restarts() > 0)[0]

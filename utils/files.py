@@ -113,13 +113,14 @@ def sha256_of_file(path: str | Path) -> str:
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, flush it to the disk and rename it over `path`.
+    """Let `write` fill a hidden file next to `path`, flush it to the disk and rename it to `path`.
 
-    A full disk or a kill in between leaves the former file whole. Raises OSError that says why nothing could
-    be written and what is kept.
+    A full disk or a kill in between leaves the former file whole. After a kill the hidden file stays until
+    the next write of `path` replaces it; only one process may write `path` at a time. Raises OSError that
+    says why nothing could be written and what is kept.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f".{path.name}.tmp")
     try:
         write(beside)
         with open(beside, "rb") as file:
@@ -174,34 +175,6 @@ def append_line(path: str | Path, line: str) -> None:
         raise OSError(f"{path}: no line can be appended: {error.strerror}") from error
 
 
-def remove_leftovers(folder: str | Path) -> list[Path]:
-    """Remove what `write_atomically` left in a folder when its process was killed; returns these paths.
-
-    Files of processes that run are left alone. Processes of other machines are not seen: call it only where
-    no other machine writes.
-    """
-    if os.name != "posix":  # elsewhere, asking for a process may end it
-        return []
-    removed = []
-    for path in sorted(Path(folder).glob(".*.tmp")):
-        named = re.fullmatch(r"\..+\.([1-9]\d*)\.tmp", path.name, re.DOTALL)
-        if named and path.is_file() and not path.is_symlink() and not _runs(int(named[1])):
-            with contextlib.suppress(OSError):
-                path.unlink()
-                removed.append(path)
-    return removed
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):  # somebody else's; a number that is none of a process
-        return True
-    return True
-
-
 def _sync_folder(folder: Path) -> None:
     """Bring a rename to the disk, where folders can be flushed; the new file is in place either way."""
     with contextlib.suppress(OSError):
@@ -229,9 +202,8 @@ def make_output_dir(path: str | Path) -> Path:
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".write_probe.{os.getpid()}.tmp"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except OSError as error:
         raise OSError(f"OUTPUT_DIR {path} is not writable: {error.strerror}") from error
     return path

@@ -1,10 +1,8 @@
-"""SIGTERM and SIGINT: what is at work is brought to a point where nothing is lost, then the program ends."""
+"""SIGTERM and SIGINT: the work at hand comes to a point where nothing is lost, then the program ends."""
 
 import logging
-import multiprocessing
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,14 +14,15 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Remembers that the program was asked to stop, while the work that `deferred` holds together goes on.
+    """Remembers that the program was asked to stop, while `deferred` work goes on.
 
-    Elsewhere SIGTERM ends the program at once with status 143, as SIGINT does with KeyboardInterrupt; so does
-    a second signal everywhere, unless it comes within `patience` seconds of the first. `signal` is the number
-    of the first one, 0 as long as there is none.
+    Outside `deferred`, SIGTERM ends the program with status 143, SIGINT with KeyboardInterrupt. A second
+    signal ends it at once everywhere, unless it comes within `patience` seconds of the first: torchrun passes
+    on signals that its processes may have received themselves. `signal` is the number of the first, 0 for
+    none.
     """
 
-    DEFAULT = signal.SIGTERM  # what a process takes that hears of the signal from another one
+    DEFAULT = signal.SIGTERM  # for a process that hears of the signal from another one
 
     def __init__(self, patience: float = 0.0) -> None:
         self.signal = 0
@@ -32,22 +31,20 @@ class StopRequest:
 
     @property
     def name(self) -> str:
-        """What the signal is called, e.g. SIGTERM."""
+        """The signal's name, e.g. SIGTERM."""
         return signal.Signals(self.signal).name
 
     @property
     def status(self) -> int:
-        """The exit status that says which signal it was, as shells count: 143 for SIGTERM, 130 for SIGINT."""
+        """The exit status that shells give the signal: 143 for SIGTERM, 130 for SIGINT."""
         return 128 + self.signal
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        """Handle the signals while the context lasts; outside the main thread, which alone can, nothing."""
+        """Handle the signals while the context lasts. Does nothing in a thread, where Python cannot."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        if self._patience:
-            self._watch()
         before = {number: signal.signal(number, self._handle) for number in STOPPING}
         try:
             yield self
@@ -57,30 +54,12 @@ class StopRequest:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Work that looks at `signal` itself, at moments when it can stop."""
+        """Wrap work that checks `signal` itself, at moments when it can stop."""
         self._deferring = True
         try:
             yield
         finally:
             self._deferring = False
-
-    def _watch(self) -> None:
-        """End the program when a signal has come that the main thread does not get to see in time.
-
-        It is not given to Python while it waits in a library for a process that is gone.
-        """
-        ours, wakeups = socket.socketpair()
-        wakeups.setblocking(False)
-        signal.set_wakeup_fd(wakeups.fileno(), warn_on_full_buffer=False)
-
-        def watch(kept: socket.socket = wakeups) -> None:
-            while (number := ours.recv(1)[0]) not in STOPPING:
-                pass
-            time.sleep(self._patience)
-            if not self.signal:
-                os._exit(128 + number)
-
-        threading.Thread(target=watch, daemon=True).start()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal:
@@ -98,33 +77,19 @@ class StopRequest:
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """For a loader's worker process: leave the first of each signal, which a whole process group gets, to
-    the program, which still wants batches of its workers. A second one ends the worker.
+    """Take a loader's worker out of the program's process group, which Ctrl-C and batch systems signal.
 
-    So does the first that the program itself sends: multiprocessing sends one at exit and then waits.
+    The program still wants batches of its workers then. For DataLoader's `worker_init_fn`.
     """
-    del worker  # its number, which the loader passes
-    if not hasattr(signal, "sigwaitinfo"):  # macOS, where nothing says who has sent a signal
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    threading.Thread(target=_wait_for_signals, daemon=True).start()
+    del worker  # its number
+    if hasattr(os, "setpgrp"):  # Windows has no process groups
+        os.setpgrp()
 
 
 def leave_dead_workers_to_loader() -> None:
-    """Take back torch's handler of SIGCHLD, which raises wherever the program is when a worker has died.
+    """Remove torch's handler of SIGCHLD, which raises wherever the program is when a worker has died.
 
-    A loader looks after its workers itself while it waits for a batch, when nothing is half done.
+    A loader checks its workers itself while it waits for a batch, when nothing is half done.
     """
     if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-
-
-def _wait_for_signals() -> None:
-    parent, seen = multiprocessing.parent_process(), set()
-    while True:
-        signaled = signal.sigwaitinfo(STOPPING)
-        if signaled.si_pid == parent.pid:
-            os._exit(0)  # another status would be an error to the loader
-        if signaled.si_signo in seen:
-            os._exit(128 + signaled.si_signo)
-        seen.add(signaled.si_signo)

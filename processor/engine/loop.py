@@ -244,6 +244,8 @@ def _batches(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> 
             except Exception:
                 if world_size() == 1:  # others would have to be asked
                     _save(stage, run, progress, guard)
+                    if run.stop.signal:  # which may have ended a worker, too
+                        _stop(run)
                 raise
             if batch is None:
                 return

@@ -120,7 +120,7 @@ def test_largest_difference_of_losses(folder):
 def test_broken_files_are_named(folder):
     path = folder("a")
     (path / "config.yml").write_text("A: 1")
-    (path / ".last.pt.7.tmp").write_bytes(b"half")
+    (path / ".last.pt.tmp").write_bytes(b"half")
     assert unreadable(path) == [] == unreadable(path / "absent")
     data = (path / "toy_2.pth").read_bytes()
     (path / "last.pt").write_bytes(data[: len(data) // 2])

@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -19,7 +20,6 @@ from utils.files import (
     make_output_dir,
     read_checkpoint,
     read_state_dict,
-    remove_leftovers,
     save_torch,
     write_atomically,
 )
@@ -204,26 +204,15 @@ def test_a_missing_folder_is_one_line(tmp_path):
         save_torch({}, tmp_path / "gone" / "w.pth")
 
 
-def test_leftovers_of_killed_processes_are_removed(tmp_path):
-    killed = subprocess.Popen([sys.executable, "-c", ""])
-    killed.wait()
-    gone = tmp_path / f".ViT-B-16_60.pth.{killed.pid}.tmp"
-    kept = [
-        f".w.pth.{os.getpid()}.tmp",
-        ".w.pth.1.tmp",
-        ".w.pth.0.tmp",
-        f".w.pth.{10**30}.tmp",
-        f"w.pth.{killed.pid}.tmp",
-        f".w.pth.{killed.pid}.tmp.txt",
-        ".w.pth.x.tmp",
-        "w.pth",
-    ]
-    for name in [gone.name, *kept]:
-        (tmp_path / name).touch()
-    (tmp_path / f".folder.{killed.pid}.tmp").mkdir()
-    assert remove_leftovers(tmp_path) == [gone]
-    assert {p.name for p in tmp_path.iterdir()} == {*kept, f".folder.{killed.pid}.tmp"}
-    assert remove_leftovers(tmp_path / "absent") == []
+def test_a_killed_write_is_replaced_by_the_next(tmp_path):
+    program = (
+        "import os, utils.files as f; f.write_atomically('w', lambda p: (p.write_text('half'), os.abort()))"
+    )
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == -signal.SIGABRT and [p.name for p in tmp_path.iterdir()] == [".w.tmp"]
+    write_atomically(tmp_path / "w", lambda beside: beside.write_text("whole"))
+    assert [p.name for p in tmp_path.iterdir()] == ["w"] and (tmp_path / "w").read_text() == "whole"
 
 
 def test_lines_are_appended(tmp_path):

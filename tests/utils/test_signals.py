@@ -1,3 +1,5 @@
+"""The program takes SIGTERM and SIGINT at moments that suit it, and its workers do not take them."""
+
 import subprocess
 import sys
 import textwrap
@@ -173,84 +175,6 @@ def test_outside_the_main_thread_nothing_happens(run):
     assert (code, said, errors) == (0, ["True True", "True 0"], "")
 
 
-# ---- workers
-
-WORKER = """
-def work(questions, answers):
-    leave_signals_to_parent(0)
-    for question in iter(questions.get, None):
-        answers.put(question + 1)
-
-def ask(number):
-    questions.put(number)
-    say(answers.get(timeout=30))
-
-def send(number):
-    subprocess.run(["kill", f"-{int(number)}", str(worker.pid)], check=True)
-
-fork = multiprocessing.get_context("fork")
-questions, answers = fork.Queue(), fork.Queue()
-worker = fork.Process(target=work, args=(questions, answers), daemon=True)
-worker.start()
-ask(1)
-"""
-
-
-@pytest.mark.parametrize(("name", "code"), SIGNALS)
-def test_a_worker_survives_the_first_of_each_signal(run, name, code):
-    status, said, errors = run(f"""{WORKER}
-for number in (SIGTERM, SIGINT):
-    send(number)
-    time.sleep(0.05)
-    ask(2)
-send({name})
-worker.join(30)
-say(worker.exitcode)
-""")
-    assert (status, said, errors) == (0, ["2", "3", "3", str(code)], "")
-
-
-@pytest.mark.parametrize(("name", "code"), SIGNALS)
-def test_a_worker_answers_after_a_signal_to_the_process_group(run, name, code):
-    """As a batch system or Ctrl-C sends it: to the program and its workers, which wait for a question."""
-    status, said, errors = run(f"""{WORKER}
-with stop.listening(), stop.deferred():
-    detached = f"import os; os.setsid(); os.killpg({{os.getpgrp()}}, {{int({name})}})"
-    subprocess.run([sys.executable, "-c", detached], check=True)
-    time.sleep(0.05)
-    ask(2)
-    say(stop.name)
-""")
-    assert (status, said) == (0, ["2", "3", name])
-    assert errors.count("\n") == 1
-
-
-def test_a_worker_ends_when_the_program_says_so(run):
-    assert run(f"""{WORKER}
-worker.terminate()
-worker.join(30)
-say(worker.exitcode)
-""") == (0, ["2", "0"], "")
-
-
-def test_a_program_that_ends_does_not_wait_for_its_workers(run):
-    assert run(f"{WORKER}\nraise SystemExit(2)") == (2, ["2"], "")
-
-
-def test_a_signal_that_the_main_thread_does_not_see_ends_the_program_all_the_same(run):
-    """As when it waits in a library for a process that is gone."""
-    code, said, _ = run("""
-    stop = StopRequest(patience=1.0)
-    with stop.listening():
-        signal.pthread_sigmask(signal.SIG_BLOCK, {SIGTERM})  # another thread gets it
-        say("waiting")
-        threading.Timer(0.2, os.kill, (os.getpid(), SIGTERM)).start()
-        time.sleep(30)
-        say("never")
-    """)
-    assert (code, said) == (143, ["waiting"])
-
-
 def test_a_signal_that_is_passed_on_at_once_does_not_count_twice(run):
     code, said, _ = run("""
     stop = StopRequest(patience=1.0)
@@ -263,3 +187,45 @@ def test_a_signal_that_is_passed_on_at_once_does_not_count_twice(run):
         say("never")
     """)
     assert (code, said) == (143, ["goes on"])
+
+
+# ---- workers of a loader
+
+LOADER = """
+from torch.utils.data import DataLoader
+loader = DataLoader(range(100), num_workers=2, worker_init_fn=leave_signals_to_parent)
+
+def signal_group(number):
+    os.killpg(os.getpgrp(), number)
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), SIGNALS)
+def test_workers_go_on_after_a_signal_to_the_process_group(run, name, status):
+    """As Ctrl-C sends it; the program then ends without waiting for them."""
+    code, said, errors = run(f"""{LOADER}
+with stop.listening():
+    batches = iter(loader)
+    with stop.deferred():
+        next(batches), next(batches)  # one of each worker
+        signal_group({name})
+        say(sum(1 for _ in batches), stop.name)
+    batches = iter(loader)
+    next(batches)
+    raise SystemExit(stop.status)
+""")
+    assert (code, said) == (status, [f"98 {name}"])
+    assert errors.count("\n") == 1
+
+
+def test_workers_end_with_a_program_that_is_killed(run):
+    """Though they are not in its process group: `run` waits until nobody holds its streams."""
+    assert (
+        run(f"""{LOADER}
+batches = iter(loader)
+next(batches)
+signal_group(signal.SIGKILL)
+""")[0]
+        == -9
+    )

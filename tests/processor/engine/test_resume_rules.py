@@ -110,15 +110,6 @@ def test_the_log_goes_on(trained, stopped):
     assert f"saved {file} (stage2 finished)" in told and told[-1] == "finished: stage1, stage2"
 
 
-def test_leftovers_of_a_killed_process_are_removed(trained, stopped):
-    folder = stopped(3)
-    leftover = folder / ".last.pt.999999999.tmp"  # no process has such a number
-    leftover.write_bytes(b"half")
-    trained("clipreid", resume=True)
-    assert not leftover.exists()
-    assert f"removed {leftover}, whose writing was interrupted" in messages(folder / "train_log.txt")
-
-
 def test_pretrained_weights_are_not_needed_again(trained, stopped, monkeypatch):
     stopped(3)
     monkeypatch.setattr(sys.modules["model.make_model"], "load_clip", killed)
