@@ -9,6 +9,7 @@ import torch
 from yacs.config import CfgNode
 
 from config.check import check_training
+from config.errors import as_keys
 from config.resume import require_same_run
 from datasets import ImageRecord, Loaders, ReIDDataset, make_dataloader, make_dataset, verify_images
 from model import ReIDModel, load_stage1, make_model, model_label
@@ -53,7 +54,8 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, recipe: str) -> None:
     with StopRequest(patience).listening() as stop, process_group(device):
         output_dir = Path(cfg.OUTPUT_DIR)
         if is_first():
-            make_output_dir(output_dir)
+            with as_keys({"path": "OUTPUT_DIR"}):
+                make_output_dir(output_dir)
         from_first(None)  # the others wait for the folder
         start_log(cfg, args, output_dir, "train_log.txt")
         snapshot = _find_snapshot(cfg, output_dir, resume=args.resume)

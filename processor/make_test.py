@@ -10,6 +10,7 @@ import torch
 from yacs.config import CfgNode
 
 from config.check import check_config, warn_unused
+from config.errors import as_keys
 from datasets import ReIDDataset, make_dataloader, make_dataset, verify_images
 from model import CheckpointInfo, ReIDModel, make_test_model, model_label
 from processor.evaluation.extract import extract, make_task, require_matches
@@ -40,7 +41,8 @@ def test(cfg: CfgNode, args: argparse.Namespace) -> None:
     check_config(cfg)
     device = start_process(cfg)
     with process_group(device):
-        output_dir = make_output_dir(cfg.OUTPUT_DIR) if cfg.OUTPUT_DIR and is_first() else None
+        with as_keys({"path": "OUTPUT_DIR"}):
+            output_dir = make_output_dir(cfg.OUTPUT_DIR) if cfg.OUTPUT_DIR and is_first() else None
         start_log(cfg, args, output_dir, "test_log.txt")
         task = extract_task(cfg, read_test_data(cfg), device)
         if is_first():
@@ -124,7 +126,8 @@ def start_process(cfg: CfgNode) -> torch.device:
             "torchrun --nproc_per_node N and the program with its options"
         )
     if launched_processes() == 1:
-        return select_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
+        with as_keys({"kind": "MODEL.DEVICE", "index": "MODEL.DEVICE_ID"}):
+            return select_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     if cfg.MODEL.DEVICE_ID != "0":
         raise ValueError(
             f"MODEL.DEVICE_ID is {cfg.MODEL.DEVICE_ID!r}; allowed with several processes: '0', because each "

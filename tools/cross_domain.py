@@ -19,6 +19,7 @@ from yacs.config import CfgNode
 from config import cfg as defaults
 from config.arguments import run_program
 from config.check import check_config
+from config.errors import as_keys
 from config.load import load_config
 from processor.make_test import (
     evaluate_as_configured,
@@ -71,7 +72,8 @@ def compare(cfg: CfgNode, args: argparse.Namespace) -> None:
     check_config(cfg)
     if not cfg.OUTPUT_DIR:
         raise ValueError("OUTPUT_DIR is empty; allowed: a folder for the table and the log")
-    output_dir = make_output_dir(cfg.OUTPUT_DIR)
+    with as_keys({"path": "OUTPUT_DIR"}):
+        output_dir = make_output_dir(cfg.OUTPUT_DIR)
     setup_logger(output_dir, "cross_domain_log.txt")
     sets = [read_test_data(settings(column)) for column in args.data]
     for row in args.weight:

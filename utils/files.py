@@ -205,7 +205,7 @@ def make_output_dir(path: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise OSError(f"OUTPUT_DIR {path} is not writable: {error.strerror}") from error
+        raise OSError(f"path {path} is not writable: {error.strerror}") from error
     return path
 
 

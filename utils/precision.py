@@ -1,4 +1,4 @@
-"""In which precision the work runs: automatic mixed precision, chosen by name and device."""
+"""Precision of the matrix products: automatic mixed precision, chosen by name and device."""
 
 import functools
 import platform
@@ -15,7 +15,7 @@ _NATIVE_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # names of processor feature
 
 @dataclass(frozen=True)
 class Precision:
-    """What matrix products run in on a kind of device; weights and losses stay float32.
+    """The type of matrix products on a kind of device; weights and losses stay float32.
 
     `dtype` float32 means full precision.
     """
@@ -25,16 +25,16 @@ class Precision:
 
     @property
     def name(self) -> str:
-        """As people call it: bf16, fp16 or float32."""
+        """Common name: bf16, fp16 or float32."""
         return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(self.dtype, "float32")
 
     @functools.cached_property
     def scaler(self) -> torch.amp.GradScaler:
-        """Keeps small gradients from vanishing in float16; does nothing for the others."""
+        """Keeps small gradients from vanishing in float16; disabled for the other types."""
         return torch.amp.GradScaler(self.device_type, enabled=self.dtype == torch.float16)
 
     def autocast(self, *, keep_casts: bool = True) -> AbstractContextManager:
-        """The context for forward passes; `keep_casts` allows to keep cast weights until its end."""
+        """Context for forward passes; with `keep_casts` it caches cast weights until its end."""
         enabled = self.dtype != torch.float32
         return torch.autocast(
             self.device_type, dtype=self.dtype if enabled else None, enabled=enabled, cache_enabled=keep_casts
@@ -42,30 +42,36 @@ class Precision:
 
 
 def training_precision(choice: str, device: torch.device) -> Precision:
-    """'auto': bf16 on a GPU that has it, else fp16; full precision on the CPU. Raises ValueError."""
+    """Precision by name; 'auto' is bf16 on a GPU that has it, fp16 on others, 'off' on the CPU.
+
+    Raises ValueError for a name that is not in CHOICES.
+    """
     if choice == "auto":
         choice = "off"
         if device.type == "cuda":
             has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere or newer
             choice = "bf16" if has_bf16 else "fp16"
-    return _make_precision("SOLVER.AMP", choice, device)
+    return _make_precision(choice, device)
 
 
 def inference_precision(choice: str, device: torch.device) -> Precision:
-    """'auto': fp16, the finer of the two, on a GPU; bf16 on a processor that has it. Raises ValueError."""
+    """Precision by name; 'auto' is fp16, which is finer, on a GPU, and bf16 on a CPU that has it.
+
+    Raises ValueError for a name that is not in CHOICES.
+    """
     if choice == "auto":
         choice = "fp16" if device.type == "cuda" else "bf16" if has_native_bf16() else "off"
-    return _make_precision("TEST.AMP", choice, device)
+    return _make_precision(choice, device)
 
 
 def has_native_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware, as far as the system tells (Linux does)."""
+    """Whether this CPU multiplies bfloat16 in hardware; only Linux says so, elsewhere False."""
     if platform.system() != "Linux":
         return False
     return bool(_NATIVE_BF16 & set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split()))
 
 
-def _make_precision(key: str, choice: str, device: torch.device) -> Precision:
+def _make_precision(choice: str, device: torch.device) -> Precision:
     if choice not in CHOICES:
-        raise ValueError(f"{key} is {choice!r}; allowed: {', '.join(map(repr, CHOICES))}")
+        raise ValueError(f"choice is {choice!r}; allowed: {', '.join(map(repr, CHOICES))}")
     return Precision(device.type, _DTYPES[choice])

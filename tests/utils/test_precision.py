@@ -39,7 +39,7 @@ def test_precision_by_name(make):
     names = {"bf16": torch.bfloat16, "fp16": torch.float16, "off": torch.float32}
     assert {name: make(name, CPU).dtype for name in names} == names
     assert set(names) == set(CHOICES) - {"auto"}
-    with pytest.raises(ValueError, match=r"AMP is 'half'; allowed: 'auto', 'bf16', 'fp16', 'off'"):
+    with pytest.raises(ValueError, match=r"choice is 'half'; allowed: 'auto', 'bf16', 'fp16', 'off'"):
         make("half", CPU)
 
 
