@@ -85,13 +85,14 @@ class Model:
         """
         from torch.utils.data import DataLoader
 
+        from datasets import PixelTransform
         from processor import extract
         from utils.precision import inference_precision
 
         if isinstance(images, str | Path) or not isinstance(images, Sequence):
             raise ValueError(f"images is a {type(images).__name__}; allowed: a list of paths or images")
-        pixels, resize = _preprocessing(self.info)
-        load = functools.partial(_load_batch, size=self.info.size, resize=resize, pixels=pixels)
+        pixels = PixelTransform(self.info.mean, self.info.std)
+        load = functools.partial(_load_batch, size=self.info.size, resize=self.info.resize, pixels=pixels)
         loader = DataLoader(images, batch_size, num_workers=workers, collate_fn=load)
         return extract(
             self.network,
@@ -100,16 +101,6 @@ class Model:
             lambda batch: self.network(batch.images),
             precision=inference_precision("auto", self.device),
         ).normalized()
-
-
-def _preprocessing(info: CheckpointInfo) -> tuple[PixelTransform, str]:
-    """How pixels are normalised and images resized for a model; no checkpoint says so: as published."""
-    from config import cfg
-    from datasets import PixelTransform
-
-    if info.kind == "ViT":
-        return PixelTransform((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), "bilinear"
-    return PixelTransform(tuple(cfg.INPUT.PIXEL_MEAN), tuple(cfg.INPUT.PIXEL_STD)), "bilinear"
 
 
 def _load_batch(images: Images, size: tuple[int, int], resize: str, pixels: PixelTransform) -> LoadedBatch:
@@ -136,15 +127,14 @@ def load_model(
     """The model in a checkpoint of any of the programs, or of the published form; needs nothing else.
 
     `device` 'cuda' is the GPU where there is one, else the CPU. `size` (H, W) and `name` (MODEL.NAME) are
-    those of training, where the file does not show them. Raises FileNotFoundError, or ValueError when the
-    file is no re-id checkpoint.
+    those of training, where neither the file nor its model card shows them. Raises FileNotFoundError, or
+    ValueError when the file is no re-id checkpoint.
     """
-    from model import SideInformation, load_reid_model
+    from model import load_reid_model
     from utils.device import select_device
 
     # No camera is known: the mean row of the file's table stands for all.
-    mean_row = SideInformation(cameras=1, views=0, scale=1.0)
-    network, info = load_reid_model(path, size, name=name, side_information=mean_row)
+    network, info = load_reid_model(path, size, name=name, sie=(1, 0))
     return Model(network, info, select_device(device))
 
 

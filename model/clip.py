@@ -26,13 +26,13 @@ def clip_config(name: str) -> dict:
     """open_clip's description of a CLIP model: embed_dim, vision_cfg, text_cfg, quick_gelu.
 
     `name` is a name that open_clip knows, or a `.json` file with such a description. Raises ValueError for an
-    unknown name, or a model that has not CLIP's own kinds of towers; FileNotFoundError for a missing file.
+    unknown name, or a model without CLIP's own kinds of towers; FileNotFoundError for a missing file.
     """
     config = _description_in(find_shipped(name)) if name.endswith(".json") else _description_of(name)
     vision, text = config["vision_cfg"], config["text_cfg"]
     if config.get("custom_text") or "timm_model_name" in vision or "hf_model_name" in text:
         raise ValueError(
-            f"MODEL.NAME is {name!r}, which has no plain CLIP towers; allowed: e.g. 'ViT-B-16', 'RN50'"
+            f"name is {name!r}, which has no plain CLIP towers; allowed: e.g. 'ViT-B-16', 'RN50'"
         )
     return {key: config[key] for key in (*_NEEDED, "quick_gelu") if key in config}
 
@@ -42,7 +42,7 @@ def _description_of(name: str) -> dict:
     if name not in known.values():
         near = [known[low] for low in difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)]
         raise ValueError(
-            f"MODEL.NAME is {name!r}; allowed: 'ViT-B-16', 'RN50' and open_clip's other ViTs and ResNets"
+            f"name is {name!r}; allowed: 'ViT-B-16', 'RN50' and open_clip's other ViTs and ResNets"
             + (f", e.g. {', '.join(near)}" if near else "")
         )
     return open_clip.get_model_config(OPENAI_NAMES.get(name, name))
@@ -50,20 +50,20 @@ def _description_of(name: str) -> dict:
 
 def _description_in(path: Path) -> dict:
     if not path.is_file():
-        raise FileNotFoundError(f"MODEL.NAME is {path}: no such model description of open_clip")
+        raise FileNotFoundError(f"name is {path}: no such model description of open_clip")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         config = config.get("model_cfg", config)  # as it lies beside weights on model hubs
         config["embed_dim"], CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"MODEL.NAME {path} is no model description of open_clip: {error}; needed: {', '.join(_NEEDED)}"
+            f"name {path} is no model description of open_clip: {error}; needed: {', '.join(_NEEDED)}"
         ) from error
     return config
 
 
 def model_label(name: str) -> str:
-    """MODEL.NAME as it stands in file names: without folder and suffix where it is a file."""
+    """A model's name as it stands in file names: without folder and suffix where it is a description file."""
     return Path(name).stem if name.endswith(".json") else name
 
 
@@ -108,12 +108,11 @@ def check_fit(own: dict[str, Tensor], weights: dict[str, Tensor], source: str) -
 def clip_weights_from_file(path: str | Path, name: str, config: dict) -> dict[str, Tensor]:
     """CLIP weights in OpenAI's names from OpenAI's archive, a state dict of it, or an open_clip file."""
     if Path(path).is_file() and is_torchscript(path) and not config.get("quick_gelu"):
-        _refuse_gelu(name, f"MODEL.PRETRAIN_PATH {path} (OpenAI's)")
+        _refuse_gelu(name, f"`path` {path} (OpenAI's)")
     weights = read_state_dict(path)
     if any(key.startswith("image_encoder.") for key in weights):
         raise ValueError(
-            f"MODEL.PRETRAIN_PATH {path} is a re-id checkpoint; allowed: CLIP weights "
-            "(TEST.WEIGHT takes re-id checkpoints)"
+            f"path {path} is a re-id checkpoint; allowed: CLIP weights (re-id checkpoints can be tested)"
         )
     return weights
 
@@ -122,16 +121,16 @@ def clip_weights_by_tag(name: str, tag: str, config: dict) -> tuple[dict[str, Te
     """CLIP weights that open_clip names by a tag, from its cache or downloaded and checked by open_clip.
 
     Returns the state dict and the file it came from. Raises ValueError for an unknown tag, FileNotFoundError
-    (which file, where it is looked for, how to bring it) when it is neither here nor to be had.
+    (which file, where it is looked for, how to bring it) when it is neither in the cache nor downloadable.
     """
     name = OPENAI_NAMES.get(name, name)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if tag not in tags:
         allowed = ", ".join(tags) if tags else "none, open_clip publishes no weights of this model"
-        raise ValueError(f"MODEL.PRETRAIN_TAG is {tag!r} for {name}; allowed: {allowed}")
+        raise ValueError(f"tag is {tag!r} for {name}; allowed: {allowed}")
     description = open_clip.get_pretrained_cfg(name, tag)
     if description.get("quick_gelu") and not config.get("quick_gelu"):
-        _refuse_gelu(name, f"MODEL.PRETRAIN_TAG {tag!r}")
+        _refuse_gelu(name, f"`tag` {tag!r}")
     try:
         # The original file, whose SHA-256 open_clip checks, before a converted copy of it.
         path = open_clip.download_pretrained(description, prefer_hf_hub=False)
@@ -145,25 +144,21 @@ def clip_weights_by_tag(name: str, tag: str, config: dict) -> tuple[dict[str, Te
         raise FileNotFoundError(
             f"CLIP weights {tag!r} of {name} are not at {where} and could not be downloaded ({reason}): "
             f"fetch {what} on a machine with network and put it there, "
-            "or name the file in MODEL.PRETRAIN_PATH"
+            "or name the file in `path`"
         ) from error
     return read_state_dict(path), str(path)
 
 
 def _refuse_gelu(name: str, weights: str) -> None:
-    """Raise ValueError: the other way round, QuickGELU with weights of GELU, open_clip has no such pair."""
+    """Raise ValueError. The reverse, QuickGELU with weights of GELU, does not occur in open_clip."""
     other = "'quick_gelu': true in that file" if name.endswith(".json") else f"{name}-quickgelu"
-    raise ValueError(
-        f"MODEL.NAME {name} computes GELU, but {weights} was trained with QuickGELU; use {other}"
-    )
+    raise ValueError(f"name {name} computes GELU, but {weights} was trained with QuickGELU; use {other}")
 
 
 def load_clip(name: str, choice: str, path: str, tag: str) -> open_clip.CLIP:
-    """The CLIP model a run starts from: `choice` 'none' is random; else `path` if given, else `tag`."""
+    """The CLIP model a run starts from: random if `choice` is 'none', else from `path` or by `tag`."""
     config = clip_config(name)
     if choice == "none":
-        if path:
-            _logger.warning("MODEL.PRETRAIN_PATH %s is not used: MODEL.PRETRAIN_CHOICE is 'none'", path)
         _logger.info("CLIP %s starts from random weights", name)
         return build_clip(config, None)
     if path:
@@ -171,10 +166,10 @@ def load_clip(name: str, choice: str, path: str, tag: str) -> open_clip.CLIP:
     else:
         weights, source = clip_weights_by_tag(name, tag, config)
     _logger.info("CLIP %s starts from the weights in %s", name, source)
-    return build_clip(config, weights, f"{source} (MODEL.NAME {name})")
+    return build_clip(config, weights, f"{source} (`name` {name})")
 
 
 def image_tower(config: dict) -> torch.nn.Module:
-    """Only the image side of a CLIP model, with random weights: what a re-id file is loaded into."""
+    """The image side of a CLIP model with random weights, which a re-id file fills."""
     empty_text = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
     return open_clip.CLIP(**{**config, "text_cfg": empty_text}).visual

@@ -1,58 +1,81 @@
-"""From the configuration to a model: the one place of this room that reads keys."""
+"""From the configuration to models and their cards: the only file of this room that reads keys."""
 
+import dataclasses
+import functools
 import logging
+from collections.abc import Collection, Mapping
 
 from yacs.config import CfgNode
 
+from config.errors import as_keys
 from config.subject import prompt_subject
-from model.clip import build_clip, clip_config, load_clip
-from model.files.reid_file import CheckpointInfo, build_reid_model, read_info
+from model.clip import build_clip, clip_config, load_clip, model_label
+from model.files.card import ModelCard, read_card
+from model.files.info import CheckpointInfo, read_info
+from model.files.reid_file import build_reid_model
 from model.files.sides import side_information_for
 from model.prompts.identity import PromptLearner
 from model.reid import ReIDModel, SideInformation
-from model.towers.image import make_backbone
+from model.towers.image import Backbone, make_backbone
 from model.towers.text import ClipText
 from utils.files import read_state_dict
 
+_SHARED_KEYS = {
+    "name": "MODEL.NAME",
+    "stride": "MODEL.STRIDE_SIZE",
+    "neck_feature": "TEST.NECK_FEAT",
+}
+_TRAINING_KEYS = _SHARED_KEYS | {
+    "path": "MODEL.PRETRAIN_PATH",
+    "tag": "MODEL.PRETRAIN_TAG",
+    "recompute_blocks": "SOLVER.GRAD_CHECKPOINT",
+    "micro_batch": "SOLVER.MICRO_BATCH",
+}
+_TEST_KEYS = _SHARED_KEYS | {"size": "INPUT.SIZE_TEST"}
+# Facts of a card, and the keys that say the same of a test.
+_CARD_KEYS = {
+    "size": "INPUT.SIZE_TEST",
+    "stride": "MODEL.STRIDE_SIZE",
+    "mean": "INPUT.PIXEL_MEAN",
+    "std": "INPUT.PIXEL_STD",
+    "resize": "INPUT.TEST_RESIZE",
+    "neck": "TEST.NECK_FEAT",
+}
 _logger = logging.getLogger("transreid.model")
 
 
+@as_keys(_TRAINING_KEYS)
 def make_model(
     cfg: CfgNode, num_class: int, camera_num: int, view_num: int, *, pretrained: bool = True
 ) -> ReIDModel:
     """The model that training starts from, on the CPU, in training mode.
 
     CLIP's weights come from MODEL.PRETRAIN_PATH, or MODEL.PRETRAIN_TAG by name, or are random
-    (MODEL.PRETRAIN_CHOICE 'none', or not `pretrained`, where others will be loaded). A two-stage tree adds
-    prompts of `num_class` identities and texts. With CLUSTER.METHOD the model has no classifiers.
+    (MODEL.PRETRAIN_CHOICE 'none', or not `pretrained`, where others will be loaded). MODEL.TEXT 'prompts'
+    adds prompts of `num_class` identities and a frozen text tower. `num_class` 0 gives no classifiers.
     """
     node = cfg.MODEL
-    if pretrained:
-        clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
-    else:
+    if not pretrained:
         clip = build_clip(clip_config(node.NAME), None)
+    else:
+        if node.PRETRAIN_CHOICE == "none" and node.PRETRAIN_PATH:
+            _logger.warning(
+                "MODEL.PRETRAIN_PATH %s is not used: MODEL.PRETRAIN_CHOICE is 'none'", node.PRETRAIN_PATH
+            )
+        clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
     backbone = make_backbone(
         clip.visual,
         tuple(cfg.INPUT.SIZE_TRAIN),
         tuple(node.STRIDE_SIZE),
         recompute_blocks=cfg.SOLVER.GRAD_CHECKPOINT,
     )
-    side = None
-    if node.SIE_CAMERA or node.SIE_VIEW:
-        if backbone.supports_side_information:
-            cameras, views = (
-                n if on else 0 for n, on in ((camera_num, node.SIE_CAMERA), (view_num, node.SIE_VIEW))
-            )
-            side = SideInformation(cameras, views, node.SIE_COE)
-        else:
-            _logger.warning("MODEL.SIE_CAMERA and SIE_VIEW are not used: %s has no class token", node.NAME)
     if node.FREEZE_PATCHES:
         if backbone.patch_projection is not None:
             backbone.patch_projection.requires_grad_(False)
         else:
             _logger.warning("MODEL.FREEZE_PATCHES is not used: %s has no patch projection", node.NAME)
     text = {}
-    if "STAGE1" in cfg.SOLVER:
+    if node.TEXT == "prompts":
         tower = ClipText(clip, token_table=False).requires_grad_(False)
         text["text_encoder"] = tower
         text["prompt_learner"] = PromptLearner(
@@ -60,20 +83,31 @@ def make_model(
         )
     return ReIDModel(
         backbone,
-        num_class if cfg.CLUSTER.METHOD == "none" else 0,
+        num_class,
         joint_classifier=node.CLASSIFIER == "joint",
-        side_information=side,
+        side_information=_training_side(cfg, backbone, camera_num, view_num),
         neck_feature=cfg.TEST.NECK_FEAT,
         micro_batch=cfg.SOLVER.MICRO_BATCH,
         **text,
     )
 
 
+def _training_side(cfg: CfgNode, backbone: Backbone, cameras: int, views: int) -> SideInformation | None:
+    node = cfg.MODEL
+    if not (node.SIE_CAMERA or node.SIE_VIEW):
+        return None
+    if not backbone.supports_side_information:
+        _logger.warning("MODEL.SIE_CAMERA and SIE_VIEW are not used: %s has no class token", node.NAME)
+        return None
+    return SideInformation(cameras if node.SIE_CAMERA else 0, views if node.SIE_VIEW else 0, node.SIE_COE)
+
+
+@as_keys(_TEST_KEYS)
 def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, CheckpointInfo]:
     """The model in TEST.WEIGHT for a test set of that many cameras and views (highest id + 1).
 
-    Stride and size are adopted from the file where they differ from the configuration. Of a PCL-CLIP file
-    there is a warning where features or resizing are not those of its own test.
+    Stride and size are adopted from the file where they differ from the configuration. Warns of a PCL-CLIP
+    file where features or resizing are not those of its own test.
     """
     path, node = cfg.TEST.WEIGHT, cfg.MODEL
     if not path:
@@ -83,29 +117,28 @@ def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, 
     weights = read_state_dict(path)
     info = read_info(weights, path)
     _warn_of_other_test(cfg, info)
-    rows = info.side_rows
-    side, told = side_information_for(
-        rows,
+    side, summary = side_information_for(
+        info.side_rows,
         cameras=cameras,
         views=views,
         use_camera=node.SIE_CAMERA,
         use_view=node.SIE_VIEW,
-        # A file tested with the plain configuration was trained with somebody else's: the published scale.
-        scale=node.SIE_COE if node.SIE_CAMERA or node.SIE_VIEW else 1.0,
+        # The plain configuration does not know the scale of the file's training.
+        scale=node.SIE_COE if node.SIE_CAMERA or node.SIE_VIEW else info.sie_scale,
     )
-    if rows and cfg.TEST.SIE == "mean":
-        side, told = SideInformation(1, 0, side.scale), "SIE by the mean row, as TEST.SIE asks"
-    if told:
-        _logger.info("%s: %s", path, told)
-    return build_reid_model(
-        weights,
+    if side is not None and cfg.TEST.SIE == "mean":
+        side, summary = SideInformation(1, 0, side.scale), "SIE by the mean row, as TEST.SIE asks"
+    if summary:
+        _logger.info("%s: %s", path, summary)
+    info = dataclasses.replace(
         info,
-        tuple(cfg.INPUT.SIZE_TEST),
         name=node.NAME,
-        stride=tuple(node.STRIDE_SIZE),
-        side_information=side,
-        neck_feature=cfg.TEST.NECK_FEAT,
+        mean=tuple(cfg.INPUT.PIXEL_MEAN),
+        std=tuple(cfg.INPUT.PIXEL_STD),
+        resize=cfg.INPUT.TEST_RESIZE,
+        neck=cfg.TEST.NECK_FEAT,
     )
+    return build_reid_model(weights, info, tuple(cfg.INPUT.SIZE_TEST), tuple(node.STRIDE_SIZE), side)
 
 
 def _warn_of_other_test(cfg: CfgNode, info: CheckpointInfo) -> None:
@@ -117,3 +150,52 @@ def _warn_of_other_test(cfg: CfgNode, info: CheckpointInfo) -> None:
             info.path,
             *chosen,
         )
+
+
+def adopt_card(cfg: CfgNode, given: Collection[str]) -> CfgNode:
+    """The configuration with the settings in the model card of TEST.WEIGHT, if there is one, frozen.
+
+    These are how images are prepared, the test feature and the scale of SIE. Keys in `given`, those of the
+    command line, stay as they are. Each replacement is logged.
+    """
+    card = read_card(cfg.TEST.WEIGHT) if cfg.TEST.WEIGHT else None
+    if card is None:
+        return cfg
+    values = {key: getattr(card, field) for field, key in _CARD_KEYS.items()}
+    if card.sie is not None:
+        values["MODEL.SIE_COE"] = card.sie.scale
+    adopted = cfg.clone()
+    adopted.defrost()
+    for key, value in values.items():
+        node, name = functools.reduce(getattr, key.split(".")[:-1], adopted), key.split(".")[-1]
+        value = list(value) if isinstance(value, tuple) else value
+        if key not in given and node[name] != value:
+            _logger.warning("%s %s is replaced by %s of the model card", key, node[name], value)
+            node[name] = value
+    adopted.freeze()
+    return adopted
+
+
+def make_card(
+    cfg: CfgNode, model: ReIDModel, method: str, *, data: str, versions: Mapping[str, str]
+) -> ModelCard:
+    """The card of a model that was made from the configuration and trained by `method` on `data`."""
+    node = cfg.MODEL
+    tower = clip_config(node.NAME)
+    return ModelCard(
+        name=model_label(node.NAME),
+        method=method,
+        size=tuple(cfg.INPUT.SIZE_TEST),
+        stride=tuple(node.STRIDE_SIZE),
+        mean=tuple(cfg.INPUT.PIXEL_MEAN),
+        std=tuple(cfg.INPUT.PIXEL_STD),
+        resize=cfg.INPUT.TEST_RESIZE,
+        neck=cfg.TEST.NECK_FEAT,
+        sie=model.side_information,
+        classes=model.num_classes,
+        tokenizer=model.text_encoder.tokenizer.name if hasattr(model, "text_encoder") else None,
+        quick_gelu=tower.get("quick_gelu", False),
+        head_width=tower["vision_cfg"].get("head_width", 64),
+        data=data,
+        versions=versions,
+    )

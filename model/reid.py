@@ -1,4 +1,4 @@
-"""The re-identification model: image tower, side information, BNNeck, classifiers; with two stages prompts.
+"""The re-identification model: image tower, side information, BNNeck, classifiers, prompts.
 
 CLIP-ReID (Li, Sun, Li, AAAI 2023), figure 2. BNNeck: Luo et al. 2019. SIE: TransReID (He et al. 2021).
 """
@@ -15,7 +15,7 @@ from model.towers.text import TextTower
 
 
 class ReIDOutput(NamedTuple):
-    """What training sees.
+    """Outputs in training mode.
 
     `logits`: (B, C), of each classifier. `metric`: three features before the neck. `projected`: (B, P), for
     texts. `necks`: (B, D) and (B, P), after the neck; side by side they are the test feature of that name.
@@ -28,9 +28,9 @@ class ReIDOutput(NamedTuple):
 
 
 class SideInformation(NamedTuple):
-    """Which camera and view counts the table of side information embeddings (SIE) is made for.
+    """Camera and view counts that number the rows of the side information table (SIE).
 
-    Rows: cameras×views, cameras, or views; 0 stands for 'not used'. `scale` multiplies the row (SIE_COE).
+    Rows: cameras×views, cameras, or views; 0 stands for 'not used'. `scale` multiplies the rows.
     """
 
     cameras: int
@@ -44,18 +44,20 @@ class SideInformation(NamedTuple):
 
 
 class ReIDModel(nn.Module):
-    """Image tower with heads; `encode_text` exists when a text side was given.
+    """Image tower with heads; `encode_prompts` works when a text side was given.
 
     Args:
         backbone: the image tower.
-        num_classes: training identities C; 0 for a model without classifiers.
+        num_classes: training identities C; 0 for no classifiers.
         joint_classifier: one classifier on both features after the neck, side by side, instead of one on each
             (PCL-CLIP; Li, Gong, arXiv 2310.17218).
         side_information: table of cameras and views, or None.
         neck_feature: test feature 'before' or 'after' the BNNeck.
         prompt_learner, text_encoder: the text side of a two-stage model.
-        micro_batch: images whose activations in the tower are held at a time while training; 0 for all.
-            Raises ValueError with a tower whose features of an image depend on the rest of the batch.
+        micro_batch: images whose activations in the tower are held at a time in training; 0 for all.
+
+    Raises ValueError for another neck feature, or a micro batch with a tower whose features of an image
+    depend on the rest of the batch.
     """
 
     def __init__(
@@ -72,11 +74,11 @@ class ReIDModel(nn.Module):
     ) -> None:
         super().__init__()
         if neck_feature not in ("before", "after"):
-            raise ValueError(f"TEST.NECK_FEAT is {neck_feature!r}; allowed: 'before', 'after'")
+            raise ValueError(f"neck_feature is {neck_feature!r}; allowed: 'before', 'after'")
         if micro_batch and not backbone.separates_images:
             raise ValueError(
-                f"SOLVER.MICRO_BATCH is {micro_batch}; allowed with this image tower: 0, because its batch "
-                "norms are to see the whole batch"
+                f"micro_batch is {micro_batch}; allowed with this image tower: 0, because its batch norms "
+                "need the whole batch"
             )
         self.image_encoder = backbone
         self.micro_batch = micro_batch
@@ -108,8 +110,8 @@ class ReIDModel(nn.Module):
     ) -> ReIDOutput | Tensor:
         """Training mode: ReIDOutput. Evaluation mode: test features (B, D) of images (B, 3, H, W).
 
-        With side information, a camera or view that the table does not have, and None for all, stand for
-        the mean row: the model was never told anything about them.
+        With side information, the mean row of the table stands for cameras and views that it does not have,
+        and for all where None is given.
         """
         side = self._side_embedding(camids, viewids, images.shape[0])
         features = self._encode(images, side)
@@ -123,7 +125,7 @@ class ReIDModel(nn.Module):
     def encode_neck(
         self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
     ) -> Tensor:
-        """Features (B, D) after the neck, whatever the test feature is; arguments as for forward."""
+        """Features (B, D) after the neck for any `neck_feature`; arguments as for forward."""
         side = self._side_embedding(camids, viewids, images.shape[0])
         return torch.cat(self._normalise(self._encode(images, side)), dim=1)
 
@@ -138,7 +140,7 @@ class ReIDModel(nn.Module):
         return self.classifier(necks[0]), self.classifier_proj(necks[1])
 
     def _encode(self, images: Tensor, side: Tensor | None) -> ImageFeatures:
-        """Features of the tower; in training by parts, whose activations are computed again for the gradient.
+        """Features of the tower; with a micro batch by parts, whose activations the backward pass recomputes.
 
         Heads and losses see the whole batch, so losses and gradients are the same (gradient caching, Gao et
         al. 2021, section 3).

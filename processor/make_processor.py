@@ -76,14 +76,16 @@ def _train(
     cameras, views = side_counts(cfg, dataset.train)
     stage1 = cfg.MODEL.STAGE1_WEIGHT if recipe == "clipreid" and snapshot is None else ""
     from_clip = snapshot is None and not stage1
-    model = make_model(cfg, dataset.num_train_pids, cameras, views, pretrained=from_clip)
+    identities = dataset.num_train_pids if cfg.CLUSTER.METHOD == "none" else 0
+    model = make_model(cfg, identities, cameras, views, pretrained=from_clip)
     finished: tuple[str, ...] = ()
     if snapshot is not None:
         _require_same_images(snapshot, dataset)
         snapshot.restore_model(model)
         finished = snapshot.finished
     elif stage1:
-        load_stage1(model, stage1)
+        with as_keys({"path": "MODEL.STAGE1_WEIGHT"}):
+            load_stage1(model, stage1)
         finished = ("stage1",)
     if is_first():
         text = cfg.dump()

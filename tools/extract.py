@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
-from config import cfg as defaults
 from config.arguments import end_in_one_line
+from config.errors import as_keys
 from datasets import (
     IMAGE_SUFFIXES,
     ImageRecord,
@@ -33,7 +33,7 @@ from datasets import (
     num_workers,
     resize_like_pil,
 )
-from model import CheckpointInfo, SideInformation, load_reid_model
+from model import CheckpointInfo, load_reid_model
 from processor import extract
 from utils.device import select_device
 from utils.distributed import (
@@ -50,7 +50,6 @@ from utils.labels import NO_CAMERA, NO_PID
 from utils.logger import setup_logger
 from utils.precision import CHOICES, inference_precision
 
-_PUBLISHED_VIT = [0.5, 0.5, 0.5]  # mean and standard deviation of the published ViT configurations
 _RESIZES = ("bilinear", "bicubic")
 _logger = logging.getLogger("transreid.tools")
 
@@ -173,28 +172,32 @@ def extract_to_file(args: argparse.Namespace) -> None:
 
 
 def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.device) -> None:
-    model, info = load_reid_model(
-        args.weight,
-        tuple(args.size) if args.size else None,
-        name=args.model,
-        # No camera is known: the mean row stands for all, whatever the file's table has rows for.
-        side_information=SideInformation(cameras=1, views=0, scale=args.sie_coe),
-        neck_feature=args.neck,
-    )
-    mean, std = _pixel_statistics(args, info)
+    with as_keys({"name": "--model", "size": "--size"}):
+        model, info = load_reid_model(
+            args.weight,
+            tuple(args.size) if args.size else None,
+            name=args.model,
+            sie=(1, 0),  # the cameras of the images are not known
+            sie_scale=args.sie_coe,
+            neck_feature=args.neck,
+        )
+    mean, std = list(args.mean or info.mean), list(args.std or info.std)
+    resize = args.resize or info.resize
     _logger.info(
-        "%s: %s, %d x %d pixels, %s, normalised with mean %s and std %s",
+        "%s: %s, %d x %d pixels, %s, normalised with mean %s and std %s, feature %s the neck; %s",
         args.weight,
         info.name or info.kind,
         *info.size,
-        args.resize,
+        resize,
         mean,
         std,
+        info.neck,
+        _source(args, info),
     )
     if info.side_rows:
-        _logger.info("SIE by the mean of the %d rows, times %g", info.side_rows, args.sie_coe)
+        _logger.info("SIE by the mean of the %d rows, times %g", info.side_rows, info.sie_scale)
     loader = DataLoader(
-        ReadableImages(paths, info.size, args.resize),
+        ReadableImages(paths, info.size, resize),
         args.batch,
         sampler=share(len(paths)),
         num_workers=args.workers,
@@ -216,10 +219,10 @@ def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.devic
             "model": info.name or info.kind,
             "size": info.size,
             "stride": info.stride,
-            "neck_feature": args.neck,
+            "neck_feature": info.neck,
             "pixel_mean": mean,
             "pixel_std": std,
-            "resize": args.resize,
+            "resize": resize,
             "precision": precision.name,
             "normalize": True,
             "dataset": None,
@@ -244,13 +247,12 @@ def _check_numbers(args: argparse.Namespace) -> None:
         raise ValueError(f"--std is {args.std}; allowed: numbers above 0")
 
 
-def _pixel_statistics(args: argparse.Namespace, info: CheckpointInfo) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of R, G, B, which no checkpoint tells: as asked for, else as published."""
-    if info.kind == "ViT":
-        mean, std = _PUBLISHED_VIT, _PUBLISHED_VIT
-    else:
-        mean, std = defaults.INPUT.PIXEL_MEAN, defaults.INPUT.PIXEL_STD
-    return args.mean or list(mean), args.std or list(std)
+def _source(args: argparse.Namespace, info: CheckpointInfo) -> str:
+    """A line about where the settings of images and features come from."""
+    options = ("size", "mean", "std", "resize", "neck", "sie_coe")
+    given = [f"--{option}" for option in options if getattr(args, option) is not None]
+    rest = "as published, for want of a model card" if info.card is None else "by the model card"
+    return f"{', '.join(given)} given, all else {rest}" if given else rest
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -258,6 +260,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add, rgb = parser.add_argument, {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
+    card = "default: the model card's"
     add("--weight", required=True, metavar="FILE", help="re-id checkpoint of any of the programs")
     add(
         "--images",
@@ -267,13 +270,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="folders, .txt files with a path a line, patterns in quotes ('crops/**/*.jpg'), images",
     )
     add("--out", required=True, type=Path, metavar="FILE", help="feature file to write, e.g. features.npz")
-    add("--model", metavar="NAME", help="MODEL.NAME (default: from file name or shapes)")
-    add("--size", type=int, nargs=2, metavar=("H", "W"), help="image size in pixels (default: from the file)")
-    add("--neck", choices=("before", "after"), default="before", help="TEST.NECK_FEAT (default: before)")
-    add("--sie_coe", type=float, default=1.0, metavar="X", help="MODEL.SIE_COE of training (default: 1.0)")
-    add("--mean", **rgb, help="INPUT.PIXEL_MEAN (default: 0.5 each for ViT, ImageNet's for ResNet)")
-    add("--std", **rgb, help="INPUT.PIXEL_STD (default: as for --mean)")
-    add("--resize", choices=_RESIZES, default=_RESIZES[0], help="INPUT.TEST_RESIZE (default: %(default)s)")
+    add("--model", metavar="NAME", help=f"MODEL.NAME ({card}, else from file name or shapes)")
+    add(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help=f"image size in pixels ({card}, else from shapes)",
+    )
+    add("--neck", choices=("before", "after"), help=f"TEST.NECK_FEAT ({card}, else before)")
+    add("--sie_coe", type=float, metavar="X", help=f"MODEL.SIE_COE of training ({card}, else 1.0)")
+    add("--mean", **rgb, help=f"INPUT.PIXEL_MEAN ({card}, else 0.5 each for ViT, ImageNet's for ResNet)")
+    add("--std", **rgb, help=f"INPUT.PIXEL_STD ({card}, else as for --mean)")
+    add("--resize", choices=_RESIZES, help=f"INPUT.TEST_RESIZE ({card}, else bilinear)")
     add("--device", choices=("cuda", "cpu"), default="cuda", help="cuda (default): the GPU if there is one")
     add("--amp", choices=CHOICES, default="auto", help="precision, TEST.AMP (default: auto)")
     add("--batch", type=int, default=128, metavar="N", help="images at once (default: %(default)s)")

@@ -14,9 +14,10 @@ from pathlib import Path, PurePath
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import end_in_one_line
+from config.errors import as_keys
 from retrieval import FeatureSet, RetrievalTask, TrialFeatures, rank_gallery, worst_queries
 from tools.features.files import add_feature_options, add_rerank_options, read_task, reranker
-from tools.ranking.attention import PUBLISHED_MEAN, PUBLISHED_STD, attention_painter
+from tools.ranking.attention import attention_painter
 from tools.ranking.report import Album, PaintAttention, Report, make_rows, printable
 from utils.files import require_writable
 from utils.package import require_extra
@@ -63,10 +64,15 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--weight", metavar="FILE", help="re-id checkpoint of a ViT: show where it looks in the queries"
     )
     parser.add_argument(
-        "--model", metavar="NAME", help="MODEL.NAME of --weight (default: from its file name or its shapes)"
+        "--model",
+        metavar="NAME",
+        help="MODEL.NAME of --weight (default: from its card, file name or shapes)",
     )
     parser.add_argument(
-        "--sie_coe", type=float, default=1.0, metavar="X", help="MODEL.SIE_COE of --weight (default: 1.0)"
+        "--sie_coe",
+        type=float,
+        metavar="X",
+        help="MODEL.SIE_COE of --weight (default: its model card's, or 1)",
     )
     parser.add_argument(
         "--attention",
@@ -126,17 +132,10 @@ def report(args: argparse.Namespace) -> None:
 
 
 def _painter(args: argparse.Namespace, task: RetrievalTask) -> PaintAttention:
-    size = task.info.get("size")
-    return attention_painter(
-        args.weight,
-        args.attention,
-        tuple(size) if size else None,
-        name=args.model,
-        sie_coe=args.sie_coe,
-        mean=task.info.get("pixel_mean", PUBLISHED_MEAN),
-        std=task.info.get("pixel_std", PUBLISHED_STD),
-        resize=task.info.get("resize", "bilinear"),
-    )
+    with as_keys({"name": "--model", "sie_scale": "--sie_coe"}):
+        return attention_painter(
+            args.weight, args.attention, task.info, name=args.model, sie_scale=args.sie_coe
+        )
 
 
 def choose_queries(args: argparse.Namespace, trial: TrialFeatures) -> tuple[list[int], str]:

@@ -1,4 +1,4 @@
-"""A finished stage 1 as a file: where stage 2 begins without it."""
+"""Files of a finished stage 1, from which stage 2 can start."""
 
 import logging
 from pathlib import Path
@@ -22,19 +22,19 @@ def load_stage1(model: ReIDModel, path: str | Path) -> None:
     weights = read_state_dict(path)
     if _PROMPTS not in weights:
         raise ValueError(
-            f"MODEL.STAGE1_WEIGHT {path} has no learned prompts ({_PROMPTS}); allowed: a file of stage 1, "
+            f"path {path} has no learned prompts ({_PROMPTS}); allowed: a file of stage 1, "
             "e.g. ViT-B-16_stage1_120.pth"
         )
     identities = len(weights[_PROMPTS]) if weights[_PROMPTS].dim() else 0
     if identities != model.num_classes:
         raise ValueError(
-            f"MODEL.STAGE1_WEIGHT {path} has the prompts of {identities} identities; allowed: of the "
+            f"path {path} has the prompts of {identities} identities; allowed: of the "
             f"{model.num_classes} of the training split"
         )
     if weights.get("bottleneck.num_batches_tracked", torch.tensor(0)).sum() > 0:
         raise ValueError(
-            f"MODEL.STAGE1_WEIGHT {path} has been through stage 2, its batch norms have seen images; "
+            f"path {path} has been through stage 2, its batch norms have seen images; "
             "allowed: a file of stage 1"
         )
-    load_strictly(model, weights, f"MODEL.STAGE1_WEIGHT {path}")
+    load_strictly(model, weights, f"path {path}")
     _logger.info("stage 1 is taken from %s", path)

@@ -84,9 +84,7 @@ class ViTBackbone(nn.Module):
             raise ValueError("this ViT pools its tokens; CLIP-ReID needs one with a class token")
         patch = tower.conv1.kernel_size
         if not all(1 <= s <= p for s, p in zip(stride, patch, strict=True)):
-            raise ValueError(
-                f"MODEL.STRIDE_SIZE is {list(stride)}; allowed: 1 to the patch size {list(patch)}"
-            )
+            raise ValueError(f"stride is {list(stride)}; allowed: 1 to the patch size {list(patch)}")
         self.grid = grid_size(size, patch, stride)
         self.class_embedding = tower.class_embedding
         self.conv1 = tower.conv1
@@ -206,7 +204,7 @@ def make_backbone(
         )
     if recompute_blocks:
         raise ValueError(
-            "SOLVER.GRAD_CHECKPOINT is True; allowed with a ResNet: False, because its batch norms would "
+            "recompute_blocks is True; allowed with a ResNet: False, because its batch norms would "
             "count each batch twice"
         )
     return ResNetBackbone(tower, size)

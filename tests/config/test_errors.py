@@ -13,11 +13,12 @@ KEYS = {"neck_feature": "TEST.NECK_FEAT", "path": "MODEL.PRETRAIN_PATH"}
         (ValueError("neck_feature is 'x'; allowed: 'a'"), "TEST.NECK_FEAT is 'x'; allowed: 'a'"),
         (FileNotFoundError("path /x does not exist"), "MODEL.PRETRAIN_PATH /x does not exist"),
         (ValueError("neck is 'x', not neck_feature"), "neck is 'x', not neck_feature"),
+        (ValueError("f.pth: give its `path` and `size`"), "f.pth: give its MODEL.PRETRAIN_PATH and `size`"),
         (ValueError(), ""),
         (KeyError("path"), "'path'"),
     ],
 )
-def test_the_first_word_is_translated(error, message):
+def test_arguments_are_translated(error, message):
     with pytest.raises(type(error)) as caught, as_keys(KEYS):
         raise error
     assert str(caught.value) == message

@@ -71,7 +71,7 @@ def test_frozen_neck_bias_gets_no_gradient(toy_model, toy_images):
 
 
 def test_unknown_neck_feature(toy_model):
-    with pytest.raises(ValueError, match=r"TEST\.NECK_FEAT is 'middle'; allowed: 'before', 'after'"):
+    with pytest.raises(ValueError, match=r"neck_feature is 'middle'; allowed: 'before', 'after'"):
         ReIDModel(toy_model().image_encoder, 3, neck_feature="middle")
 
 

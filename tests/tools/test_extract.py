@@ -172,7 +172,7 @@ def test_side_information_is_the_mean_row(make_toy, crops, command, tmp_path, ca
 def test_a_size_that_the_file_alone_does_not_tell(make_toy, crops, command, tmp_path, capsys):
     size = (72, 40)
     model = save(make_toy("toy-vit", size=size), tmp_path / "weights" / "toy-vit_3.pth")
-    assert "give the size" in fails(command("crops"), capsys)
+    assert "give the --size" in fails(command("crops"), capsys)
     assert extract.main([*command("crops"), "--size", "72", "40"]) == 0
     assert_holds(tmp_path, crops, expected(model, crops, size=size))
 
@@ -256,7 +256,7 @@ def test_a_former_file_outlives_a_failure(toy, unreadable, command, tmp_path, ca
         (["--size", "0", "64"], "--size is [0, 64]; allowed: a height and a width of 1 or more"),
         (["--std", "0.5", "0", "0.5"], "--std is [0.5, 0.0, 0.5]; allowed: numbers above 0"),
         (["--model", "toy-resnet"], "does not fit this architecture"),
-        (["--model", "toy-boat"], "MODEL.NAME is 'toy-boat'; allowed: "),
+        (["--model", "toy-boat"], "--model is 'toy-boat'; allowed: "),
     ],
 )
 def test_wrong_options(toy, crops, command, capsys, options, message):

@@ -9,7 +9,7 @@ from torch.nn.functional import cosine_similarity
 from config import cfg_pcl
 from config.load import load_config
 from datasets.pixels.resize import from_pil
-from model import make_model
+from model import make_card, make_model
 from retrieval import RetrievalTask
 from tools import extract
 
@@ -76,6 +76,20 @@ def test_as_pil_resizes(run, model, paths, capsys, options, name, method):
     torch.testing.assert_close(task.images.features, by_pil(model, paths, method))
     assert task.info["resize"] == name
     assert f"toy-vit, 64 x 32 pixels, {name}, normalised with mean " in capsys.readouterr().out
+
+
+def test_a_model_card_says_how(run, model, paths, tmp_path, capsys):
+    half = {"INPUT.PIXEL_MEAN": [0.5] * 3, "INPUT.PIXEL_STD": [0.5] * 3}
+    config = load_config(cfg_pcl, "", [word for pair in (KEYS | half).items() for word in pair])
+    make_card(config, model, "pcl", data="", versions={}).write(tmp_path / "toy-vit_3.pth")
+    for options, method in (
+        ((), Image.Resampling.BICUBIC),
+        (("--resize", "bilinear"), Image.Resampling.BILINEAR),
+    ):
+        torch.testing.assert_close(run(*options).images.features, by_pil(model, paths, method))
+    first, second = (line for line in capsys.readouterr().out.splitlines() if "normalised with" in line)
+    assert first.endswith("--size, --neck given, all else by the model card") and "bicubic" in first
+    assert second.endswith("--size, --resize, --neck given, all else by the model card")
 
 
 def test_the_choice_matters_where_sizes_differ(run):

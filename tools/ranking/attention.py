@@ -1,7 +1,9 @@
 """Attention maps of the class token of a re-id ViT, drawn over images."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,39 +12,50 @@ from PIL import Image
 from torch import Tensor
 
 from datasets import test_transform
-from model import SideInformation, attention_map, load_reid_model
+from model import attention_map, load_reid_model
 from tools.ranking.report import PaintAttention
 
-PUBLISHED_MEAN = PUBLISHED_STD = (0.5, 0.5, 0.5)  # of the ViT configurations
+_logger = logging.getLogger("transreid.tools")
 _OPACITY = (0.25, 0.8)  # of the least and the most attended place
 
 
 def attention_painter(
     weight: str | Path,
     method: str,
-    size: tuple[int, int] | None = None,
+    made_with: Mapping[str, Any],
     *,
     name: str | None = None,
-    sie_coe: float = 1.0,
-    mean: Sequence[float] = PUBLISHED_MEAN,
-    std: Sequence[float] = PUBLISHED_STD,
-    resize: str = "bilinear",
+    sie_scale: float | None = None,
 ) -> PaintAttention:
     """A function that paints images with the model in a re-id file; `method` is that of `attention_map`.
 
-    `size` (H, W) and `name` are what the model was trained with; None as for `load_reid_model`. `mean` and
-    `std` are INPUT.PIXEL_MEAN and INPUT.PIXEL_STD, `resize` is INPUT.TEST_RESIZE, `sie_coe` is MODEL.SIE_COE.
-    Raises FileNotFoundError for a missing file, ValueError for one that is no re-id checkpoint or no ViT.
+    `made_with` has the settings of a feature file: `size`, `pixel_mean`, `pixel_std` and `resize` are used;
+    those that are missing, and `name` and `sie_scale` if None, come from the model card as for
+    `load_reid_model`. Raises FileNotFoundError for a missing file, ValueError for one that is no re-id
+    checkpoint or no ViT.
     """
-    # The cameras' numbers are unknown here: the mean row stands for all.
-    mean_row = SideInformation(cameras=1, views=0, scale=sie_coe)
-    model, info = load_reid_model(weight, size, name=name, side_information=mean_row)
+    size = made_with.get("size")
+    # The cameras of the images are not known: the mean row stands for all.
+    model, info = load_reid_model(
+        weight, tuple(size) if size else None, name=name, sie=(1, 0), sie_scale=sie_scale
+    )
     if info.kind != "ViT":
         raise ValueError(f"{weight} holds a {info.kind}, which has no class token; allowed: a ViT")
+    mean, std = made_with.get("pixel_mean", info.mean), made_with.get("pixel_std", info.std)
+    resize = made_with.get("resize", info.resize)
     transform = test_transform(info.size, mean, std, interpolation=resize)
+    _logger.info(
+        "%s sees images of %d x %d pixels, %s, mean %s, std %s; what the features do not say is %s",
+        weight,
+        *info.size,
+        resize,
+        mean,
+        std,
+        "as published" if info.card is None else "by the model card",
+    )
 
     def paint(image: Image.Image) -> Image.Image:
-        side = None if model.side_information is None else sie_coe * model.cv_embed  # (1, D)
+        side = info.sie_scale * model.cv_embed if info.side_rows else None  # (1, D)
         pixels = transform(image)[None]  # (1, 3, H, W)
         return overlay(image, attention_map(model.image_encoder, pixels, side, method=method)[0])
 

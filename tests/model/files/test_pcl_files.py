@@ -7,7 +7,7 @@ import torch
 
 from config import cfg, cfg_base, cfg_pcl
 from model import SideInformation, load_reid_model, make_test_model
-from model.files.reid_file import read_info
+from model.files.info import read_info
 
 pytestmark = pytest.mark.usefixtures("no_download")
 TREES = {"cfg": cfg, "cfg_base": cfg_base, "cfg_pcl": cfg_pcl}
@@ -49,7 +49,7 @@ def test_files_of_the_others_have_two_classifiers(toy_model, tree):
 
 
 def test_files_of_training_without_identities_have_none(toy_model, toy_images, save_weights):
-    model = toy_model(*AFTER, "CLUSTER.METHOD", "dbscan", tree=cfg_pcl)
+    model = toy_model(*AFTER, tree=cfg_pcl, classes=0)
     loaded, info = load_reid_model(save_weights(model.state_dict()), SIZE, neck_feature="after")
     assert not info.joint_classifier and info.num_classes == 0
     assert torch.equal(features(loaded, toy_images()), features(model, toy_images()))

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from model import load_reid_model
-from model.files.reid_file import CheckpointInfo, fit_geometry, read_info
+from model.files.geometry import fit_geometry
+from model.files.info import CheckpointInfo, read_info
 
 pytestmark = pytest.mark.usefixtures("no_download")
 
@@ -143,4 +144,4 @@ def test_resnets_have_one_stride():
 def test_no_geometry_fits(kind, size, told):
     with pytest.raises(ValueError, match=r"^f\.pth has 100003 positions, which no stride gives at") as error:
         fit_geometry(file_info(100003, kind), size, None)
-    assert told in str(error.value) and "(INPUT.SIZE_TEST, MODEL.STRIDE_SIZE)" in str(error.value)
+    assert told in str(error.value) and "give the `size` and `stride`" in str(error.value)

@@ -188,9 +188,7 @@ def test_another_architecture(toy_model, toy_config, save_weights, trained, test
 
 def test_clip_weights_are_no_reid_checkpoint(toy_clip, save_weights):
     path = save_weights(toy_clip().state_dict(), "ViT-B-16.pt")
-    with pytest.raises(
-        ValueError, match=r"is no re-id checkpoint but CLIP weights \(MODEL.PRETRAIN_PATH takes"
-    ):
+    with pytest.raises(ValueError, match="is no re-id checkpoint but CLIP weights"):
         load_reid_model(path, (64, 32))
 
 

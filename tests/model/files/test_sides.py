@@ -115,4 +115,4 @@ def test_every_row_is_one_camera_unless_told(toy_model, toy_images, save_weights
 def test_side_information_that_does_not_fit_the_table(toy_model, save_weights):
     path = save_weights(toy_model(*SIE).state_dict())
     with pytest.raises(ValueError, match=r"cv_embed is \[6, 64\] instead of \[7, 64\]"):
-        load_reid_model(path, (64, 32), side_information=SideInformation(7, 0, 1.0))
+        load_reid_model(path, (64, 32), sie=(7, 0))

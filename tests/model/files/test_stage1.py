@@ -73,7 +73,7 @@ def test_other_files_are_refused_and_nothing_is_loaded(model, tmp_path, change, 
     torch.save(weights, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=told) as caught:
         load_stage1(fresh, tmp_path / "a.pth")
-    assert f"MODEL.STAGE1_WEIGHT {tmp_path / 'a.pth'}" in str(caught.value) and "\n" not in str(caught.value)
+    assert f"path {tmp_path / 'a.pth'}" in str(caught.value) and "\n" not in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in fresh.state_dict().items())
 
 

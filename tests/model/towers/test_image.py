@@ -148,9 +148,7 @@ def test_images_of_another_size_are_refused(toy_clip, toy_images, name, size):
 
 @pytest.mark.parametrize("stride", [(9, 8), (8, 9), (0, 8), (8, -1)])
 def test_strides_beyond_the_patch_are_refused(toy_clip, stride):
-    with pytest.raises(
-        ValueError, match=r"MODEL.STRIDE_SIZE is \[.*\]; allowed: 1 to the patch size \[8, 8\]"
-    ):
+    with pytest.raises(ValueError, match=r"stride is \[.*\]; allowed: 1 to the patch size \[8, 8\]"):
         make_backbone(toy_clip().visual, (64, 32), stride)
 
 

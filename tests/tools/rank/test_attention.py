@@ -53,8 +53,8 @@ def test_the_model_sees_the_query_as_the_test_resized_it(small, checkpoint, resi
     pixels = plain_transform(small.size, [0.5] * 3, [0.5] * 3, interpolation=resize)(image)[None]
     tower = load_reid_model(weight, small.size)[0].image_encoder
     expected = overlay(image, attention_map(tower, pixels, None, method="last")[0])
-    options = {} if resize == "bilinear" else {"resize": resize}
-    painted = attention_painter(weight, "last", small.size, **options)(image)
+    made_with = {"size": small.size} | ({} if resize == "bilinear" else {"resize": resize})
+    painted = attention_painter(weight, "last", made_with)(image)
     assert np.array_equal(np.asarray(painted), np.asarray(expected))
 
 

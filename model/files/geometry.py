@@ -1,0 +1,59 @@
+"""Image size and stride of a re-id file, found from its number of positions."""
+
+import itertools
+import math
+
+from model.files.info import RESNET_STEP, CheckpointInfo
+from model.towers.image import grid_size
+
+_COMMON_SIZES = ((256, 128), (256, 256), (384, 128), (224, 224), (384, 192), (320, 320), (128, 64))
+_PUBLISHED_OVERLAP = 12
+_Pair = tuple[int, int]
+
+
+def fit_geometry(info: CheckpointInfo, size: _Pair | None, stride: _Pair | None) -> tuple[_Pair, _Pair]:
+    """The (H, W) and the stride that give the file's number of positions, the wanted ones if they do.
+
+    Otherwise the usual strides are tried at the wanted size and at sizes in common use. Odd strides fit many
+    numbers by chance and are taken only where they leave one grid. Raises ValueError when nothing fits.
+    """
+    wanted = [size] if size is not None else []
+    common = [candidate for candidate in _COMMON_SIZES if candidate != size]
+    likely, *odd = _strides(info, stride)
+    fits = _fits(info, wanted + common, likely)
+    if fits:
+        return fits[0]
+    for strides in odd:
+        fits = _fits(info, wanted or common, strides)
+        if len({(place, grid_size(place, info.patch, step)) for place, step in fits}) == 1:
+            return fits[0]
+    raise ValueError(
+        f"{info.path} has {info.positions} positions, which no stride gives at "
+        f"{'any common size' if size is None else f'{size[0]}x{size[1]} or another common size'}, or several "
+        "do: give the `size` and `stride` that it was trained with"
+    )
+
+
+def _fits(info: CheckpointInfo, sizes: list[_Pair], strides: list[_Pair]) -> list[tuple[_Pair, _Pair]]:
+    """The pairs of a size and a stride that give the file's number of positions."""
+    return [
+        (size, step)
+        for size, step in itertools.product(sizes, strides)
+        if size[0] >= info.patch[0] and size[1] >= info.patch[1]
+        if math.prod(grid_size(size, info.patch, step)) == info.positions
+    ]
+
+
+def _strides(info: CheckpointInfo, wanted: _Pair | None) -> list[list[_Pair]]:
+    """Groups of strides to try: wanted and published ones, square ones, all; each from large to small."""
+    if info.kind == "ResNet":
+        return [[RESNET_STEP]]
+    published = [info.patch]
+    if min(info.patch) > _PUBLISHED_OVERLAP:
+        published.append((_PUBLISHED_OVERLAP, _PUBLISHED_OVERLAP))
+    rows, columns = (range(side, 0, -1) for side in info.patch)
+    return [
+        ([wanted] if wanted is not None else []) + published,
+        [(step, step) for step in rows if step in columns],
+        list(itertools.product(rows, columns)),
+    ]

@@ -1,0 +1,197 @@
+"""Model cards: written next to weights, read as untrusted files, and used wherever a model is loaded."""
+
+import json
+import logging
+
+import open_clip
+import pytest
+import torch
+
+from config import cfg, cfg_base, cfg_pcl
+from model import SideInformation, adopt_card, load_reid_model, make_card, make_test_model, read_card
+
+PIXELS = ("INPUT.PIXEL_MEAN", [0.1, 0.2, 0.3], "INPUT.PIXEL_STD", [0.5, 0.6, 0.7])
+OTHERS = ("INPUT.TEST_RESIZE", "bicubic", "TEST.NECK_FEAT", "after", "MODEL.STRIDE_SIZE", [6, 6])
+SETTINGS = (*PIXELS, *OTHERS)
+SIE = ("MODEL.SIE_CAMERA", True, "MODEL.SIE_VIEW", True, "MODEL.SIE_COE", 3.0)
+
+
+@pytest.fixture
+def saved(toy_config, toy_model, save_weights):
+    """saved(*SIE, file='best.pth') -> a model, and its file with a card."""
+
+    def save(*pairs, tree=cfg_base, file="toy-vit_3.pth"):
+        model = toy_model(*pairs, tree=tree, views=2)
+        path = save_weights(model.state_dict(), file)
+        config = toy_config(*pairs, tree=tree)
+        make_card(config, model, "base", data="dukemtmc", versions={"torch": "2"}).write(path)
+        return model, path
+
+    return save
+
+
+@pytest.fixture
+def changed(saved):
+    """changed(size=[1]) -> a file whose card has other fields."""
+
+    def change(**fields):
+        path = saved()[1]
+        card = path.with_suffix(".json")
+        card.write_text(json.dumps(json.loads(card.read_text()) | fields))
+        return path
+
+    return change
+
+
+@torch.no_grad()
+def features(model, images):
+    return model(images, torch.tensor([0, 5]), torch.tensor([1, 0]))
+
+
+def test_a_card_is_read_as_it_was_written(saved):
+    _, path = saved(*SETTINGS, *SIE, tree=cfg)
+    card = read_card(path)
+    assert (card.name, card.method, card.data, card.versions) == (
+        "toy-vit",
+        "base",
+        "dukemtmc",
+        {"torch": "2"},
+    )
+    assert (card.size, card.stride, card.neck, card.resize) == ((64, 32), (6, 6), "after", "bicubic")
+    assert (card.mean, card.std) == ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    assert (card.sie, card.classes, card.tokenizer) == (SideInformation(6, 2, 3.0), 5, "clip_bpe")
+    assert (card.quick_gelu, card.head_width, len(card.sha256)) == (False, 64, 64)
+    stored = json.loads((path.parent / "toy-vit_3.json").read_text())
+    assert stored["sie"] == {"cameras": 6, "views": 2, "scale": 3.0} and stored["size"] == [64, 32]
+
+
+def test_files_without_a_card(saved, save_weights):
+    path = save_weights({"a": torch.ones(1)})
+    assert read_card(path) is None
+    path.with_suffix(".json").write_text('{"embed_dim": 8, "vision_cfg": {}, "text_cfg": {}}')
+    assert read_card(path) is None  # open_clip's description of a model
+    _, path = saved("MODEL.NAME", "toy-resnet", file="best.pth")
+    card = read_card(path)
+    assert card.sie is None and card.tokenizer is None
+
+
+def test_a_card_of_other_weights_is_not_used(saved, toy_model, toy_images, save_weights, caplog):
+    _, path = saved(*SETTINGS)
+    other = toy_model()
+    save_weights(other.state_dict())
+    model, info = load_reid_model(path, (64, 32))
+    assert f"{path.with_suffix('.json')} is the card of another file than {path}" in caplog.text
+    assert info.card is None and (info.mean, info.resize, info.neck) == ((0.5,) * 3, "bilinear", "before")
+    assert torch.equal(features(model, toy_images()), features(other, toy_images()))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"name": value} for value in (3, "a\nb", "a" * 1000)),
+        *({"size": value} for value in ([1], [0, 8], [8.0, 8], "8x8", [True, 1], None)),
+        *({"stride": value} for value in ([8, -1], 8)),
+        *({"mean": value} for value in ([0.5] * 2, [0.5, "0", 1], [float("nan")] * 3, 0.5)),
+        *({"std": value} for value in ([0.5, 0, 0.5], [float("inf")] * 3)),
+        {"resize": "nearest"},
+        {"neck": ["before"]},
+        *({"sie": value} for value in (3, [6, 0, 1.0], {}, {"cameras": 0, "views": 0, "scale": 1.0})),
+        {"sie": {"cameras": 6, "views": 0, "scale": "1"}},
+        *({"classes": value} for value in (-1, 1.5, True)),
+        {"tokenizer": 1},
+        {"quick_gelu": 1},
+        *({"head_width": value} for value in (0, "64")),
+        {"data": {}},
+        *({"versions": value} for value in ([], {"torch": 2})),
+        {"sha256": None},
+    ],
+)
+def test_wrong_fields_are_named(changed, fields):
+    path = changed(**fields)
+    with pytest.raises(ValueError, match=f"is no model card: {next(iter(fields))} is ") as error:
+        load_reid_model(path, (64, 32))
+    text = str(error.value)
+    assert text.startswith(str(path.with_suffix(".json"))) and "\n" not in text and "allowed: " in text
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "Expecting property name"),
+        ("[1]", "it holds a list"),
+        ("[" * 100_000, "recursion"),
+        ('{"name": "a"}', "method is missing"),
+        (b"\xff\xfe", "utf-8"),
+    ],
+)
+def test_files_that_are_no_cards(saved, text, told):
+    card = saved()[1].with_suffix(".json")
+    card.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=f"is no model card: .*{told}") as error:
+        read_card(card.with_suffix(".pth"))
+    assert str(card) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"classes": 10**12}, f"has {10**12} classes, but .* 5"),
+        ({"sie": {"cameras": 10**12, "views": 1, "scale": 1.0}}, f"has {10**12} rows of sie, but .* 0"),
+        ({"head_width": 48, "name": "mine"}, "has features of 64 numbers; allowed: multiples of 48"),
+    ],
+)
+def test_cards_that_contradict_the_weights(changed, fields, told):
+    with pytest.raises(ValueError, match=told):
+        load_reid_model(changed(**fields), (64, 32))
+
+
+def test_the_model_is_that_of_the_card(saved, toy_images):
+    trained, path = saved(*SETTINGS, *SIE)
+    model, info = load_reid_model(path)
+    assert torch.equal(features(model, toy_images()), features(trained, toy_images()))
+    assert (info.size, info.stride, info.neck, info.sie_scale) == ((64, 32), (6, 6), "after", 3.0)
+    assert (info.mean, info.std, info.resize) == ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), "bicubic")
+    other, info = load_reid_model(path, sie=(12, 0), sie_scale=1.0, neck_feature="before")
+    assert (info.neck, info.sie_scale) == ("before", 1.0) and other.side_information == (12, 0, 1.0)
+
+
+@pytest.mark.parametrize("name", ["toy-vit", "toy-vit-quickgelu"])
+def test_the_tower_of_a_description_file_is_known(saved, toy_images, tmp_path, name):
+    """Neither its name nor its activation can be read from shapes."""
+    description = tmp_path / "mine.json"
+    description.write_text(json.dumps(open_clip.get_model_config(name)))
+    trained, path = saved("MODEL.NAME", str(description), file="best.pth")
+    description.unlink()
+    model, info = load_reid_model(path)
+    assert info.name == "mine"
+    assert torch.equal(features(model, toy_images()), features(trained, toy_images()))
+
+
+def test_the_configuration_of_a_test_adopts_the_card(saved, toy_config, toy_images, caplog):
+    trained, path = saved(*SETTINGS, *SIE)
+    plain = toy_config("TEST.WEIGHT", str(path))
+    with caplog.at_level(logging.INFO, "transreid.model"):
+        adopted = adopt_card(plain, given=["TEST.WEIGHT"])
+    for key, own in zip(SETTINGS[::2], SETTINGS[1::2], strict=True):
+        assert f"{key} " in caplog.text and f"is replaced by {own} of the model card" in caplog.text
+    assert caplog.text.count("is replaced by") == 6 and adopted.is_frozen()
+    assert plain.TEST.NECK_FEAT == "before" and adopted.MODEL.SIE_COE == 3.0
+    model, info = make_test_model(adopted, 6, 2)
+    assert torch.equal(features(model, toy_images()), features(trained, toy_images()))
+    assert (info.mean, info.std, info.resize) == ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), "bicubic")
+
+
+def test_keys_of_the_command_line_stay(saved, toy_config, caplog):
+    _, path = saved(*SETTINGS)
+    plain = toy_config("TEST.WEIGHT", str(path))
+    assert adopt_card(plain, given=[*SETTINGS[::2], "INPUT.SIZE_TEST"]) == plain and not caplog.text
+    assert adopt_card(toy_config(), given=()) == toy_config()
+
+
+def test_the_card_of_pcl_clip_is_its_own_test(toy_model, toy_config, save_weights, caplog):
+    pairs = ("TEST.NECK_FEAT", "after")
+    model = toy_model(*pairs, tree=cfg_pcl)
+    path = save_weights(model.state_dict())
+    make_card(toy_config(*pairs, tree=cfg_pcl), model, "pcl", data="", versions={}).write(path)
+    _, info = load_reid_model(path)
+    assert (info.neck, info.resize, info.joint_classifier) == ("after", "bicubic", True)
