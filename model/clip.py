@@ -11,8 +11,9 @@ import torch
 from open_clip import CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
-from utils.files import is_torchscript, read_state_dict
+from utils.files import read_state_dict
 from utils.package import find_shipped
+from utils.untrusted.torchscript import is_torchscript
 
 _logger = logging.getLogger("transreid.model")
 

@@ -5,10 +5,8 @@ import hashlib
 import os
 import pickle
 import re
-import reprlib
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,12 +14,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from utils.untrusted.pickles import check_archive, read_torchscript
+from utils.untrusted.pickles import check_archive, check_state_dict
+from utils.untrusted.torchscript import is_torchscript, read_torchscript
 
 _CONTAINERS = ("state_dict", "model")  # what other programs wrap a state dict in
-_LONGEST_NAME = 300  # characters
-# Tensors may share their numbers, but one number that stands for 10¹² is an attack on whoever copies them.
-_MOST_SHARED, _SMALL = 4, 2**31
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -36,18 +32,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     for key in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not isinstance(content, Mapping) or not content:
-        raise ValueError(f"{path} is no checkpoint: it holds a {type(content).__name__}, not named tensors")
-    for key, value in content.items():
-        if not isinstance(key, str) or not key.isprintable() or len(key) > _LONGEST_NAME:
-            raise ValueError(f"{path} is no checkpoint: its entry {reprlib.repr(key)} is no name of a tensor")
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{path} is no checkpoint: its entry {key!r} is not a tensor")
-        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
-            raise ValueError(f"{path} is no checkpoint: its entry {key!r} is not a tensor of plain numbers")
-    size = sum(value.numel() * value.element_size() for value in content.values())
-    if size > _MOST_SHARED * path.stat().st_size + _SMALL:
-        raise ValueError(f"{path} is no checkpoint: its tensors claim {size} bytes, more than it holds")
+    check_state_dict(content, path)
     if all(key.startswith("module.") for key in content):
         content = {key.removeprefix("module."): value for key, value in content.items()}
     return dict(content)
@@ -60,14 +45,6 @@ def read_checkpoint(path: str | Path) -> object:
     such file or holds pickled code.
     """
     return _read(Path(path))
-
-
-def is_torchscript(path: str | Path) -> bool:
-    """Whether the file is a TorchScript archive, the form in which OpenAI published CLIP."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _read(path: Path) -> object:

@@ -12,7 +12,8 @@ from torch import nn
 
 from tests.untrusted.surviving import LIMITS, read_or_refuse
 from tests.untrusted.weight_files import SCRIPT, WEIGHTS, saved, scripted, with_pickle, zipped
-from utils.files import is_torchscript, read_checkpoint, read_state_dict
+from utils.files import read_checkpoint, read_state_dict
+from utils.untrusted.torchscript import is_torchscript
 
 PLAIN = {
     "new": (".pth", saved(WEIGHTS)),

@@ -83,6 +83,8 @@ HOSTILE = {
     "wide key": (".pth", with_pickle(b"\x80\x02})q\x00" + b"h\x00h\x00\x86q\x00" * 60 + b"K\x01s.")),
     "copied key": (".pth", with_pickle(b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s.", **SCRIPT)),
     "deep key": (".pth", with_pickle(b"\x80\x02})" + b"\x85" * 10**6 + b"K\x01s.")),
+    "long key": (".pth", with_pickle(b"\x80\x02})" + b"\x85" * 1900 + b"K\x01s.")),
+    "many marks": (".pth", with_pickle(b"\x80\x02" + b"N" * 10**5 + b"(t" * 10**5 + b".")),
     "deep list": (".pth", with_pickle(b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".")),
     "recursive": (".pth", with_pickle(b"\x80\x02}q\x00X\x05\0\0\0modelh\x00s.")),
     "doubling modules": (".pt", deep_script(60)),

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from utils.untrusted.pickles import check_archive, read_torchscript
+from utils.untrusted.pickles import check_archive
+from utils.untrusted.torchscript import read_torchscript
 
 
 class Module(nn.Module):
