@@ -1,7 +1,6 @@
 """What tests share: golden numbers, weights drawn by name, toy CLIP models, small data sets."""
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -11,6 +10,8 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+
+from tests.toys import TOWERS, write_tower
 
 GOLDEN = Path(__file__).parent / "golden"
 REPOSITORY = Path(__file__).parent.parent
@@ -98,25 +99,11 @@ def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     return make
 
 
-TOY_TOWERS = {
-    "toy-vit": {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 32, "layers": 3, "width": 64, "patch_size": 8},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-    },
-    "toy-resnet": {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-    },
-}
-
-
 @pytest.fixture(scope="session")
 def toy_towers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """Names of tiny CLIP models, made known to open_clip for this process."""
     folder = tmp_path_factory.mktemp("towers")
-    for name, config in TOY_TOWERS.items():
-        (folder / f"{name}.json").write_text(json.dumps(config))
+    for name in TOWERS:
+        write_tower(folder / f"{name}.json", name)
     open_clip.add_model_config(folder)
-    return tuple(TOY_TOWERS)
+    return tuple(TOWERS)

@@ -99,7 +99,8 @@ def test_case_is_reproduced(case, repository, golden, fill, clip_file):
         with torch.no_grad():
             assert_close(model.encode_text(torch.arange(classes)), stored["text_features"])
             assert_close(model.encode_image(images), stored["stage1_image_features"])
-        check_stage1(config, model, stored, fill, classes)
+        if case != "vit_sie_olp":  # its stage 1 is that of vit_person
+            check_stage1(config, model, stored, fill, classes)
         objective = ImageObjective(model, loss, encode_identities(model))
         parameters = [
             (name, p)

@@ -19,14 +19,9 @@ from benchmarks.training.textbook import TEXT_SIDE, TextModel, make_optimizer
 from loss import make_loss
 from model.clip import build_clip, clip_config
 from processor.make_recipes import make_plan
+from tests.toys import write_tower
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
-TOWER = {
-    "embed_dim": 16,
-    "quick_gelu": True,
-    "vision_cfg": {"image_size": 32, "layers": 3, "width": 64, "patch_size": 8},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
 COMPILED = "stage2-bf16-compile"  # takes a compiler and a minute
 CPU = torch.device("cpu")
 
@@ -35,7 +30,7 @@ CPU = torch.device("cpu")
 def options(tmp_path_factory):
     """Of a tiny tower, with pictures that are drawn once."""
     folder = tmp_path_factory.mktemp("training")
-    (folder / "tiny.json").write_text(json.dumps(TOWER))
+    write_tower(folder / "tiny.json", quick_gelu=True)
     draw_pictures(folder, batch=8, seed=0)
     shape = ["--size", "32", "16", "--batch", "8", "--steps", "1"]
     return ["--model", str(folder / "tiny.json"), "--data", str(folder), *shape]

@@ -1,6 +1,5 @@
 """The README's own images, and a folder in which its commands for them have been typed."""
 
-import json
 import logging
 
 import open_clip
@@ -8,13 +7,7 @@ import pytest
 
 from model.clip import OPENAI_NAMES
 from tests.docs.reading import OWN, ROOT, in_readme, save_image, settings_of, tree
-
-# A vision transformer with the patches of ViT-B/16, small enough to be trained by a test.
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
+from tests.toys import write_tower
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +28,8 @@ def own_data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def reader(own_data):
     """The same directory after the README's commands for it, with a tiny tower for ViT-B-16."""
-    (own_data / "tiny.json").write_text(json.dumps(TINY))
-    open_clip.add_model_config(own_data / "tiny.json")
+    vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}  # the patches of ViT-B/16
+    open_clip.add_model_config(write_tower(own_data / "tiny.json", vision_cfg=vision))
     logger = logging.getLogger("transreid")
     before = logger.handlers, logger.propagate, logger.level
     logger.handlers = []

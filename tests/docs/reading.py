@@ -9,13 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from config import cfg, cfg_base, cfg_pcl
 from config.arguments import parse_arguments
 from config.load import leaves, load_config
+from tests.toys import save_noise
 
 ROOT = Path(__file__).parents[2]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -133,7 +132,4 @@ def in_readme(language, first):
 
 
 def save_image(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    seed = zlib.crc32(path.name.encode())
-    noise = np.random.default_rng(seed).integers(0, 256, (32, 16, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(path)
+    save_noise(path, seed=zlib.crc32(path.name.encode()))

@@ -1,7 +1,5 @@
 """Toy re-id models from a configuration, and files of them."""
 
-import json
-
 import open_clip
 import pytest
 import torch
@@ -11,11 +9,9 @@ from config.load import load_config
 from model import make_model
 from model.prompts.identity import PromptLearner
 from model.towers.text import ClipText
+from tests.toys import MODEL, words, write_tower
 
-TOY_KEYS = {
-    "MODEL.NAME": "toy-vit",
-    "MODEL.PRETRAIN_CHOICE": "none",
-    "MODEL.STRIDE_SIZE": [8, 8],
+TOY_KEYS = MODEL | {
     "MODEL.SIE_COE": 1.0,
     "INPUT.SIZE_TRAIN": [64, 32],
     "INPUT.SIZE_TEST": [64, 32],
@@ -32,9 +28,8 @@ OTHER_TOWERS = {
 def other_towers(toy_towers, tmp_path_factory):
     """Names of variants of 'toy-vit', made known to open_clip for this process."""
     folder = tmp_path_factory.mktemp("other_towers")
-    plain = open_clip.get_model_config("toy-vit")
     for name, changes in OTHER_TOWERS.items():
-        (folder / f"{name}.json").write_text(json.dumps(plain | changes))
+        write_tower(folder / f"{name}.json", **changes)
     open_clip.add_model_config(folder)
     return tuple(OTHER_TOWERS)
 
@@ -79,7 +74,7 @@ def toy_config(other_towers):
 
     def load(*pairs, tree=cfg):
         settings = TOY_KEYS | dict(zip(pairs[::2], pairs[1::2], strict=True))
-        return load_config(tree, "", [word for pair in settings.items() for word in pair])
+        return load_config(tree, "", words(settings))
 
     return load
 

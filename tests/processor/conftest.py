@@ -3,10 +3,8 @@
 import argparse
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from config import cfg, cfg_base, cfg_pcl
 from config.load import load_config
@@ -18,25 +16,12 @@ from processor.engine.loop import Run
 from processor.engine.resume import Saver
 from processor.make_recipes import make_plan
 from processor.recipes.clipreid import clipreid
+from tests.toys import SETTINGS, draw_market, words
 from utils.precision import Precision
 from utils.seed import seed_everything
 
-IDENTITIES = 4
 TREES = {"baseline": cfg_base, "clipreid": cfg, "pcl": cfg_pcl}
-TOY_KEYS = {
-    "MODEL.NAME": "toy-vit",
-    "MODEL.DEVICE": "cpu",
-    "MODEL.PRETRAIN_CHOICE": "none",
-    "MODEL.STRIDE_SIZE": [8, 8],
-    "INPUT.SIZE_TRAIN": [32, 16],
-    "INPUT.SIZE_TEST": [32, 16],
-    "INPUT.PADDING": 2,
-    "DATALOADER.SAMPLER": "softmax_triplet",
-    "DATALOADER.NUM_INSTANCE": 2,
-    "DATALOADER.NUM_WORKERS": 0,
-    "TEST.IMS_PER_BATCH": 3,
-    "TEST.NECK_FEAT": "before",
-}
+TOY_KEYS = SETTINGS | {"TEST.IMS_PER_BATCH": 3, "TEST.NECK_FEAT": "before"}
 # Eight images: two batches of five and three, two batches of two identities with two images.
 STAGE1_KEYS = {
     "SOLVER.STAGE1.IMS_PER_BATCH": 5,
@@ -58,23 +43,7 @@ MAIN_KEYS = {
 @pytest.fixture(scope="session")
 def market_tree(tmp_path_factory):
     """ROOT_DIR of a data set of two cameras: four training identities with two images, three for tests."""
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for folder, pids, shots in (
-        ("bounding_box_train", range(1, 1 + IDENTITIES), 1),
-        ("query", range(11, 14), 1),
-        ("bounding_box_test", range(11, 14), 2),
-    ):
-        path = root / "Market-1501-v15.09.15" / folder
-        path.mkdir(parents=True)
-        for pid in pids:
-            clothes = np.random.default_rng(pid).integers(0, 200, (1, 1, 3))
-            for camera in (1, 2):
-                for shot in range(shots):
-                    pixels = clothes + rng.integers(0, 50, (32, 16, 3))
-                    file = path / f"{pid:04d}_c{camera}s1_{shot:06d}_00.jpg"
-                    Image.fromarray(pixels.astype(np.uint8)).save(file, quality=95)
-    return root
+    return draw_market(tmp_path_factory.mktemp("data"), range(1, 5), range(11, 14), gallery_shots=2)
 
 
 @pytest.fixture
@@ -89,7 +58,7 @@ def toy_config(toy_towers, market_tree, tmp_path):
         settings |= STAGE1_KEYS if two_stages else {}
         given = dict(zip(pairs[::2], pairs[1::2], strict=True))
         settings |= {key.replace("MAIN.", main): value for key, value in given.items()}
-        return load_config(tree, "", [word for pair in settings.items() for word in pair])
+        return load_config(tree, "", words(settings))
 
     return load
 

@@ -4,48 +4,21 @@ import runpy
 import shutil
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
 
-TOY = {
-    "MODEL.NAME": "toy-vit",
-    "MODEL.DEVICE": "cpu",
-    "MODEL.PRETRAIN_CHOICE": "none",
-    "MODEL.STRIDE_SIZE": "[8, 8]",
-    "INPUT.SIZE_TRAIN": "[32, 16]",
-    "INPUT.SIZE_TEST": "[32, 16]",
-    "DATALOADER.NUM_WORKERS": "0",
-    "DATALOADER.NUM_INSTANCE": "2",
-}
+from tests.toys import SETTINGS, draw_market, words
+
 TRAINING = {
     "SOLVER.STAGE2.IMS_PER_BATCH": "4",
     "SOLVER.STAGE2.MAX_EPOCHS": "1",
     "SOLVER.STAGE1.MAX_EPOCHS": "2",
 }
-MARKET = "Market-1501-v15.09.15"
-
-
-def _draw_picture(path, seed=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 255, (32, 16, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-
-
-@pytest.fixture(scope="session")
-def draw_picture():
-    """draw_picture(path, seed) -> an image file of noise."""
-    return _draw_picture
 
 
 @pytest.fixture(scope="session")
 def market(tmp_path_factory):
-    root = tmp_path_factory.mktemp("market")
-    for folder, pids in (("bounding_box_train", (1, 2)), ("query", (3, 4)), ("bounding_box_test", (3, 4))):
-        for pid in pids:
-            for camera in (1, 2):
-                _draw_picture(root / MARKET / folder / f"{pid:04d}_c{camera}s1_000001_00.jpg", pid)
-    return root
+    """ROOT_DIR of two people for training and two for tests."""
+    return draw_market(tmp_path_factory.mktemp("market"), (1, 2), (3, 4))
 
 
 @pytest.fixture
@@ -60,11 +33,10 @@ def start(toy_towers, repository, market, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(repository)
 
     def run(program, *pairs, options=()):
-        settings = TOY | (TRAINING if program == "train_clipreid.py" else {})
+        settings = SETTINGS | (TRAINING if program == "train_clipreid.py" else {})
         settings |= {"DATASETS.ROOT_DIR": str(market), "OUTPUT_DIR": str(tmp_path / "logs")}
         settings |= dict(zip(pairs[::2], pairs[1::2], strict=True))
-        words = [word for pair in settings.items() for word in pair]
-        monkeypatch.setattr(sys, "argv", [program, *options, *words])
+        monkeypatch.setattr(sys, "argv", [program, *options, *words(settings)])
         status = 0
         try:
             runpy.run_path(str(repository / program), run_name="__main__")

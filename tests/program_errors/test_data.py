@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 
+from tests.toys import save_noise
+
 MARKET = "Market-1501-v15.09.15"
 
 
@@ -50,7 +52,7 @@ def test_damaged_test_images_with_the_check_switched_off(start, own_market, tmp_
 
 
 @pytest.fixture
-def write_csv(draw_picture, tmp_path):
+def write_csv(tmp_path):
     """write_csv() -> the pairs that name a data set of the kind csv, in `tmp_path`."""
 
     def write(*, cameras=True, gallery_pid=3):
@@ -59,7 +61,7 @@ def write_csv(draw_picture, tmp_path):
             for pid in pids:
                 for camera in (1, 2):
                     name = f"{split}_{pid}_{camera}.jpg"
-                    draw_picture(tmp_path / name, len(lines))
+                    save_noise(tmp_path / name, len(lines))
                     lines.append(f"{name},{pid},{split}" + (f",{camera}" if cameras else ""))
         (tmp_path / "dataset.csv").write_text("\n".join(lines))
         return "DATASETS.NAMES", "csv", "DATASETS.ROOT_DIR", str(tmp_path)
@@ -75,10 +77,10 @@ def test_listed_images_that_are_absent(refused, write_csv, tmp_path, program):
     refused(program, *pairs, *batch, told=["1 of 8 image files are missing", tmp_path / "train_2_1.jpg"])
 
 
-def test_listed_vehicles_that_are_absent(refused, draw_picture, tmp_path):
+def test_listed_vehicles_that_are_absent(refused, tmp_path):
     folder = tmp_path / "VehicleID_V1.0"
     for image, vehicle in ((1, 10), (2, 10), (3, 11), (4, 11), (5, 20), (6, 20)):
-        draw_picture(folder / "image" / f"{image:07d}.jpg", vehicle)
+        save_noise(folder / "image" / f"{image:07d}.jpg", vehicle)
     (folder / "train_test_split").mkdir()
     lists = {
         "train_list.txt": "0000001 10\n0000002 10\n0000003 11\n0000004 11\n",

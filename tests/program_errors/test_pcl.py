@@ -2,12 +2,10 @@
 
 import pytest
 
+from tests.toys import words
+
 FEW = {"SOLVER.IMS_PER_BATCH": "4", "SOLVER.MAX_EPOCHS": "2", "SOLVER.ITERS": "2"}
 CLUSTERS = {"CLUSTER.METHOD": "dbscan", "MODEL.ID_LOSS_WEIGHT": "0"}
-
-
-def words(settings):
-    return [word for pair in settings.items() for word in pair]
 
 
 def test_the_settings_of_this_folder_are_fine(start, tmp_path):

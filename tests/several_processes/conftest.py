@@ -1,6 +1,5 @@
 """Programs of toy models, started in one process or under torchrun, on the CPU."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,22 +8,11 @@ from pathlib import Path
 import pytest
 
 from datasets.drawn.market import draw_market1501
+from tests.toys import SETTINGS, words, write_tower
 
-TOWERS = {
-    "vit": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
-    "resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
-}
-TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
-TOY = {
-    "MODEL.DEVICE": "cpu",
-    "MODEL.PRETRAIN_CHOICE": "none",
-    "MODEL.STRIDE_SIZE": "[8, 8]",
+TOY = SETTINGS | {
     "INPUT.SIZE_TRAIN": "[64, 32]",
     "INPUT.SIZE_TEST": "[64, 32]",
-    "INPUT.PADDING": "2",
-    "DATALOADER.SAMPLER": "softmax_triplet",
-    "DATALOADER.NUM_INSTANCE": "2",
-    "DATALOADER.NUM_WORKERS": "0",
     "TEST.IMS_PER_BATCH": "3",
     "TEST.AMP": "off",
 }
@@ -36,9 +24,8 @@ STAGE1 = {"IMS_PER_BATCH": "10", "MAX_EPOCHS": "2", "BASE_LR": "0.02", "WARMUP_E
 def place(tmp_path_factory):
     """A folder with descriptions of toy towers and drawn people: eight for training, three for tests."""
     folder = tmp_path_factory.mktemp("several")
-    for name, vision in TOWERS.items():
-        content = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": TEXT}
-        (folder / f"{name}.json").write_text(json.dumps(content))
+    for name in ("vit", "resnet"):
+        write_tower(folder / f"{name}.json", f"toy-{name}")
     draw_market1501(
         folder, train_ids=8, test_ids=3, images_per_camera=2, cameras=2, distractors=0, size=(64, 32)
     )
@@ -58,12 +45,11 @@ def command(repository, place):
             main = "SOLVER.STAGE2." if "clipreid" in program else "SOLVER."
             settings |= {main + key: value for key, value in MAIN.items()}
         settings |= dict(zip(pairs[::2], pairs[1::2], strict=True))
-        words = [word for pair in settings.items() for word in pair]
         launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *launcher]
         launch += [str(Path(__file__).with_name("whole_batch_norms.py"))]
         start = [sys.executable, *(launch if processes > 1 else ())]
         return {
-            "args": [*start, program, *options, "--config_file", "", *words],
+            "args": [*start, program, *options, "--config_file", "", *words(settings)],
             "cwd": repository,
             "env": os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
             "text": True,

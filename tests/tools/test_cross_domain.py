@@ -9,17 +9,8 @@ from config import cfg
 from config.load import load_config
 from datasets.drawn.market import draw_market1501
 from model import make_model
+from tests.toys import SETTINGS, words
 from tools.cross_domain import main, table
-
-KEYS = {
-    "MODEL.NAME": "toy-vit",
-    "MODEL.PRETRAIN_CHOICE": "none",
-    "MODEL.DEVICE": "cpu",
-    "MODEL.STRIDE_SIZE": "[8, 8]",
-    "INPUT.SIZE_TRAIN": "[32, 16]",
-    "INPUT.SIZE_TEST": "[32, 16]",
-    "DATALOADER.NUM_WORKERS": "0",
-}
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +29,7 @@ def place(toy_towers, tmp_path_factory):
             seed=seed,
         )
         torch.manual_seed(seed)
-        pairs = [word for pair in KEYS.items() for word in pair]
-        pairs += ["MODEL.SIE_CAMERA", "True"] if seed == 2 else []
+        pairs = words(SETTINGS) + (["MODEL.SIE_CAMERA", "True"] if seed == 2 else [])
         model = make_model(load_config(cfg, "", pairs), 3, 2, 1)
         torch.save(model.state_dict(), folder / f"toy-vit_{seed}.pth")
     return folder
@@ -50,10 +40,10 @@ def run(place, tmp_path, capsys, repository, monkeypatch):
     monkeypatch.chdir(repository)
 
     def start(*options, **changes):
-        settings = KEYS | {"DATASETS.ROOT_DIR": str(place / "data1"), "OUTPUT_DIR": str(tmp_path)} | changes
+        settings = SETTINGS | {"DATASETS.ROOT_DIR": place / "data1", "OUTPUT_DIR": tmp_path} | changes
         status = 0
         try:
-            main([*map(str, options), *(word for pair in settings.items() for word in pair)])
+            main([*map(str, [*options, *words(settings)])])
         except SystemExit as end:
             status = end.code
         return status, *capsys.readouterr()
@@ -81,10 +71,9 @@ def test_a_cell_is_what_the_test_program_says(run, place, tmp_path):
 
     run("--weight", place / "toy-vit_1.pth", "--data", "market1501")
     (cell,) = json.loads((tmp_path / "cross_domain.json").read_text())
-    settings = KEYS | {"DATASETS.ROOT_DIR": str(place / "data1"), "OUTPUT_DIR": str(tmp_path / "test")}
+    settings = SETTINGS | {"DATASETS.ROOT_DIR": str(place / "data1"), "OUTPUT_DIR": str(tmp_path / "test")}
     settings |= {"TEST.WEIGHT": str(place / "toy-vit_1.pth")}
-    pairs = [word for pair in settings.items() for word in pair]
-    config = load_config(cfg, "configs/person/vit_clipreid.yml", pairs)
+    config = load_config(cfg, "configs/person/vit_clipreid.yml", words(settings))
     run_test(config, type("Args", (), {"config_file": ""})())
     written = json.loads((tmp_path / "test" / "metrics.json").read_text())
     assert {name: written[name] for name in ("mAP", "mINP", "rank1")} == {

@@ -17,6 +17,7 @@ from datasets import read_image
 from datasets import test_transform as plain_transform
 from model import make_model
 from retrieval import FeatureSet, RetrievalTask
+from tests.toys import MODEL, words
 from tools import extract
 
 TOOL = Path(__file__).parents[2] / "tools" / "extract.py"
@@ -31,9 +32,8 @@ def make_toy(toy_towers):
 
     def make(name, *pairs, size=SIZE):
         torch.manual_seed(0)
-        words = ["MODEL.NAME", name, "MODEL.PRETRAIN_CHOICE", "none", "MODEL.STRIDE_SIZE", [8, 8]]
-        words += ["INPUT.SIZE_TRAIN", list(size), "TEST.NECK_FEAT", "before", *pairs]
-        config = load_config(cfg_base, "", words)
+        settings = MODEL | {"MODEL.NAME": name, "INPUT.SIZE_TRAIN": list(size), "TEST.NECK_FEAT": "before"}
+        config = load_config(cfg_base, "", [*words(settings), *pairs])
         model = make_model(config, 5, 6, 1)
         for neck in (model.bottleneck, model.bottleneck_proj):
             neck.running_mean.normal_()

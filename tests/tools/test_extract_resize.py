@@ -11,16 +11,11 @@ from config.load import load_config
 from datasets.pixels.resize import from_pil
 from model import make_card, make_model
 from retrieval import RetrievalTask
+from tests.toys import MODEL, words
 from tools import extract
 
 SIZE = (64, 32)
-KEYS = {
-    "MODEL.NAME": "toy-vit",
-    "MODEL.PRETRAIN_CHOICE": "none",
-    "MODEL.STRIDE_SIZE": [8, 8],
-    "INPUT.SIZE_TRAIN": list(SIZE),
-    "TEST.NECK_FEAT": "after",
-}
+KEYS = MODEL | {"INPUT.SIZE_TRAIN": list(SIZE), "TEST.NECK_FEAT": "after"}
 
 
 @pytest.fixture
@@ -38,7 +33,7 @@ def paths(tmp_path):
 def model(toy_towers, tmp_path):
     """A toy model of PCL-CLIP in the file toy-vit_3.pth."""
     torch.manual_seed(0)
-    model = make_model(load_config(cfg_pcl, "", [word for pair in KEYS.items() for word in pair]), 5, 6, 1)
+    model = make_model(load_config(cfg_pcl, "", words(KEYS)), 5, 6, 1)
     torch.save(model.state_dict(), tmp_path / "toy-vit_3.pth")
     return model.eval()
 

@@ -6,12 +6,9 @@ import torch
 from config import cfg
 from config.load import load_config
 from model import load_stage1, make_model
+from tests.toys import SETTINGS, words
 
 PROMPTS = "prompt_learner.cls_ctx"
-TREE = [
-    *("MODEL.NAME", "toy-vit", "MODEL.PRETRAIN_CHOICE", "none", "MODEL.STRIDE_SIZE", [8, 8]),
-    *("INPUT.SIZE_TRAIN", [32, 16], "INPUT.SIZE_TEST", [32, 16]),
-]
 
 
 @pytest.fixture
@@ -20,7 +17,7 @@ def model(toy_towers):
 
     def build(seed, *pairs):
         torch.manual_seed(seed)
-        return make_model(load_config(cfg, "", [*TREE, *pairs]), 3, 2, 1)
+        return make_model(load_config(cfg, "", [*words(SETTINGS), *pairs]), 3, 2, 1)
 
     return build
 
@@ -84,7 +81,7 @@ def test_a_missing_file(model, tmp_path):
 
 def test_a_model_without_pretrained_weights_reads_no_file(model, toy_towers):
     pairs = ("MODEL.PRETRAIN_CHOICE", "imagenet", "MODEL.PRETRAIN_PATH", "no/such/file.pt")
-    config = load_config(cfg, "", [*TREE, *pairs])
+    config = load_config(cfg, "", [*words(SETTINGS), *pairs])
     with pytest.raises(FileNotFoundError, match="no/such/file"):
         make_model(config, 3, 2, 1)
     shapes = {

@@ -12,6 +12,7 @@ from config import cfg
 from config.load import load_config
 from datasets import test_transform as plain_transform
 from model import attention_map, load_reid_model, make_model
+from tests.toys import MODEL, words
 from tools.ranking.attention import attention_painter, overlay
 
 
@@ -21,8 +22,8 @@ def checkpoint(toy_towers, small):
 
     def make(name, *pairs, size=small.size):
         torch.manual_seed(0)
-        settings = ["MODEL.NAME", name, "MODEL.PRETRAIN_CHOICE", "none", "MODEL.STRIDE_SIZE", "[8, 8]"]
-        settings += ["INPUT.SIZE_TRAIN", str(list(size)), "INPUT.SIZE_TEST", str(list(size)), *pairs]
+        settings = [*words(MODEL | {"MODEL.NAME": name}), "INPUT.SIZE_TRAIN", str(list(size))]
+        settings += ["INPUT.SIZE_TEST", str(list(size)), *pairs]
         path = small.folder / f"{name}_3.pth"
         torch.save(make_model(load_config(cfg, "", settings), 5, 3, 1).state_dict(), path)
         return str(path)
