@@ -128,8 +128,8 @@ def stage1_textbook(settings: Settings, amp: str) -> Record:
     optimizer = textbook.make_optimizer(prompts, node.BASE_LR, 1, node.WEIGHT_DECAY)
 
     def losses() -> dict[str, Tensor]:
-        images, pids, *_ = next(batches)
-        texts = model(pids)
+        batch = next(batches)
+        images, pids, texts = batch.features, batch.pids, model(batch.pids)
         return {
             "i2t": supcon_loss(images, texts, pids, pids),
             "t2i": supcon_loss(texts, images, pids, pids),

@@ -178,8 +178,8 @@ def make_loader(
 
 def _collate(items: list[tuple[Tensor, ImageRecord]]) -> ImageBatch:
     images, records = zip(*items, strict=True)
-    paths, *labels = zip(*records, strict=True)
-    return ImageBatch(torch.stack(images), *(torch.tensor(label) for label in labels), list(paths))
+    labels = (torch.tensor([getattr(r, name) for r in records]) for name in ("pid", "camid", "viewid"))
+    return ImageBatch(torch.stack(images), *labels, [record.path for record in records])
 
 
 @torch.no_grad()
