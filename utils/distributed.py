@@ -1,7 +1,7 @@
-"""Processes of one run, started by torchrun: who is who, and what they tell each other.
+"""Communication among the processes of a run, which torchrun starts.
 
-Every function works in a run of one process, too, where there is nobody to talk to. Small facts go over the
-CPU (gloo), so that no GPU is waited for.
+Every function also works in a run of one process. Small values are exchanged over the CPU (gloo), which waits
+for no GPU.
 """
 
 import gc
@@ -20,7 +20,7 @@ _logger = logging.getLogger("transreid")
 T = TypeVar("T")
 # An evaluation or a check of all images may keep the first process busy while the others wait.
 _PATIENCE = timedelta(hours=2)
-# What gloo and NCCL say of it.
+# Parts of the errors of gloo and NCCL when a process has ended.
 _GONE = (
     "Connection closed by peer",
     "Connection reset by peer",
@@ -30,31 +30,31 @@ _GONE = (
 
 
 def launched_processes() -> int:
-    """How many processes torchrun says that this run has; 1 without torchrun."""
+    """Number of processes that torchrun has started, 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def local_rank() -> int:
-    """Which of this machine's processes this is, from 0."""
+    """Number of this process on this machine, from 0."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def restarts() -> int:
-    """How often torchrun has started this run anew after a failure."""
+    """How often torchrun has restarted this run after a failure."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
 def launch_name() -> str:
-    """What all attempts of one torchrun have in common, as far as this process can tell."""
+    """A name that all attempts of one torchrun share: its run id, or else its process."""
     name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
     return f"process {os.getppid()}" if name in ("", "none") else name
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the processes that torchrun started, for as long as the context lasts; alone, do nothing.
+    """Connect the processes that torchrun has started, while the context lasts; one process does nothing.
 
-    Raises ValueError where torchrun's environment is incomplete, ConnectionError when a process is gone.
+    Raises ValueError if torchrun's environment is incomplete, ConnectionError when another process has ended.
     """
     if launched_processes() == 1:
         yield
@@ -63,37 +63,35 @@ def process_group(device: torch.device) -> Iterator[None]:
     try:
         store, place, count = next(distributed.rendezvous("env://", timeout=_PATIENCE))
         if int(os.environ.get("LOCAL_WORLD_SIZE", 0)) == count:
-            # torchrun may keep its store when it starts a run anew, with addresses of dead processes in it.
-            # Machines of one run do not count their starts alike.
+            # torchrun may keep its store over a restart, with addresses of dead processes in it. On several
+            # machines the counts of restarts differ, so they cannot share a prefix.
             store = distributed.PrefixStore(f"start {restarts()}", store)
         distributed.init_process_group(backend, store=store, rank=place, world_size=count, timeout=_PATIENCE)
     except RuntimeError as error:
-        raise ConnectionError(
-            f"the processes of this run do not find each other: {_in_one_line(error)}"
-        ) from error
+        raise ConnectionError(f"the processes of this run cannot connect: {_in_one_line(error)}") from error
     try:
         yield
     except BaseException as error:
-        # A DistributedDataParallel that is alive when Python ends aborts the process now and then.
+        # A DistributedDataParallel that still exists when Python ends may abort the process.
         traceback.clear_frames(error.__traceback__)
         gc.collect()
         if not (isinstance(error, RuntimeError) and any(sign in str(error) for sign in _GONE)):
             raise
         raise ConnectionError(
-            f"another process of this run has ended, its error tells why ({_in_one_line(error)})"
+            f"another process of this run has ended; its own error says why ({_in_one_line(error)})"
         ) from error
     gc.collect()
-    # Not after an error, when others may still wait for this process: its end is what wakes them.
+    # Not after an error: others may wait for this process, and wake when it ends.
     distributed.destroy_process_group()
 
 
 def world_size() -> int:
-    """Processes of this run."""
+    """Number of processes of this run."""
     return distributed.get_world_size() if _together() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Number of this process, from 0."""
     return distributed.get_rank() if _together() else 0
 
 
@@ -103,13 +101,13 @@ def is_first() -> bool:
 
 
 def share(count: int) -> range:
-    """This process's part of `count` things: an equal one, up to one, in their order."""
+    """Indices of this process's part of `count` things, in order; sizes of parts differ by at most one."""
     first, last = (count * place // world_size() for place in (rank(), rank() + 1))
     return range(first, last)
 
 
 def any_process(*flags: bool) -> list[bool]:
-    """Each flag as it is in at least one process; all processes must ask at the same time."""
+    """Whether each flag is set in at least one process; all processes must call it together."""
     if not _together():
         return list(flags)
     seen = torch.tensor(flags, dtype=torch.uint8)
@@ -127,7 +125,7 @@ def from_first(value: T) -> T:
 
 
 def gather_objects(value: T) -> list[T]:
-    """The values of all processes, in their order, in every process."""
+    """The values of all processes by rank, in every process."""
     if not _together():
         return [value]
     values: list[Any] = [None] * world_size()
@@ -136,7 +134,7 @@ def gather_objects(value: T) -> list[T]:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The rows (n, …) of all processes, one after the other; n may differ, and no gradient passes."""
+    """Concatenate the rows (n, …) of all processes, of which n may differ; passes no gradient."""
     if not _together():
         return rows
     counts = gather_objects(len(rows))
@@ -146,10 +144,10 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def gather_batch(rows: Tensor) -> Tensor:
-    """The rows (n, …) of all processes, one after the other, where n is the same in all; gradients pass.
+    """Concatenate the rows (n, …) of all processes, with the same n in all; passes gradients.
 
-    Each process then has the loss of the whole batch, and the gradient of a row is the sum of what all of
-    them say of it: the mean over processes, which DistributedDataParallel takes, is the batch's gradient.
+    Each process then computes the loss of the whole batch. The gradient of a row is summed over processes, so
+    the mean over processes, which DistributedDataParallel takes, is the gradient of the batch.
     """
     if not _together():
         return rows
@@ -157,7 +155,7 @@ def gather_batch(rows: Tensor) -> Tensor:
 
 
 def share_buffers(module: nn.Module) -> None:
-    """Give every process the first one's buffers."""
+    """Copy the first process's buffers to all processes."""
     if _together():
         for buffer in module.buffers():
             if buffer.numel():
@@ -180,7 +178,7 @@ def synchronise_batch_norms(module: nn.Module, device: torch.device) -> None:
 
 
 def _in_one_line(error: BaseException) -> str:
-    """The end of a message, which says most."""
+    """The end of a message, which has the reason."""
     return " ".join(str(error).split())[-300:]
 
 

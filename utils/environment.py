@@ -1,4 +1,4 @@
-"""What a run ran on and with: versions, GPUs, host, commit, command line."""
+"""Description of what a run ran on: versions, GPUs, host, commit, command line."""
 
 import os
 import platform
@@ -16,9 +16,9 @@ _GIT_SECONDS = 10
 
 
 def describe_environment() -> dict[str, str]:
-    """Versions, hardware, commit and command line by name, in the order in which one reads them.
+    """Versions, hardware, commit and command line by name, in reading order; each is one line.
 
-    What cannot be found out says so; nothing is raised.
+    A value that cannot be found out says so; nothing is raised.
     """
     return {
         "python": platform.python_version(),
@@ -30,38 +30,29 @@ def describe_environment() -> dict[str, str]:
         "processors": str(os.cpu_count() or "unknown"),
         "host": platform.platform(),
         "commit": git_state(_ROOT),
-        # Python keeps what it was called with; sys.argv lacks the interpreter, and `-m module`.
+        # sys.argv lacks the interpreter, and `-m module`.
         "command": shlex.join([sys.executable or "python", *sys.orig_argv[1:]]),
     }
 
 
 def git_state(folder: Path) -> str:
-    """The commit of a folder's checkout, ' with local changes' where files differ from it, or why none."""
+    """The commit of a checkout, ' with local changes' where files differ from it, or why there is none."""
+    if not (folder / ".git").exists():  # git would describe a checkout that the folder is in
+        return "not a git checkout"
+    describe = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty= with local changes"]
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        # Of a folder inside another project's checkout, git would tell that project's commit.
-        if commit is None or Path(_git(folder, "rev-parse", "--show-toplevel") or "") != folder.resolve():
-            return "not a git checkout"
-        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    except FileNotFoundError:
-        return "unknown (git is not installed)"
-    except (OSError, subprocess.TimeoutExpired, UnicodeError):
-        return "unknown (git gave no answer)"
-    return f"{commit} with local changes" if changes else str(commit)
-
-
-def _git(folder: Path, *words: str) -> str | None:
-    """What git prints; None where it refuses, e.g. a folder of somebody else."""
-    done = subprocess.run(
-        # Without fsmonitor, which is a program that the folder's settings name.
-        ["git", "-C", str(folder), "-c", "core.fsmonitor=false", *words],
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        timeout=_GIT_SECONDS,
-        check=False,
-    )
-    return done.stdout.strip() if done.returncode == 0 else None
+        done = subprocess.run(
+            # Without fsmonitor, which is a program that the folder's settings name.
+            ["git", "-C", str(folder), "-c", "core.fsmonitor=false", *describe],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=_GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeError) as error:
+        return f"unknown (git: {type(error).__name__})"
+    return done.stdout.strip()
 
 
 def _version(package: str) -> str:

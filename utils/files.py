@@ -1,4 +1,4 @@
-"""Files that survive: state dicts read without running code and written beside, then renamed."""
+"""Readers of weight files that run no code, and writers that leave a whole file or none."""
 
 import contextlib
 import hashlib
@@ -17,15 +17,15 @@ from torch import Tensor
 from utils.untrusted.pickles import check_archive, check_state_dict
 from utils.untrusted.torchscript import is_torchscript, read_torchscript
 
-_CONTAINERS = ("state_dict", "model")  # what other programs wrap a state dict in
+_CONTAINERS = ("state_dict", "model")  # other programs wrap a state dict in one of these
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict on the CPU: a `torch.save` file, a TorchScript archive, or a `.safetensors` file.
 
     A `module.` prefix (from DataParallel) is removed; a dict under `state_dict` or `model` is unwrapped.
-    Nothing that the file contains is executed. Raises FileNotFoundError, or ValueError when the file is
-    no checkpoint or holds pickled code.
+    Nothing that the file contains is executed. Raises FileNotFoundError, or ValueError if the file is
+    not a checkpoint or holds pickled code.
     """
     path = Path(path)
     content = _read(path)
@@ -39,10 +39,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_checkpoint(path: str | Path) -> object:
-    """Read on the CPU what `save_torch` wrote: dicts, lists, numbers, text and tensors.
+    """Read a file of `save_torch` on the CPU: dicts, lists, numbers, text and tensors.
 
-    Nothing that the file contains is executed. Raises FileNotFoundError, or ValueError when the file is no
-    such file or holds pickled code.
+    Nothing that the file contains is executed. Raises FileNotFoundError, or ValueError if it is another file
+    or holds pickled code.
     """
     return _read(Path(path))
 
@@ -51,7 +51,7 @@ def _read(path: Path) -> object:
     if not path.is_file():
         raise FileNotFoundError(f"no weights file at {path}")
     try:
-        with warnings.catch_warnings():  # about forms that are deprecated, but the files are there to stay
+        with warnings.catch_warnings():  # about deprecated forms of files, which still exist
             warnings.simplefilter("ignore")
             if path.suffix == ".safetensors":
                 return safetensors.torch.load_file(path)
@@ -67,17 +67,15 @@ def _read(path: Path) -> object:
         raise ValueError(
             f"{path} is no checkpoint of plain tensors (pickled code is never run): {_reason(error)}"
         ) from error
-    except Exception as error:  # whatever else a reader stumbles over, it is the file's fault
+    except Exception as error:  # readers raise many types, all due to the file
         raise ValueError(f"{path} is no checkpoint: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
-    """The part of a reader's message that says what is wrong; the rest is advice to developers."""
+    """The line of a reader's message that says what is wrong; the others are advice to developers."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next(
-        (line for line in lines if "Unsupported" in line), lines[0] if lines else type(error).__name__
-    )
-    return "".join(char if char.isprintable() else "?" for char in told[:160])
+    line = next((line for line in lines if "Unsupported" in line), [*lines, type(error).__name__][0])
+    return "".join(char if char.isprintable() else "?" for char in line[:160])
 
 
 def sha256_of_file(path: str | Path) -> str:
@@ -119,7 +117,7 @@ def save_torch(content: object, path: str | Path) -> None:
     """`torch.save` by way of `write_atomically`; raises OSError as that does."""
 
     def write(beside: Path) -> None:
-        # Given a path, torch writes in C++, which does not tell why it failed.
+        # Given a path, torch writes in C++, whose errors lack the reason.
         with open(beside, "wb") as file:
             torch.save(content, file)
 
@@ -127,10 +125,10 @@ def save_torch(content: object, path: str | Path) -> None:
 
 
 def append_line(path: str | Path, line: str) -> None:
-    """Append one line of text to a file, which is made if need be, and flush it to the disk.
+    """Append a line of text, without its newline, to a file and flush it to the disk; creates the file.
 
-    `line` comes without its end. Raises ValueError for several lines, and OSError, with the path and the
-    reason, when it can not be written; then the file is as long as before.
+    Raises ValueError for several lines, and OSError, with the path and the reason, when it cannot be written;
+    the file then has its former length.
     """
     if "\n" in line:
         raise ValueError(f"{path}: {line!r} is more than one line")
@@ -140,7 +138,7 @@ def append_line(path: str | Path, line: str) -> None:
         try:
             former = os.fstat(descriptor).st_size
             try:
-                while rest:  # once, unless the disk fills up: only the next call tells that it did
+                while rest:  # on a full disk a part is written, and the next call fails
                     rest = rest[os.write(descriptor, rest) :]
                 os.fsync(descriptor)
             except OSError:
@@ -153,7 +151,7 @@ def append_line(path: str | Path, line: str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring a rename to the disk, where folders can be flushed; the new file is in place either way."""
+    """Flush a rename to the disk, on systems where a folder can be flushed."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -163,19 +161,19 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _system_reason(error: BaseException | None) -> str | None:
-    """Why the system refused to write, when that is behind an error; None for any other error."""
-    told = None
+    """Why the system refused to write, if that caused an error; else None."""
+    reason = None
     while error is not None:
         if isinstance(error, OSError):
             return error.strerror or str(error)
         if type(error) is RuntimeError and re.search(r"inline_container|PytorchStream|iostream", str(error)):
-            told = "torch's writer failed, as it does on a full disk"
+            reason = "torch's writer failed, as it does on a full disk"
         error = error.__cause__ or error.__context__
-    return told
+    return reason
 
 
 def make_output_dir(path: str | Path) -> Path:
-    """Create the folder and prove that a file can be written there; raises OSError with the folder's name."""
+    """Create a folder and check that a file can be written there; raises OSError with its path."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -187,7 +185,7 @@ def make_output_dir(path: str | Path) -> Path:
 
 
 def require_writable(path: str | Path, option: str) -> None:
-    """Prove that a file can be written at `path`; raises OSError with the option and the reason."""
+    """Check that a file can be written at `path`; raises OSError with the option's name and the reason."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{option} {path} is a folder; allowed: the path of a file")

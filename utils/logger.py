@@ -1,4 +1,4 @@
-"""The one logger, `transreid`, whose lines users parse: `time name level: message` to stdout and a file."""
+"""The logger `transreid`, whose lines users parse: `time name level: message` to stdout and a file."""
 
 import contextlib
 import logging
@@ -20,7 +20,7 @@ class _BarFriendlyHandler(logging.StreamHandler):
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that gives up with one warning, where Python would print a traceback for every line."""
+    """A log file that stops with one warning when it cannot be written, not with many tracebacks."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
@@ -29,21 +29,21 @@ class _LogFile(logging.FileHandler):
             return
         logger = logging.getLogger(_NAME)
         logger.removeHandler(self)
-        with contextlib.suppress(OSError):  # what is not written yet can not be written now
+        with contextlib.suppress(OSError):  # flushes, which fails again
             self.close()
         reason = error.strerror or type(error).__name__
-        logger.warning("%s cannot be written (%s): the log goes on here alone", self.baseFilename, reason)
+        logger.warning("%s cannot be written (%s): the log goes on here only", self.baseFilename, reason)
 
 
 def setup_logger(output_dir: str | Path | None, file_name: str, rank: int = 0) -> logging.Logger:
-    """Log to stdout and, with an output folder, append to `output_dir/file_name`; earlier handlers go.
+    """Log to stdout and append to `output_dir/file_name` if there is a folder; removes earlier handlers.
 
-    `rank`: which process of the run this is. All but the first only show warnings and errors, on stderr with
-    their number in front. Raises OSError when the file cannot be opened.
+    `rank` is the number of this process in the run. Processes other than 0 only show warnings and errors, on
+    stderr with their number in front. Raises OSError when the file cannot be opened.
     """
     logger = logging.getLogger(_NAME)
     logger.setLevel(logging.INFO)
-    logger.propagate = False  # libraries may give the root logger a handler, which would repeat each line
+    logger.propagate = False  # a library may give the root logger a handler, which would repeat each line
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
@@ -51,7 +51,7 @@ def setup_logger(output_dir: str | Path | None, file_name: str, rank: int = 0) -
     if rank:
         handlers[0].setLevel(logging.WARNING)
     elif output_dir is not None:
-        # Names of files may hold bytes that are no text.
+        # File names may contain bytes that are not text.
         path = Path(output_dir) / file_name
         handlers.append(_LogFile(path, encoding="utf-8", errors="backslashreplace"))
     for handler in handlers:
@@ -61,7 +61,7 @@ def setup_logger(output_dir: str | Path | None, file_name: str, rank: int = 0) -
 
 
 class _NameOnly(logging.Formatter):
-    """Shows the root part of a logger's name: the published lines all say `transreid`."""
+    """Shows the first part of a logger's name: all published lines say `transreid`."""
 
     def format(self, record: logging.LogRecord) -> str:
         full, record.name = record.name, record.name.partition(".")[0]

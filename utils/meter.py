@@ -1,4 +1,4 @@
-"""Running means of what a training step reports, read from the device only when they are logged."""
+"""Running means of the values of training steps, read from the device only when they are logged."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 class Meters:
     """Means by name over the steps of an epoch, weighted by the number of samples.
 
-    Values stay on their device and are summed there, so that a step never waits for the GPU.
+    Values stay on their device and are summed there, so a step never waits for the GPU.
     """
 
     def __init__(self) -> None:
@@ -33,18 +33,18 @@ class Meters:
         return self._samples
 
     def means(self) -> dict[str, float]:
-        """Means so far; this is where the device is waited for. NaN where no step counted."""
+        """Means so far, NaN if no step counted; waits for the device."""
         if not self._sums:
             return {}
         stacked = torch.stack(list(self._sums.values())) / self._weight
         return dict(zip(self._sums, stacked.tolist(), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` takes to go on from here."""
+        """The sums, for `load_state_dict`."""
         sums = {name: value.cpu() for name, value in self._sums.items()}
         return {"sums": sums, "weight": float(self._weight), "samples": self._samples}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another one was."""
+        """Continue from the sums of another one."""
         self._sums = dict(state["sums"])
         self._weight, self._samples = state["weight"], state["samples"]

@@ -171,7 +171,7 @@ def disk(bench: Bench) -> Iterator[Row]:
         )
     run = bench.folder("full")
     ended = bench.run(run, patches=[full_disk_for_log])
-    warnings = sum("the log goes on here alone" in line for line in ended.out.splitlines())
+    warnings = sum("the log goes on here only" in line for line in ended.out.splitlines())
     yield judge(
         "disk",
         "disk full while the log is written",

@@ -83,17 +83,11 @@ def test_folders_that_are_no_checkout(checkout, tmp_path):
     assert git_state(tmp_path / "gone") == "not a git checkout"
 
 
-def test_git_that_fails(tmp_path, monkeypatch):
-    def run(answer):
-        def answered(*arguments, **options):
-            if isinstance(answer, Exception):
-                raise answer
-            return subprocess.CompletedProcess(arguments, 128, "", "fatal: detected dubious ownership")
+@pytest.mark.parametrize("error", [FileNotFoundError("git"), subprocess.TimeoutExpired("git", 10)])
+def test_git_that_fails(tmp_path, monkeypatch, error):
+    def run(*arguments, **options):
+        raise error
 
-        monkeypatch.setattr(subprocess, "run", answered)
-        return git_state(tmp_path)
-
-    assert run(FileNotFoundError("git")) == "unknown (git is not installed)"
-    assert run(PermissionError("git")) == "unknown (git gave no answer)"
-    assert run(subprocess.TimeoutExpired("git", 10)) == "unknown (git gave no answer)"
-    assert run(None) == "not a git checkout"
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr(subprocess, "run", run)
+    assert git_state(tmp_path) == f"unknown (git: {type(error).__name__})"

@@ -80,7 +80,7 @@ def test_a_full_disk_is_one_warning(tmp_path, capsys):
     assert err == ""
     lines = [line.partition(": ")[2] for line in out.splitlines()]
     (warning,) = (line for line in lines if "cannot be written" in line)
-    assert warning == f"{tmp_path / 'log.txt'} cannot be written (File too large): the log goes on here alone"
+    assert warning == f"{tmp_path / 'log.txt'} cannot be written (File too large): the log goes on here only"
     assert [line.partition(" .")[0] for line in lines if line != warning] == [
         "first",
         *(f"line {number}" for number in range(5)),
