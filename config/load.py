@@ -150,10 +150,10 @@ def _converted(setting: _Setting, declared: Key) -> Any:
     key, raw, where = setting
     value, default = _decoded(raw), declared.default
     if key == "DATASETS.NAMES" and isinstance(value, list | tuple) and value:
-        if len(value) > 1:
-            names = ", ".join(map(str, value))
-            raise ValueError(f"{where}: {key} has {len(value)} names, {names}; allowed: one data set")
-        value = value[0]
+        value, *others = value
+        if others:
+            names = ", ".join(map(str, [value, *others]))
+            raise ValueError(f"{where}: {key} has {len(others) + 1} names, {names}; allowed: one data set")
     if isinstance(default, list):
         fits, expected, result = _converted_list(value, declared)
     else:
