@@ -165,7 +165,7 @@ def draw_ranking(
     `queries` are rows of `query`; None takes the ten of lowest average precision, or the first ten where no
     identity is known. Returns the page. Raises MissingExtra without matplotlib and Jinja2.
     """
-    from retrieval.ranking import rank_gallery, worst_queries
+    from retrieval import rank_gallery, worst_queries
     from tools.ranking.report import Album, Report, make_rows
     from utils.package import require_extra
 

@@ -81,11 +81,12 @@ def test_programs_and_readme_with_the_base_dependencies(run):
     quick = ("DATALOADER.NUM_WORKERS", "0", "MODEL.PRETRAIN_CHOICE", "none")
     run("clipreid-train", *config, *data, *shorter, *quick)
     weights = "logs/my_people/ViT-B-16_60.pth"
-    run("clipreid-test", *config, *data, *quick, "TEST.WEIGHT", weights)
     features = ("--images", "my_people/query", "--out", "query.npz", "--workers", "0")
     run("clipreid-extract", "--weight", weights, *features)
     examples = [block.text for block in blocks(DOCS[0]) if block.language == "python"]
-    script = "\n".join([IMPORT_ALL, *examples, "print(len(clipreid.FeatureSet.load('query.npz')))"])
+    words = [*config, *data, *quick, "TEST.WEIGHT", weights]
+    test = f"clipreid.test_clipreid.main(argv={words})"
+    script = "\n".join([IMPORT_ALL, test, *examples, "print(len(clipreid.FeatureSet.load('query.npz')))"])
     assert run("python", "-c", script).stdout.endswith("\n2\n")
     assert {path.name for path in run.folder.iterdir()} == {"my_people", "logs", "query.npz", "ViT-B-16.json"}
 
