@@ -11,26 +11,21 @@ import clipreid
 from config import cfg_base
 from config.load import load_config
 from model import make_model
-from tests.docs.reading import in_readme, save_image, tree
+from tests import toys
+from tests.docs.reading import save_people
 from tools import extract
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     """The README's folder of own images."""
-    folder = tmp_path_factory.mktemp("people")
-    for name in tree(in_readme("text", "my_people/")):
-        if name.endswith(".jpg"):
-            save_image(folder / name)
-    return folder / "my_people"
+    return save_people(tmp_path_factory.mktemp("people"))
 
 
 @pytest.fixture(scope="module")
 def weights(toy_towers, tmp_path_factory):
-    words = ["MODEL.NAME", "toy-vit", "MODEL.PRETRAIN_CHOICE", "none", "MODEL.STRIDE_SIZE", [8, 8]]
-    words += ["INPUT.SIZE_TRAIN", [64, 32], "MODEL.SIE_CAMERA", True]
-    torch.manual_seed(0)
-    model = make_model(load_config(cfg_base, "", words), 2, 2, 1)
+    settings = toys.MODEL | {"INPUT.SIZE_TRAIN": "[64, 32]", "MODEL.SIE_CAMERA": True}
+    model = make_model(load_config(cfg_base, "", toys.words(settings)), 2, 2, 1)
     path = tmp_path_factory.mktemp("weights") / "toy-vit_60.pth"
     torch.save(model.state_dict(), path)
     return path

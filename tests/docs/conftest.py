@@ -6,7 +6,7 @@ import open_clip
 import pytest
 
 from model.clip import OPENAI_NAMES
-from tests.docs.reading import OWN, ROOT, in_readme, save_image, settings_of, tree
+from tests.docs.reading import OWN, ROOT, in_readme, save_image, save_people, settings_of
 from tests.toys import write_tower
 
 
@@ -15,9 +15,7 @@ def own_data(tmp_path_factory):
     """A working directory with the README's own data, exactly as written there."""
     folder = tmp_path_factory.mktemp("reader")
     (folder / "configs").symlink_to(ROOT / "configs")
-    for name in tree(in_readme("text", "my_people/")):
-        if name.endswith(".jpg"):
-            save_image(folder / name)
+    save_people(folder)
     listing = in_readme("csv", "path,pid")
     for line in listing.splitlines()[1:]:
         save_image(folder / "my_crops" / line.split(",")[0])

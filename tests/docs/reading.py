@@ -133,3 +133,11 @@ def in_readme(language, first):
 
 def save_image(path):
     save_noise(path, seed=zlib.crc32(path.name.encode()))
+
+
+def save_people(folder):
+    """The README's folder `my_people`, in that folder."""
+    for name in tree(in_readme("text", "my_people/")):
+        if name.endswith(".jpg"):
+            save_image(folder / name)
+    return folder / "my_people"

@@ -1,6 +1,5 @@
 """The wheel, installed next to packages that have the names of its folders, and used from another folder."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,7 +8,8 @@ import venv
 
 import pytest
 
-from tests.docs.reading import DOCS, ROOT, blocks, in_readme, save_image, tree
+from tests.docs.reading import DOCS, ROOT, blocks, save_people
+from tests.toys import write_tower
 
 pytestmark = pytest.mark.slow
 
@@ -18,11 +18,7 @@ BORROWED = f"""\
 import sys; sys.modules.update(dict.fromkeys(["matplotlib", "skimage", "sklearn"]))
 {sysconfig.get_path("purelib")}
 """
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
+VISION = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}  # the patches of ViT-B/16
 IMPORT_ALL = """
 import importlib, pathlib, sys
 import clipreid, datasets, utils
@@ -58,10 +54,8 @@ def bin_folder(tmp_path_factory):
 def run(bin_folder, tmp_path_factory):
     """run(program, *words) runs a program in a folder with the README's images and a tiny ViT-B-16.json."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    for name in tree(in_readme("text", "my_people/")):
-        if name.endswith(".jpg"):
-            save_image(folder / name)
-    (folder / "ViT-B-16.json").write_text(json.dumps(TINY))
+    save_people(folder)
+    write_tower(folder / "ViT-B-16.json", vision_cfg=VISION)
 
     def run_program(program, *words, status=0):
         environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
