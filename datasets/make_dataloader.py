@@ -1,4 +1,4 @@
-"""From the configuration to the three loaders of a run: training, plain pass over its images, test."""
+"""From the configuration to the loaders of a run: training, a plain pass over its images, test."""
 
 import dataclasses
 import functools
@@ -6,13 +6,15 @@ import logging
 import multiprocessing
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 from yacs.config import CfgNode
 
+from config.errors import as_keys
+from config.shared import main_solver
 from datasets.batch import LoadedBatch, collate
 from datasets.pixels.augmentation import AugmentedSampler
 from datasets.pixels.images import ImageDataset
@@ -21,63 +23,78 @@ from datasets.pixels.stand_ins import StandIns
 from datasets.pixels.transforms import PixelTransform
 from datasets.records import ImageRecord, ReIDDataset
 from datasets.sampling.epoch_batches import EpochBatches
-from datasets.sampling.identity import RandomIdentitySampler, RepeatedSampler
+from datasets.sampling.identity import RandomIdentitySampler
+from datasets.sampling.repeated import RepeatedSampler
 from utils.distributed import rank, share, world_size
 from utils.signals import leave_signals_to_parent
 
 _SAMPLERS = ("softmax", "softmax_triplet")
 _MOST_WORKERS = 16  # of NUM_WORKERS -1: more would only take memory
+_KEYS = {"batch_size": "IMS_PER_BATCH", "cache": "DATALOADER.CACHE", "interpolation": "INPUT.TEST_RESIZE"}
 _logger = logging.getLogger("transreid.datasets")
 
+Order = RandomIdentitySampler | DistributedSampler
 
-class Loaders(NamedTuple):
-    """Loaders of `LoadedBatch`, which `to` makes a `Batch`. `train` augments and samples (call
-    `train.batch_sampler.set_epoch`), `cache` gives every training image once without augmentation (None where
-    nothing is made of them: in one-stage trees without prototypes and clusters), `test` all records of the
-    trials. `train` and `cache` are None when the data set was read without its training split.
+
+@dataclass(frozen=True)
+class Loaders:
+    """Loaders of `LoadedBatch`, which `to` makes an `ImageBatch`.
+
+    Args:
+        train: augments and samples; call `train.batch_sampler.set_epoch` before each epoch.
+        plain: every training image once, without augmentation.
+        test: all records of the trials.
+        order: the sampler of the training images; `order.set_pids` gives them other identities.
+
+    `train`, `plain` and `order` are None when the data set was read without its training split.
     """
 
     train: DataLoader[LoadedBatch] | None
-    cache: DataLoader[LoadedBatch] | None
+    plain: DataLoader[LoadedBatch] | None
     test: DataLoader[LoadedBatch]
+    order: Order | None
 
 
-def make_dataloader(cfg: CfgNode, dataset: ReIDDataset, *, size: tuple[int, int] | None = None) -> Loaders:
-    """Build the loaders; `size` (H, W) replaces INPUT.SIZE_TEST.
+def make_dataloader(
+    cfg: CfgNode,
+    dataset: ReIDDataset,
+    *,
+    size: tuple[int, int] | None = None,
+    plain_batch: int | None = None,
+    labelled: bool = True,
+) -> Loaders:
+    """Build the loaders.
 
-    In a torch.distributed run, `train` gives this process's share of every batch, `cache` and `test` its
-    share of the records. With DATALOADER.CACHE the training images are read here. Raises ValueError for
-    another DATALOADER.SAMPLER, a batch size that training split or number of processes does not allow, or
-    images that do not fit into memory.
+    `size` (H, W) replaces INPUT.SIZE_TEST, `plain_batch` is the batch size of `plain` (default
+    TEST.IMS_PER_BATCH). Without `labelled` no identity is known: each training image is one of its own until
+    `order` gets others. In a torch.distributed run, `train` gives this process's share of every batch,
+    `plain` and `test` its share of the records. With DATALOADER.CACHE the training images are read here.
+    Raises ValueError for another DATALOADER.SAMPLER, a batch size that training split or number of processes
+    does not allow, or images that do not fit into memory.
     """
-    pixels = PixelTransform(tuple(cfg.INPUT.PIXEL_MEAN), tuple(cfg.INPUT.PIXEL_STD))
-    loader = functools.partial(
-        _make_loader, workers=num_workers(cfg.DATALOADER.NUM_WORKERS), seed=cfg.SOLVER.SEED
-    )
-    train = cache = None
-    if dataset.train:
-        two_stages = "STAGE2" in cfg.SOLVER
-        solver = cfg.SOLVER.STAGE2 if two_stages else cfg.SOLVER
-        order = _order(cfg, dataset.train, solver.IMS_PER_BATCH)
-        batches = _train_batches(cfg, order, solver)
+    with as_keys(_KEYS):
+        workers, interpolation = num_workers(cfg.DATALOADER.NUM_WORKERS), cfg.INPUT.TEST_RESIZE
+        pixels = PixelTransform(tuple(cfg.INPUT.PIXEL_MEAN), tuple(cfg.INPUT.PIXEL_STD))
+        loader = functools.partial(_make_loader, workers=workers, seed=cfg.SOLVER.SEED)
+        test_size = tuple(size or cfg.INPUT.SIZE_TEST)
+        test_images = ImageDataset(dataset.test_records(), test_size, interpolation=interpolation)
+        test = loader(test_images, pixels, batch_size=cfg.TEST.IMS_PER_BATCH)
+        if not dataset.train:
+            return Loaders(None, None, test, None)
+        order = _order(cfg, dataset.train, labelled)
+        batches = _train_batches(cfg, order)
         stand_ins = StandIns(dataset.train) if cfg.DATALOADER.ON_ERROR == "skip" else None
         fill = pixels.mean if cfg.INPUT.RE_MODE == "constant" else None
         erased = dataclasses.replace(pixels, erase_prob=cfg.INPUT.RE_PROB, erase_fill=fill)
-        train = loader(_training_images(cfg, dataset.train, stand_ins), erased, batch_sampler=batches)
-        if two_stages or cfg.MODEL.PCL_LOSS_WEIGHT > 0 or cfg.CLUSTER.METHOD != "none":
-            plain = ImageDataset(
-                dataset.train,
-                tuple(cfg.INPUT.SIZE_TRAIN),
-                interpolation=cfg.INPUT.TEST_RESIZE,
-                stand_ins=stand_ins,
-            )
-            plain_size = cfg.SOLVER.STAGE1.IMS_PER_BATCH if two_stages else cfg.TEST.IMS_PER_BATCH
-            # Used once or once an epoch, so its workers need not outlive a pass.
-            cache = loader(plain, pixels, batch_size=plain_size, persistent=False)
-    test_size = tuple(size or cfg.INPUT.SIZE_TEST)
-    test_images = ImageDataset(dataset.test_records(), test_size, interpolation=cfg.INPUT.TEST_RESIZE)
-    test = loader(test_images, pixels, batch_size=cfg.TEST.IMS_PER_BATCH)
-    return Loaders(train, cache, test)
+        images = _training_images(cfg, dataset.train, stand_ins, workers)
+        train = loader(images, erased, batch_sampler=batches)
+        plain_images = ImageDataset(
+            dataset.train, tuple(cfg.INPUT.SIZE_TRAIN), interpolation=interpolation, stand_ins=stand_ins
+        )
+        # Used once or once an epoch, so its workers need not outlive a pass.
+        plain_size = plain_batch or cfg.TEST.IMS_PER_BATCH
+        plain = loader(plain_images, pixels, batch_size=plain_size, persistent=False)
+        return Loaders(train, plain, test, order)
 
 
 def _make_loader(
@@ -90,7 +107,7 @@ def _make_loader(
     workers: int,
     seed: int,
 ) -> DataLoader[LoadedBatch]:
-    """By a batch sampler, or this process's share of the images in batches of a size."""
+    """A loader with a batch sampler, or of this process's share of the images in batches of a size."""
     if batch_sampler is not None:
         order = {"batch_sampler": batch_sampler}
     else:
@@ -110,51 +127,37 @@ def _make_loader(
 
 
 def _training_images(
-    cfg: CfgNode, records: Sequence[ImageRecord], stand_ins: StandIns | None
+    cfg: CfgNode, records: Sequence[ImageRecord], stand_ins: StandIns | None, workers: int
 ) -> ImageDataset:
-    size, workers = tuple(cfg.INPUT.SIZE_TRAIN), num_workers(cfg.DATALOADER.NUM_WORKERS)
-    cached = None
-    images = ImageDataset(records, size, interpolation="fast bicubic", stand_ins=stand_ins)
-    if cfg.DATALOADER.CACHE:
-        cached, records = cache_images(images, workers=workers)
-    return ImageDataset(
+    images = ImageDataset(
         records,
-        size,
+        tuple(cfg.INPUT.SIZE_TRAIN),
         interpolation="fast bicubic",
         padding=cfg.INPUT.PADDING,
-        cached=cached,
         stand_ins=stand_ins,
     )
+    return cache_images(images, workers=workers) if cfg.DATALOADER.CACHE else images
 
 
-_Order = RandomIdentitySampler | DistributedSampler
-
-
-def _order(cfg: CfgNode, records: Sequence[ImageRecord], batch_size: int) -> _Order:
-    """In which order images are trained on in an epoch, or in a pass of it."""
-    name, group, seed = cfg.DATALOADER.SAMPLER, cfg.DATALOADER.NUM_INSTANCE, cfg.SOLVER.SEED
-    images = len(records)
+def _order(cfg: CfgNode, records: Sequence[ImageRecord], labelled: bool) -> Order:
+    """The order in which images are trained on in an epoch, or in a pass of it."""
+    name, seed = cfg.DATALOADER.SAMPLER, cfg.SOLVER.SEED
+    batch_size, images = main_solver(cfg).IMS_PER_BATCH, len(records)
     if name not in _SAMPLERS:
-        raise ValueError(f"DATALOADER.SAMPLER {name!r}, allowed are {', '.join(_SAMPLERS)}")
+        raise ValueError(f"DATALOADER.SAMPLER is {name!r}; allowed: {', '.join(_SAMPLERS)}")
     if name == "softmax_triplet":
-        if cfg.CLUSTER.METHOD == "none":
-            return RandomIdentitySampler([record.pid for record in records], batch_size, group, seed)
-        if images * group < batch_size:
-            raise ValueError(
-                f"{images} training images, IMS_PER_BATCH {batch_size} with {group} images of a cluster needs"
-                f" at least {batch_size // group}"
-            )
-        # No identity is known: each image is one of its own until the first clustering.
-        return RandomIdentitySampler(range(images), batch_size, group, seed)
+        pids = [record.pid for record in records] if labelled else range(images)
+        return RandomIdentitySampler(pids, batch_size, cfg.DATALOADER.NUM_INSTANCE, seed)
     if images < batch_size:
-        raise ValueError(f"{images} training images, IMS_PER_BATCH {batch_size} needs at least {batch_size}")
+        raise ValueError(f"batch_size is {batch_size}; allowed with {images} training images: up to {images}")
     # torch's sampler that shuffles by a seed and an epoch, for one process
     return DistributedSampler(range(images), 1, 0, shuffle=True, seed=seed)
 
 
-def _train_batches(cfg: CfgNode, order: _Order, solver: CfgNode) -> EpochBatches:
-    """Batches of the main stage, whose node of keys is `solver`."""
-    group = cfg.DATALOADER.NUM_INSTANCE if isinstance(order, RandomIdentitySampler) else 1
+def _train_batches(cfg: CfgNode, order: Order) -> EpochBatches:
+    """Batches of the main stage."""
+    solver = main_solver(cfg)
+    group = order.num_instances if isinstance(order, RandomIdentitySampler) else 1
     batch_size = solver.IMS_PER_BATCH
     indices = order if solver.ITERS < 0 else RepeatedSampler(order, solver.ITERS * batch_size)
     draws = AugmentedSampler(indices, cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.SOLVER.SEED)
@@ -182,5 +185,5 @@ def num_workers(wanted: int) -> int:
 
 
 def _fork() -> str | None:
-    """How workers start that inherit the cached images without a copy; None where the system cannot."""
+    """The start method whose workers inherit the cached images without a copy; None if there is none."""
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else None

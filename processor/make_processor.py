@@ -71,7 +71,8 @@ def _train(
     stop: StopRequest,
 ) -> None:
     seed_everything(cfg.SOLVER.SEED, deterministic=cfg.SOLVER.DETERMINISTIC)
-    dataset = make_dataset(cfg)
+    labelled = cfg.CLUSTER.METHOD == "none"
+    dataset = make_dataset(cfg, need_labels=labelled)
     require_matches(dataset.trials)
     cameras, views = side_counts(cfg, dataset.train)
     stage1 = cfg.MODEL.STAGE1_WEIGHT if recipe == "clipreid" and snapshot is None else ""
@@ -92,7 +93,9 @@ def _train(
         write_atomically(output_dir / "config.yml", lambda beside: beside.write_text(text, "utf-8"))
         if snapshot is not None:
             cut_records(output_dir, snapshot.content["metrics_bytes"])
-    loaders = make_dataloader(cfg, dataset)  # may read all training images, so what can be refused was
+    # It may read all training images, so what can be refused was.
+    plain_batch = cfg.SOLVER.STAGE1.IMS_PER_BATCH if "STAGE1" in cfg.SOLVER else None
+    loaders = make_dataloader(cfg, dataset, plain_batch=plain_batch, labelled=labelled)
     if cfg.DATASETS.CHECK_IMAGES:
         _verify(cfg, dataset, loaders.test.num_workers)
 

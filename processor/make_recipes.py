@@ -47,7 +47,7 @@ def _clipreid(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Ite
         model,
         _loss(cfg, model),
         loaders.train,
-        loaders.cache,
+        loaders.plain,
         prompt_plan=None if "stage1" in run.saver.finished else make_plan(cfg, "stage1"),
         image_plan=make_plan(cfg, "main"),
         device=run.device,
@@ -64,14 +64,14 @@ def _pcl(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Iterator
     if node.METHOD == "none":
         return pcl(model, loss, loaders.train, plan, features)
     find = functools.partial(cluster, eps=node.EPS, min_samples=node.MIN_SAMPLES, k1=node.K1, k2=node.K2)
-    paths = [record.path for record in loaders.cache.dataset.records]
+    paths = [record.path for record in loaders.plain.dataset.records]
     return pcl_clusters(
         model,
         loss,
         loaders.train,
         plan,
         features,
-        pids_per_batch=plan.batch_size // cfg.DATALOADER.NUM_INSTANCE,
+        order=loaders.order,
         cluster=find,
         paths=paths,
     )
@@ -82,7 +82,7 @@ def _loss(cfg: CfgNode, model: ReIDModel) -> ReIDLoss:
 
 
 def _features(model: ReIDModel, loaders: Loaders, run: Run) -> Callable[[], FeatureSet]:
-    return functools.partial(neck_features, model, loaders.cache, run.device, run.precision)
+    return functools.partial(neck_features, model, loaders.plain, run.device, run.precision)
 
 
 # Of stages that are finished, a recipe may leave out those that are costly to set up.

@@ -35,7 +35,7 @@ def check(cfg: CfgNode, args: argparse.Namespace) -> None:
         raise ValueError(f"--show is {args.show}; allowed: 0 (all) or more")
     if args.report:
         require_writable(args.report, "--report")
-    dataset = make_dataset(cfg, need_train=not args.test_only)
+    dataset = make_dataset(cfg, need_train=not args.test_only, need_labels=cfg.CLUSTER.METHOD == "none")
     paths = list(dict.fromkeys(record.path for record in (*dataset.train, *dataset.test_records())))
     wanted = cfg.DATALOADER.NUM_WORKERS
     workers = available_processors() if wanted < 0 else num_workers(wanted)

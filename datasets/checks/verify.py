@@ -1,4 +1,4 @@
-"""Looks at every image once before hours are spent on a run."""
+"""A check of every image file before a run."""
 
 import logging
 import os
@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tqdm import tqdm
 
-from datasets.pixels.images import open_image
 from datasets.pixels.stand_ins import MOST_UNREADABLE
 from datasets.records import ImageRecord
+from utils.untrusted.pictures import open_picture
 
 _SHOWN = 5
 _logger = logging.getLogger("transreid.datasets")
@@ -19,7 +19,7 @@ def verify_images(records: Iterable[ImageRecord], workers: int = 1, *, skip: boo
     """Check that every file exists and decodes to its end; `workers` threads (0 counts as 1).
 
     Raises FileNotFoundError or ValueError with the number of missing or damaged files and the first few; with
-    `skip` only when they are too many to be skipped, else it warns.
+    `skip` only if they are too many to be skipped, else it warns.
     """
     paths = list(dict.fromkeys(record.path for record in records))
     missing = [path for path in paths if not os.path.isfile(path)]
@@ -40,7 +40,7 @@ def verify_images(records: Iterable[ImageRecord], workers: int = 1, *, skip: boo
 
 
 def _can_skip(texts: list[str], total: int, what: str) -> bool:
-    """Whether so few images can be left out; then it warns of them."""
+    """Whether these images are few enough to be left out; then it warns."""
     few = len(texts) <= MOST_UNREADABLE * total
     if few:
         _logger.warning(
@@ -51,7 +51,7 @@ def _can_skip(texts: list[str], total: int, what: str) -> bool:
 
 def _damage(path: str) -> str | None:
     try:
-        with open_image(path) as image:
+        with open_picture(path) as image:
             # JPEG only: decode at an eighth of the size, which is cheap and still reads the file to its end.
             image.draft("RGB", (1, 1))
             image.load()

@@ -1,6 +1,6 @@
-"""What is random about training images, drawn beside their order and not in the workers."""
+"""Random flips, crops and erasing of training images, drawn by the sampler and not in the workers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +14,9 @@ _SEEDS = 2**63
 
 
 class Draw(NamedTuple):
-    """Which image comes next and how: mirrored or not, cropped at a place (in pixels) of the padded image.
+    """The index of an image with its flip, its crop (offset in pixels in the padded image) and a seed.
 
-    `seed` is what its erasing is drawn from.
+    Its erasing is drawn from `seed`.
     """
 
     index: int
@@ -29,8 +29,8 @@ class Draw(NamedTuple):
 class AugmentedSampler(Sampler[Draw]):
     """A `Draw` for each index of `sampler`, in its order; top and left are 0..2 `padding`, both included.
 
-    The draws depend on (seed, epoch) and the number of indices before, so no number of workers or processes
-    changes them; call `set_epoch` before each epoch, which `sampler` hears of too.
+    The draws depend only on (seed, epoch) and the count of indices before, not on workers or processes. Call
+    `set_epoch` before each epoch; it also sets that of `sampler`.
     """
 
     def __init__(self, sampler: Sampler[int], flip_prob: float, padding: int, seed: int) -> None:
@@ -43,10 +43,6 @@ class AugmentedSampler(Sampler[Draw]):
         self.epoch = epoch
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(epoch)
-
-    def set_pids(self, pids: Sequence[int]) -> None:
-        """Draw from these identities of the images, where `sampler` knows of any."""
-        self.sampler.set_pids(pids)
 
     def __len__(self) -> int:
         return len(self.sampler)

@@ -1,4 +1,4 @@
-"""Training images that cannot be read: another image of the same identity takes their place."""
+"""Stand-ins for training images that cannot be read: other images of the same identity."""
 
 import logging
 from collections import defaultdict
@@ -14,7 +14,7 @@ _logger = logging.getLogger("transreid.datasets")
 
 
 class StandIns:
-    """Reads `records`, replacing what cannot be read; a loader's workers share what they know of it.
+    """Reads `records`, replacing those that cannot be read; a loader's workers share the list of these.
 
     The next readable image of the identity stands in, in the order of the records, so that the identities of
     a batch and all random draws stay as they are.
@@ -33,7 +33,7 @@ class StandIns:
         return int(self._unreadable.sum())
 
     def decode(self, index: int, decode: Callable[[str], Tensor]) -> tuple[Tensor, ImageRecord]:
-        """The image at `index` as `decode(path)` gives it, or the one that stands in, with its record.
+        """The image at `index`, decoded by `decode(path)`, or the one that stands in, with its record.
 
         Raises ValueError when more than 1 % of the images cannot be read, or none of an identity.
         """
@@ -53,7 +53,7 @@ class StandIns:
         self._unreadable[index] = True
         count, total = self.unreadable, len(self.records)
         _logger.warning(
-            "DATALOADER.ON_ERROR 'skip': %s; another image of its identity stands in (%d so far)",
+            "%s; another image of its identity stands in (%d so far)",
             error,
             count,
         )

@@ -1,6 +1,6 @@
-"""A user's own images without code: a CSV file that lists them, or folders that sort them.
+"""A user's own images: a CSV file that lists them, or folders that sort them.
 
-Both are read to rows of text first; `_build` then turns labels of any kind into the numbers of a ReIDDataset.
+Both become rows of text first; `_build` then turns labels of any kind into the numbers of a ReIDDataset.
 """
 
 import csv
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from datasets.readers.options import DEFAULTS, ReadOptions
 from datasets.readers.parsing import (
     MOST_DIGITS,
-    listed_path,
     plain,
     quote,
     require_file,
@@ -27,7 +27,7 @@ SPLITS = ("train", "query", "gallery")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _REQUIRED, _OPTIONAL = ("path", "pid", "split"), ("camid", "viewid")
 _CAMERA_MARK = re.compile(r"_c(\d+)")
-_LABEL_HINT = "with CLUSTER.METHOD 'dbscan'"
+_LABEL_HINT = "in training without identities"
 _INTEGER = re.compile(rf"-?[0-9]{{1,{MOST_DIGITS}}}")  # a longer number is treated as text
 
 _logger = logging.getLogger("transreid.datasets")
@@ -36,7 +36,7 @@ _Label = int | str
 
 
 class _Row(NamedTuple):
-    """One image as the user describes it; pid or camera None: not known, view None: not given."""
+    """One image as the user describes it; None for a pid, camera or view that is not known."""
 
     path: str
     pid: str | None
@@ -45,42 +45,34 @@ class _Row(NamedTuple):
     view: str | None
 
 
-def csv_dataset(
-    root: Path,
-    *,
-    file_name: str = "dataset.csv",
-    need_train: bool = True,
-    need_labels: bool = True,
-    allow_outside: bool = False,
-) -> ReIDDataset:
-    """Read the CSV file `root`/`file_name` with columns path, pid, split and, optionally, camid and viewid.
+def csv_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
+    """Read the CSV file `root`/`options.csv` with columns path, pid, split and, optionally, camid and viewid.
 
     Paths are relative to `root` or absolute; split is train, query or gallery; pid, camid and viewid are any
-    integers or words; camid -1 means that the camera is not known, and without `need_labels` an empty pid of
-    the split train that the identity is not. Other columns are ignored. Raises FileNotFoundError without the
-    file, ValueError (file and line) for a missing column, another empty or an unknown value, an image listed
-    twice in one split or, unless `allow_outside`, outside of `root`.
+    integers or words; camid -1 is an unknown camera and, without `need_labels`, an empty pid in the split
+    train an unknown identity. Other columns are ignored. Raises FileNotFoundError without the file,
+    ValueError (file and line) for a missing column, another empty or an unknown value, or an image listed
+    twice in one split.
     """
-    file = Path(listed_path(file_name, root, root, "DATASETS.CSV", allow_outside=allow_outside))
-    require_file(file, f"a CSV file with the columns {', '.join(_REQUIRED)}")
-    return _build("csv", _read_csv(file, root, need_labels, allow_outside), file, need_train)
+    file = require_file(root / options.csv, f"a CSV file with the columns {', '.join(_REQUIRED)}")
+    return _build("csv", _read_csv(file, root, options.need_labels), file, options.need_train)
 
 
-def folder_dataset(root: Path, *, need_train: bool = True, need_labels: bool = True) -> ReIDDataset:
+def folder_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     """Read `root`/{train,query,gallery}/<identity>/<image>; `_cN` in a file name gives the camera.
 
-    Without `need_labels` images directly in `root`/train are of no known identity. Raises FileNotFoundError
+    Without `need_labels` images directly in `root`/train have an unknown identity. Raises FileNotFoundError
     for a missing folder, ValueError for an image at another depth or an empty split.
     """
-    for split in SPLITS if need_train else SPLITS[1:]:
+    for split in SPLITS if options.need_train else SPLITS[1:]:
         require_folder(root / split, "<identity>/<image>")
     # Training cameras come first in the numbering of every split, so testing looks for them too.
     splits = [split for split in SPLITS if (root / split).is_dir()]
-    rows = [row for split in splits for row in _read_folder(root, split, need_labels)]
-    return _build("folder", rows, root, need_train)
+    rows = [row for split in splits for row in _read_folder(root, split, options.need_labels)]
+    return _build("folder", rows, root, options.need_train)
 
 
-def _read_csv(file: Path, root: Path, need_labels: bool, allow_outside: bool) -> list[_Row]:
+def _read_csv(file: Path, root: Path, need_labels: bool) -> list[_Row]:
     rows: list[_Row] = []
     lines: dict[tuple[str, str], int] = {}
     try:
@@ -95,12 +87,12 @@ def _read_csv(file: Path, root: Path, need_labels: bool, allow_outside: bool) ->
                     names = plain(", ".join(columns))
                     raise ValueError(f"{where}: {len(fields)} fields, allowed are {len(columns)}: {names}")
                 cells = dict(zip(columns, map(str.strip, fields), strict=True))
-                row = _parse_row(cells, need_labels, where)
-                path = listed_path(row.path, root, root, where, allow_outside=allow_outside)
-                row = row._replace(path=path)
+                row = _parse_row(cells, root, need_labels, where)
                 first = lines.setdefault((row.split, row.path), reader.line_num)
                 if first != reader.line_num:
-                    raise ValueError(f"{where}: {row.path} is already in the {row.split} split, line {first}")
+                    raise ValueError(
+                        f"{where}: {plain(row.path)} is already in the {row.split} split, line {first}"
+                    )
                 rows.append(row)
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: cannot be read as a CSV file in UTF-8: {error}") from error
@@ -123,11 +115,11 @@ def _check_columns(columns: Sequence[str], file: Path) -> list[str]:
     return stripped
 
 
-def _parse_row(cells: Mapping[str, str], need_labels: bool, where: str) -> _Row:
+def _parse_row(cells: Mapping[str, str], root: Path, need_labels: bool, where: str) -> _Row:
     is_train = cells["split"] == "train"
     hints = {
         "pid": f", or none {_LABEL_HINT}" if is_train else "",
-        "camid": " (-1: no camera known)",
+        "camid": " (-1: unknown camera)",
     }
     for name in (*_REQUIRED, *_OPTIONAL):
         if cells.get(name) == "" and not (name == "pid" and is_train and not need_labels):
@@ -136,7 +128,7 @@ def _parse_row(cells: Mapping[str, str], need_labels: bool, where: str) -> _Row:
         raise ValueError(f"{where}: split {quote(cells['split'])}, allowed are {', '.join(SPLITS)}")
     camera = cells.get("camid")
     return _Row(
-        cells["path"],
+        str(root / cells["path"]),
         cells["pid"] or None,
         cells["split"],
         None if camera == str(NO_CAMERA) else camera,
@@ -145,7 +137,7 @@ def _parse_row(cells: Mapping[str, str], need_labels: bool, where: str) -> _Row:
 
 
 def _read_folder(root: Path, split: str, need_labels: bool) -> list[_Row]:
-    # os.walk, because rglob passes over identity folders that are links.
+    # os.walk, because rglob skips identity folders that are links.
     walk = os.walk(root / split, followlinks=True)
     paths = sorted(Path(folder, name) for folder, _, names in walk for name in names)
     rows = []
@@ -170,7 +162,7 @@ def _build(name: str, rows: list[_Row], source: Path, need_train: bool) -> ReIDD
     cameras = _number_labels((row.camera for row in train_rows), (row.camera for row in test_rows))
     views = _number_labels((row.view for row in train_rows), (row.view for row in test_rows))
     if not train_rows and cameras:
-        _logger.warning("%s: no training split, cameras are numbered from query and gallery alone", source)
+        _logger.warning("%s: no training split, cameras are numbered from query and gallery only", source)
 
     def records(split_rows: list[_Row], pids: Mapping[str, int]) -> list[ImageRecord]:
         return [
@@ -185,7 +177,7 @@ def _build(name: str, rows: list[_Row], source: Path, need_train: bool) -> ReIDD
 
     train: list[ImageRecord] = []
     if need_train:
-        # Ranks from the first, so that a label '-1' is not taken for the mark of none.
+        # Ranks from the first, so that a label '-1' is not taken for an unknown identity.
         train = records(train_rows, _number_labels((row.pid for row in train_rows), ()))
         require_records(train, "train", source)
     test_pids = _number_pids(row.pid for row in test_rows if row.pid is not None)
@@ -226,7 +218,7 @@ def _number_labels(train: Iterable[str | None], test: Iterable[str | None]) -> d
 
 
 def _sortable(labels: set[str]) -> dict[str, _Label]:
-    """Each label as an integer where all are integers, as itself otherwise."""
+    """Each label as an integer if all are integers, as itself otherwise."""
     if all(_INTEGER.fullmatch(label) for label in labels):
         return {label: int(label) for label in labels}
     return {label: label for label in labels}

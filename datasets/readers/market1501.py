@@ -3,24 +3,27 @@
 import re
 from pathlib import Path
 
+from datasets.readers.options import DEFAULTS, ReadOptions
 from datasets.readers.parsing import NameRule, first_folder, read_named, relabel
 from datasets.records import ReIDDataset, Trial
 
 FOLDER = "Market-1501-v15.09.15"
-_OTHER_FOLDER = "Market1501"  # where published PCL-CLIP has it
+_OTHER_FOLDER = "Market1501"  # the folder of published PCL-CLIP
 # Identity -1 is junk and dropped; identity 0 is background, which stays in the gallery as distractors.
 _RULE = NameRule(re.compile(r"([-\d]+)_c(\d)"), cameras=range(1, 7), pids=range(0, 1502), junk=-1)
 
 
-def market1501(root: Path, *, need_train: bool = True) -> ReIDDataset:
-    """Read `root`/Market-1501-v15.09.15 or, where it is not there, `root`/Market1501.
+def market1501(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
+    """Read `root`/Market-1501-v15.09.15 or, if it is missing, `root`/Market1501.
 
     There are 751 training identities and six cameras; the view is 0. Raises FileNotFoundError for a missing
     folder, ValueError for a file name or number out of the rule.
     """
     folders = [root / FOLDER, root / _OTHER_FOLDER]
     folder = first_folder(folders, "bounding_box_train, query, bounding_box_test")
-    train = relabel(read_named(folder / "bounding_box_train", "train", _RULE)) if need_train else []
+    train = []
+    if options.need_train:
+        train = relabel(read_named(folder / "bounding_box_train", "train", _RULE))
     query = read_named(folder / "query", "query", _RULE)
     gallery = read_named(folder / "bounding_box_test", "gallery", _RULE)
     return ReIDDataset("market1501", train, [Trial(query, gallery)], "person")

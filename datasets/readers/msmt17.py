@@ -1,16 +1,15 @@
 """MSMT17 (Wei et al., "Person Transfer GAN to Bridge Domain Gap", CVPR 2018), first release and V2.
 
-Also V2 as published PCL-CLIP has it: in the folders of Market-1501, with names like 0000_c1_0000.jpg.
+V2 also in the form of published PCL-CLIP: the folders of Market-1501, with names like 0000_c1_0000.jpg.
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
+from datasets.readers.options import DEFAULTS, ReadOptions
 from datasets.readers.parsing import (
     NameRule,
     is_number,
-    listed_path,
     quote,
     read_list,
     read_named,
@@ -28,40 +27,32 @@ _TRAIN, _QUERY, _GALLERY = "bounding_box_train", "query", "bounding_box_test"
 _RULE = NameRule(re.compile(r"([-\d]+)_c(\d+)"), cameras=_CAMERAS, pids=range(0, 10_000), junk=-1)
 
 
-def msmt17(root: Path, *, need_train: bool = True, allow_outside: bool = False) -> ReIDDataset:
+def msmt17(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     """Read `root`/MSMT17 by its list files; train is list_train.txt with list_val.txt; 15 cameras, view 0.
 
     Without list files its images are those of bounding_box_train, query and bounding_box_test, by their
     names. Raises FileNotFoundError for a missing folder or list, ValueError (file and line) for a bad line or
-    file name or, unless `allow_outside`, an image outside of `root`.
+    file name.
     """
-
-    def read(file: Path, images: Path, split: str) -> list[ImageRecord]:
-        records = [
-            ImageRecord(listed_path(name, images, root, where, allow_outside=allow_outside), pid, camera, 0)
-            for name, pid, camera, where in _read(file)
-        ]
-        return require_records(records, split, file)
-
     folder = require_folder(
         root / FOLDER, f"test or mask_test_v2, list_query.txt, list_gallery.txt; or {_QUERY}, {_GALLERY}"
     )
     if (folder / _GALLERY).is_dir() and not any(folder.glob("list_*.txt")):
-        return _read_folders(folder, need_train)
-    train_images, test_images = _release(folder, need_train)
-    train: list[ImageRecord] = []
-    if need_train:
+        return _read_folders(folder, options)
+    train_images, test_images = _release(folder, options)
+    train = []
+    if options.need_train:
         lists = (folder / "list_train.txt", folder / "list_val.txt")
-        train = relabel([record for file in lists for record in read(file, train_images, "train")])
-    query = read(folder / "list_query.txt", test_images, "query")
-    gallery = read(folder / "list_gallery.txt", test_images, "gallery")
+        train = relabel([record for file in lists for record in _read(file, train_images, "train")])
+    query = _read(folder / "list_query.txt", test_images, "query")
+    gallery = _read(folder / "list_gallery.txt", test_images, "gallery")
     return ReIDDataset("msmt17", train, [Trial(query, gallery)], "person")
 
 
-def _release(folder: Path, need_train: bool) -> tuple[Path, Path]:
+def _release(folder: Path, options: ReadOptions) -> tuple[Path, Path]:
     for train, test in _RELEASES:
         if (folder / test).is_dir():
-            if need_train:
+            if options.need_train:
                 require_folder(folder / train, f"the train images of the release that has {test}")
             return folder / train, folder / test
     tests = " or ".join(test for _, test in _RELEASES)
@@ -70,15 +61,16 @@ def _release(folder: Path, need_train: bool) -> tuple[Path, Path]:
     )
 
 
-def _read_folders(folder: Path, need_train: bool) -> ReIDDataset:
-    train = relabel(read_named(folder / _TRAIN, "train", _RULE)) if need_train else []
+def _read_folders(folder: Path, options: ReadOptions) -> ReIDDataset:
+    train = relabel(read_named(folder / _TRAIN, "train", _RULE)) if options.need_train else []
     query = read_named(folder / _QUERY, "query", _RULE)
     gallery = read_named(folder / _GALLERY, "gallery", _RULE)
     return ReIDDataset("msmt17", train, [Trial(query, gallery)], "person")
 
 
-def _read(file: Path) -> Iterator[tuple[str, int, int, str]]:
-    """(path as listed, pid, camid, "file:line") of each line."""
+def _read(file: Path, images: Path, split: str) -> list[ImageRecord]:
+    """One record a line, whose camera is the third field of the file name."""
+    records = []
     for name, pid, where in read_list(file, "`relative/path.jpg pid`"):
         parts = name.rpartition("/")[2].split("_")
         camera = parts[2] if len(parts) > 2 else ""
@@ -87,4 +79,5 @@ def _read(file: Path) -> Iterator[tuple[str, int, int, str]]:
                 f"{where}: camera {quote(camera)} in {quote(name)}, allowed as third field of the file name"
                 f" are {_CAMERAS.start} to {_CAMERAS.stop - 1}"
             )
-        yield name, pid, int(camera) - _CAMERAS.start, where
+        records.append(ImageRecord(str(images / name), pid, int(camera) - _CAMERAS.start, 0))
+    return require_records(records, split, file)

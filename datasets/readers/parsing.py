@@ -1,10 +1,9 @@
-"""What the parsers share: folders, file names, list files and the paths in them, relabelling."""
+"""Shared by the readers: folders, file names, list files, relabelling."""
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from datasets.records import ImageRecord
 from utils.labels import NO_PID
@@ -29,7 +28,7 @@ class NameRule:
     junk: int | None = None
 
     def read(self, path: Path) -> tuple[int, int]:
-        """pid and camera as written. Raises ValueError, naming the file, for what the rule does not allow."""
+        """pid and camera as written. Raises ValueError, naming the file, for a name that breaks the rule."""
         found = self.pattern.match(path.name)
         numbers = [_as_int(text) for text in found.groups()] if found else [None]
         if None in numbers:
@@ -50,7 +49,7 @@ def require_folder(folder: Path, expected: str) -> Path:
 
 
 def first_folder(folders: Sequence[Path], expected: str) -> Path:
-    """The first that is there. Raises FileNotFoundError that names them all and what is expected there."""
+    """The first that exists. Raises FileNotFoundError that names them all and what is expected there."""
     for folder in folders:
         if folder.is_dir():
             return folder
@@ -118,44 +117,17 @@ def is_number(text: str) -> bool:
 
 
 def quote(text: str) -> str:
-    """What a file says, for an error: in quotes, escaped, and cut off where it is long."""
+    """Text of a file for an error: in quotes, escaped, and cut off if it is long."""
     return repr(_cut(text))
 
 
 def plain(text: str) -> str:
-    """The same without quotes: control characters escaped, cut off where it is long."""
+    """The same without quotes: control characters escaped, cut off if it is long."""
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], _cut(text))
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…"
-
-
-def listed_path(text: str, folder: Path, root: Path, where: str, *, allow_outside: bool) -> str:
-    """The path that a file lists, `text` taken relative to `folder`, which is `root` or in it.
-
-    Raises ValueError that begins with `where` (file and line) for control characters and, unless
-    `allow_outside`, for a path that leads out of `root`. Names are compared and links are not followed.
-    """
-    if _CONTROL.search(text):
-        raise ValueError(f"{where}: path {quote(text)}, allowed are characters that can be printed")
-    path, listed = folder / text, PurePath(text)
-    if allow_outside or not (listed.anchor or ".." in listed.parts):
-        return str(path)
-    # What is compared is also what is opened: after a link, the system takes '..' another way.
-    if listed.is_absolute():
-        inside = Path(os.path.normpath(listed))
-        is_inside = any(Path(top(root)) in inside.parents for top in (os.path.abspath, os.path.realpath))
-    else:
-        below = Path(os.path.normpath(folder.relative_to(root) / listed))
-        inside = root / below
-        is_inside = not listed.anchor and below.parts[:1] not in ((), ("..",))
-    if not is_inside:
-        raise ValueError(
-            f"{where}: path {quote(text)} is outside of {root}, allowed are paths below DATASETS.ROOT_DIR; "
-            "any path with DATASETS.ALLOW_OUTSIDE True"
-        )
-    return str(inside)
 
 
 def relabel(records: Sequence[ImageRecord]) -> list[ImageRecord]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from datasets.readers.options import DEFAULTS, ReadOptions
 from datasets.readers.parsing import (
     NameRule,
     quote,
@@ -28,34 +29,34 @@ _FIELDS, _VIEWS = 42, 8  # path, 20 pairs of coordinates, orientation
 _logger = logging.getLogger("transreid.datasets")
 
 
-def veri(root: Path, *, need_views: bool = False, need_train: bool = True) -> ReIDDataset:
+def veri(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     """Read `root`/VeRi; viewpoints from keypoint_train.txt and keypoint_test.txt in `root`/VeRi or `root`.
 
     With the label files, unlabelled images are left out and counted in the log; without them every view is 0.
-    Raises FileNotFoundError for a missing folder, or label file when `need_views`; ValueError for a bad name
+    Raises FileNotFoundError for a missing folder, or label file with `need_views`; ValueError for a bad name
     or label line.
     """
     folder = require_folder(root / FOLDER, "image_train, image_query, image_test")
-    views = _find_views(folder, root, need_views, need_train)
-    train = relabel(_read(folder / "image_train", "train", views)) if need_train else []
+    views = _find_views(folder, root, options)
+    train = relabel(_read(folder / "image_train", "train", views)) if options.need_train else []
     query = _read(folder / "image_query", "query", views)
     gallery = _read(folder / "image_test", "gallery", views)
     return ReIDDataset("veri", train, [Trial(query, gallery)], "vehicle")
 
 
-def _find_views(folder: Path, root: Path, need_views: bool, need_train: bool) -> dict[str, int] | None:
-    """File name → view, or None when the label files are absent and not needed."""
+def _find_views(folder: Path, root: Path, options: ReadOptions) -> dict[str, int] | None:
+    """File name → view, or None if the label files are absent and not needed."""
     places = {name: (folder / name, root / name) for name in (_TEST_LABELS, _TRAIN_LABELS)}
     found: dict[str, Path] = {}
     for name, paths in places.items():
         for path in paths:
             if path.is_file():
                 found.setdefault(name, path)
-    for name in (_TRAIN_LABELS, _TEST_LABELS) if need_train else (_TEST_LABELS,):
+    for name in (_TRAIN_LABELS, _TEST_LABELS) if options.need_train else (_TEST_LABELS,):
         if name in found:
             continue
         expected = " or ".join(str(path) for path in places[name])
-        if need_views:
+        if options.need_views:
             raise FileNotFoundError(
                 f"viewpoint labels missing, expected {expected}: get it at {_LABEL_SOURCE}"
             )

@@ -1,1 +1,1 @@
-"""Which images come in which order, and how they form batches."""
+"""Samplers: the order of the images of an epoch, and its batches."""

@@ -1,6 +1,6 @@
-"""The batches of an epoch, of which each process of a torch.distributed run takes its share."""
+"""The batches of an epoch, shared by the processes of a torch.distributed run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 
 from torch.utils.data import Sampler
@@ -9,16 +9,16 @@ from datasets.pixels.augmentation import AugmentedSampler, Draw
 
 
 class EpochBatches(Sampler[list[Draw]]):
-    """Full batches of `draws`: of the `batch_size` images of each, those of process `rank` in their order.
+    """The part of process `rank` in each full batch of `draws`.
 
-    Which images form a batch, and how they are drawn, does not depend on the number of processes. The
-    remainder that fills no batch is left out: BatchNorm could not take a single image.
+    The images of a batch and their draws do not depend on the number of processes. A last, smaller batch is
+    left out: BatchNorm could not take a single image.
 
     Args:
         draws: of all images of an epoch.
-        batch_size: images in a batch, of all processes together.
+        batch_size: images in a batch, over all processes.
         group: images that stay in one process (those of an identity).
-        rank, world_size: this process, and how many there are.
+        rank, world_size: number of this process, and count of processes.
 
     Raises ValueError when the processes cannot share a batch equally.
     """
@@ -27,13 +27,13 @@ class EpochBatches(Sampler[list[Draw]]):
         self, draws: AugmentedSampler, batch_size: int, *, group: int = 1, rank: int = 0, world_size: int = 1
     ) -> None:
         if batch_size < 1 or batch_size % (group * world_size):
-            unit = f"{group} images per identity" if group > 1 else "images"
+            unit = f" and {group} images of an identity" if group > 1 else ""
             raise ValueError(
-                f"IMS_PER_BATCH {batch_size} of {unit} with {world_size} processes, allowed are multiples of "
+                f"batch_size is {batch_size}; allowed with {world_size} processes{unit}: multiples of "
                 f"{group * world_size}"
             )
         if not 0 <= rank < world_size:
-            raise ValueError(f"rank {rank}, allowed are 0 to {world_size - 1}")
+            raise ValueError(f"rank is {rank}; allowed: 0 to {world_size - 1}")
         self.draws, self.batch_size = draws, batch_size
         share = batch_size // world_size
         self._mine = slice(rank * share, (rank + 1) * share)
@@ -44,14 +44,10 @@ class EpochBatches(Sampler[list[Draw]]):
         self.draws.set_epoch(epoch)
         self._start = start
 
-    def set_pids(self, pids: Sequence[int]) -> None:
-        """Draw from these identities of all images, clusters for example; those below 0 are left out."""
-        self.draws.set_pids(pids)
-
     def __len__(self) -> int:
         """Batches of a whole epoch as published logs count them: from the reported length of the sampler.
 
-        Of a `RepeatedSampler` it is also how many there are.
+        It is exact for a `RepeatedSampler`, else an upper bound.
         """
         return -(-len(self.draws) // self.batch_size)
 

@@ -1,29 +1,23 @@
-"""Identity sampler: batches of P identities with K images each (Hermans et al., arXiv 1703.07737, 2017).
+"""Identity sampler: batches of P identities with K images each (Hermans et al., arXiv 1703.07737, 2017)."""
 
-And a sampler that is passed over as often as an epoch of fixed length needs.
-"""
-
-import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from torch.utils.data import DistributedSampler, Sampler
-
-_NEXT_PASS = 1_000_003  # epochs between the orders of two passes: more than a run has
+from torch.utils.data import Sampler
 
 
 class RandomIdentitySampler(Sampler[int]):
     """Image indices, batch after batch: P = batch_size // K different identities with K indices each.
 
-    K is `num_instances`. The order depends on (seed, epoch, pids) alone; call `set_epoch` before each epoch.
+    K is `num_instances`. The order depends only on (seed, epoch, pids); call `set_epoch` before each epoch.
     Raises ValueError when batch_size is not a multiple of K or there are fewer than P identities.
     """
 
     def __init__(self, pids: Sequence[int], batch_size: int, num_instances: int, seed: int) -> None:
         if num_instances < 1 or batch_size < 1 or batch_size % num_instances:
             raise ValueError(
-                f"batch size {batch_size} with {num_instances} images per identity,"
-                " allowed are positive multiples of the images per identity"
+                f"batch_size is {batch_size}; allowed with {num_instances} images of an identity: "
+                "positive multiples of that number"
             )
         self.num_instances = num_instances
         self.num_pids = batch_size // num_instances
@@ -31,7 +25,7 @@ class RandomIdentitySampler(Sampler[int]):
         self.set_pids(pids)
 
     def set_pids(self, pids: Sequence[int]) -> None:
-        """Draw from these identities of the images from the next pass on, clusters for example.
+        """Use other identities of the images, such as clusters, from the next pass on.
 
         Images with a number below 0 are left out. Raises ValueError when there are fewer than P identities.
         """
@@ -41,9 +35,8 @@ class RandomIdentitySampler(Sampler[int]):
                 indices.setdefault(pid, []).append(index)
         if len(indices) < self.num_pids:
             raise ValueError(
-                f"{len(indices)} identities in the training split, batch size"
-                f" {self.num_pids * self.num_instances} with {self.num_instances} images per identity"
-                f" needs at least {self.num_pids}"
+                f"batch_size is {self.num_pids * self.num_instances}; allowed with {len(indices)} identities "
+                f"and {self.num_instances} images of each: up to {len(indices) * self.num_instances}"
             )
         self.indices = [np.array(values) for values in indices.values()]
 
@@ -66,7 +59,7 @@ class RandomIdentitySampler(Sampler[int]):
             places = rng.choice(len(left), self.num_pids, replace=False)
             for place in places:
                 yield from groups[left[place]].pop()
-            # From the back, so that the last entry, which fills the gap, is never one still to be looked at.
+            # From the back, so that the last entry, which fills the gap, has been checked already.
             for place in sorted(places, reverse=True):
                 if not groups[left[place]]:
                     left[place] = left[-1]
@@ -79,33 +72,3 @@ class RandomIdentitySampler(Sampler[int]):
         count = len(indices) // self.num_instances
         shuffled = rng.permutation(indices)[: count * self.num_instances]
         return shuffled.reshape(count, self.num_instances).tolist()
-
-
-class RepeatedSampler(Sampler[int]):
-    """`length` indices: `sampler` is passed over as often as they need, the last time perhaps in part.
-
-    Each pass has an order of its own: pass p (from 0) is what `sampler` gives for the epoch plus p times
-    1,000,003. Call `set_epoch` before each epoch.
-    """
-
-    def __init__(self, sampler: RandomIdentitySampler | DistributedSampler, length: int) -> None:
-        self.sampler, self.length, self.epoch = sampler, length, 0
-
-    def set_pids(self, pids: Sequence[int]) -> None:
-        """As `sampler` does."""
-        self.sampler.set_pids(pids)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the orders of the next epoch's passes."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.islice(self._passes(), self.length)
-
-    def _passes(self) -> Iterator[int]:
-        for number in itertools.count():
-            self.sampler.set_epoch(self.epoch + number * _NEXT_PASS)
-            yield from self.sampler

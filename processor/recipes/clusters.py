@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datasets import LoadedBatch
+from datasets import LoadedBatch, RandomIdentitySampler
 from loss import ReIDLoss
 from model import ReIDModel
 from processor.engine.objective import Objective, Step, TrainingBatch
@@ -108,13 +108,20 @@ class ClusterBatches:
     """The batches of a loader with clusters in place of identities; none before there are clusters.
 
     Args:
-        loader: its batch sampler is told of the clusters before each epoch.
-        objective: knows the clusters.
+        loader: the batches.
+        order: the loader's sampler of identities, which gets the clusters before each epoch.
+        objective: has the clusters.
         paths: of the N training images, in the order of its labels.
     """
 
-    def __init__(self, loader: DataLoader, objective: ClusterObjective, paths: Sequence[str]) -> None:
-        self.loader, self.objective = loader, objective
+    def __init__(
+        self,
+        loader: DataLoader,
+        order: RandomIdentitySampler,
+        objective: ClusterObjective,
+        paths: Sequence[str],
+    ) -> None:
+        self.loader, self.order, self.objective = loader, order, objective
         self._rows = {path: row for row, path in enumerate(paths)}
         self._labels: list[int] = []
 
@@ -122,7 +129,7 @@ class ClusterBatches:
         """Take the clusters as they are now; the next pass is that of this epoch, from batch `start` on."""
         self._labels = self.objective.labels.tolist()
         if self._has_clusters():
-            self.loader.batch_sampler.set_pids(self._labels)
+            self.order.set_pids(self._labels)
             self.loader.batch_sampler.set_epoch(epoch, start)
 
     def _has_clusters(self) -> bool:
@@ -145,14 +152,14 @@ def pcl_clusters(
     plan: Plan,
     features: Callable[[], FeatureSet],
     *,
-    pids_per_batch: int,
+    order: RandomIdentitySampler,
     cluster: Callable[[Tensor], Tensor],
     paths: Sequence[str],
 ) -> Iterator[Stage]:
     """The recipe of `train_pcl.py` without identities: one stage.
 
     Args:
-        pids_per_batch: identities in a batch of `train`, which are clusters here.
+        order: the sampler of `train`, whose identities are the clusters.
         cluster: features (N, D) to labels (N,), of which -1 means none.
         paths: of the N training images, in the order of `features`.
     """
@@ -161,8 +168,8 @@ def pcl_clusters(
         features,
         cluster,
         count=len(paths),
-        fewest=max(2, pids_per_batch),  # one cluster is nothing to tell apart
+        fewest=max(2, order.num_pids),  # one cluster is nothing to tell apart
     )
-    batches = ClusterBatches(train, objective, paths)
+    batches = ClusterBatches(train, order, objective, paths)
     optimizer = plan.make_optimizer(model.named_parameters())
     yield Stage("pcl", objective, batches, batches, optimizer, plan, may_skip=True)

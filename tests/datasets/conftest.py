@@ -82,7 +82,7 @@ def dataset(tmp_path, save_image):
 
 @pytest.fixture
 def data_cfg(tmp_path):
-    """The keys that the data room reads, two-stage tree, small sizes."""
+    """The keys that the data room reads, in a tree of two stages, small sizes."""
     return CfgNode(
         {
             "DATASETS": {
@@ -91,9 +91,8 @@ def data_cfg(tmp_path):
                 "CSV": "dataset.csv",
                 "SUBJECT": "",
                 "VEHICLEID_TEST_SIZE": 800,
-                "ALLOW_OUTSIDE": False,
             },
-            "MODEL": {"SIE_CAMERA": False, "SIE_VIEW": False, "PCL_LOSS_WEIGHT": 0.0},
+            "MODEL": {"SIE_CAMERA": False, "SIE_VIEW": False},
             "INPUT": {
                 "SIZE_TRAIN": [32, 16],
                 "SIZE_TEST": [32, 16],
@@ -117,7 +116,6 @@ def data_cfg(tmp_path):
                 "STAGE1": {"IMS_PER_BATCH": 5},
                 "STAGE2": {"IMS_PER_BATCH": 4, "ITERS": -1},
             },
-            "CLUSTER": {"METHOD": "none"},
             "TEST": {"IMS_PER_BATCH": 3},
         }
     )

@@ -55,16 +55,6 @@ def test_plain_shuffle_gives_full_batches_only(data_cfg, dataset):
     assert len(set(paths[0])) == 17
 
 
-def test_cache_has_every_training_image_once_without_augmentation(data_cfg, dataset):
-    data_cfg.INPUT.RE_PROB = 1.0
-    cache = make_dataloader(data_cfg, dataset).cache
-    first, second = list(cache), list(cache)
-    assert [len(batch.paths) for batch in first] == [5, 5, 5, 3]
-    assert sorted(p for b in first for p in b.paths) == sorted(r.path for r in dataset.train)
-    assert all(torch.equal(a.images, b.images) for a, b in zip(first, second, strict=True))
-    assert first[0].images.shape == (5, 3, 32, 16)
-
-
 def test_test_loader_has_every_test_image_once_at_the_size_asked_for(data_cfg, dataset):
     test = make_dataloader(data_cfg, dataset).test
     assert [batch.images.shape[0] for batch in test] == [3, 2]
@@ -74,16 +64,15 @@ def test_test_loader_has_every_test_image_once_at_the_size_asked_for(data_cfg, d
     assert next(iter(other)).images.shape[2:] == (24, 40)
 
 
-def test_one_stage_tree_has_its_batch_size_under_solver_and_no_cache(data_cfg, dataset):
+def test_one_stage_tree_has_its_batch_size_under_solver(data_cfg, dataset):
     data_cfg.SOLVER = CfgNode({"SEED": 7, "IMS_PER_BATCH": 6, "ITERS": -1})
     loaders = make_dataloader(data_cfg, dataset)
-    assert loaders.cache is None
     assert {len(batch.paths) for batch in loaders.train} == {6}
 
 
 def test_without_training_split_only_the_test_loader_exists(data_cfg, dataset):
     loaders = make_dataloader(data_cfg, ReIDDataset("x", [], dataset.trials, "person"))
-    assert (loaders.train, loaders.cache) == (None, None)
+    assert (loaders.train, loaders.plain, loaders.order) == (None, None, None)
     assert len(loaders.test) == 2
 
 
@@ -116,22 +105,20 @@ def test_processes_share_each_batch(data_cfg, dataset, by_processes, sampler, wo
 
 def test_processes_cannot_share_any_batch(data_cfg, by_processes):
     data_cfg.SOLVER.STAGE2.IMS_PER_BATCH = 6
-    message = "IMS_PER_BATCH 6 of 2 images per identity with 2 processes, allowed are multiples of 4"
+    message = "IMS_PER_BATCH is 6; allowed with 2 processes and 2 images of an identity: multiples of 4"
     with pytest.raises(ValueError, match=f"^{message}$"):
         list(by_processes(2))
     data_cfg.DATALOADER.SAMPLER, data_cfg.SOLVER.STAGE2.IMS_PER_BATCH = "softmax", 5
-    with pytest.raises(
-        ValueError, match=r"^IMS_PER_BATCH 5 of images with 2 processes, allowed are multiples of 2$"
-    ):
+    with pytest.raises(ValueError, match=r"^IMS_PER_BATCH is 5; allowed with 2 processes: multiples of 2$"):
         list(by_processes(2))
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])
-def test_processes_share_the_records_of_cache_and_test(data_cfg, dataset, by_processes, count):
+def test_processes_share_the_records_of_plain_pass_and_test(data_cfg, dataset, by_processes, count):
     data_cfg.SOLVER.STAGE2.IMS_PER_BATCH = 16
     data_cfg.DATALOADER.SAMPLER = "softmax"
     parts = list(by_processes(count))
-    for name, records in (("cache", dataset.train), ("test", dataset.test_records())):
+    for name, records in (("plain", dataset.train), ("test", dataset.test_records())):
         paths = [[p for batch in getattr(loaders, name) for p in batch.paths] for loaders in parts]
         assert [path for part in paths for path in part] == [record.path for record in records]
         assert max(map(len, paths)) - min(map(len, paths)) <= 1
@@ -143,7 +130,7 @@ def test_flip_crop_and_erasing_are_as_configured(data_cfg, dataset):
     draws = loaders.train.batch_sampler.draws
     assert (draws.flip_prob, draws.padding) == (1.0, 3)
     assert loaders.train.dataset.padding == 3
-    assert [next(iter(loader)).pixels.erase_prob for loader in loaders[:3]] == [0.25, 0, 0]
+    assert [next(iter(loader)).pixels.erase_prob for loader in passes(loaders)] == [0.25, 0, 0]
 
 
 def test_train_images_are_the_published_steps_of_the_drawn_numbers(data_cfg, dataset):
@@ -160,7 +147,7 @@ def test_train_images_are_the_published_steps_of_the_drawn_numbers(data_cfg, dat
 def test_test_images_are_those_of_the_test_transform(data_cfg, dataset):
     prepare = plain_transform((32, 16), [0.5] * 3, [0.5] * 3)
     loaders = make_dataloader(data_cfg, dataset)
-    for batch in (*loaders.cache, *loaders.test):
+    for batch in (*loaders.plain, *loaders.test):
         wanted = torch.stack([prepare(read_image(path)) for path in batch.paths])
         assert torch.equal(batch.to("cpu").images, wanted)
 
@@ -173,7 +160,7 @@ def test_neither_workers_nor_global_generators_change_the_batches(data_cfg, data
             seed_everything(workers + 5)
             loaders.train.batch_sampler.set_epoch(epoch)
             yield from (batch.to("cpu") for batch in loaders.train)
-        yield from (batch.to("cpu") for batch in (*loaders.cache, *loaders.test))
+        yield from (batch.to("cpu") for batch in (*loaders.plain, *loaders.test))
 
     first = list(batches(0))
     for workers in (0, 1, 2):
@@ -191,6 +178,10 @@ def test_an_epoch_can_begin_within(data_cfg, dataset, workers):
     assert all(same(a, b.to("cpu")) for a, b in zip(whole[2:], train, strict=True))
 
 
+def passes(loaders):
+    return loaders.train, loaders.plain, loaders.test
+
+
 def tensors(batch):
     return batch.images, batch.pids, batch.camids, batch.viewids
 
@@ -205,9 +196,9 @@ def test_workers_are_capped_persistent_and_reproducible(data_cfg, dataset, monke
     with caplog.at_level(logging.INFO, "transreid.datasets"):
         loaders = make_dataloader(data_cfg, dataset)
     assert "DATALOADER.NUM_WORKERS 8 is capped to the 1 processors here" in caplog.text
-    assert [loader.num_workers for loader in loaders[:3]] == [1, 1, 1]
-    assert [loader.persistent_workers for loader in loaders[:3]] == [True, False, True]
-    assert [loader.pin_memory for loader in loaders[:3]] == [torch.cuda.is_available()] * 3
+    assert [loader.num_workers for loader in passes(loaders)] == [1, 1, 1]
+    assert [loader.persistent_workers for loader in passes(loaders)] == [True, False, True]
+    assert [loader.pin_memory for loader in passes(loaders)] == [torch.cuda.is_available()] * 3
     state = torch.get_rng_state()
     first = next(iter(loaders.train)).to("cpu")
     assert torch.equal(torch.get_rng_state(), state)
@@ -263,15 +254,21 @@ def test_a_corrupt_image_stops_the_loader_with_its_path(data_cfg, dataset):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["DATALOADER.SAMPLER", "triplet"], "SAMPLER 'triplet', allowed are softmax, softmax_triplet"),
+        (
+            ["DATALOADER.SAMPLER", "triplet"],
+            "SAMPLER is 'triplet'; allowed: softmax, softmax_triplet$",
+        ),
         (
             ["SOLVER.STAGE2.IMS_PER_BATCH", 10],
-            "4 identities in the training split, batch size 10 .* at least 5",
+            "^IMS_PER_BATCH is 10; allowed with 4 identities and 2 images of each: up to 8$",
         ),
-        (["SOLVER.STAGE2.IMS_PER_BATCH", 5], "batch size 5 with 2 images per identity"),
+        (
+            ["SOLVER.STAGE2.IMS_PER_BATCH", 5],
+            "^IMS_PER_BATCH is 5; allowed with 2 images of an identity",
+        ),
         (
             ["DATALOADER.SAMPLER", "softmax", "SOLVER.STAGE2.IMS_PER_BATCH", 19],
-            "18 training images, IMS_PER_BATCH 19 needs at least 19",
+            "^IMS_PER_BATCH is 19; allowed with 18 training images: up to 18$",
         ),
     ],
 )

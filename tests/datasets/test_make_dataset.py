@@ -60,15 +60,6 @@ def test_csv_file_and_subject_come_from_the_configuration(csv_cfg):
     assert make_dataset(csv_cfg).subject == "truck"
 
 
-def test_paths_out_of_the_root_need_their_key(csv_cfg, tmp_path):
-    rows = ["path,pid,split", "1.jpg,1,train", "../2.jpg,2,query", "3.jpg,2,gallery"]
-    (tmp_path / "mine.csv").write_text("\n".join(rows))
-    with pytest.raises(ValueError, match=r"mine\.csv:3: path '\.\./2\.jpg' is outside"):
-        make_dataset(csv_cfg)
-    csv_cfg.DATASETS.ALLOW_OUTSIDE = True
-    assert len(make_dataset(csv_cfg).query) == 1
-
-
 @pytest.mark.parametrize("names", [("csv",), ["csv"]])
 def test_a_tuple_of_one_name_is_that_name(csv_cfg, names):
     csv_cfg.DATASETS["NAMES"] = names

@@ -103,7 +103,7 @@ def two_stages():
             model,
             make_loss(config, model.num_classes),
             loaders.train,
-            loaders.cache,
+            loaders.plain,
             prompt_plan=make_plan(config, "stage1"),
             image_plan=replace(plan, eval_period=None),
             device=torch.device("cpu"),

@@ -110,7 +110,7 @@ def test_a_wrong_setting_is_one_line_of_each_process(run):
     process = run(2, "train.py", "wrong", "SOLVER.IMS_PER_BATCH", "6")
     errors = [line for line in process.stderr.splitlines() if line.startswith("error: process")]
     assert process.returncode == 1 and 1 <= len(errors) <= 2  # torchrun may end the second before
-    assert "IMS_PER_BATCH 6 of 2 images per identity" in errors[0]
+    assert "IMS_PER_BATCH is 6; allowed with 2 processes and 2 images of an identity" in errors[0]
 
 
 def test_dist_train_wants_torchrun(run):

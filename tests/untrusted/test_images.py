@@ -4,7 +4,6 @@ import io
 import struct
 import subprocess
 import sys
-import warnings
 import zlib
 
 import numpy as np
@@ -14,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datasets import ImageRecord, decode_image, read_image, verify_images
-from datasets.pixels.images import MAX_PIXELS
+from utils.untrusted.pictures import MAX_PIXELS
 
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # pytest sets filters of its own
 READERS = (read_image, decode_image, lambda path: verify_images([ImageRecord(path, 0, 0, 0)]))
 FORMS = {
     "jpeg": ("RGB", "JPEG", {}),
@@ -47,29 +47,25 @@ def file(tmp_path_factory):
 
 
 def outcomes(file, data):
-    """What each reader says of the file, None where it is content; a Python warning is an error."""
+    """The error of each reader, None without one."""
     file.write_bytes(data)
-    told = []
+    errors = []
     for read in READERS:
         try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                read(str(file))
-            told.append(None)
+            read(str(file))
+            errors.append(None)
         except ValueError as error:
             assert f"{file}: cannot be read as an image: " in str(error)
             assert len(str(error).splitlines()) == 1
-            told.append(str(error))
-        assert not caught, caught[0]
-    return told
+            errors.append(str(error))
+    return errors
 
 
-@pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=20, deadline=None, derandomize=True)
-@given(data=st.data())
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(form=st.sampled_from(list(FORMS)), data=st.data())
 def test_bytes_that_are_changed(form, data, file):
     content = bytearray(encode(form))
-    # Most of what is worth an attack stands in the first bytes.
+    # Most of the bytes worth an attack are the first ones.
     places = st.integers(0, min(60, len(content) - 1)) | st.integers(0, len(content) - 1)
     changes = st.lists(st.tuples(places, HUGE | st.integers(0, 255)), min_size=1, max_size=8)
     for place, value in data.draw(changes):
@@ -77,9 +73,8 @@ def test_bytes_that_are_changed(form, data, file):
     outcomes(file, bytes(content))
 
 
-@pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=10, deadline=None, derandomize=True)
-@given(data=st.data())
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(form=st.sampled_from(list(FORMS)), data=st.data())
 def test_files_that_are_cut_off_or_have_pieces_too_many(form, data, file):
     content = encode(form)
     place = data.draw(st.integers(0, len(content)))
@@ -143,37 +138,48 @@ def tiff(width, height):
     return content
 
 
-SIZES = [(9_500, 9_500), (16_000, 16_000), (60_000, 60_000)]
-MADE = [jpeg, png, bmp, gif, gif_frame, tiff]
-BOMBS = [(make, size) for make in MADE for size in SIZES] + [(webp, size) for size in SIZES[:2]]
-BOMBS += [(png, (2**31 - 1, 2**31 - 1)), (bmp, (2**31 - 1, 2**31 - 1)), (tiff, (2**32 - 1, 2**32 - 1))]
+MADE = [jpeg, png, bmp, gif, gif_frame, webp, tiff]
 
 
-@pytest.mark.parametrize(("make", "size"), BOMBS, ids=lambda value: getattr(value, "__name__", str(value)))
-def test_a_header_that_claims_too_much_is_refused(make, size, file):
-    told = outcomes(file, make(*size))
-    assert all(told)
-    if max(size) < 2**31:
-        wanted = f"its header says {size[0]} x {size[1]} pixels; allowed: at most 89,478,485 in all"
-        assert all(wanted in line for line in told)
+@pytest.mark.parametrize("make", MADE)
+def test_a_header_that_claims_too_much_is_refused(make, file):
+    wanted = "its header says 9500 x 9500 pixels; allowed: at most 89,478,485 in all"
+    assert all(wanted in line for line in outcomes(file, make(9_500, 9_500)))
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("form", ["progressive", "cmyk"])
 @pytest.mark.parametrize(
-    "before", [b"", b"\xff\xff\xff", b"\xff\xd0\xff\x01", b"\xff\xfe\0\x04\xff\xc0" * 1200, b"odd"]
+    ("make", "side"),
+    [(jpeg, 60_000), (png, 2**31 - 1), (bmp, 2**31 - 1), (gif_frame, 60_000), (tiff, 2**32 - 1)],
 )
-def test_a_jpeg_bomb_is_seen_behind_anything(size, form, before, file, monkeypatch):
+def test_far_too_much_is_refused(make, side, file):
+    assert all(outcomes(file, make(side, side)))
+
+
+SMALL_FRAME = b"\xff\xc0\0\x11\x08\0\x28\0\x18"
+BEFORE = {
+    "nothing": b"",
+    "fill bytes": b"\xff\xff\xff",
+    "bare markers": b"\xff\xd0\xff\x01",
+    "many comments": b"\xff\xfe\0\x04\xff\xc0" * 1200,
+    "a thumbnail": b"\xff\xe1\0\x0b" + SMALL_FRAME,
+    "a frame that overlaps": b"\xff\xe1\0\x05" + SMALL_FRAME[:3],
+    "odd bytes": b"odd",
+}
+
+
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("form", ["jpeg", "progressive", "cmyk"])
+def test_a_jpeg_bomb_is_seen_behind_anything(form, before, file, monkeypatch):
     monkeypatch.setattr("datasets.pixels.images._decode_jpeg", lambda data: pytest.fail("memory was taken"))
-    assert all(outcomes(file, jpeg(*size, before=before, form=form)))
+    assert all(outcomes(file, jpeg(60_000, 60_000, before=BEFORE[before], form=form)))
 
 
-@pytest.mark.parametrize("form", sorted(FORMS))
-def test_what_is_allowed_is_not_refused(form, file, monkeypatch):
+@pytest.mark.parametrize("form", ["jpeg", "png", "gif"])
+def test_allowed_sizes_are_not_refused(form, file, monkeypatch):
     assert MAX_PIXELS == Image.MAX_IMAGE_PIXELS
-    monkeypatch.setattr("datasets.pixels.images.MAX_PIXELS", 24 * 40)
+    monkeypatch.setattr("utils.untrusted.pictures.MAX_PIXELS", 24 * 40)
     assert outcomes(file, encode(form)) == [None] * 3
-    monkeypatch.setattr("datasets.pixels.images.MAX_PIXELS", 24 * 40 - 1)
+    monkeypatch.setattr("utils.untrusted.pictures.MAX_PIXELS", 24 * 40 - 1)
     assert all("24 x 40 pixels; allowed: at most 959 in all" in line for line in outcomes(file, encode(form)))
 
 
@@ -193,23 +199,13 @@ def test_neither_memory_is_taken_nor_a_warning_printed(file):
     lines += ["        else:", "            raise SystemExit('read')"]
     lines += ["print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"]
     paths = []
-    for make in (jpeg, png, bmp, gif, webp, tiff):
-        for size in SIZES[:2]:
-            paths.append(file.with_name(f"{make.__name__}_{size[0]}.jpg"))
-            paths[-1].write_bytes(make(*size))
+    for make in MADE:
+        for side in (9_500, 16_000):  # Pillow warns of the one and refuses the other
+            paths.append(file.with_name(f"{make.__name__}_{side}.jpg"))
+            paths[-1].write_bytes(make(side, side))
     command = [sys.executable, "-W", "default::Warning:PIL", "-c", "\n".join(lines), *map(str, paths)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert not result.stderr and int(result.stdout) < 50_000  # kB; the smallest of the images has 270 MB
-
-
-def test_the_filters_of_warnings_are_left_as_they_were(file):
-    file.write_bytes(encode("png"))
-    before = list(warnings.filters)
-    read_image(str(file))
-    file.write_bytes(png(60_000, 60_000))
-    with pytest.raises(ValueError, match="its header says"):
-        read_image(str(file))
-    assert warnings.filters == before and Image.MAX_IMAGE_PIXELS == MAX_PIXELS
 
 
 @pytest.mark.parametrize("path", ["a\0b.jpg", "a\udcffb.jpg", "a" * 5000, ""])

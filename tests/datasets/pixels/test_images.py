@@ -73,7 +73,7 @@ def test_jpeg_files_do_without_pil(save_noise, monkeypatch):
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", ["rgb.jpg", "palette.png"])
 def test_a_file_becomes_what_the_test_transform_makes_of_it(save_noise, name, interpolation):
     statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     for source, size in (((128, 64), (256, 128)), ((181, 67), (256, 128)), ((50, 60), (224, 224))):
@@ -99,14 +99,14 @@ def test_a_missing_file_is_named(tmp_path, read):
 
 @pytest.mark.parametrize("read", [read_image, decode_image])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp"])
-@pytest.mark.parametrize("keep", [0.0, 0.1, 0.6])
-def test_a_truncated_file_is_named_in_one_line(tmp_path, save_image, suffix, keep, read):
+def test_a_truncated_file_is_named_in_one_line(tmp_path, save_image, suffix, read):
     path = save_image(tmp_path / f"cut.{suffix}", size=(64, 128))
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(ValueError, match=rf"^.*cut\.{suffix}: cannot be read as an image: .+$") as error:
-        read(str(path))
-    assert "\n" not in str(error.value)
+    for keep in (0.6, 0.1, 0.0):
+        path.write_bytes(data[: int(len(data) * keep)])
+        with pytest.raises(ValueError, match=rf"^.*cut\.{suffix}: cannot be read as an image: .+$") as error:
+            read(str(path))
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["rgb.jpg", "grey.jpg", "cmyk.jpg", "progressive.jpg"])
@@ -169,7 +169,8 @@ def test_the_items_of_a_batch_are_those_asked_for_one_by_one(records):
 def test_cached_images_need_no_files():
     cached = torch.arange(36, dtype=torch.uint8).reshape(1, 3, 4, 3)
     record = ImageRecord("nowhere.jpg", 0, 0, 0)
-    data = ImageDataset([record], (4, 3), interpolation="fast bicubic", padding=1, cached=cached)
+    data = ImageDataset([record], (4, 3), interpolation="fast bicubic", padding=1)
+    data.cached = cached
     assert data[0][1:] == (record, None) and torch.equal(data[0][0], cached[0])
     image, *rest = data[Draw(0, True, 1, 1, 23)]
     assert torch.equal(image, cached[0].flip(-1)) and rest == [record, 23]
@@ -177,6 +178,6 @@ def test_cached_images_need_no_files():
 
 def test_another_interpolation_is_refused():
     with pytest.raises(
-        ValueError, match=r"^interpolation 'nearest', allowed are bilinear, bicubic, fast bicubic$"
+        ValueError, match=r"^interpolation is 'nearest'; allowed: bilinear, bicubic, fast bicubic$"
     ):
         ImageDataset([], (4, 3), interpolation="nearest")

@@ -60,7 +60,7 @@ def test_the_next_image_of_the_identity_stands_in(records, damage, index, next_i
     assert all(read(stand_ins, i) == record for i, record in enumerate(records) if i != index)
     assert stand_ins.unreadable == 1
     (warning,) = warnings()
-    assert warning.startswith(f"DATALOADER.ON_ERROR 'skip': {records[index].path}: ")
+    assert warning.startswith(f"{records[index].path}: ")
     assert warning.endswith("; another image of its identity stands in (1 so far)")
 
 
@@ -187,7 +187,7 @@ def test_train_and_cache_loader_know_the_same(data_cfg, dataset, records, warnin
     remove(records[7])
     loaders = make_dataloader(data_cfg, dataset)
     for _ in range(2):
-        paths = [path for batch in loaders.cache for path in batch.paths]
+        paths = [path for batch in loaders.plain for path in batch.paths]
         assert paths == [records[57 if i == 7 else i].path for i in range(200)]
     list(loaders.train)
     assert len(warnings()) == 1
@@ -202,7 +202,7 @@ def test_without_stand_ins_the_error_names_the_path(data_cfg, dataset, records, 
     data_cfg.DATALOADER.ON_ERROR, data_cfg.DATALOADER.NUM_WORKERS = "raise", workers
     damage(records[7])
     loaders = make_dataloader(data_cfg, dataset)
-    for loader in (loaders.train, loaders.cache):
+    for loader in (loaders.train, loaders.plain):
         expect_error(loader, error, f"{records[7].path}: ")
     data_cfg.DATALOADER.CACHE = True
     with pytest.raises(error, match=f"^{records[7].path}: "):

@@ -1,10 +1,11 @@
-"""Training images of no known identity, which training with CLUSTER.METHOD allows."""
+"""Training images of unknown identity, for training without identities."""
 
 import logging
 
 import pytest
 
 from datasets import make_dataset
+from datasets.readers import ReadOptions
 from datasets.readers.custom import csv_dataset, folder_dataset
 from utils.labels import NO_PID
 
@@ -12,7 +13,7 @@ ROWS = [
     *["path,pid,split,camid", "1.jpg,,train,4", "2.jpg,8,train,3", "3.jpg,,train,3", "4.jpg,5,train,4"],
     *["5.jpg,9,query,3", "6.jpg,9,gallery,4"],
 ]
-HINT = "with CLUSTER.METHOD 'dbscan'$"
+HINT = "in training without identities$"
 
 
 @pytest.fixture
@@ -30,18 +31,18 @@ def folder_root(tmp_path, touch_files):
 
 def test_csv_without_a_pid(csv_root, caplog):
     with caplog.at_level(logging.INFO, "transreid.datasets"):
-        data = csv_dataset(csv_root, need_labels=False)
+        data = csv_dataset(csv_root, ReadOptions(need_labels=False))
     assert [record.pid for record in data.train] == [NO_PID, 1, NO_PID, 0]
     assert [record.camid for record in data.train] == [1, 0, 0, 1]
     assert data.num_train_pids == 2
     assert "no identity known for 2 of 4 training images" in caplog.text
-    assert data.trials == csv_dataset(csv_root, need_train=False, need_labels=False).trials
+    assert data.trials == csv_dataset(csv_root, ReadOptions(need_train=False, need_labels=False)).trials
 
 
 def test_csv_of_no_known_identity_at_all(csv_root):
     rows = [row.replace(",8,", ",,").replace(",5,", ",,") for row in ROWS]
     (csv_root / "dataset.csv").write_text("\n".join(rows))
-    data = csv_dataset(csv_root, need_labels=False)
+    data = csv_dataset(csv_root, ReadOptions(need_labels=False))
     assert {record.pid for record in data.train} == {NO_PID}
     assert data.num_train_pids == 0
     assert "train   |      0 |        4 |         2" in data.table()
@@ -50,7 +51,7 @@ def test_csv_of_no_known_identity_at_all(csv_root):
 @pytest.mark.parametrize("need_train", [True, False])
 def test_csv_refuses_it_where_identities_are_needed(csv_root, need_train):
     with pytest.raises(ValueError, match=rf"dataset\.csv:2: pid is empty, allowed .* or none {HINT}"):
-        csv_dataset(csv_root, need_train=need_train)
+        csv_dataset(csv_root, ReadOptions(need_train=need_train))
 
 
 @pytest.mark.parametrize(
@@ -66,19 +67,19 @@ def test_csv_refuses_it_where_identities_are_needed(csv_root, need_train):
 def test_csv_needs_all_else(csv_root, row, message):
     (csv_root / "dataset.csv").write_text("\n".join([*ROWS, row]))
     with pytest.raises(ValueError, match=message):
-        csv_dataset(csv_root, need_labels=False)
+        csv_dataset(csv_root, ReadOptions(need_labels=False))
 
 
 @pytest.mark.parametrize("need_labels", [True, False])
 def test_a_label_of_minus_one_is_a_label(tmp_path, need_labels):
     rows = ["path,pid,split", "1.jpg,-1,train", "2.jpg,-5,train", "3.jpg,2,query", "4.jpg,2,gallery"]
     (tmp_path / "dataset.csv").write_text("\n".join(rows))
-    data = csv_dataset(tmp_path, need_labels=need_labels)
+    data = csv_dataset(tmp_path, ReadOptions(need_labels=need_labels))
     assert [record.pid for record in data.train] == [1, 0]
 
 
 def test_folder_of_loose_training_images(folder_root):
-    data = folder_dataset(folder_root, need_labels=False)
+    data = folder_dataset(folder_root, ReadOptions(need_labels=False))
     found = {record.path.rpartition("/")[2]: record[1:3] for record in data.train}
     assert found == {"a_c2.jpg": (NO_PID, 1), "b.jpg": (NO_PID, -1), "c_c1.jpg": (1, 0), "d_c2.jpg": (0, 1)}
     assert data.num_train_pids == 2
@@ -88,7 +89,7 @@ def test_folder_of_loose_training_images(folder_root):
 def test_folder_refuses_them_where_identities_are_needed(folder_root, need_train):
     message = rf"/train/a_c2\.jpg: image at the wrong depth, allowed is train/<identity>/<image>; .* {HINT}"
     with pytest.raises(ValueError, match=message):
-        folder_dataset(folder_root, need_train=need_train)
+        folder_dataset(folder_root, ReadOptions(need_train=need_train))
 
 
 @pytest.mark.parametrize("name", ["query/loose.jpg", "gallery/loose.jpg", "train/1/deep/a.jpg"])
@@ -96,16 +97,15 @@ def test_folder_allows_no_other_depth(folder_root, touch_files, name):
     touch_files(folder_root, name)
     split = name.partition("/")[0]
     with pytest.raises(ValueError, match=rf"{name}: .* allowed is {split}/<identity>/<image>$"):
-        folder_dataset(folder_root, need_labels=False)
+        folder_dataset(folder_root, ReadOptions(need_labels=False))
 
 
 @pytest.mark.parametrize("name", ["csv", "folder"])
-def test_the_configuration_decides(data_cfg, csv_root, folder_root, name):
+def test_the_argument_decides(data_cfg, csv_root, folder_root, name):
     data_cfg.DATASETS.NAMES = name
     with pytest.raises(ValueError, match=HINT):
         make_dataset(data_cfg)
-    data_cfg.CLUSTER.METHOD = "dbscan"
-    assert sum(record.pid == NO_PID for record in make_dataset(data_cfg).train) == 2
+    assert sum(record.pid == NO_PID for record in make_dataset(data_cfg, need_labels=False).train) == 2
 
 
 @pytest.mark.parametrize("name", ["csv", "folder"])
@@ -114,5 +114,4 @@ def test_a_test_needs_no_identities_of_training_images(data_cfg, csv_root, folde
     data_cfg.DATASETS.NAMES = name
     data = make_dataset(data_cfg, need_train=False)
     assert data.train == []
-    data_cfg.CLUSTER.METHOD = "dbscan"
-    assert data.trials == make_dataset(data_cfg).trials
+    assert data.trials == make_dataset(data_cfg, need_labels=False).trials

@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 
+from datasets.readers import ReadOptions
 from datasets.readers.dukemtmc import dukemtmc, occ_duke
 
 READERS = {"dukemtmc": (dukemtmc, "DukeMTMC-reID"), "occ_duke": (occ_duke, "Occluded_Duke")}
@@ -27,7 +28,7 @@ def test_testing_needs_no_training_split(golden_tree, name):
     root = golden_tree(name)
     trials = reader(root).trials
     shutil.rmtree(root / "dukemtmcreid" / folder / "bounding_box_train")
-    data = reader(root, need_train=False)
+    data = reader(root, ReadOptions(need_train=False))
     assert (data.train, data.trials) == ([], trials)
 
 

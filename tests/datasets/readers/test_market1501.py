@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 
+from datasets.readers import ReadOptions
 from datasets.readers.market1501 import FOLDER, market1501
 
 
@@ -33,7 +34,7 @@ def test_testing_needs_no_training_split(golden_tree):
     root = golden_tree("market1501")
     full = market1501(root)
     shutil.rmtree(root / FOLDER / "bounding_box_train")
-    data = market1501(root, need_train=False)
+    data = market1501(root, ReadOptions(need_train=False))
     assert data.train == []
     assert data.trials == full.trials
     with pytest.raises(FileNotFoundError, match="bounding_box_train: no such folder"):

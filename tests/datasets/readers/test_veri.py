@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from datasets.readers import ReadOptions
 from datasets.readers.veri import veri
 
 POINTS = " ".join(["-1"] * 40)
@@ -27,7 +28,7 @@ def tree(golden_tree, golden_records, touch_files):
 
 def test_golden_records_with_labels(tree, golden_form, golden_records, caplog):
     with caplog.at_level(logging.INFO, "transreid.datasets"):
-        data = veri(tree, need_views=True)
+        data = veri(tree, ReadOptions(need_views=True))
     for split in ("train", "query", "gallery"):
         ours, want = golden_form(data, split, tree)
         assert ours == want
@@ -63,14 +64,14 @@ def test_without_labels_every_view_is_zero_and_nothing_is_left_out(tree, caplog,
     with pytest.raises(
         FileNotFoundError, match=f"VeRi/keypoint_{missing[0]}.txt or .*: get it at https://github"
     ):
-        veri(tree, need_views=True)
+        veri(tree, ReadOptions(need_views=True))
 
 
 def test_testing_needs_no_training_images_or_labels(tree):
     trials = veri(tree).trials
     shutil.rmtree(tree / "VeRi" / "image_train")
     (tree / "keypoint_train.txt").unlink()
-    data = veri(tree, need_views=True, need_train=False)
+    data = veri(tree, ReadOptions(need_views=True, need_train=False))
     assert (data.train, data.trials) == ([], trials)
 
 

@@ -101,15 +101,15 @@ def test_the_number_of_batches_is_the_published_one(processes):
 @pytest.mark.parametrize(
     ("size", "options", "message"),
     [
-        (6, {"world_size": 4}, "IMS_PER_BATCH 6 of images with 4 processes, allowed are multiples of 4"),
-        (0, {}, "IMS_PER_BATCH 0 of images with 1 processes, allowed are multiples of 1"),
+        (6, {"world_size": 4}, "batch_size is 6; allowed with 4 processes: multiples of 4"),
+        (0, {}, "batch_size is 0; allowed with 1 processes: multiples of 1"),
         (
             12,
             {"group": 4, "world_size": 2},
-            "IMS_PER_BATCH 12 of 4 images per identity with 2 processes, allowed are multiples of 8",
+            "batch_size is 12; allowed with 2 processes and 4 images of an identity: multiples of 8",
         ),
-        (8, {"rank": 2, "world_size": 2}, "rank 2, allowed are 0 to 1"),
-        (8, {"rank": -1}, "rank -1, allowed are 0 to 0"),
+        (8, {"rank": 2, "world_size": 2}, "rank is 2; allowed: 0 to 1"),
+        (8, {"rank": -1}, "rank is -1; allowed: 0 to 0"),
     ],
 )
 def test_errors(size, options, message):

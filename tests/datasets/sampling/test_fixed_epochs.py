@@ -5,7 +5,7 @@ from torch.utils.data import DistributedSampler
 
 from datasets import AugmentedSampler, RandomIdentitySampler, make_dataloader
 from datasets.sampling.epoch_batches import EpochBatches
-from datasets.sampling.identity import RepeatedSampler
+from datasets.sampling.repeated import RepeatedSampler
 
 # 9 identities with 1 to 9 images.
 PIDS = [pid for pid in range(9) for _ in range(pid + 1)]

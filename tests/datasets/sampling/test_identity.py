@@ -87,10 +87,10 @@ def test_thirteen_thousand_identities_take_seconds_at_most():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((PIDS, 10, 4, 0), "batch size 10 with 4 images per identity, allowed are positive multiples"),
-        ((PIDS, 0, 4, 0), "batch size 0 with 4 images per identity"),
-        ((PIDS, 8, 0, 0), "batch size 8 with 0 images per identity"),
-        ((PIDS, 64, 4, 0), "12 identities in the training split, batch size 64 with 4 images.* at least 16"),
+        ((PIDS, 10, 4, 0), "batch_size is 10; allowed with 4 images of an identity: positive multiples"),
+        ((PIDS, 0, 4, 0), "batch_size is 0; allowed with 4"),
+        ((PIDS, 8, 0, 0), "batch_size is 8; allowed with 0"),
+        ((PIDS, 64, 4, 0), "batch_size is 64; allowed with 12 identities and 4 images of each: up to 48"),
     ],
 )
 def test_errors(arguments, message):

@@ -95,12 +95,10 @@ def test_without_clusters_an_epoch_has_no_batch(caplog):
     told_pids, epochs = [], []
 
     class Loader(list):
-        batch_sampler = SimpleNamespace(
-            set_pids=told_pids.append, set_epoch=lambda epoch, start: epochs.append((epoch, start))
-        )
+        batch_sampler = SimpleNamespace(set_epoch=lambda epoch, start: epochs.append((epoch, start)))
 
     batch = SimpleNamespace(paths=["4.jpg", "0.jpg"], replace=lambda pids: pids)
-    batches = ClusterBatches(Loader([batch]), objective, PATHS)
+    batches = ClusterBatches(Loader([batch]), SimpleNamespace(set_pids=told_pids.append), objective, PATHS)
     assert len(batches) == 0 and list(batches) == []
     with caplog.at_level(logging.WARNING):
         objective.begin_epoch(1)

@@ -51,12 +51,12 @@ def test_the_cache_holds_plain_projected_features_of_every_image(setting, two_st
     stage = next(two_stages(config, model, loaders))
     cached = stage.loader
     assert isinstance(cached, CachedFeatures) and cached.batch_size == 5
-    images, pids = zip(*((batch.to(CPU).images, batch.pids) for batch in loaders.cache), strict=True)
+    images, pids = zip(*((batch.to(CPU).images, batch.pids) for batch in loaders.plain), strict=True)
     with torch.no_grad():
         wanted = torch.cat([model.eval().encode_image(part) for part in images])
     assert torch.equal(cached.features, wanted) and torch.equal(cached.pids, torch.cat(pids))
     assert not cached.features.requires_grad and cached.features.shape == (8, 16)
-    assert list(cached.paths) == [path for batch in loaders.cache for path in batch.paths]
+    assert list(cached.paths) == [path for batch in loaders.plain for path in batch.paths]
 
 
 def test_prompt_objective(setting):

@@ -22,7 +22,7 @@ PROTOTYPES = ("MODEL.PCL_LOSS_WEIGHT", 1.0)
 
 
 def features_of(model, loaders):
-    return lambda: neck_features(model, loaders.cache, CPU, Precision("cpu"))
+    return lambda: neck_features(model, loaders.plain, CPU, Precision("cpu"))
 
 
 def naive_prototypes(images, classes):
@@ -37,7 +37,7 @@ def test_features_are_those_after_the_neck_of_all_training_images(setting, tower
     images = features_of(model, loaders)()
     assert len(images) == 8 and images.features.shape[1] == model.feature_width
     model.neck_feature = "after"
-    wanted = torch.cat([model(batch.to(CPU).images) for batch in loaders.cache])
+    wanted = torch.cat([model(batch.to(CPU).images) for batch in loaders.plain])
     assert torch.allclose(images.features, wanted, atol=1e-5)
     assert images.pids.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
@@ -47,7 +47,7 @@ def test_side_information_reaches_the_prototypes(setting):
     with torch.no_grad():
         model.cv_embed.normal_()
     images = features_of(model, loaders)()
-    batches = [batch.to(CPU) for batch in loaders.cache]
+    batches = [batch.to(CPU) for batch in loaders.plain]
     with torch.no_grad():
         wanted = torch.cat([model.encode_neck(b.images, b.camids, b.viewids) for b in batches])
         without = torch.cat([model.encode_neck(b.images) for b in batches])
