@@ -21,8 +21,7 @@ from config import cfg
 from config.load import load_config
 from datasets import ImageBatch
 from loss import make_loss, supcon_loss
-from model import ReIDModel, make_model
-from model.clip import build_clip, clip_config
+from model import ReIDModel, build_clip, clip_config, make_model
 from processor.engine.loop import prepare, train_step
 from processor.engine.objective import Objective
 from processor.engine.stage import Stage
