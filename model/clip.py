@@ -46,7 +46,7 @@ def _description_of(name: str) -> dict:
             f"name is {name!r}; allowed: 'ViT-B-16', 'RN50' and open_clip's other ViTs and ResNets"
             + (f", e.g. {', '.join(near)}" if near else "")
         )
-    return open_clip.get_model_config(OPENAI_NAMES.get(name, name))
+    return open_clip.get_model_config(OPENAI_NAMES.get(name, name)) or {}
 
 
 def _description_in(path: Path) -> dict:

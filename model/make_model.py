@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from yacs.config import CfgNode
 
@@ -74,21 +75,20 @@ def make_model(
             backbone.patch_projection.requires_grad_(False)
         else:
             _logger.warning("MODEL.FREEZE_PATCHES is not used: %s has no patch projection", node.NAME)
-    text = {}
+    texts = None
     if node.TEXT == "prompts":
         tower = ClipText(clip, token_table=False).requires_grad_(False)
-        text["text_encoder"] = tower
-        text["prompt_learner"] = PromptLearner(
-            num_class, clip.token_embedding, tower.tokenizer, prompt_subject(cfg)
-        )
+        table: Any = clip.token_embedding
+        prompts = PromptLearner(num_class, table, tower.tokenizer, prompt_subject(cfg))
+        texts = prompts, tower
     return ReIDModel(
         backbone,
         num_class,
         joint_classifier=node.CLASSIFIER == "joint",
         side_information=_training_side(cfg, backbone, camera_num, view_num),
         neck_feature=cfg.TEST.NECK_FEAT,
+        texts=texts,
         micro_batch=cfg.SOLVER.MICRO_BATCH,
-        **text,
     )
 
 

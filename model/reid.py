@@ -53,7 +53,7 @@ class ReIDModel(nn.Module):
             (PCL-CLIP; Li, Gong, arXiv 2310.17218).
         side_information: table of cameras and views, or None.
         neck_feature: test feature 'before' or 'after' the BNNeck.
-        prompt_learner, text_encoder: the text side of a two-stage model.
+        texts: prompts and text tower of a two-stage model, or None.
         micro_batch: images whose activations in the tower are held at a time in training; 0 for all.
 
     Raises ValueError for another neck feature, or a micro batch with a tower whose features of an image
@@ -68,8 +68,7 @@ class ReIDModel(nn.Module):
         joint_classifier: bool = False,
         side_information: SideInformation | None = None,
         neck_feature: str = "before",
-        prompt_learner: PromptLearner | None = None,
-        text_encoder: TextTower | None = None,
+        texts: tuple[PromptLearner, TextTower] | None = None,
         micro_batch: int = 0,
     ) -> None:
         super().__init__()
@@ -96,9 +95,8 @@ class ReIDModel(nn.Module):
         if side_information is not None:
             self.cv_embed = nn.Parameter(torch.empty(side_information.rows, backbone.width))
             nn.init.trunc_normal_(self.cv_embed, std=0.02)
-        if prompt_learner is not None:
-            self.prompt_learner = prompt_learner
-            self.text_encoder = text_encoder
+        if texts is not None:
+            self.prompt_learner, self.text_encoder = texts
 
     @property
     def feature_width(self) -> int:
@@ -120,7 +118,12 @@ class ReIDModel(nn.Module):
         necks = self._normalise(features)
         if not self.training:
             return torch.cat(necks, dim=1)
-        return ReIDOutput(self._classify(necks), tuple(features), features.feat_proj, necks)
+        return ReIDOutput(
+            self._classify(necks),
+            (features.last, features.feat, features.feat_proj),
+            features.feat_proj,
+            necks,
+        )
 
     def encode_neck(
         self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
@@ -175,9 +178,11 @@ class ReIDModel(nn.Module):
         row = torch.zeros(count, dtype=torch.long, device=table.device)
         known = torch.ones_like(row, dtype=torch.bool)
         for ids, size in ((camids, side.cameras), (viewids, side.views)):
-            if size and ids is None:
+            if not size:
+                continue
+            if ids is None:
                 known = torch.zeros_like(known)
-            elif size:
+            else:
                 row = row * size + ids
                 known = known & (ids >= 0) & (ids < size)
         return side.scale * table[torch.where(known, row, mean)]

@@ -50,8 +50,9 @@ class ModelCard:
         for field in ("size", "stride", "mean", "std"):
             if isinstance(getattr(self, field), list):
                 object.__setattr__(self, field, tuple(getattr(self, field)))
-        if isinstance(self.sie, dict) and self.sie.keys() == set(SideInformation._fields):
-            object.__setattr__(self, "sie", SideInformation(**self.sie))
+        sie: Any = self.sie
+        if isinstance(sie, dict) and sie.keys() == set(SideInformation._fields):
+            object.__setattr__(self, "sie", SideInformation(**sie))
         for field, (holds, allowed) in _RULES.items():
             value = getattr(self, field)
             if not holds(value):
@@ -125,7 +126,7 @@ def _is_rgb(value: object, above: float) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_sie(value: object) -> bool:

@@ -78,6 +78,7 @@ def read_info(weights: dict[str, Tensor], path: str) -> CheckpointInfo:
         )
     check_weights(weights, path)
     kind = "ViT" if is_vit else "ResNet"
+    patch = shape[f"{TOWER}conv1.weight"]
     mean, std = _PUBLISHED_PIXELS[kind]
     info = CheckpointInfo(
         path=path,
@@ -85,7 +86,7 @@ def read_info(weights: dict[str, Tensor], path: str) -> CheckpointInfo:
         width=shape["bottleneck.weight"][0],
         projected_width=shape["bottleneck_proj.weight"][0],
         layers=count_blocks(shape),
-        patch=shape[f"{TOWER}conv1.weight"][2:] if is_vit else RESNET_STEP,
+        patch=(patch[2], patch[3]) if is_vit else RESNET_STEP,
         positions=shape[positions][0] - 1,
         num_classes=shape.get("classifier.weight", (0,))[0],
         side_rows=shape.get("cv_embed", (0,))[0],

@@ -27,6 +27,9 @@ class PromptLearner(nn.Module):
         subject: the noun that ends the prompt.
     """
 
+    token_prefix: Tensor
+    token_suffix: Tensor
+
     def __init__(
         self, num_classes: int, token_embedding: nn.Embedding, tokenizer: Tokenizer, subject: str
     ) -> None:

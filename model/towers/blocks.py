@@ -5,8 +5,8 @@ open_clip's; only the order of the work is ours: one product for queries, keys a
 rows that nobody reads are not computed.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -36,26 +36,28 @@ def require_plain_blocks(blocks: Iterable[nn.Module]) -> None:
 
 
 def walk(
-    blocks: Sequence[nn.Module],
+    blocks: Iterable[Any],
     x: Tensor,
-    run: Callable[[nn.Module, Tensor], Tensor],
+    run: Callable[[ResidualAttentionBlock, Tensor], Tensor],
     between: Between | None = None,
-) -> Iterator[tuple[nn.Module, Tensor]]:
+) -> Iterator[tuple[ResidualAttentionBlock, Tensor]]:
     """Yield each block with the tokens (B, L, D) that enter it; the first block's are x.
 
     `run` computes the output of every block but the last, which is left to the caller: few positions of it
     may be needed. `between` may insert, replace or remove tokens before any block.
     """
+    previous = None
     for index, block in enumerate(blocks):
+        if previous is not None:
+            x = run(previous, x)
         if between is not None:
             x = between(index, x)
         yield block, x
-        if index + 1 < len(blocks):
-            x = run(block, x)
+        previous = block
 
 
 def run_block(
-    block: nn.Module,
+    block: ResidualAttentionBlock,
     x: Tensor,
     *,
     queries: slice | Tensor | None = None,
@@ -87,12 +89,12 @@ def run_block(
     return x + block.ls_2(_run_mlp(block.mlp, block.ln_2(x)))
 
 
-def keys_values(block: nn.Module, x: Tensor) -> KeysValues:
+def keys_values(block: ResidualAttentionBlock, x: Tensor) -> KeysValues:
     """Keys and values of tokens (B, L, D) in a block."""
     return KeysValues(*_project(block, block.ln_1(x), 1, 3))
 
 
-def attention_weights(block: nn.Module, x: Tensor) -> Tensor:
+def attention_weights(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
     """Share (B, L, L) of each token (columns) in what a token (rows) of x (B, L, D) gets; mean over heads."""
     query, key, _ = _project(block, block.ln_1(x), 0, 3)
     scores = query.float() @ key.float().transpose(2, 3) * query.shape[-1] ** -0.5
@@ -105,7 +107,7 @@ def _choose(x: Tensor, positions: slice | Tensor) -> Tensor:
     return x[:, positions]
 
 
-def _project(block: nn.Module, normed: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
+def _project(block: ResidualAttentionBlock, normed: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
     """Thirds `first` to `last` of queries, keys, values, each (B, heads, L, D / heads), from one product."""
     attention, width = block.attn, normed.shape[-1]
     rows = slice(first * width, last * width)
@@ -114,7 +116,7 @@ def _project(block: nn.Module, normed: Tensor, first: int, last: int) -> tuple[T
     return tuple(part.transpose(1, 2) for part in heads)
 
 
-def _run_mlp(mlp: nn.Sequential, x: Tensor) -> Tensor:
+def _run_mlp(mlp: Any, x: Tensor) -> Tensor:
     if not isinstance(mlp.gelu, QuickGELU):
         return mlp(x)
     # x · sigmoid(s x) = silu(s x) / s: one pass forward and one backward over the widest activations instead

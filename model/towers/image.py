@@ -7,11 +7,13 @@ Li, Sun, Li, "CLIP-ReID", AAAI 2023, section 3.
 import math
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from open_clip.model import ModifiedResNet, VisionTransformer
+from open_clip.modified_resnet import AttentionPool2d
+from open_clip.transformer import ResidualAttentionBlock, Transformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -35,7 +37,7 @@ def grid_size(size: tuple[int, int], patch: tuple[int, int], stride: tuple[int, 
 
     Raises ValueError when not even one patch fits.
     """
-    grid = tuple((side - p) // s + 1 for side, p, s in zip(size, patch, stride, strict=True))
+    grid = (size[0] - patch[0]) // stride[0] + 1, (size[1] - patch[1]) // stride[1] + 1
     if min(size[0] - patch[0], size[1] - patch[1]) < 0:
         raise ValueError(f"an image of {size[0]}x{size[1]} pixels is smaller than the tower's patch {patch}")
     return grid
@@ -70,6 +72,10 @@ class ViTBackbone(nn.Module):
     # In training, too, the features of an image depend only on that image.
     separates_images = True
     between: Between | None = None
+    transformer: Transformer
+    ln_pre: nn.Module
+    ln_post: nn.Module
+    proj: Any
 
     def __init__(
         self,
@@ -82,7 +88,7 @@ class ViTBackbone(nn.Module):
         super().__init__()
         if tower.attn_pool is not None or tower.pool_type != "tok":
             raise ValueError("this ViT pools its tokens; CLIP-ReID needs one with a class token")
-        patch = tower.conv1.kernel_size
+        patch = (tower.conv1.kernel_size[0], tower.conv1.kernel_size[1])
         if not all(1 <= s <= p for s, p in zip(stride, patch, strict=True)):
             raise ValueError(f"stride is {list(stride)}; allowed: 1 to the patch size {list(patch)}")
         self.grid = grid_size(size, patch, stride)
@@ -114,7 +120,7 @@ class ViTBackbone(nn.Module):
 
     def walk(
         self, images: Tensor, side_information: Tensor | None = None
-    ) -> Iterator[tuple[nn.Module, Tensor]]:
+    ) -> Iterator[tuple[ResidualAttentionBlock, Tensor]]:
         """Yield each block with the tokens (B, L, D) that enter it, the class token first.
 
         The last block is left to the caller; arguments as for forward.
@@ -122,7 +128,7 @@ class ViTBackbone(nn.Module):
         x = self._embed(images, side_information)
         return walk(self.transformer.resblocks, x, self._run, self.between)
 
-    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+    def _run(self, block: ResidualAttentionBlock, x: Tensor) -> Tensor:
         if self.recompute_blocks and torch.is_grad_enabled():
             random = block.attn.dropout > 0
             return checkpoint(run_block, block, x, use_reentrant=False, preserve_rng_state=random)
@@ -154,6 +160,12 @@ class ResNetBackbone(nn.Module):
     supports_side_information = False
     patch_projection: nn.Module | None = None
     separates_images = False  # batch norms
+    avgpool: nn.Module
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: Any
+    attnpool: AttentionPool2d
 
     def __init__(self, tower: ModifiedResNet, size: tuple[int, int]) -> None:
         super().__init__()

@@ -2,9 +2,10 @@
 
 import functools
 from collections import deque
-from typing import Protocol
+from typing import Any, Protocol
 
 import open_clip
+from open_clip.transformer import ResidualAttentionBlock, Transformer
 from torch import Tensor, nn
 
 from model.tokenizers import ClipTokenizer, Tokenizer
@@ -45,6 +46,13 @@ class ClipText(nn.Module):
     """
 
     between: Between | None = None
+    token_embedding: nn.Embedding | None
+    positional_embedding: nn.Parameter
+    transformer: Transformer
+    ln_final: nn.Module
+    text_projection: nn.Parameter
+    may_look: Tensor
+    tokenizer: Tokenizer
 
     def __init__(self, clip: open_clip.CLIP, *, token_table: bool = True) -> None:
         super().__init__()
@@ -54,15 +62,16 @@ class ClipText(nn.Module):
             or not isinstance(clip.text_projection, nn.Parameter)
         ):
             raise ValueError("this text tower is not causal or not read at the end of text, as CLIP's is")
-        require_plain_blocks(clip.transformer.resblocks)
-        self.token_embedding = clip.token_embedding if token_table else None
-        self.positional_embedding = clip.positional_embedding
-        self.transformer = clip.transformer
-        self.ln_final = clip.ln_final
-        self.text_projection = clip.text_projection
-        self.register_buffer("may_look", clip.attn_mask == 0, persistent=False)
-        self.tokenizer = ClipTokenizer(clip.context_length)
-        self.width = clip.token_embedding.embedding_dim
+        parts: Any = clip
+        require_plain_blocks(parts.transformer.resblocks)
+        self.token_embedding = parts.token_embedding if token_table else None
+        self.positional_embedding = parts.positional_embedding
+        self.transformer = parts.transformer
+        self.ln_final = parts.ln_final
+        self.text_projection = parts.text_projection
+        self.register_buffer("may_look", parts.attn_mask == 0, persistent=False)
+        self.tokenizer = ClipTokenizer(parts.context_length)
+        self.width = parts.token_embedding.embedding_dim
 
     def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """As `TextTower`; without `mask` a text ends at its highest token id.
@@ -95,10 +104,10 @@ class ClipText(nn.Module):
 
     def _run(
         self,
-        block: nn.Module,
+        block: ResidualAttentionBlock,
         x: Tensor,
         *,
-        earlier: dict[nn.Module, KeysValues],
+        earlier: dict[ResidualAttentionBlock, KeysValues],
         queries: slice | Tensor | None = None,
     ) -> Tensor:
         before = earlier.get(block)
