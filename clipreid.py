@@ -172,6 +172,7 @@ def draw_ranking(
     require_extra("plots")
     from tools.ranking.pictures import write_page, write_picture
 
+    query, gallery = query.with_pictures(), gallery.with_pictures()
     rows = queries if queries is not None else worst_queries(query, gallery, 10) or range(min(10, len(query)))
     rankings = rank_gallery(query, gallery, rows, top)
     facts = (f"{len(rankings)} of {len(query)} queries", f"gallery of {len(gallery)} images")

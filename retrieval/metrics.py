@@ -98,7 +98,7 @@ def evaluate(
     """
     if max_rank < 1:
         raise ValueError(f"max_rank must be at least 1, got {max_rank}")
-    applied = _apply_rule(query, gallery, rule)
+    applied = apply_rule(query, gallery, rule)
     if applied.own_pictures:
         _logger.info(
             "%d of %d queries are in the gallery themselves (same file or same bytes); those pictures are "
@@ -106,7 +106,7 @@ def evaluate(
             applied.own_pictures,
             len(query),
         )
-    scores = _score(query, gallery, applied, rerank)
+    scores = score_by_rule(query, gallery, applied, rerank)
     valid = ~scores.first_rank.isnan()
     num_valid = int(valid.sum())
     if not num_valid:
@@ -142,16 +142,18 @@ def score_queries(
     query: FeatureSet, gallery: FeatureSet, rerank: Rerank | None = None, rule: str = "cross_camera"
 ) -> QueryScores:
     """Average precision, inverse penalty and first hit's rank of each query; otherwise as `evaluate`."""
-    return _score(query, gallery, _apply_rule(query, gallery, rule), rerank)
+    return score_by_rule(query, gallery, apply_rule(query, gallery, rule), rerank)
 
 
-def _apply_rule(query: FeatureSet, gallery: FeatureSet, rule: str) -> Rule:
+def apply_rule(query: FeatureSet, gallery: FeatureSet, rule: str) -> Rule:
+    """The named rule for features that can be compared. Raises ValueError for others, as `evaluate` does."""
     check_pair(query.features, gallery.features)
     return find_rule(rule)(query, gallery)
 
 
 @torch.no_grad()
-def _score(query: FeatureSet, gallery: FeatureSet, rule: Rule, rerank: Rerank | None) -> QueryScores:
+def score_by_rule(query: FeatureSet, gallery: FeatureSet, rule: Rule, rerank: Rerank | None) -> QueryScores:
+    """As `score_queries`, under a rule for this query and gallery."""
     # Filled in place: small results kept between the large blocks of a loop would fragment the heap.
     scores = torch.empty(3, len(query), dtype=torch.float64, device=query.features.device)
     for rows, distance in distance_blocks(query.features, gallery.features, rerank):

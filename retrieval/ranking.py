@@ -11,8 +11,7 @@ from torch import Tensor
 
 from retrieval.distance import Rerank, check_pair, distance_blocks
 from retrieval.features import FeatureSet
-from retrieval.metrics import score_queries
-from retrieval.rules import find_rule
+from retrieval.metrics import apply_rule, score_by_rule, score_queries
 from utils.labels import NO_PID
 
 
@@ -65,9 +64,10 @@ def rank_gallery(
         raise ValueError(f"top must be at least 1, got {top}")
     check_pair(query.features, gallery.features)
     chosen = query.select(queries)
+    applied = apply_rule(chosen, gallery, rule)
     distance = _distance_rows(query, gallery, queries, rerank)
-    scores = score_queries(chosen, gallery, lambda *_: distance, rule)
-    matches, removed = find_rule(rule)(chosen, gallery).pairs(slice(0, len(chosen)))
+    scores = score_by_rule(chosen, gallery, applied, lambda *_: distance)
+    matches, removed = applied.pairs(slice(0, len(chosen)))
     unknown = gallery.pids == NO_PID
     rankings = []
     for i, row in enumerate(queries):

@@ -113,7 +113,7 @@ class ReadableImages(Dataset[tuple[Tensor, ImageRecord, None] | str]):
 
 
 class Load(NamedTuple):
-    """What a loader makes of some files: a batch of the readable ones, and why the others are not in it."""
+    """A batch of the readable files among some, and the reason for each file that is left out."""
 
     batch: LoadedBatch | None
     reasons: list[str]

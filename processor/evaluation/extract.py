@@ -54,9 +54,9 @@ def extract(
     if not features:  # fewer images than processes
         features = [torch.zeros(0, width, device=device)]
         pids = camids = [torch.zeros(0, dtype=torch.int64, device=device)]
-    all_rows = (gather_rows(torch.cat(parts)) for parts in (features, pids, camids))
-    texts = (list(chain.from_iterable(gather_objects(part))) for part in (paths, keys))
-    return FeatureSet(*all_rows, *texts)
+    paths, keys = (list(chain.from_iterable(gather_objects(texts))) for texts in (paths, keys))
+    features, pids, camids = (gather_rows(torch.cat(parts)) for parts in (features, pids, camids))
+    return FeatureSet(features, pids, camids, paths, keys)
 
 
 def require_matches(trials: Sequence[Trial]) -> None:

@@ -169,7 +169,8 @@ def _bin_width(features: Tensor) -> tuple[float, bool]:
 
 
 def _missing_pairs(task: RetrievalTask, same: int, different: int) -> str:
-    known = [int(sum((trial[role].pids != NO_PID).sum() for trial in task)) for role in range(2)]
+    roles = zip(*((query.pids, gallery.pids) for query, gallery, _ in task), strict=True)
+    known = [int(sum((pids != NO_PID).sum() for pids in role)) for role in roles]
     if 0 in known:
         return (
             f"a threshold needs queries and gallery images of known identity, "

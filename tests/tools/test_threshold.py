@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import FeatureSet, RetrievalTask
-from retrieval.thresholds.operating_points import accept_rates, open_set_points, operating_points
-from retrieval.thresholds.pair_scores import score_pairs
+from retrieval import (
+    FeatureSet,
+    RetrievalTask,
+    accept_rates,
+    open_set_points,
+    operating_points,
+    score_pairs,
+)
 from tools.threshold import main
 
 TOOL = Path(__file__).parents[2] / "tools" / "threshold.py"
