@@ -1,6 +1,10 @@
-"""From folders of images to batches: records, parsers, transforms, samplers, loaders."""
+"""From folders of images to batches: records, readers, pixels, samplers, loaders.
+
+This is the face of the room; drawn data sets have their own, `datasets.drawn`.
+"""
 
 from datasets.batch import Batch, CaptionBatch, ImageBatch, LoadedBatch, collate
+from datasets.checks.audit import FileFacts, Findings, audit, inspect_files
 from datasets.checks.verify import verify_images
 from datasets.make_dataloader import Loaders, available_processors, make_dataloader, num_workers
 from datasets.make_dataset import make_dataset
@@ -20,6 +24,8 @@ __all__ = [
     "CaptionBatch",
     "CaptionRecord",
     "Draw",
+    "FileFacts",
+    "Findings",
     "ImageBatch",
     "ImageDataset",
     "ImageRecord",
@@ -29,11 +35,13 @@ __all__ = [
     "RandomIdentitySampler",
     "ReIDDataset",
     "Trial",
+    "audit",
     "available_processors",
     "collate",
     "decode_image",
     "erase_constant",
     "from_pil",
+    "inspect_files",
     "make_dataloader",
     "make_dataset",
     "num_workers",

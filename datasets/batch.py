@@ -1,4 +1,4 @@
-"""The values that travel from loaders to objectives and extraction: batches with named fields."""
+"""Batches with named fields, which loaders give to objectives and extraction."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Batch:
         return self.replace(**{name: value.to(device, non_blocking=True) for name, value in self._tensors()})
 
     def pin_memory(self: B) -> B:
-        """The batch with its tensors in page-locked memory; DataLoader calls it where it pins."""
+        """The batch with its tensors in page-locked memory; DataLoader calls it if it pins."""
         return self.replace(**{name: value.pin_memory() for name, value in self._tensors()})
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
@@ -55,16 +55,16 @@ class ImageBatch(Batch):
 
 @dataclass(frozen=True)
 class LoadedBatch(ImageBatch):
-    """A batch as a loader gives it: images (B, 3, H, W) uint8, and `pixels`, which makes floats of them.
+    """A batch of a loader: images (B, 3, H, W) uint8, and `pixels`, which makes floats of them.
 
-    `seeds` are those of the images' draws, for `pixels`; empty when nothing was drawn.
+    `seeds` are those of the images' draws, for `pixels`; empty if nothing was drawn.
     """
 
     pixels: PixelTransform = dataclasses.field(kw_only=True)
     seeds: list[int] = dataclasses.field(kw_only=True)
 
     def to(self, device: torch.device | str) -> ImageBatch:
-        """The batch on the device, to which bytes are moved and on which they become floats."""
+        """The batch on the device: bytes are moved, and become floats there."""
         moved = super().to(device)
         images = self.pixels(moved.images, self.seeds)
         return ImageBatch(images, moved.pids, moved.camids, moved.viewids, self.paths, self.keys)

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -93,30 +94,21 @@ def make_dataloader(
         )
         # Used once or once an epoch, so its workers need not outlive a pass.
         plain_size = plain_batch or cfg.TEST.IMS_PER_BATCH
-        plain = loader(plain_images, pixels, batch_size=plain_size, persistent=False)
+        plain = loader(plain_images, pixels, batch_size=plain_size, persistent_workers=False)
         return Loaders(train, plain, test, order)
 
 
 def _make_loader(
-    images: ImageDataset,
-    pixels: PixelTransform,
-    *,
-    batch_sampler: EpochBatches | None = None,
-    batch_size: int = 1,
-    persistent: bool = True,
-    workers: int,
-    seed: int,
+    images: ImageDataset, pixels: PixelTransform, *, workers: int, seed: int, **options: Any
 ) -> DataLoader[LoadedBatch]:
-    """A loader with a batch sampler, or of this process's share of the images in batches of a size."""
-    if batch_sampler is not None:
-        order = {"batch_sampler": batch_sampler}
-    else:
-        order = {"batch_size": batch_size, "sampler": share(len(images))}
+    """A loader with `options`; without a batch sampler, of this process's share of the images."""
+    if "batch_sampler" not in options:
+        options["sampler"] = share(len(images))
+    options.setdefault("persistent_workers", workers > 0)
     return DataLoader(
         images,
-        **order,
+        **options,
         num_workers=workers,
-        persistent_workers=persistent and workers > 0,
         pin_memory=torch.cuda.is_available(),
         collate_fn=functools.partial(collate, pixels=pixels),
         worker_init_fn=leave_signals_to_parent,

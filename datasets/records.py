@@ -1,4 +1,4 @@
-"""What a data set is: image records, the trials of its test protocol, and the values read off them."""
+"""A data set: image records, the trials of its test protocol, and counts."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class Trial(NamedTuple):
 class ReIDDataset:
     """Training records and one or more trials, whose results are averaged.
 
-    `train` is empty when the training split was not asked for; `subject` is the noun of the prompts
+    `train` is empty if the training split was not asked for; `subject` is the noun of the prompts
     ("person", "vehicle"). Raises ValueError without a trial.
     """
 
@@ -100,8 +100,8 @@ class ReIDDataset:
     def test_records(self) -> list[ImageRecord]:
         """Image records of all trials, one per key, by first appearance: one extraction serves every trial.
 
-        Where trials give one image different camids (VehicleID), the first one stands here; the protocol is
-        in `trials`.
+        If trials give one image different camids (VehicleID), this is the first one; the protocol is in
+        `trials`.
         """
         distinct: dict[str, ImageRecord] = {}
         for trial in self.trials:

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from datasets.drawn.market import FOLDER, draw_market1501
+from datasets.drawn import FOLDER, draw_market1501
 
 pytestmark = pytest.mark.slow
 

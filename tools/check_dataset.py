@@ -18,12 +18,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 
 from config import cfg as defaults
 from config.arguments import run_program
-from datasets import ReIDDataset, available_processors, make_dataset, num_workers
-from datasets.checks.audit import ERRORS, NOTES, FileFacts, audit, inspect_files
+from config.errors import as_keys
+from datasets import (
+    FileFacts,
+    Findings,
+    ReIDDataset,
+    audit,
+    available_processors,
+    inspect_files,
+    make_dataset,
+    num_workers,
+)
 from processor import queries_with_match
 from utils.files import require_writable, write_atomically
 
-_NOTES = NOTES | {"unmatched": "query identities without a gallery image from another camera"}
+_NOTES = Findings.NOTES | {"unmatched": "query identities without a gallery image from another camera"}
 
 
 def check(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -39,11 +48,12 @@ def check(cfg: CfgNode, args: argparse.Namespace) -> None:
     paths = list(dict.fromkeys(record.path for record in (*dataset.train, *dataset.test_records())))
     wanted = cfg.DATALOADER.NUM_WORKERS
     workers = available_processors() if wanted < 0 else num_workers(wanted)
-    files = inspect_files(paths, workers)
+    with as_keys({"workers": "DATALOADER.NUM_WORKERS"}):
+        files = inspect_files(paths, workers)
     findings = audit(dataset, files)
     found = dataclasses.asdict(findings) | {"unmatched": unmatched_identities(dataset, files)}
     print(f"Data set {dataset.name}: {len(paths)} image files\n{dataset.table()}")
-    for kind, titles in (("", ERRORS), ("note: ", _NOTES)):
+    for kind, titles in (("", Findings.ERRORS), ("note: ", _NOTES)):
         for name, title in titles.items():
             _print_kind(f"{kind}{title}", found[name], args.show)
     if args.report:
@@ -51,7 +61,7 @@ def check(cfg: CfgNode, args: argparse.Namespace) -> None:
             "dataset": dataset.name,
             "files": len(paths),
             "clean": not findings.are_errors,
-            "errors": {name: found[name] for name in ERRORS},
+            "errors": {name: found[name] for name in Findings.ERRORS},
             "notes": {name: found[name] for name in _NOTES},
         }
         text = json.dumps(report, indent=1) + "\n"

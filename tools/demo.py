@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import end_in_one_line
-from datasets.drawn.market import draw_market1501
+from datasets.drawn import draw_market1501
 from train_clipreid import main as train
 
 CONFIG = "configs/demo/clipreid.yml"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
-from datasets.drawn.market import draw_market1501
+from datasets.drawn import draw_market1501
 from utils.package import MissingExtra
 
 _NUMBERS = {

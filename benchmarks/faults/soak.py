@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.faults.rows import Row, judge, status_problem, unless
 from benchmarks.faults.runs import Bench, phase_of
 from benchmarks.faults.torchrun import descendants
-from datasets.drawn.market import draw_market1501
+from datasets.drawn import draw_market1501
 
 _SAMPLE = 3.0  # seconds from one sample to the next
 _WARM_UP = 120.0  # seconds that do not count

@@ -33,7 +33,7 @@ from datasets import (
     make_dataloader,
     make_dataset,
 )
-from datasets.drawn.market import draw_market1501
+from datasets.drawn import draw_market1501
 from processor import extract
 from utils.precision import inference_precision
 

@@ -1,11 +1,11 @@
-"""What is wrong with the files and labels of a data set: each image decoded in full, its bytes compared."""
+"""Faults in the files and labels of a data set: each image is decoded in full, and bytes are compared."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -17,23 +17,9 @@ from utils.labels import NO_CAMERA, NO_PID
 
 _CHUNK = 16  # files that a process takes at a time
 
-# What `Findings` holds, as a reader is told of it. Notes do not stand in the way of a run.
-ERRORS = {
-    "unreadable": "files that cannot be read as images",
-    "empty": "files of zero bytes",
-    "absent": "listed files that are absent",
-    "duplicates": "images under several identities",
-    "train_in_test": "training images in the test splits",
-}
-NOTES = {
-    "repeated": "images of one identity in several files",
-    "single_image": "training identities of one image",
-    "single_camera": "training identities of one camera",
-}
-
 
 class FileFacts(NamedTuple):
-    """One file: `digest` is the SHA-256 of its bytes in hex, '' where there is a `problem`.
+    """One file: `digest` is the SHA-256 of its bytes in hex, '' if there is a `problem`.
 
     `problem` is '', 'absent' (or no file), 'empty' or 'unreadable'; `reason` is one line that names an
     unreadable file.
@@ -46,8 +32,23 @@ class FileFacts(NamedTuple):
 
 @dataclass(frozen=True)
 class Findings:
-    """One line of text for each occurrence of what `ERRORS` and `NOTES` describe."""
+    """One line of text for each occurrence of a fault; `ERRORS` and `NOTES` have the titles of the faults.
 
+    Notes do not prevent a run.
+    """
+
+    ERRORS: ClassVar[dict[str, str]] = {
+        "unreadable": "files that cannot be read as images",
+        "empty": "files of zero bytes",
+        "absent": "listed files that are absent",
+        "duplicates": "images under several identities",
+        "train_in_test": "training images in the test splits",
+    }
+    NOTES: ClassVar[dict[str, str]] = {
+        "repeated": "images of one identity in several files",
+        "single_image": "training identities of one image",
+        "single_camera": "training identities of one camera",
+    }
     unreadable: list[str]
     empty: list[str]
     absent: list[str]
@@ -60,11 +61,11 @@ class Findings:
     @property
     def are_errors(self) -> bool:
         """Whether anything but notes was found."""
-        return any(getattr(self, name) for name in ERRORS)
+        return any(getattr(self, name) for name in self.ERRORS)
 
 
 def audit(dataset: ReIDDataset, files: Mapping[str, FileFacts]) -> Findings:
-    """Compare the records of a data set with each other, given what `inspect_files` says of all their paths.
+    """Compare the records of a data set with each other, given the result of `inspect_files` for all paths.
 
     Identities of the training split and of the tests have numbers of their own and are not compared. Raises
     KeyError for a path that `files` lacks.
@@ -100,7 +101,7 @@ def audit(dataset: ReIDDataset, files: Mapping[str, FileFacts]) -> Findings:
 def inspect_files(paths: Sequence[str], workers: int) -> dict[str, FileFacts]:
     """Decode every file in full, in `workers` processes (0: in this one).
 
-    Raises OSError when a process ended before its files were decoded.
+    Raises OSError if a process ended before its files were decoded.
     """
     if workers < 1:
         return dict(zip(paths, _with_bar(map(inspect_file, paths), len(paths)), strict=True))
@@ -111,8 +112,8 @@ def inspect_files(paths: Sequence[str], workers: int) -> dict[str, FileFacts]:
         return dict(zip(paths, _with_bar(results, len(paths)), strict=True))
     except BrokenProcessPool as error:
         raise OSError(
-            "a process that decodes images was ended, for want of memory or by a file that its decoder cannot"
-            " bear; allowed to find out which: DATALOADER.NUM_WORKERS 0"
+            f"workers is {workers}: one of these processes was ended, for lack of memory or by a file that "
+            "crashes its decoder; allowed: 0, which shows the file"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupted check does not decode the rest first
@@ -136,7 +137,7 @@ def _with_bar(facts: Iterable[FileFacts], count: int) -> Iterable[FileFacts]:
 
 
 def _by_bytes(records: Iterable[ImageRecord], files: Mapping[str, FileFacts]) -> dict[str, list[ImageRecord]]:
-    """Records by the bytes of their files; by path where these are not known."""
+    """Records by the bytes of their files; by path if these are not known."""
     groups: dict[str, list[ImageRecord]] = {}
     for record in records:
         groups.setdefault(files[record.path].digest or record.path, []).append(record)
@@ -153,7 +154,7 @@ def _identities(records: Iterable[ImageRecord]) -> str:
 
 
 def _by_pid(records: Iterable[ImageRecord]) -> dict[int, list[ImageRecord]]:
-    """Records by identity, without those of which none is known."""
+    """Records by known identity."""
     groups: dict[int, list[ImageRecord]] = {}
     for record in records:
         if record.pid != NO_PID:
@@ -162,12 +163,12 @@ def _by_pid(records: Iterable[ImageRecord]) -> dict[int, list[ImageRecord]]:
 
 
 def _named_by_image(identities: Iterable[list[ImageRecord]]) -> list[str]:
-    """A training identity's own name is not known here: it is the one of an image."""
+    """Identities by their first image: the name of a training identity is not known here."""
     return [f"the identity of {own[0].path}" for own in identities]
 
 
 def _single_camera(records: Sequence[ImageRecord]) -> list[str]:
-    """Identities of two images or more, all from one known camera; none where the split has just one."""
+    """Identities of two images or more, all from one known camera; empty if the split has one camera."""
     if len({record.camid for record in records}) < 2:
         return []
     found = []

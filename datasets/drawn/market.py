@@ -1,7 +1,7 @@
-"""Drawn people in the form of Market-1501 (Zheng et al., ICCV 2015): a data set that needs no download.
+"""Drawn people in the form of Market-1501 (Zheng et al., ICCV 2015): pictures and files.
 
-Raw colours and backgrounds mislead from camera to camera, and yet every person can be told. What people look
-like is in synthetic_people.py, what cameras make of them in synthetic_scenes.py; here are pictures and files.
+Raw colours and backgrounds mislead from camera to camera, but every person can be recognised. The looks of
+people are in people.py, cameras and streets in scenes.py.
 """
 
 import itertools
@@ -20,10 +20,10 @@ from datasets.drawn.scenes import CAMERAS, Camera, cut_scene, draw_street, expos
 from utils.package import require_extra
 
 FOLDER = "Market-1501-v15.09.15"
-RECORD = "drawn.json"  # lies in FOLDER, holds the arguments, and tells a drawn folder from the real data set
+RECORD = "drawn.json"  # a file in FOLDER with the arguments, which marks a folder as drawn
 OVERSAMPLE = 2  # scenes are drawn larger than pictures by this factor and averaged down, for smooth edges
-OCCLUDED = 0.08  # how often something stands before a person
-STRANGERS = 5  # people who are seen on distractors only
+OCCLUDED = 0.08  # share of pictures with something in front of the person
+STRANGERS = 5  # people on distractors only
 _LIMITS = {
     "train_ids": (1, 1500),
     "test_ids": (1, 1500),
@@ -38,7 +38,7 @@ _MOST_IDS = 1501  # the highest pid of Market-1501
 
 
 class _Shot(NamedTuple):
-    """One picture to take: folder, pid as written, who is seen (None: nobody), key of its random numbers."""
+    """One picture to take: folder, pid in its name, its person (None: nobody), key of its random numbers."""
 
     folder: str
     pid: int
@@ -62,9 +62,9 @@ def draw_market1501(
     """Draw `root`/Market-1501-v15.09.15 and return that folder; equal arguments give equal pictures.
 
     Identities 1..train_ids are for training, the following `test_ids` for testing; each is seen
-    `images_per_camera` times by every camera. Of a test identity the first picture of each camera is a query,
-    the others are gallery, beside `distractors` pictures of pid 0 and as many of pid -1 (junk) per camera.
-    `size` is (height, width) in pixels. Raises ValueError for a number out of range, FileExistsError when the
+    `images_per_camera` times by every camera. The first picture of a test identity in each camera is a query,
+    the others are gallery, with `distractors` pictures of pid 0 and as many of pid -1 (junk) per camera.
+    `size` is (height, width) in pixels. Raises ValueError for a number out of range, FileExistsError if the
     folder exists and either `overwrite` is not set or it holds anything but a drawn data set; MissingExtra
     without scikit-image.
     """
@@ -135,7 +135,7 @@ def _identity_shots(people: Sequence[Person], train_ids: int, images: int) -> It
 
 
 def _bad_shots(people: Sequence[Person], test_ids: int, count: int) -> Iterator[_Shot]:
-    """What a detector finds by mistake: places and bits of strangers (pid 0), bits of test identities (-1).
+    """Mistakes of a detector: places and parts of strangers (pid 0), parts of test identities (-1).
 
     `people` are the test identities, then the strangers.
     """

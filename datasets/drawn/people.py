@@ -1,4 +1,4 @@
-"""The people of the drawn data set: what an identity looks like (`Person`), and how it is drawn in one pose.
+"""The people of the drawn data set: the looks of an identity (`Person`), and its drawing in one pose.
 
 A body has a frame of its own: x from its middle, y from the crown (0) to the soles (1), both in body heights;
 x is then stretched by the body's girth.
@@ -59,9 +59,9 @@ _HALF = np.linspace(np.pi / 2, 3 * np.pi / 2, 6)
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same on every picture of an identity; people with equal fields would look alike.
+    """The looks of an identity on all its pictures; people with equal fields look alike.
 
-    A field that nothing shows (the colour of no bag) holds "none" and so never makes a difference.
+    A field that nothing shows (the colour of no bag) is "none", so that it makes no difference.
     """
 
     top: str
@@ -81,7 +81,7 @@ class Person:
 
 
 class Pose(NamedTuple):
-    """How a body stands on one picture."""
+    """The pose of a body on one picture."""
 
     turn: str  # "front", "back" or "side"
     ahead: int  # seen from the side: +1 walks to the right, -1 to the left
@@ -97,7 +97,7 @@ class Pose(NamedTuple):
 def draw_people(count: int, rng: np.random.Generator) -> list[Person]:
     """`count` people, each two of them apart in at least APART attributes.
 
-    The first n people do not depend on `count`. Raises ValueError when so many different ones are not found.
+    The first n people do not depend on `count`. Raises ValueError if there are not that many different ones.
     """
 
     def pick(names: Iterable[str], weights: tuple[float, ...] | None = None) -> str:
@@ -140,7 +140,7 @@ def draw_people(count: int, rng: np.random.Generator) -> list[Person]:
 class Canvas:
     """A picture (H, W, 3), its shading (H, W), and the frame of one body in it; lengths are pixels.
 
-    Draws into the picture in place. A `tilt` above 0 looks down from above: what is low is shortened.
+    Draws into the picture in place. A `tilt` above 0 looks down from above, which shortens the legs.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The cameras of the drawn data set and the streets before them.
+"""The cameras of the drawn data set and their streets.
 
 Every camera sees all kinds of places, so that the background tells little about the camera and nothing about
 the person; its light, its angle and its sensor are its own.
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from datasets.drawn.people import CLOTH, Colour, Image
 
 ZONES = 16  # places along a street, each as wide as a picture
-CLUTTER = 24  # things that stand along a street
+CLUTTER = 24  # things along a street
 
 
 class Camera(NamedTuple):
@@ -44,7 +44,7 @@ CAMERAS = (
 
 
 class Place(NamedTuple):
-    """What stands behind people and what lies below their feet: a colour and a texture each."""
+    """Background and ground of people: a colour and a texture each."""
 
     far: Colour
     far_texture: str
@@ -90,7 +90,7 @@ def cut_scene(street: Image, size: tuple[int, int], rng: np.random.Generator) ->
 
 
 def hide(scene: Image, rng: np.random.Generator) -> None:
-    """Put a low wall or a post before the scene (H, W, 3), in place."""
+    """Put a low wall or a post in front of the scene (H, W, 3), in place."""
     height, width = scene.shape[:2]
     colour = _dull_cloth(rng)
     if rng.random() < 0.5:
@@ -101,7 +101,7 @@ def hide(scene: Image, rng: np.random.Generator) -> None:
 
 
 def expose(scene: Image, camera: Camera, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """What the camera makes of a scene (H, W, 3) in 0..1: lens, light of the moment, sensor."""
+    """The camera's picture of a scene (H, W, 3) in 0..1: lens, light of the moment, sensor."""
     from skimage import filters
 
     image = filters.gaussian(scene, camera.blur * rng.uniform(0.7, 1.3), channel_axis=2)
@@ -150,6 +150,6 @@ def _draw_clutter(street: Image, level: int, height: int, rng: np.random.Generat
 
 
 def _dull_cloth(rng: np.random.Generator) -> Image:
-    """A colour (3,) of clothes, only duller: hue alone must not tell things from people."""
+    """A colour (3,) of clothes, only duller: things and people must not differ in hue."""
     colours = list(CLOTH.values())
     return np.float32(0.65) * np.asarray(colours[rng.integers(len(colours))], np.float32) + np.float32(0.11)

@@ -1,1 +1,1 @@
-"""From image files to the pixels that a tower sees."""
+"""From image files to the pixels that a tower gets."""

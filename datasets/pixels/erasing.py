@@ -1,6 +1,6 @@
 """Random erasing (Zhong et al., AAAI 2020) with one value instead of noise, as PCL-CLIP draws it.
 
-The aspect ratio is drawn uniformly; the libraries that erase draw its logarithm so, which gives other shapes.
+The aspect ratio is drawn uniformly; libraries draw its logarithm uniformly, which gives other shapes.
 """
 
 import math
@@ -14,9 +14,9 @@ _ATTEMPTS = 100
 
 
 def erase_constant(image: Tensor, rng: random.Random, probability: float, fill: Tensor | float) -> None:
-    """Fill a random rectangle of the image (C, H, W) in place, or none: by chance or where none fits.
+    """Fill a random rectangle of the image (C, H, W) in place; not at all by chance or if none fits.
 
-    `fill` is one value or a tensor (C, 1, 1) on the image's device. All that is random comes from `rng`.
+    `fill` is one value or a tensor (C, 1, 1) on the image's device. All draws are from `rng`.
     """
     if rng.uniform(0, 1) >= probability:
         return

@@ -33,13 +33,13 @@ def resize_like_pil(image: Tensor, size: tuple[int, int], *, interpolation: str 
 def resize_bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 (3, H, W) resized to `size` (H, W), bicubic and antialiased: close to PIL, for training.
 
-    Of a PIL before version 13, and of any where the height grows, few pixels differ: by one grey level, in
-    rare cases two. PIL 13 shrinks the height of tall images before their width, which changes edges by more.
+    With PIL before version 13, or where the height grows, few pixels differ, by one grey level or rarely two.
+    PIL 13 shrinks the height of tall images before their width, which changes edges by more.
     """
     return image if tuple(image.shape[1:]) == size else _interpolate(image, size, "bicubic")
 
 
-# The first two are exact and have the names of INPUT.TEST_RESIZE.
+# The first two, for testing, are exact.
 RESIZES: dict[str, Resize] = {
     "bilinear": resize_like_pil,
     "bicubic": functools.partial(resize_like_pil, interpolation="bicubic"),

@@ -1,4 +1,4 @@
-"""From pixels to the network's input: the whole test transform of one image, or the last steps of a batch."""
+"""From pixels to the network's input: the whole test transform of an image, or the last steps of a batch."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ from datasets.pixels.erasing import erase_constant
 class PixelTransform:
     """uint8 (B, 3, H, W) → float32, by the `mean` and `std` of R, G, B on the scale 0 to 1, then erased.
 
-    It runs where the images are, without waiting for a GPU, and gives the numbers of `test_transform`.
-    Erasing (Zhong et al., AAAI 2020) comes after normalisation: with noise, N(0, 1) in the network's scale,
-    or, on the same scale, with the value that `erase_fill` has for each channel.
+    It runs on the images' device, without waiting for a GPU, and gives the numbers of `test_transform`.
+    Erasing (Zhong et al., AAAI 2020) comes after normalisation: with noise N(0, 1), or with the value that
+    `erase_fill` has for each channel, both in the network's scale.
     """
 
     mean: tuple[float, ...]
@@ -36,7 +36,7 @@ class PixelTransform:
         pixels = torch.empty(images.shape, dtype=torch.float32, device=images.device)
         mean, std = _channels(self.mean, pixels), _channels(self.std, pixels)
         levels = pixels.new_full((), 255)  # a tensor, since CUDA multiplies by the reciprocal of a number
-        # A CPU takes one image through all steps, as long as it is in its cache.
+        # A CPU takes one image through all steps while it is in its cache.
         size = len(images) if images.is_cuda else 1
         for source, part in zip(images.split(size), pixels.split(size), strict=True):
             part.copy_(source).div_(levels).sub_(mean).div_(std)
@@ -45,9 +45,11 @@ class PixelTransform:
         return pixels
 
     def _erase_each(self, pixels: Tensor, seeds: Sequence[int]) -> None:
-        """Erase each image as its seed says: its place in a batch, or in which process's, is no matter."""
+        """Erase each image by its seed, independent of batch position and process."""
         if len(seeds) != len(pixels):
-            raise ValueError(f"{len(seeds)} seeds for {len(pixels)} images, allowed is one for each")
+            raise ValueError(
+                f"seeds has {len(seeds)} items; allowed: {len(pixels)}, one for each image"
+            )
         if self.erase_fill is None:
             _erase_with_noise(pixels, seeds, self.erase_prob)
             return
@@ -58,7 +60,7 @@ class PixelTransform:
 
 def _erase_with_noise(pixels: Tensor, seeds: Sequence[int], probability: float) -> None:
     erase = RandomErasing(probability, mode="pixel", max_count=1, device=pixels.device)
-    # timm draws from the global generators, which are found again as they were.
+    # timm draws from the global generators, whose states are restored.
     on_gpu = pixels.is_cuda
     generator = torch.cuda.default_generators[pixels.device.index] if on_gpu else torch.default_generator
     states = random.getstate(), generator.get_state()

@@ -1,7 +1,7 @@
 """Readers of data sets, one file each, and the table of them.
 
-A reader turns a folder into records: it takes ROOT_DIR and `ReadOptions` and returns a `ReIDDataset`. A new
-data set is a file here and a row in `READERS`.
+A reader turns a folder into records: it takes the folder that holds the data sets and `ReadOptions`, and
+returns a `ReIDDataset`. A new data set is a file here and a row in `READERS`.
 """
 
 from collections.abc import Callable

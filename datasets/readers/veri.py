@@ -1,6 +1,7 @@
-"""VeRi-776 (Liu et al., ECCV 2016) with the viewpoint labels of Wang et al., "Orientation Invariant Feature
-Embedding", ICCV 2017: 0 front, 1 rear, 2 left, 3 left-front, 4 left-rear, 5 right, 6 right-front and
-7 right-rear.
+"""VeRi-776 (Liu et al., ECCV 2016) with viewpoints.
+
+Viewpoint labels are those of Wang et al., "Orientation Invariant Feature Embedding", ICCV 2017: 0 front,
+1 rear, 2 left, 3 left-front, 4 left-rear, 5 right, 6 right-front, 7 right-rear.
 """
 
 import logging

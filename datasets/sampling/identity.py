@@ -45,8 +45,9 @@ class RandomIdentitySampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """The reported length Σ max(n, K) − max(n, K) mod K: an upper bound of a pass, which ends when fewer
-        than P identities have images left.
+        """The reported length Σ max(n, K) − max(n, K) mod K, an upper bound.
+
+        A pass ends when fewer than P identities have images left.
         """
         sizes = (max(len(values), self.num_instances) for values in self.indices)
         return sum(size - size % self.num_instances for size in sizes)

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from datasets import ImageBatch, ImageRecord, LoadedBatch, PixelTransform
-from datasets.batch import collate
+from datasets import ImageBatch, ImageRecord, LoadedBatch, PixelTransform, collate
 
 PIXELS = PixelTransform((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 RECORDS = [ImageRecord("a.jpg", 3, -1, 0), ImageRecord("b.jpg", 9, 4, 7, "b#1")]

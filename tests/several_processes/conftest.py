@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.drawn.market import draw_market1501
+from datasets.drawn import draw_market1501
 from tests.toys import SETTINGS, words, write_tower
 
 TOY = SETTINGS | {

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.drawn.market import FOLDER
+from datasets.drawn import FOLDER
 from tests.several_processes.courses import assert_same_course, records
 
 pytestmark = pytest.mark.slow

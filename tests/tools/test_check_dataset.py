@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import ImageRecord, ReIDDataset, Trial
-from datasets.checks.audit import FileFacts
+from datasets import FileFacts, ImageRecord, ReIDDataset, Trial
 from tools.check_dataset import main, unmatched_identities
 
 TOOL = Path(__file__).parents[2] / "tools" / "check_dataset.py"

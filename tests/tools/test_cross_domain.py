@@ -7,7 +7,7 @@ import torch
 
 from config import cfg
 from config.load import load_config
-from datasets.drawn.market import draw_market1501
+from datasets.drawn import draw_market1501
 from model import make_model
 from tests.toys import SETTINGS, words
 from tools.cross_domain import main, table

@@ -1,5 +1,6 @@
-"""Checks on image files of unknown origin: formats that run no program, no memory for a lying header, damage
-as one line.
+"""Checks on image files of unknown origin.
+
+No format runs a program, no header makes a decoder take memory, and damage is an error of one line.
 """
 
 import logging

@@ -118,7 +118,7 @@ def test_it_needs_no_global_generator_and_a_seed_for_each_image(batch):
     erase(batch, range(6))
     assert torch.equal(torch.get_rng_state(), state)
     assert random.getstate() == python_state
-    with pytest.raises(ValueError, match=r"^5 seeds for 6 images, allowed is one for each$"):
+    with pytest.raises(ValueError, match=r"^seeds has 5 items; allowed: 6, one for each image$"):
         erase(batch, range(5))
 
 

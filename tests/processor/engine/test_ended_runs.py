@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from config.arguments import end_in_one_line
-from datasets.pixels.images import ImageDataset
+from datasets import ImageDataset
 from processor import make_processor
 from processor.engine import journal as records
 from processor.engine import loop as engine
