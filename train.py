@@ -2,14 +2,13 @@
 
 import functools
 
-from config import cfg_base
 from config.arguments import add_resume, run_program
-from processor import train
+from processor import METHODS, train
 
 main = functools.partial(
     run_program,
-    functools.partial(train, recipe="baseline"),
-    cfg_base,
+    functools.partial(train, method=METHODS["baseline"]),
+    METHODS["baseline"].tree,
     description=__doc__,
     default_config="configs/person/vit_base.yml",
     add_options=add_resume,

@@ -2,14 +2,13 @@
 
 import functools
 
-from config import cfg
 from config.arguments import add_resume, run_program
-from processor import train
+from processor import METHODS, train
 
 main = functools.partial(
     run_program,
-    functools.partial(train, recipe="clipreid"),
-    cfg,
+    functools.partial(train, method=METHODS["clipreid"]),
+    METHODS["clipreid"].tree,
     description=__doc__,
     default_config="configs/person/vit_clipreid.yml",
     add_options=add_resume,

@@ -2,14 +2,13 @@
 
 import functools
 
-from config import cfg_pcl
 from config.arguments import add_resume, run_program
-from processor import train
+from processor import METHODS, train
 
 main = functools.partial(
     run_program,
-    functools.partial(train, recipe="pcl"),
-    cfg_pcl,
+    functools.partial(train, method=METHODS["pcl"]),
+    METHODS["pcl"].tree,
     description=__doc__,
     default_config="configs/pcl/vit_pcl.yml",
     add_options=add_resume,

@@ -1,7 +1,23 @@
 """Training and testing: the loop, the methods that go through it, and extraction."""
 
-from processor.evaluation.extract import extract, make_task, queries_with_match
+from processor.evaluation import extract, make_task, queries_with_match
+from processor.make_evaluation import evaluate_as_configured
 from processor.make_processor import train
-from processor.make_test import test
+from processor.make_session import start_process
+from processor.make_test import extract_task, load_test_model, read_test_data, test
+from processor.methods import METHODS, Method
 
-__all__ = ["extract", "make_task", "queries_with_match", "test", "train"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "evaluate_as_configured",
+    "extract",
+    "extract_task",
+    "load_test_model",
+    "make_task",
+    "queries_with_match",
+    "read_test_data",
+    "start_process",
+    "test",
+    "train",
+]

@@ -1,22 +1,18 @@
-"""From the configuration to the recipes of the training programs."""
+"""From the configuration to the stages of the image methods."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from yacs.config import CfgNode
 
 from config.shared import solver_node
-from datasets import Loaders
-from loss import ReIDLoss, make_loss
-from model import ReIDModel
-from processor.engine.loop import Run
-from processor.engine.stage import Plan, Stage
-from processor.recipes.baseline import baseline
+from loss import make_loss
+from processor.engine import Plan, Run, Stage
+from processor.make_parts import Parts
 from processor.recipes.clipreid import clipreid
-from processor.recipes.clusters import pcl_clusters
-from processor.recipes.pcl import pcl
-from processor.recipes.prototypes import neck_features
-from retrieval import FeatureSet, cluster
+from processor.recipes.image_objective import ImageTraining
+from processor.recipes.one_stage import clustered_stage, one_stage
+from retrieval import cluster
 from solver import make_optimizer, make_schedule
 
 
@@ -37,54 +33,37 @@ def make_plan(cfg: CfgNode, stage: str) -> Plan:
     )
 
 
-def _baseline(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Iterator[Stage]:
-    features = _features(model, loaders, run)
-    return baseline(model, _loss(cfg, model), loaders.train, make_plan(cfg, "main"), features)
+def baseline_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
+    """Identity and triplet losses on the image tower."""
+    return one_stage("baseline", _training(cfg, parts, run), make_plan(cfg, "main"), accuracy=True)
 
 
-def _clipreid(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Iterator[Stage]:
+def clipreid_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
+    """Prompts, then the image tower against their texts."""
+    node = cfg.SOLVER.STAGE1
     return clipreid(
-        model,
-        _loss(cfg, model),
-        loaders.train,
-        loaders.plain,
-        prompt_plan=None if "stage1" in run.saver.finished else make_plan(cfg, "stage1"),
-        image_plan=make_plan(cfg, "main"),
-        device=run.device,
-        precision=run.precision,
+        _training(cfg, parts, run),
+        None if "stage1" in run.saver.finished else make_plan(cfg, "stage1"),
+        make_plan(cfg, "main"),
         seed=cfg.SOLVER.SEED,
-        half_features=cfg.SOLVER.STAGE1.HALF_FEATURES,
-        features=_features(model, loaders, run),
+        half_features=node.HALF_FEATURES,
+        train_text=node.get("TRAIN_TEXT", False),
     )
 
 
-def _pcl(cfg: CfgNode, model: ReIDModel, loaders: Loaders, run: Run) -> Iterator[Stage]:
-    loss, features = _loss(cfg, model), _features(model, loaders, run)
-    plan, node = make_plan(cfg, "main"), cfg.CLUSTER
-    if node.METHOD == "none":
-        return pcl(model, loss, loaders.train, plan, features)
+def pcl_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
+    """The image tower against a prototype of each identity; as published, no accuracy is reported."""
+    return one_stage("pcl", _training(cfg, parts, run), make_plan(cfg, "main"), accuracy=False)
+
+
+def cluster_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
+    """The image tower against a prototype of each cluster."""
+    node = cfg.CLUSTER
     find = functools.partial(cluster, eps=node.EPS, min_samples=node.MIN_SAMPLES, k1=node.K1, k2=node.K2)
-    paths = [record.path for record in loaders.plain.dataset.records]
-    return pcl_clusters(
-        model,
-        loss,
-        loaders.train,
-        plan,
-        features,
-        order=loaders.order,
-        cluster=find,
-        paths=paths,
-    )
+    return clustered_stage("pcl", _training(cfg, parts, run), make_plan(cfg, "main"), find)
 
 
-def _loss(cfg: CfgNode, model: ReIDModel) -> ReIDLoss:
-    return make_loss(cfg, model.num_classes, model.image_encoder.width)
-
-
-def _features(model: ReIDModel, loaders: Loaders, run: Run) -> Callable[[], FeatureSet]:
-    return functools.partial(neck_features, model, loaders.plain, run.device, run.precision)
-
-
-# Of stages that are finished, a recipe may leave out those that are costly to set up.
-Recipe = Callable[[CfgNode, ReIDModel, Loaders, Run], Iterator[Stage]]
-RECIPES: dict[str, Recipe] = {"baseline": _baseline, "clipreid": _clipreid, "pcl": _pcl}
+def _training(cfg: CfgNode, parts: Parts, run: Run) -> ImageTraining:
+    model = parts.model
+    loss = make_loss(cfg, model.num_classes, model.image_encoder.width)
+    return ImageTraining(model, loss, parts.loaders, run.device, run.precision)

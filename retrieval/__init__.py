@@ -8,7 +8,7 @@ from retrieval.neighbours.jaccard import jaccard_graph
 from retrieval.neighbours.reranking import k_reciprocal_blocks, k_reciprocal_distance
 from retrieval.pictures import name_pictures
 from retrieval.ranking import RankedImage, Ranking, rank_gallery, worst_queries
-from retrieval.report import log_metrics, metrics_record, write_metrics
+from retrieval.report import log_metrics, metrics_lines, metrics_record, write_metrics
 from retrieval.rules import RULES, find_rule, have_match
 from retrieval.task import RetrievalTask, TrialFeatures, TrialRows
 from retrieval.thresholds.operating_points import (
@@ -54,6 +54,7 @@ __all__ = [
     "k_reciprocal_blocks",
     "k_reciprocal_distance",
     "log_metrics",
+    "metrics_lines",
     "metrics_record",
     "name_pictures",
     "open_set_points",

@@ -19,12 +19,16 @@ def metrics_record(metrics: RetrievalMetrics) -> dict[str, float]:
     return {"mAP": metrics.mAP, "mINP": metrics.mINP, **ranks, "num_valid": metrics.num_valid}
 
 
+def metrics_lines(metrics: RetrievalMetrics) -> list[str]:
+    """The published result lines, in percent."""
+    ranks = [f"CMC curve, Rank-{k:<3}:{metrics.rank(k):.1%}" for k in _RANKS]
+    return [f"mAP: {metrics.mAP:.1%}", *ranks]
+
+
 def log_metrics(metrics: RetrievalMetrics, title: str) -> None:
-    """Log the published result lines, in percent."""
-    _logger.info(title)
-    _logger.info("mAP: %.1f%%", 100 * metrics.mAP)
-    for k in _RANKS:
-        _logger.info("CMC curve, Rank-%-3d:%.1f%%", k, 100 * metrics.rank(k))
+    """Log a title and the published result lines."""
+    for line in (title, *metrics_lines(metrics)):
+        _logger.info("%s", line)
 
 
 def write_metrics(path: str | Path, metrics: RetrievalMetrics, info: Mapping[str, Any]) -> None:

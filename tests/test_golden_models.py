@@ -11,8 +11,9 @@ from config.load import load_config
 from datasets import ImageBatch
 from loss import make_loss
 from model import make_model
-from processor.recipes.baseline import BaselineObjective
-from processor.recipes.clipreid import FeatureBatch, ImageObjective, PromptObjective, encode_identities
+from processor.recipes.clipreid import encode_identities
+from processor.recipes.image_objective import ImageObjective
+from processor.recipes.prompt_stage import FeatureBatch, PromptObjective
 from solver import make_optimizer, make_schedule
 
 pytestmark = pytest.mark.slow
@@ -108,7 +109,7 @@ def test_case_is_reproduced(case, repository, golden, fill, clip_file):
             if not name.startswith(("prompt_learner", "text_encoder"))
         ]
     else:
-        objective = BaselineObjective(model, loss)
+        objective = ImageObjective(model, loss)
         parameters = list(model.named_parameters())
     after_steps = check_training(config, model, objective, parameters, batch, stored)
     assert_close(test_features("before"), stored["feat_before_after_training"], after_steps)

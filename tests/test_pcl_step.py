@@ -12,7 +12,7 @@ from datasets import ImageBatch
 from loss import make_loss
 from model import make_model
 from processor.engine.loop import train_step
-from processor.recipes.pcl import PrototypeObjective
+from processor.recipes.image_objective import ImageObjective
 from solver import make_optimizer
 from utils.precision import Precision
 
@@ -110,7 +110,7 @@ def test_a_step_is_what_is_written_out(model, config, fill):
     loss = make_loss(config, CLASSES)
     loss.memory.prototypes = bank.clone()
     optimizer = make_optimizer(config, model.named_parameters())
-    stage = SimpleNamespace(objective=PrototypeObjective(model, loss), optimizer=optimizer)
+    stage = SimpleNamespace(objective=ImageObjective(model, loss, accuracy=False), optimizer=optimizer)
     trained = train_step(stage, ImageBatch(images, PIDS, None, None, [""] * 8), Precision("cpu"))
 
     assert trained.loss.item() == pytest.approx(wanted.item(), rel=1e-6)

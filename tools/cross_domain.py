@@ -21,7 +21,7 @@ from config.arguments import run_program
 from config.check import check_config
 from config.errors import as_keys
 from config.load import load_config
-from processor.make_test import (
+from processor import (
     evaluate_as_configured,
     extract_task,
     load_test_model,

@@ -21,8 +21,7 @@ def describe_environment() -> dict[str, str]:
     A value that cannot be found out says so; nothing is raised.
     """
     return {
-        "python": platform.python_version(),
-        **{package: _version(package) for package in _PACKAGES},
+        **package_versions(),
         "CUDA": torch.version.cuda or "none",
         "cuDNN": str(torch.backends.cudnn.version() or "none"),
         "GPUs": _gpus(),
@@ -33,6 +32,11 @@ def describe_environment() -> dict[str, str]:
         # sys.argv lacks the interpreter, and `-m module`.
         "command": shlex.join([sys.executable or "python", *sys.orig_argv[1:]]),
     }
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages on which results depend."""
+    return {"python": platform.python_version(), **{package: _version(package) for package in _PACKAGES}}
 
 
 def git_state(folder: Path) -> str:

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from processor import make_processor
+from processor import make_evaluation
+from processor.engine import drive, resume, trackers
 from processor.engine import journal as records
 from processor.engine import loop as engine
-from processor.engine import resume
 from processor.engine.objective import Step
 from processor.engine.stage import Stage
 
@@ -40,7 +40,7 @@ Patch = Callable[[Watch], None]
 def watch_run(watch: Watch) -> None:
     """Have the run note where it is."""
 
-    def fit(stage: Stage, *args: Any, original: Callable[..., Any] = make_processor.fit) -> Any:
+    def fit(stage: Stage, *args: Any, original: Callable[..., Any] = drive.fit) -> Any:
         watch.steps = 0
         with _Phase(watch, stage.name):
             return original(stage, *args)
@@ -53,11 +53,11 @@ def watch_run(watch: Watch) -> None:
         watch.saves += 1
         original(*args)
 
-    make_processor.fit, engine.train_step, resume.save_torch = fit, train_step, save
+    drive.fit, engine.train_step, resume.save_torch = fit, train_step, save
     _note(watch, resume, "save_torch", "save")
     _note(watch, records, "save_torch", "save")
-    _note(watch, make_processor, "extract", "evaluation")
-    _note(watch, make_processor, "evaluate_as_configured", "evaluation")
+    _note(watch, make_evaluation, "extract_streams", "evaluation")
+    _note(watch, make_evaluation, "evaluate_as_configured", "evaluation")
 
 
 class _Phase:
@@ -141,7 +141,7 @@ def full_disk_for_checkpoint(watch: Watch) -> None:
 
 def full_disk_for_metrics(watch: Watch) -> None:
     """The third line of `metrics.jsonl` finds room for its first bytes only."""
-    original, lines = records.append_line, []
+    original, lines = trackers.append_line, []
 
     def append_line(path: Path, line: str) -> None:
         lines.append(line)
@@ -150,7 +150,7 @@ def full_disk_for_metrics(watch: Watch) -> None:
         else:
             _with_limit(path.stat().st_size + 9, lambda: original(path, line))
 
-    records.append_line = append_line
+    trackers.append_line = append_line
 
 
 def full_disk_for_log(watch: Watch) -> None:

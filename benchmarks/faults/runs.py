@@ -26,7 +26,7 @@ from benchmarks.faults.patches import PHASES, Patch, Watch, watch_run
 from config import cfg, cfg_base
 from config.arguments import end_in_one_line
 from config.load import load_config
-from processor import train
+from processor import METHODS, train
 from utils.files import read_checkpoint
 
 TIMEOUT = 120  # seconds that a toy run may take at most
@@ -205,7 +205,7 @@ def _run(
         patch(watch)
     args = argparse.Namespace(config_file="", local_rank=0, traceback=False, opts=[], resume=resume)
     with end_in_one_line():
-        train(config, args, recipe=recipe)
+        train(config, args, method=METHODS[recipe])
 
 
 def require_success(ended: Ended) -> None:

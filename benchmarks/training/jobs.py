@@ -22,11 +22,11 @@ from config.load import load_config
 from datasets import ImageBatch
 from loss import make_loss, supcon_loss
 from model import ReIDModel, build_clip, clip_config, make_model
+from processor.engine import Objective, Stage
 from processor.engine.loop import prepare, train_step
-from processor.engine.objective import Objective
-from processor.engine.stage import Stage
 from processor.make_recipes import make_plan
-from processor.recipes.clipreid import CachedFeatures, ImageObjective, PromptObjective
+from processor.recipes.image_objective import ImageObjective
+from processor.recipes.prompt_stage import CachedFeatures, PromptObjective
 from utils.precision import Precision, training_precision
 from utils.seed import seed_everything
 

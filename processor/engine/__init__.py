@@ -1,1 +1,27 @@
 """The training loop; it knows no method and no configuration."""
+
+from processor.engine.loop import Run, fit
+from processor.engine.objective import Objective, Step, TrainingBatch
+from processor.engine.resume import FILE, Progress, Saver, Snapshot, read_snapshot
+from processor.engine.stage import EpochSampler, Loader, Plan, Stage
+from processor.engine.trackers import JsonLines, Report, Tracker
+
+__all__ = [
+    "FILE",
+    "EpochSampler",
+    "JsonLines",
+    "Loader",
+    "Objective",
+    "Plan",
+    "Progress",
+    "Report",
+    "Run",
+    "Saver",
+    "Snapshot",
+    "Stage",
+    "Step",
+    "Tracker",
+    "TrainingBatch",
+    "fit",
+    "read_snapshot",
+]

@@ -1,58 +1,48 @@
-"""What a run leaves to read: checkpoints of the published form, lines of metrics, lines of the log."""
+"""What a run writes for people: checkpoints of the published form and lines of the log."""
 
-import json
 import logging
-import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
 
-from processor.engine.resume import METRICS_FILE
 from utils.distributed import is_first
-from utils.files import append_line, save_torch
+from utils.files import save_torch
 
 _logger = logging.getLogger("transreid.train")
 
 
-def save_model(model: nn.Module, output_dir: Path, name: str, epoch: int, keep: int = 0) -> None:
-    """Save a model's state dict as `{name}_{epoch}.pth`; only the first process writes.
+def save_model(
+    model: nn.Module,
+    path: Path,
+    *,
+    keep: int = 0,
+    describe: Callable[[Path], None] | None = None,
+) -> None:
+    """Save a model's state dict at `path`, which ends in `_{epoch}.pth`; only the first process writes.
 
-    With `keep`, files of earlier epochs are removed until that many are left. Raises OSError.
+    `describe` writes what travels with the file. With `keep`, files of earlier epochs, and the `.json` beside
+    them, are removed until that many are left. Raises OSError.
     """
     if not is_first():
         return
-    path = output_dir / f"{name}_{epoch}.pth"
     save_torch(model.state_dict(), path)
+    if describe is not None:
+        describe(path)
     _logger.info("saved %s", path)
     if not keep:
         return
-    found = (re.fullmatch(rf"{re.escape(name)}_(\d+)\.pth", file.name) for file in output_dir.iterdir())
-    epochs = sorted(int(match[1]) for match in found if match and int(match[1]) <= epoch)
+    name, _, last = path.stem.rpartition("_")
+    found = (re.fullmatch(rf"{re.escape(name)}_(\d+)\.pth", file.name) for file in path.parent.iterdir())
+    epochs = sorted(int(match[1]) for match in found if match and int(match[1]) <= int(last))
     for old in epochs[:-keep]:
-        (output_dir / f"{name}_{old}.pth").unlink()
-
-
-def append_record(output_dir: Path, record: dict[str, float | int | str]) -> None:
-    """Add one line to `metrics.jsonl` in the output folder; only the first process writes. Raises OSError.
-
-    Means of nothing, which are NaN, are left out: JSON has no word for them.
-    """
-    if is_first():
-        told = {n: value for n, value in record.items() if isinstance(value, str) or math.isfinite(value)}
-        append_line(output_dir / METRICS_FILE, json.dumps(told))
-
-
-def cut_records(output_dir: Path, size: int) -> None:
-    """Forget the lines of `metrics.jsonl` behind its first `size` bytes: what will be trained again."""
-    path = output_dir / METRICS_FILE
-    if path.exists() and path.stat().st_size > size:
-        with open(path, "r+b") as file:
-            file.truncate(size)
+        for suffix in (".pth", ".json"):
+            (path.parent / f"{name}_{old}{suffix}").unlink(missing_ok=True)
 
 
 def log_iteration(epoch: int, iteration: int, total: int, means: dict[str, float], rate: float) -> None:
-    """The published line, which log parsers read."""
+    """Log the published line, which log parsers read."""
     accuracy = f" Acc: {means['acc']:.3f}," if "acc" in means else ""
     _logger.info(
         "Epoch[%d] Iteration[%d/%d] Loss: %.3f,%s Base Lr: %.2e",
@@ -63,3 +53,9 @@ def log_iteration(epoch: int, iteration: int, total: int, means: dict[str, float
         accuracy,
         rate,
     )
+
+
+def log_lines(title: str, lines: list[str]) -> None:
+    """Log a title and the lines of a report."""
+    for line in (title, *lines):
+        _logger.info("%s", line)

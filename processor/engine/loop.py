@@ -15,11 +15,11 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from processor.engine.finite import FiniteGuard, WatchedStep, is_finite
-from processor.engine.journal import append_record, log_iteration, save_model
+from processor.engine.journal import log_iteration, log_lines, save_model
 from processor.engine.objective import Step, TrainingBatch
 from processor.engine.resume import Progress, Saver, Snapshot
 from processor.engine.stage import Plan, Stage
-from retrieval import RetrievalMetrics, log_metrics, metrics_record
+from processor.engine.trackers import Report
 from utils.device import move_module
 from utils.distributed import (
     any_process,
@@ -42,28 +42,30 @@ class Run:
 
     Args:
         model: saved under `output_dir/{model_name}{suffix}_{epoch}.pth` as a plain state dict.
-        evaluate: retrieval metrics of the model as it is.
-        precision: of the training steps.
-        saver: of `last.pt`.
-        keep: checkpoints of a stage that are kept, 0 for all.
+        evaluate: evaluates the model as it is.
+        precision: precision of the training steps.
+        saver: writes `last.pt` and holds the trackers.
+        describe: writes what travels beside a checkpoint, given its path.
+        keep: number of checkpoints of a stage to keep, 0 for all.
         sync_batch_norm: batch norms see the batch of all processes, on GPUs.
-        stop: looked at after each iteration.
+        stop: checked after each iteration.
     """
 
     model: nn.Module
     model_name: str
     device: torch.device
     output_dir: Path
-    evaluate: Callable[[], RetrievalMetrics]
+    evaluate: Callable[[], Report]
     precision: Precision
     saver: Saver
+    describe: Callable[[Path], None] | None = None
     keep: int = 0
     sync_batch_norm: bool = True
     stop: StopRequest = field(default_factory=StopRequest)
 
 
 class Trained(NamedTuple):
-    """A step as it was: the loss, what it is made of, and whether it and its gradients are finite."""
+    """A finished step: the loss, its terms, and whether the loss and its gradients are finite."""
 
     loss: Tensor
     step: Step
@@ -99,15 +101,13 @@ def fit(stage: Stage, run: Run, snapshot: Snapshot | None = None) -> None:
 def _fit_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress, guard: FiniteGuard) -> Progress:
     """One epoch and what is due after it; returns where the next one begins."""
     plan, epoch = stage.plan, progress.epoch
-    rate = plan.schedule(epoch)
-    for group in stage.optimizer.param_groups:
-        group["lr"] = rate * group["lr_scale"]
     evaluates = plan.eval_period is not None and _is_due(epoch, plan.eval_period, plan)
     with run.stop.deferred():
-        means = _run_epoch(stage, run, forward, progress, rate, guard)
-        record = {"stage": stage.name, "epoch": epoch, "lr": rate, **means}
+        means = _run_epoch(stage, run, forward, progress, guard)
+        record = {"stage": stage.name, "epoch": epoch, **means}
         if _is_due(epoch, plan.checkpoint_period, plan):
-            save_model(run.model, run.output_dir, f"{run.model_name}{stage.suffix}", epoch, run.keep)
+            path = run.output_dir / f"{run.model_name}{stage.suffix}_{epoch}.pth"
+            save_model(run.model, path, keep=run.keep, describe=run.describe)
         if not evaluates:
             following = _close_epoch(stage, run, progress, record)
         else:  # which takes long, and can be repeated
@@ -115,17 +115,18 @@ def _fit_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress, gua
     if evaluates:
         _stop_if_asked(run)
         share_buffers(run.model)  # batch norms may have gone different ways
-        metrics = run.evaluate()
-        log_metrics(metrics, f"Validation Results - Epoch: {epoch}")
+        report = run.evaluate()
+        log_lines(f"Validation Results - Epoch: {epoch}", report.lines)
         with run.stop.deferred():
-            following = _close_epoch(stage, run, progress, record | metrics_record(metrics))
+            following = _close_epoch(stage, run, progress, record | report.values)
     _stop_if_asked(run)
     return following
 
 
 def _close_epoch(stage: Stage, run: Run, progress: Progress, record: dict[str, float | str]) -> Progress:
-    """Write down what came of an epoch, and where the next one begins."""
-    append_record(run.output_dir, record)
+    """Record what came of an epoch, and save where the next one begins."""
+    for tracker in run.saver.trackers:
+        tracker.log(record)
     following = Progress(stage.name, progress.epoch + 1, skipped=progress.skipped)
     if progress.epoch == stage.plan.epochs:
         run.saver.finished.append(stage.name)
@@ -177,9 +178,9 @@ def train_step(
 
 
 def _run_epoch(
-    stage: Stage, run: Run, forward: Forward, progress: Progress, rate: float, guard: FiniteGuard
+    stage: Stage, run: Run, forward: Forward, progress: Progress, guard: FiniteGuard
 ) -> dict[str, float]:
-    """The rest of an epoch; returns the means of losses and report with the time taken."""
+    """Train the rest of an epoch; returns the last rate, the means of losses and report, the time taken."""
     stage.objective.train()
     if progress.iteration == 0:
         stage.objective.begin_epoch(progress.epoch)
@@ -187,14 +188,18 @@ def _run_epoch(
     # Sums on a GPU may differ in the last bit from process to process.
     share_buffers(stage.objective)
     meters, total = progress.meters, len(stage.loader)
-    rates = [group["lr"] for group in stage.optimizer.param_groups]
     started = time.perf_counter() - progress.seconds
+    rate = _rate(stage, progress.epoch, max(progress.iteration - 1, 0), total)  # of the last step done
     for batch in _batches(stage, run, progress, guard):
+        rate = _rate(stage, progress.epoch, progress.iteration, total)
+        for group in stage.optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
         loss, step, finite = train_step(stage, batch.to(run.device), run.precision, forward)
         progress.iteration += 1
         terms = {f"loss_{name}": value for name, value in step.losses.items()}
         meters.update({"loss": loss, **terms, **step.report}, step.samples, finite)
         place = (stage.name, progress.epoch, progress.iteration)
+        rates = [group["lr"] for group in stage.optimizer.param_groups]
         losses = {name: value.detach() for name, value in step.losses.items()}
         bad = guard.watch(WatchedStep(finite, *place, losses, rates, batch.paths))
         if progress.iteration % stage.plan.log_period == 0:
@@ -209,12 +214,17 @@ def _run_epoch(
             _stop(run)
     guard.check()
     progress.skipped = guard.skipped
+    return {"lr": rate, **_summarise(stage, progress, total, rate)}
+
+
+def _summarise(stage: Stage, progress: Progress, total: int, rate: float) -> dict[str, float]:
+    """Log the end of an epoch; returns its means, seconds and samples."""
     if not progress.iteration:
         if not stage.may_skip:
             raise ValueError(f"{stage.name}: the loader gave no batch in epoch {progress.epoch}")
         _logger.info("Epoch %d done, without a batch", progress.epoch)
         return {"samples": 0}
-    means = meters.means()
+    meters, means = progress.meters, progress.meters.means()
     if progress.iteration < stage.plan.log_period:  # a small data set would never show its loss
         log_iteration(progress.epoch, progress.iteration, total, means, rate)
     _logger.info(
@@ -224,6 +234,11 @@ def _run_epoch(
         meters.samples / progress.seconds,
     )
     return means | {"seconds": round(progress.seconds, 3), "samples": meters.samples}
+
+
+def _rate(stage: Stage, epoch: int, iteration: int, total: int) -> float:
+    """The scheduled rate of the step that follows `iteration` of the epoch's `total` steps."""
+    return stage.plan.schedule(epoch + iteration / max(total, 1))
 
 
 def _batches(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> Iterator[TrainingBatch]:
@@ -262,7 +277,7 @@ def _save(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> Non
 
 @contextmanager
 def _only_trained(stage: Stage) -> Iterator[None]:
-    """Ask for gradients of what the optimizer trains alone: DistributedDataParallel waits for all others."""
+    """Disable gradients for parameters the optimizer does not own: DistributedDataParallel waits for them."""
     trained = {id(parameter) for group in stage.optimizer.param_groups for parameter in group["params"]}
     others = [p for p in stage.objective.parameters() if p.requires_grad and id(p) not in trained]
     for parameter in others:

@@ -5,7 +5,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from processor.engine.objective import Objective
 from processor.engine.stage import Stage
+from processor.engine.trackers import Tracker
 from utils.distributed import is_first
 from utils.files import read_checkpoint, save_torch
 from utils.meter import Meters
 from utils.precision import Precision
 
 FILE = "last.pt"
-METRICS_FILE = "metrics.jsonl"
-_FORMAT = 1
+_FORMAT = 2
 _logger = logging.getLogger("transreid.train")
 
 
@@ -74,6 +74,12 @@ class Snapshot:
             precision.scaler.load_state_dict(self.content["scaler"])
         set_random_states(self.content["random"])
 
+    def rewind(self, trackers: Iterable[Tracker]) -> None:
+        """Let each tracker forget what will be trained again; those that the run did not have start fresh."""
+        for tracker in trackers:
+            if tracker.name in self.content["trackers"]:
+                tracker.rewind(self.content["trackers"][tracker.name])
+
     def restore_stage(self, stage: Stage, model: nn.Module) -> None:
         """Load what the stage keeps beside the model, and its optimizer.
 
@@ -92,12 +98,12 @@ class Snapshot:
 def read_snapshot(path: Path) -> Snapshot:
     """Read `last.pt` without running code. Raises FileNotFoundError, or ValueError when it is none."""
     content = read_checkpoint(path)
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ValueError(
-            f"{path} is no file of a run that can be continued; allowed: a {FILE} of this program"
-        )
+    form = content.get("format") if isinstance(content, dict) else None
+    if form != _FORMAT:
+        of = f"has format {form}" if isinstance(form, int) else "is not the state of a run"
+        raise ValueError(f"{path} {of}; allowed: a {FILE} of this version, format {_FORMAT}")
     try:
-        _require(content, "model", "random", "scaler", "metrics_bytes")
+        _require(content, "model", "random", "scaler", "trackers")
         progress = None
         if content["stage"]:
             _require(content, "beside", "optimizer")
@@ -117,7 +123,8 @@ class Saver:
         output_dir: the run's folder.
         model: saved as a plain state dict under 'model', so that the file can be tested like a checkpoint.
         precision: whose gradient scaler is saved.
-        about: what else the file shall say of the run: text by name.
+        about: facts about the run that the file also holds, text by name.
+        trackers: their states are saved.
         every: seconds between two saves within an epoch; 0 for none.
         finished: stages that are done already.
         resumed: the file in the folder is this run's; else it is put aside before the first save.
@@ -130,11 +137,13 @@ class Saver:
         precision: Precision,
         about: Mapping[str, Any],
         *,
+        trackers: Sequence[Tracker] = (),
         every: float = 0.0,
         finished: Iterable[str] = (),
         resumed: bool = False,
     ) -> None:
         self.output_dir, self.model, self.precision, self.about = output_dir, model, precision, about
+        self.trackers = tuple(trackers)
         self.every = every
         self.finished = list(finished)
         self._saved_at = time.monotonic()
@@ -155,12 +164,11 @@ class Saver:
         self._saved_at = time.monotonic()
         if not is_first():
             return
-        metrics = self.output_dir / METRICS_FILE
         content = {
             "format": _FORMAT,
             "finished": list(self.finished),
             "stage": "",
-            "metrics_bytes": metrics.stat().st_size if metrics.exists() else 0,
+            "trackers": {tracker.name: tracker.state() for tracker in self.trackers},
             "model": self.model.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
             "random": random_states(),

@@ -30,13 +30,14 @@ class EpochSampler(Protocol):
 class Plan:
     """How long and how fast a stage runs: what a recipe is given and turns into a Stage.
 
-    Periods count epochs, `log_period` iterations; `eval_period` None means that the stage is not evaluated.
-    `compile` sends its steps through torch.compile.
+    `schedule` maps the progress, the epoch (from 1) plus the share of it that is done, to a rate, at every
+    step. Periods count epochs, `log_period` iterations; `eval_period` None means that the stage is not
+    evaluated. `compile` sends its steps through torch.compile.
     """
 
     epochs: int
     batch_size: int
-    schedule: Callable[[int], float]
+    schedule: Callable[[float], float]
     make_optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
     log_period: int
     checkpoint_period: int

@@ -1,1 +1,15 @@
-"""Features of images and the evaluation made of them."""
+"""Features of images and texts, and the evaluation made of them."""
+
+from processor.evaluation.extract import extract, make_task, queries_with_match, require_matches
+from processor.evaluation.streams import Evaluation, ImageToImage, Stream, extract_streams
+
+__all__ = [
+    "Evaluation",
+    "ImageToImage",
+    "Stream",
+    "extract",
+    "extract_streams",
+    "make_task",
+    "queries_with_match",
+    "require_matches",
+]

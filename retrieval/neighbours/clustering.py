@@ -6,6 +6,7 @@ a second to import, so functions that use it import it.
 
 from __future__ import annotations
 
+import random
 import warnings
 from typing import NamedTuple
 
@@ -37,8 +38,10 @@ def cluster(features: Tensor, *, eps: float = 0.7, min_samples: int = 4, k1: int
     and for min_samples below 1, and MissingExtra without scikit-learn.
     """
     require_extra("cluster")
+    state = random.getstate()
     from sklearn.cluster import DBSCAN
 
+    random.setstate(state)  # importing it draws, which a resumed run would do at another time
     if not 0 < eps < 1:
         raise ValueError(f"eps must be above 0 and below 1, got {eps}")
     if min_samples < 1:

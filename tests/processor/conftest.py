@@ -11,11 +11,13 @@ from config.load import load_config
 from datasets import make_dataloader, make_dataset
 from loss import make_loss
 from model import make_model
-from processor import train
+from processor import METHODS, train
 from processor.engine.loop import Run
 from processor.engine.resume import Saver
+from processor.engine.trackers import JsonLines
 from processor.make_recipes import make_plan
 from processor.recipes.clipreid import clipreid
+from processor.recipes.image_objective import ImageTraining
 from tests.toys import SETTINGS, draw_market, words
 from utils.precision import Precision
 from utils.seed import seed_everything
@@ -70,7 +72,7 @@ def trained(toy_config, tmp_path):
     def run(recipe, *pairs, resume=False):
         config = toy_config(*pairs, tree=TREES[recipe])
         options = {"config_file": "", "local_rank": 0, "traceback": False, "opts": [], "resume": resume}
-        train(config, argparse.Namespace(**options), recipe=recipe)
+        train(config, argparse.Namespace(**options), method=METHODS[recipe])
         return config, type(tmp_path)(config.OUTPUT_DIR)
 
     return run
@@ -86,7 +88,7 @@ def setting(toy_config, tmp_path):
         dataset = make_dataset(config)
         model = make_model(config, dataset.num_train_pids, 2, 1)
         precision = Precision("cpu")
-        saver = Saver(tmp_path, model, precision, {})
+        saver = Saver(tmp_path, model, precision, {}, trackers=[JsonLines(tmp_path)])
         run = Run(model, tower, torch.device("cpu"), tmp_path, None, precision, saver)
         return config, model, make_dataloader(config, dataset), run
 
@@ -100,16 +102,17 @@ def two_stages():
     def build(config, model, loaders, **options):
         plan = make_plan(config, "main")
         return clipreid(
-            model,
-            make_loss(config, model.num_classes),
-            loaders.train,
-            loaders.plain,
-            prompt_plan=make_plan(config, "stage1"),
-            image_plan=replace(plan, eval_period=None),
-            device=torch.device("cpu"),
-            precision=Precision("cpu"),
+            training_of(config, model, loaders),
+            make_plan(config, "stage1"),
+            replace(plan, eval_period=None),
             seed=config.SOLVER.SEED,
             **options,
         )
 
     return build
+
+
+def training_of(config, model, loaders, loss=None):
+    """What a recipe takes, on the CPU."""
+    loss = loss or make_loss(config, model.num_classes, model.image_encoder.width)
+    return ImageTraining(model, loss, loaders, torch.device("cpu"), Precision("cpu"))

@@ -11,7 +11,8 @@ from processor.engine.loop import Run
 from processor.engine.objective import Objective, Step
 from processor.engine.resume import Saver
 from processor.engine.stage import Plan, Stage
-from retrieval import RetrievalMetrics
+from processor.engine.trackers import JsonLines, Report
+from retrieval import RetrievalMetrics, metrics_lines, metrics_record
 from utils.precision import Precision
 
 METRICS = RetrievalMetrics(np.array([0.5, 0.75, 0.8, 0.9, 0.954]), mAP=0.8964, mINP=0.25, num_valid=7)
@@ -77,7 +78,7 @@ def recorded_stage(
     folder,
     loader=None,
     suffix="",
-    schedule=lambda epoch: 0.1 / epoch,
+    schedule=lambda progress: 0.1 / int(progress),
     precision=None,
     every=0.0,
     **plan,
@@ -99,9 +100,9 @@ def recorded_stage(
     def evaluate():
         evaluations.append(len(objective.events))
         objective.eval()  # as extraction leaves a model
-        return METRICS
+        return Report(metrics_record(METRICS), metrics_lines(METRICS))
 
     precision = precision or Precision("cpu")
-    saver = Saver(folder, objective, precision, {}, every=every)
+    saver = Saver(folder, objective, precision, {}, trackers=[JsonLines(folder)], every=every)
     run = Run(objective, "ViT-B-16", torch.device("cpu"), folder, evaluate, precision, saver)
     return stage, run, SimpleNamespace(events=objective.events, evaluations=evaluations)

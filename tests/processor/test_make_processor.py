@@ -10,11 +10,11 @@ import torch
 
 from config import cfg, cfg_base, cfg_pcl
 from config.load import load_config
-from datasets import ImageRecord
+from datasets import ImageRecord, ReIDDataset, Trial
+from processor import METHODS, make_parts, train
 from processor import test as run_test
-from processor import train
-from processor.make_processor import side_counts
-from processor.make_recipes import RECIPES, make_plan
+from processor.make_parts import image_data, image_model
+from processor.make_recipes import make_plan
 
 ARGS = argparse.Namespace(config_file="", local_rank=0, traceback=False, opts=[], resume=False)
 TREES = {"baseline": cfg_base, "clipreid": cfg, "pcl": cfg_pcl}
@@ -52,9 +52,11 @@ def matching(lines, pattern):
 @pytest.mark.parametrize("recipe", TREES)
 def test_output_folder(trained, recipe, tower):
     _, folder = trained(recipe, "MODEL.NAME", tower, "MAIN.CHECKPOINT_PERIOD", 1, "MAIN.EVAL_PERIOD", 1)
-    stage1 = [f"{tower}_stage1_2.pth"] if recipe == "clipreid" else []
+    stage1 = [f"{tower}_stage1_2.pth", f"{tower}_stage1_2.json"] if recipe == "clipreid" else []
     expected = {"train_log.txt", "config.yml", "metrics.jsonl", "last.pt", *stage1}
-    assert {path.name for path in folder.iterdir()} == expected | {f"{tower}_1.pth", f"{tower}_2.pth"}
+    assert {path.name for path in folder.iterdir()} == expected | {
+        f"{tower}_{n}.{kind}" for n in (1, 2) for kind in ("pth", "json")
+    }
     weights = torch.load(folder / f"{tower}_2.pth", weights_only=True)
     assert {name.split(".")[0] for name in weights} >= {"image_encoder", "bottleneck", "classifier"}
     assert ("prompt_learner.cls_ctx" in weights) == (recipe == "clipreid")
@@ -82,7 +84,7 @@ def test_log_shows_the_configuration_file(toy_config, tmp_path):
     file = tmp_path / "mine.yml"
     file.write_text("# my own\nMODEL:\n")
     args = argparse.Namespace(**vars(ARGS) | {"config_file": str(file)})
-    train(toy_config(tree=cfg_base), args, recipe="baseline")
+    train(toy_config(tree=cfg_base), args, method=METHODS["baseline"])
     text = (tmp_path / "run" / "train_log.txt").read_text()
     assert f"Loaded configuration file {file}" in text and "# my own\nMODEL:" in text
     assert text.index(str(file)) < text.index("Running with config:")
@@ -160,12 +162,11 @@ def test_plan_of_each_stage(toy_config):
     assert (image.epochs, image.batch_size, image.log_period, image.eval_period) == (2, 4, 9, 3)
     one_stage = make_plan(toy_config("MAIN.MAX_EPOCHS", 6, tree=cfg_base), "main")
     assert (one_stage.epochs, one_stage.batch_size, one_stage.checkpoint_period) == (6, 4, 5)
-    assert set(RECIPES) == set(TREES)
 
 
 def test_training_needs_an_output_folder(toy_config):
     with pytest.raises(ValueError, match="OUTPUT_DIR is empty; allowed: a folder"):
-        train(toy_config("OUTPUT_DIR", ""), ARGS, recipe="clipreid")
+        train(toy_config("OUTPUT_DIR", ""), ARGS, method=METHODS["clipreid"])
 
 
 def test_side_information_follows_the_training_cameras(trained):
@@ -207,13 +208,18 @@ def messages_of(text):
     return [found[2] for line in text.splitlines() if (found := FULL_LINE.fullmatch(line))]
 
 
-def test_testing_adopts_the_files_size(trained, toy_config, tmp_path):
+@pytest.mark.parametrize("has_card", [True, False])
+def test_testing_adopts_the_files_size(trained, toy_config, tmp_path, has_card):
     _, folder = trained("baseline", "INPUT.SIZE_TRAIN", [128, 64], "INPUT.SIZE_TEST", [128, 64])
     lines = messages(folder / "train_log.txt")
+    adopted = "INPUT.SIZE_TEST [32, 16] is replaced by [128, 64] of the model card"
+    if not has_card:
+        (folder / "toy-vit_2.json").unlink()
+        adopted = "size (128, 64) adopted from the file instead of (32, 16)"
     weight = ("TEST.WEIGHT", str(folder / "toy-vit_2.pth"), "OUTPUT_DIR", str(tmp_path / "test"))
     run_test(toy_config(*weight), ARGS)
     tested = messages(tmp_path / "test" / "test_log.txt")
-    assert any("size (128, 64) adopted from the file instead of (32, 16)" in line for line in tested)
+    assert any(adopted in line for line in tested)
     at = lines.index("Validation Results - Epoch: 2")
     assert tested[-4:] == lines[at + 1 : at + 5]
 
@@ -228,15 +234,20 @@ def record(camid, viewid=0, path="a.jpg"):
 @pytest.mark.parametrize(
     ("ids", "counts"), [([(0, 0), (5, 0)], (6, 1)), ([(0, 7), (3, 2)], (4, 8)), ([(2, 0), (4, 0)], (5, 1))]
 )
-def test_side_counts_reach_the_highest_id(toy_config, ids, counts):
-    assert side_counts(toy_config("MODEL.SIE_CAMERA", True), [record(*each) for each in ids]) == counts
+def test_the_side_information_reaches_the_highest_id(toy_config, ids, counts):
+    dataset = ReIDDataset("x", [record(*each) for each in ids], [Trial([], [])], "person")
+    config = toy_config("MODEL.SIE_CAMERA", True, "MODEL.SIE_VIEW", True, tree=cfg_base)
+    model = image_model(config, dataset, pretrained=False)
+    assert model.side_information[:2] == counts and len(model.cv_embed) == counts[0] * counts[1]
 
 
-def test_side_counts_need_the_camera_of_every_image(toy_config):
+def test_side_information_needs_the_camera_of_every_image(toy_config, monkeypatch):
     images = [record(0), record(-1, path="dir/unknown.jpg")]
+    dataset = ReIDDataset("x", images, [Trial([], [])], "person")
+    monkeypatch.setattr(make_parts, "make_dataset", lambda *_, **__: dataset)
     with pytest.raises(ValueError, match=r"SIE_CAMERA is True but no camera is known of dir/unknown\.jpg"):
-        side_counts(toy_config("MODEL.SIE_CAMERA", True), images)
-    assert side_counts(toy_config("MODEL.SIE_VIEW", True), images) == (1, 1)
+        image_data(toy_config("MODEL.SIE_CAMERA", True))
+    assert image_data(toy_config("MODEL.SIE_VIEW", True)) is dataset
 
 
 def test_logs_go_to_one_place_at_a_time(trained, tmp_path):

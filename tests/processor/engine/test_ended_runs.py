@@ -12,10 +12,10 @@ import torch
 
 from config.arguments import end_in_one_line
 from datasets import ImageDataset
-from processor import make_processor
+from processor import make_evaluation
 from processor.engine import journal as records
 from processor.engine import loop as engine
-from processor.engine import resume
+from processor.engine import resume, trackers
 from tests.processor.running import EVERY_STEP, OFTEN, assert_same_run, at_call, kill_at_step, last, place
 
 NEVER = ("SOLVER.SAVE_EVERY_MIN", 0)
@@ -231,9 +231,9 @@ def test_a_request_to_stop(trained, monkeypatch, whole, folder, number, status, 
 )
 def test_a_request_to_stop_during_an_evaluation(trained, monkeypatch, whole, folder, number, error, status):
     """Which is left at once: what comes before is saved."""
-    extract = make_processor.extract
+    extract = make_evaluation.extract_streams
     monkeypatch.setattr(
-        make_processor, "extract", at_call(2, lambda *args: signal.raise_signal(number), extract)
+        make_evaluation, "extract_streams", at_call(2, lambda *args: signal.raise_signal(number), extract)
     )
     with pytest.raises(error) as caught:
         trained("clipreid", *OFTEN, *NEVER)
@@ -244,9 +244,9 @@ def test_a_request_to_stop_during_an_evaluation(trained, monkeypatch, whole, fol
 
 def test_a_request_to_stop_while_files_are_written(trained, monkeypatch, whole, folder):
     """After the epoch's line and last.pt, the run ends between two epochs."""
-    append = engine.append_record
+    append = trackers.append_line
     monkeypatch.setattr(
-        engine, "append_record", at_call(3, lambda *args: signal.raise_signal(signal.SIGTERM), append)
+        trackers, "append_line", at_call(3, lambda *args: signal.raise_signal(signal.SIGTERM), append)
     )
     with pytest.raises(SystemExit) as caught:
         trained("clipreid", *OFTEN, *NEVER)

@@ -10,8 +10,8 @@ import torch
 from processor.engine.finite import MOST_SKIPS, is_finite
 from processor.engine.loop import fit
 from processor.engine.resume import read_snapshot
-from processor.recipes.baseline import BaselineObjective
-from processor.recipes.clipreid import ImageObjective, PromptObjective
+from processor.recipes.image_objective import ImageObjective
+from processor.recipes.prompt_stage import PromptObjective
 from tests.processor.recorder import batches, recorded_stage
 from tests.processor.running import (
     EVERY_STEP,
@@ -24,7 +24,7 @@ from tests.processor.running import (
 )
 from utils.precision import Precision
 
-OBJECTIVES = {"stage1": PromptObjective, "stage2": ImageObjective, "baseline": BaselineObjective}
+OBJECTIVES = {"stage1": PromptObjective, "stage2": ImageObjective, "baseline": ImageObjective}
 CENTRES = ("MODEL.METRIC_LOSS_TYPE", "triplet_center")
 
 
@@ -137,7 +137,7 @@ def test_the_run_can_be_resumed(trained, monkeypatch, spoil, tmp_path):
 
 
 def test_without_saves_within_epochs_that_of_the_epoch_before_stays(trained, toy_config, spoil):
-    spoil(BaselineObjective, "id", math.inf, 4)
+    spoil(ImageObjective, "id", math.inf, 4)
     failing(trained, "baseline", "SOLVER.SAVE_EVERY_MIN", 0)
     folder = folder_of(toy_config)
     assert place(folder) == ("baseline", 2, 0) and all_finite(last(folder))

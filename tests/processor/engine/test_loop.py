@@ -9,9 +9,10 @@ from functools import partial
 import pytest
 import torch
 
-from processor.engine.journal import append_record, save_model
+from processor.engine.journal import save_model
 from processor.engine.loop import fit
 from processor.engine.resume import Saver, read_snapshot
+from processor.engine.trackers import JsonLines
 from solver.schedules import multistep_schedule
 from tests.processor.recorder import Loader, Recorder, batches, recorded_stage
 from utils.precision import Precision
@@ -148,7 +149,7 @@ def test_records_of_a_second_run_stand_below(setting, tmp_path):
     for _ in range(2):
         stage, run, _ = setting(epochs=1)
         fit(stage, run)
-    append_record(tmp_path, {"stage": "x", "epoch": 0})
+    JsonLines(tmp_path).log({"stage": "x", "epoch": 0})
     assert [record["stage"] for record in records(tmp_path)] == ["toy", "toy", "x"]
 
 
@@ -179,7 +180,7 @@ def test_a_failed_write_leaves_no_half_checkpoint(setting, tmp_path, monkeypatch
     _, run, _ = setting()
     monkeypatch.setattr(torch, "save", lambda weights, file: (file.write(b"half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
-        save_model(run.model, tmp_path, "ViT-B-16", 1)
+        save_model(run.model, tmp_path / "ViT-B-16_1.pth")
     assert not list(tmp_path.iterdir())
 
 

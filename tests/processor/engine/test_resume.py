@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from processor import make_processor
+from processor import make_evaluation
 from processor.engine import journal as records
 from processor.engine import loop as engine
-from processor.engine import resume
+from processor.engine import resume, trackers
 from processor.recipes import clipreid
 from tests.processor.running import (
     EVERY_STEP,
@@ -74,14 +74,14 @@ MOMENTS = {
     "the end of stage 1": [at_step(4)],
     "the start of stage 2": [at_step(5)],
     "stage 2 within an epoch": [at_step(8)],
-    "the first evaluation": [at(make_processor, "extract", 1)],
-    "the last evaluation": [at(make_processor, "extract", 2)],
+    "the first evaluation": [at(make_evaluation, "extract_streams", 1)],
+    "the last evaluation": [at(make_evaluation, "extract_streams", 2)],
     "a checkpoint of stage 1": [at(records, "save_torch", 1)],
     "a checkpoint of stage 2": [at(records, "save_torch", 2)],
-    "a line of metrics": [at(engine, "append_record", 3)],
+    "a line of metrics": [at(trackers, "append_line", 3)],
     "the texts of stage 2": [at(clipreid, "encode_identities", 1)],
     "many times": [at_step(2)] * 7,
-    "here and there": [at_step(3), at(make_processor, "extract", 1), at_step(1), at_step(2)],
+    "here and there": [at_step(3), at(make_evaluation, "extract_streams", 1), at_step(1), at_step(2)],
 }
 
 
@@ -143,7 +143,7 @@ def test_centres_are_restored(trained, toy_config, monkeypatch):
     assert equal(saved, {"loss.center.centers": seen[0]})
 
 
-@pytest.mark.parametrize(("pairs", "names"), [((), set()), (CLUSTERS, {"labels", "told"})])
+@pytest.mark.parametrize(("pairs", "names"), [((), set()), (CLUSTERS, {"parts.0.labels", "parts.0.summary"})])
 def test_prototypes_and_clusters_are_restored(trained, toy_config, monkeypatch, pairs, names):
     pairs, seen = (*pairs, "MAIN.ITERS", 3, *EVERY_STEP), []
 

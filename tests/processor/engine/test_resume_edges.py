@@ -90,10 +90,10 @@ def test_moments_are_laid_out_like_their_weights():
 def test_a_signal_while_a_checkpoint_is_written_loses_nothing(trained, monkeypatch, tmp_path, recipe):
     save = engine.save_model
 
-    def interrupted(*args):
+    def interrupted(*args, **options):
         monkeypatch.setattr(engine, "save_model", save)
         os.kill(os.getpid(), signal.SIGTERM)
-        save(*args)
+        save(*args, **options)
 
     monkeypatch.setattr(engine, "save_model", interrupted)
     pairs = ("SOLVER.STAGE1.CHECKPOINT_PERIOD", 1) if recipe == "clipreid" else ()
@@ -112,7 +112,7 @@ def test_a_signal_before_an_evaluation_is_not_kept_waiting(trained, monkeypatch,
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(engine.Saver, "save", interrupted)
-    monkeypatch.setattr(engine, "log_metrics", lambda *_: pytest.fail("evaluated"))
+    monkeypatch.setattr(engine, "log_lines", lambda *_: pytest.fail("evaluated"))
     with pytest.raises(SystemExit) as ended:
         trained("baseline", *OFTEN, "SOLVER.SAVE_EVERY_MIN", 0)
     assert ended.value.code == 143 and place(tmp_path / "run") == ("baseline", 1, 2)

@@ -139,7 +139,7 @@ def test_the_configuration_is_that_of_the_newest_start(trained, stopped):
         (
             "MODEL.METRIC_LOSS_TYPE",
             "triplet_center",
-            r"{} does not fit stage2 .*: it holds text_features besides",
+            r"{} does not fit stage2 .*: it holds texts besides",
         ),
     ],
 )
@@ -208,7 +208,7 @@ def test_files_of_another_kind_are_refused(trained, stopped):
     folder = stopped(7)
     file = folder / "last.pt"
     shutil.copy(folder / "toy-vit_stage1_2.pth", file)
-    with pytest.raises(ValueError, match=r"last\.pt is no file of a run that can be continued; allowed"):
+    with pytest.raises(ValueError, match=r"last\.pt is not the state of a run; allowed"):
         trained("clipreid", resume=True)
     file.write_text("no archive")
     with pytest.raises(ValueError, match=r"last\.pt is no checkpoint"):
@@ -254,4 +254,4 @@ def test_last_pt_says_what_it_is(stopped):
     assert {"config", "versions", "images", "identities"} < content.keys()
     assert (content["images"], content["identities"], content["finished"]) == (8, 4, ["stage1"])
     assert "python" in content["versions"] and "NAME: toy-vit" in content["config"]
-    assert list(content["beside"]) == ["text_features"]
+    assert list(content["beside"]) == ["texts"]

@@ -9,7 +9,7 @@ from processor import test as run_test
 from retrieval import RetrievalTask, evaluate_task, k_reciprocal_distance, metrics_record
 from utils.precision import inference_precision
 
-ARGS = argparse.Namespace(config_file="")
+ARGS = argparse.Namespace(config_file="", opts=[])
 
 
 def messages(file):
@@ -61,7 +61,7 @@ def test_re_ranking_in_training_and_testing(trained, toy_config, tmp_path, monke
         seen.append(settings)
         return -torch.cdist(query, gallery)
 
-    monkeypatch.setattr("processor.make_test.k_reciprocal_blocks", farthest_first)
+    monkeypatch.setattr("processor.make_evaluation.k_reciprocal_blocks", farthest_first)
     settings = ("TEST.RE_RANKING", True, "TEST.RERANK_K1", 4, "TEST.RERANK_K2", 2, "TEST.RERANK_LAMBDA", 0.2)
     _, folder = trained("baseline", *settings)
     trained_lines = messages(folder / "train_log.txt")

@@ -9,7 +9,8 @@ import torch
 
 from loss import PrototypeMemory
 from processor.engine.objective import Objective, Step
-from processor.recipes.clusters import ClusterBatches, ClusterObjective
+from processor.recipes.clusters import ClusterBatches, Clusters
+from processor.recipes.refresh import Prototypes, Refreshed
 from retrieval import FeatureSet
 
 FEATURES = torch.eye(6)
@@ -36,13 +37,17 @@ def objective_of(*clusterings, fewest=2, pids=PIDS):
     """An objective that finds these labels, one list after the other."""
     found = iter(clusterings)
     images = FeatureSet(FEATURES, pids, torch.zeros(6, dtype=torch.long), PATHS)
-    return ClusterObjective(
-        Inner(), lambda: images, lambda features: torch.tensor(next(found)), count=6, fewest=fewest
-    )
+    clusters = Clusters(lambda features: torch.tensor(next(found)), count=6, fewest=fewest)
+    inner = Inner()
+    return Refreshed(inner, lambda: images, [clusters, Prototypes(inner.loss.memory)])
+
+
+def labels(objective):
+    return objective.parts[0].labels.tolist()
 
 
 def told(objective):
-    return dict(zip(("clusters", "outliers", "nmi", "ari"), objective.told.tolist(), strict=True))
+    return dict(zip(("clusters", "outliers", "nmi", "ari"), objective.parts[0].summary.tolist(), strict=True))
 
 
 def test_clusters_become_labels_and_prototypes(caplog):
@@ -50,7 +55,7 @@ def test_clusters_become_labels_and_prototypes(caplog):
     objective.eval()
     with caplog.at_level(logging.INFO):
         objective.begin_epoch(3)
-    assert objective.labels.tolist() == [0, 0, 1, 1, -1, -1] and objective.training
+    assert labels(objective) == [0, 0, 1, 1, -1, -1] and objective.training
     prototypes = objective.objective.loss.memory.prototypes
     assert torch.allclose(prototypes, torch.tensor([[1.0, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0]]) / 2**0.5)
     assert told(objective) == {"clusters": 2, "outliers": 2, "nmi": 1, "ari": 1}
@@ -79,15 +84,15 @@ def test_too_few_clusters_leave_those_before(caplog, few):
     objective.begin_epoch(1)
     with caplog.at_level(logging.WARNING):
         objective.begin_epoch(2)
-    assert objective.labels.tolist() == [0, 0, 1, 1, 2, -1]
+    assert labels(objective) == [0, 0, 1, 1, 2, -1]
     assert len(objective.objective.loss.memory.prototypes) == 3
     assert told(objective)["clusters"] == max(few) + 1
     assert caplog.messages == [
         f"Epoch 2 has {max(few) + 1} clusters; needed: 2 or more, as many as a batch has identities; the "
-        "clusters before stay. Change CLUSTER.EPS or CLUSTER.MIN_SAMPLES, or make batches smaller"
+        "clusters before stay. Change eps or min_samples of the clustering, or make batches smaller"
     ]
     objective.begin_epoch(3)
-    assert objective.labels.tolist() == [1, 1, 0, 0, 0, 0]
+    assert labels(objective) == [1, 1, 0, 0, 0, 0]
 
 
 def test_without_clusters_an_epoch_has_no_batch(caplog):
@@ -97,8 +102,9 @@ def test_without_clusters_an_epoch_has_no_batch(caplog):
     class Loader(list):
         batch_sampler = SimpleNamespace(set_epoch=lambda epoch, start: epochs.append((epoch, start)))
 
-    batch = SimpleNamespace(paths=["4.jpg", "0.jpg"], replace=lambda pids: pids)
-    batches = ClusterBatches(Loader([batch]), SimpleNamespace(set_pids=told_pids.append), objective, PATHS)
+    batch = SimpleNamespace(keys=["4.jpg", "0.jpg"], replace=lambda pids: pids)
+    order = SimpleNamespace(set_pids=told_pids.append)
+    batches = ClusterBatches(Loader([batch]), order, objective.parts[0], PATHS)
     assert len(batches) == 0 and list(batches) == []
     with caplog.at_level(logging.WARNING):
         objective.begin_epoch(1)
@@ -114,4 +120,4 @@ def test_without_clusters_an_epoch_has_no_batch(caplog):
 def test_fewer_clusters_than_a_batch_has_identities_are_too_few():
     objective = objective_of([0, 0, 1, 1, 2, 2], fewest=4)
     objective.begin_epoch(1)
-    assert objective.labels.tolist() == [-1] * 6
+    assert labels(objective) == [-1] * 6

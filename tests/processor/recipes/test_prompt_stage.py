@@ -13,8 +13,7 @@ from datasets import ImageBatch
 from loss import supcon_loss
 from processor.engine.loop import fit
 from processor.evaluation.extract import extract
-from processor.recipes import clipreid
-from processor.recipes.clipreid import CachedFeatures, FeatureBatch, PromptObjective
+from processor.recipes.prompt_stage import CachedFeatures, FeatureBatch, PromptObjective
 from utils.precision import Precision
 
 CPU = torch.device("cpu")
@@ -145,7 +144,7 @@ def test_no_other_copy_of_half_features_is_kept(setting, two_stages, monkeypatch
         kept.append(weakref.ref(features.features))
         return features
 
-    monkeypatch.setattr(clipreid, "extract", extracted)
+    monkeypatch.setattr("processor.recipes.clipreid.extract", extracted)
     stages = two_stages(config, model, loaders, half_features=True)
     stage = next(stages)
     assert stage.loader.features.dtype == torch.float16 and [features() for features in kept] == [None]

@@ -9,11 +9,14 @@ import torch.nn.functional as F
 
 from config import cfg, cfg_base, cfg_pcl
 from loss import make_loss
+from processor import METHODS
 from processor.engine.loop import fit
-from processor.make_recipes import RECIPES, make_plan
-from processor.recipes.pcl import PrototypeObjective, pcl
-from processor.recipes.prototypes import WithPrototypes, neck_features, with_prototypes
-from utils.precision import Precision
+from processor.make_parts import Parts
+from processor.make_recipes import make_plan
+from processor.recipes.image_objective import ImageObjective
+from processor.recipes.one_stage import one_stage
+from processor.recipes.refresh import Refreshed, with_prototypes
+from tests.processor.conftest import training_of
 
 CPU = torch.device("cpu")
 TOWERS = ("toy-vit", "toy-resnet")
@@ -21,8 +24,8 @@ TREES = {"baseline": cfg_base, "clipreid": cfg, "pcl": cfg_pcl}
 PROTOTYPES = ("MODEL.PCL_LOSS_WEIGHT", 1.0)
 
 
-def features_of(model, loaders):
-    return lambda: neck_features(model, loaders.plain, CPU, Precision("cpu"))
+def features_of(config, model, loaders):
+    return training_of(config, model, loaders).extract_train
 
 
 def naive_prototypes(images, classes):
@@ -33,8 +36,8 @@ def naive_prototypes(images, classes):
 
 @pytest.mark.parametrize("tower", TOWERS)
 def test_features_are_those_after_the_neck_of_all_training_images(setting, tower):
-    _, model, loaders, _ = setting(tower, cfg_pcl, "TEST.NECK_FEAT", "before")
-    images = features_of(model, loaders)()
+    config, model, loaders, _ = setting(tower, cfg_pcl, "TEST.NECK_FEAT", "before")
+    images = features_of(config, model, loaders)()
     assert len(images) == 8 and images.features.shape[1] == model.feature_width
     model.neck_feature = "after"
     wanted = torch.cat([model(batch.to(CPU).images) for batch in loaders.plain])
@@ -43,10 +46,10 @@ def test_features_are_those_after_the_neck_of_all_training_images(setting, tower
 
 
 def test_side_information_reaches_the_prototypes(setting):
-    _, model, loaders, _ = setting("toy-vit", cfg_pcl, "MODEL.SIE_CAMERA", True)
+    config, model, loaders, _ = setting("toy-vit", cfg_pcl, "MODEL.SIE_CAMERA", True)
     with torch.no_grad():
         model.cv_embed.normal_()
-    images = features_of(model, loaders)()
+    images = features_of(config, model, loaders)()
     batches = [batch.to(CPU) for batch in loaders.plain]
     with torch.no_grad():
         wanted = torch.cat([model.encode_neck(b.images, b.camids, b.viewids) for b in batches])
@@ -58,11 +61,11 @@ def test_side_information_reaches_the_prototypes(setting):
 def test_prototypes_are_built_before_an_epoch_and_move_with_its_steps(setting, caplog):
     config, model, loaders, _ = setting("toy-vit", cfg_pcl)
     loss = make_loss(config, 4)
-    features = features_of(model, loaders)
-    objective = with_prototypes(PrototypeObjective(model, loss), loss.memory, features)
+    features = features_of(config, model, loaders)
+    objective = with_prototypes(ImageObjective(model, loss, accuracy=False), loss.memory, features)
     with caplog.at_level(logging.INFO):
         objective.begin_epoch(1)
-    assert caplog.messages == [
+    assert caplog.messages[-2:] == [
         "Memory has 4 classes.",
         f"Create memory bank with shape = torch.Size([4, {model.feature_width}])",
     ]
@@ -81,7 +84,7 @@ def test_prototypes_are_built_before_an_epoch_and_move_with_its_steps(setting, c
 
 def test_without_a_memory_an_objective_stays_as_it_is(setting):
     config, model, _, _ = setting("toy-vit", cfg_base)
-    objective = PrototypeObjective(model, make_loss(config, 4))
+    objective = ImageObjective(model, make_loss(config, 4))
     assert with_prototypes(objective, None, None) is objective
 
 
@@ -90,10 +93,10 @@ def test_without_a_memory_an_objective_stays_as_it_is(setting):
 def test_every_recipe_can_have_prototypes(setting, tower, recipe):
     config, model, loaders, run = setting(tower, TREES[recipe], *PROTOTYPES, "MAIN.EVAL_PERIOD", 2)
     before = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    for stage in RECIPES[recipe](config, model, loaders, run):
+    for stage in METHODS[recipe].stages(config, Parts(None, model, loaders, None), run):
         fit(replace(stage, plan=replace(stage.plan, eval_period=None)), run)
     objective = stage.objective
-    assert isinstance(objective, WithPrototypes) and len(objective.memory.prototypes) == 4
+    assert isinstance(objective, Refreshed) and len(objective.parts[0].memory.prototypes) == 4
     assert "memory.prototypes" in {name.removeprefix("objective.loss.") for name in objective.state_dict()}
     assert not any("prototypes" in name for name in model.state_dict())
     assert not torch.equal(model.bottleneck.weight, before["bottleneck.weight"])
@@ -101,9 +104,8 @@ def test_every_recipe_can_have_prototypes(setting, tower, recipe):
 
 def test_pcl_trains_all_but_the_patches_and_the_neck_biases(setting):
     config, model, loaders, run = setting("toy-vit", cfg_pcl, "MODEL.SIE_CAMERA", True)
-    loss, features = make_loss(config, 4), features_of(model, loaders)
     plan = replace(make_plan(config, "main"), eval_period=None)
-    (stage,) = pcl(model, loss, loaders.train, plan, features)
+    (stage,) = one_stage("pcl", training_of(config, model, loaders), plan, accuracy=False)
     assert (stage.name, stage.suffix, stage.sampler) == ("pcl", "", loaders.train.batch_sampler)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     fit(stage, run)

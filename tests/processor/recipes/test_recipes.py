@@ -9,8 +9,10 @@ from config import cfg, cfg_base
 from loss import make_loss
 from processor.engine.loop import fit
 from processor.make_recipes import make_plan
-from processor.recipes.baseline import BaselineObjective, baseline
-from processor.recipes.clipreid import ImageObjective, encode_identities
+from processor.recipes.clipreid import encode_identities
+from processor.recipes.image_objective import ImageObjective
+from processor.recipes.one_stage import one_stage
+from tests.processor.conftest import training_of
 
 CPU = torch.device("cpu")
 TOWERS = ("toy-vit", "toy-resnet")
@@ -39,7 +41,7 @@ def image_side(model):
 def test_baseline_moves_all_weights(setting, tower, pairs):
     config, model, loaders, run = setting(tower, cfg_base, *pairs)
     plan = replace(make_plan(config, "main"), eval_period=None)
-    (stage,) = baseline(model, make_loss(config, model.num_classes), loaders.train, plan)
+    (stage,) = one_stage("baseline", training_of(config, model, loaders), plan, accuracy=True)
     before = snapshot(model)
     assert (stage.name, stage.suffix, stage.sampler) == ("baseline", "", loaders.train.batch_sampler)
     fit(stage, run)
@@ -51,7 +53,7 @@ def test_baseline_moves_all_weights(setting, tower, pairs):
 
 def test_baseline_reports_the_first_classifier(setting):
     config, model, loaders, _ = setting("toy-vit", cfg_base)
-    objective = BaselineObjective(model, make_loss(config, 4)).train()
+    objective = ImageObjective(model, make_loss(config, 4)).train()
     batch = next(iter(loaders.train)).to(CPU)
     losses, report, samples = objective(batch)
     output = model(batch.images, batch.camids, batch.viewids)
@@ -68,9 +70,9 @@ def test_centre_loss_moves_its_centres(setting, tree):
     if tree is cfg:
         objective = ImageObjective(model, loss, torch.zeros(4, 16))
     else:
-        objective = BaselineObjective(model, loss)
+        objective = ImageObjective(model, loss)
     before = loss.center.centers.clone()
-    (stage,) = baseline(model, loss, loaders.train, plan)
+    (stage,) = one_stage("baseline", training_of(config, model, loaders, loss), plan, accuracy=True)
     fit(type(stage)(**{**vars(stage), "objective": objective}), run)
     assert not torch.equal(loss.center.centers, before)
 
@@ -94,13 +96,13 @@ def test_clipreid_moves_prompts_then_the_image_side(setting, two_stages, tower, 
     after1 = snapshot(model)
     stage2 = next(stages)
     assert (stage2.name, stage2.suffix) == ("stage2", "")
-    texts = stage2.objective.text_features
+    texts = stage2.objective.texts
     assert torch.equal(texts, encode_identities(model)) and not texts.requires_grad
     fit(stage2, run)
     parameters = {name for name, _ in model.named_parameters()}
     assert moved(model, after1, parameters) == image_side(model)
     assert not any(name.startswith(("prompt_learner", "text_encoder")) for name in moved(model, after1))
-    assert torch.equal(stage2.objective.text_features, texts)
+    assert torch.equal(stage2.objective.texts, texts)
     assert next(stages, None) is None
     assert {path.name for path in run.output_dir.glob("*.pth")} == {f"{tower}_stage1_2.pth", f"{tower}_2.pth"}
 
@@ -124,7 +126,7 @@ def test_image_objective_reports_the_accuracy_of_the_texts(setting):
     output = model(batch.images, batch.camids, batch.viewids)
     assert set(losses) == {"id", "triplet", "i2t"} and samples == 4
     assert report["acc"] == ((output.projected @ texts.T).argmax(1) == batch.pids).float().mean()
-    assert "text_features" in dict(objective.named_buffers())  # it follows the model to its device
+    assert "texts" in dict(objective.named_buffers())  # it follows the model to its device
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 64])

@@ -1,0 +1,81 @@
+"""Where the numbers of a run go: the tracker protocol, and its first form, `metrics.jsonl`."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from utils.distributed import is_first
+from utils.files import append_line
+
+METRICS_FILE = "metrics.jsonl"
+Record = Mapping[str, float | int | str]
+
+
+class Report(NamedTuple):
+    """What an evaluation found: `values` by name for trackers, `lines` for the log."""
+
+    values: dict[str, float]
+    lines: list[str]
+
+
+class Tracker(Protocol):
+    """Receives a run's settings once and one record an epoch.
+
+    `name` is the tracker's key in `last.pt`, which keeps what `state` returns; `rewind` gets it back when the
+    run resumes and forgets all later records, since these epochs are trained again.
+    """
+
+    name: str
+
+    def start(self, config: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+        """Note the settings (by full key) and the machine of a run that begins or resumes."""
+        ...
+
+    def log(self, record: Record) -> None:
+        """Note a record; it holds at least `stage` and `epoch`."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What `rewind` needs to return to this point; numbers and text."""
+        ...
+
+    def rewind(self, state: Mapping[str, Any]) -> None:
+        """Return to the point at which `state` was taken."""
+        ...
+
+    def finish(self, status: str) -> None:
+        """Note how the run ended: 'finished', 'stopped' or 'failed'."""
+        ...
+
+
+class JsonLines:
+    """Appends each record as one JSON object to `metrics.jsonl`; only the first process writes."""
+
+    name = "metrics.jsonl"
+
+    def __init__(self, output_dir: Path) -> None:
+        self.path = output_dir / METRICS_FILE
+
+    def start(self, config: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+        """Nothing: `config.yml` and the log have both."""
+
+    def log(self, record: Record) -> None:
+        """Append a line without values that JSON cannot hold, the NaN means of nothing. Raises OSError."""
+        if is_first():
+            finite = {n: v for n, v in record.items() if isinstance(v, str) or math.isfinite(v)}
+            append_line(self.path, json.dumps(finite))
+
+    def state(self) -> dict[str, Any]:
+        """The length of the file."""
+        return {"bytes": self.path.stat().st_size if self.path.exists() else 0}
+
+    def rewind(self, state: Mapping[str, Any]) -> None:
+        """Cut the lines of epochs that will be trained again."""
+        if is_first() and self.path.exists() and self.path.stat().st_size > state["bytes"]:
+            with open(self.path, "r+b") as file:
+                file.truncate(state["bytes"])
+
+    def finish(self, status: str) -> None:
+        """Nothing: the last line is the end."""

@@ -1,0 +1,125 @@
+"""From the configuration to the parts of a run, data, model, loaders, evaluation; those of image methods."""
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+from yacs.config import CfgNode
+
+from config.errors import as_keys
+from datasets import Loaders, ReIDDataset, make_dataloader, make_dataset, verify_images
+from model import ReIDModel, load_stage1, make_card, make_model
+from processor.evaluation import Evaluation, ImageToImage
+from utils.distributed import share
+from utils.environment import package_versions
+
+_logger = logging.getLogger("transreid")
+
+
+class TrainingData(Protocol):
+    """A data set as a run sees it: training items, trials, and the records whose files are checked."""
+
+    name: str
+    train: list[Any]
+    trials: list[Any]
+
+    @property
+    def num_train_pids(self) -> int:
+        """Distinct known identities of the training split."""
+        ...
+
+    def test_records(self) -> list[Any]:
+        """Records of all trials, one per key."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the stages of a method are made from; loaders are of the method's own kind."""
+
+    dataset: TrainingData
+    model: nn.Module
+    loaders: Any
+    evaluation: Evaluation
+
+
+def image_data(cfg: CfgNode, *, need_train: bool = True, need_labels: bool = True) -> ReIDDataset:
+    """The data set DATASETS.NAMES. Raises ValueError where SIE_CAMERA is on and an image has no camera."""
+    dataset = make_dataset(cfg, need_train=need_train, need_labels=need_labels)
+    unknown = next((record for record in dataset.train if record.camid < 0), None)
+    if cfg.MODEL.SIE_CAMERA and unknown is not None:
+        raise ValueError(f"MODEL.SIE_CAMERA is True but no camera is known of {unknown.path}; allowed: False")
+    return dataset
+
+
+def image_model(
+    cfg: CfgNode, dataset: ReIDDataset, *, pretrained: bool, classifiers: bool = True
+) -> ReIDModel:
+    """A re-id model for the training split, with CLIP's weights or random ones.
+
+    The SIE table has a row up to the highest training camera and view: on a complete data set that is their
+    count; on a part of one, where ids have gaps, the highest must still have a row.
+    """
+    cameras = max(record.camid for record in dataset.train) + 1
+    views = max(record.viewid for record in dataset.train) + 1
+    classes = dataset.num_train_pids if classifiers else 0
+    return make_model(cfg, classes, cameras, views, pretrained=pretrained)
+
+
+def image_loaders(cfg: CfgNode, dataset: ReIDDataset, *, labelled: bool = True) -> Loaders:
+    """Loaders of the image methods of one stage."""
+    return make_dataloader(cfg, dataset, labelled=labelled)
+
+
+def prompt_loaders(cfg: CfgNode, dataset: ReIDDataset) -> Loaders:
+    """Loaders of two-stage methods, whose plain pass has the batch size of stage 1."""
+    return make_dataloader(cfg, dataset, plain_batch=cfg.SOLVER.STAGE1.IMS_PER_BATCH)
+
+
+def image_evaluation(cfg: CfgNode, dataset: ReIDDataset, loaders: Loaders, model: nn.Module) -> Evaluation:
+    """Images are searched among images, by the model's test feature."""
+    return ImageToImage(loaders.test, dataset.trials)
+
+
+def image_card(cfg: CfgNode, parts: Parts, method: str) -> Callable[[Path], object]:
+    """Writes the model card of a re-id model beside a checkpoint."""
+    return make_card(cfg, parts.model, method, data=parts.dataset.name, versions=package_versions()).write
+
+
+Build = Callable[..., nn.Module]
+Start = tuple[nn.Module, tuple[str, ...]]  # a model and the stages that are finished with it
+
+
+def from_clip(cfg: CfgNode, build: Build) -> Start:
+    """Training starts from CLIP's weights."""
+    return build(pretrained=True), ()
+
+
+def from_stage1_or_clip(cfg: CfgNode, build: Build) -> Start:
+    """Training starts from the stage-1 file MODEL.STAGE1_WEIGHT, else from CLIP's weights."""
+    if not cfg.MODEL.STAGE1_WEIGHT:
+        return from_clip(cfg, build)
+    model = build(pretrained=False)
+    with as_keys({"path": "MODEL.STAGE1_WEIGHT"}):
+        load_stage1(model, cfg.MODEL.STAGE1_WEIGHT)
+    return model, ("stage1",)
+
+
+def verify(cfg: CfgNode, dataset: TrainingData, workers: int) -> None:
+    """Decode every image once, where DATASETS.CHECK_IMAGES asks for it; each process takes its share."""
+    if not cfg.DATASETS.CHECK_IMAGES:
+        return
+    skip = cfg.DATALOADER.ON_ERROR == "skip"
+    splits = [dataset.train, dataset.test_records()] if skip else [dataset.train + dataset.test_records()]
+    for records in splits:
+        mine = [records[index] for index in share(len(records))]
+        verify_images(mine, workers, skip=skip and records is dataset.train)
+
+
+unlabelled_data = functools.partial(image_data, need_labels=False)
+unlabelled_model = functools.partial(image_model, classifiers=False)
+unlabelled_loaders = functools.partial(image_loaders, labelled=False)

@@ -1,0 +1,153 @@
+"""From the configuration to a running process: device, process group, signals, folder, log, saved state."""
+
+import argparse
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from yacs.config import CfgNode
+
+from config.check import warn_unused
+from config.errors import as_keys
+from config.resume import require_same_run
+from processor.engine import FILE, Snapshot, read_snapshot
+from utils.device import select_device
+from utils.distributed import (
+    any_process,
+    from_first,
+    is_first,
+    launch_name,
+    launched_processes,
+    local_rank,
+    process_group,
+    rank,
+    restarts,
+)
+from utils.environment import describe_environment
+from utils.files import make_output_dir
+from utils.logger import setup_logger
+from utils.seed import seed_everything
+from utils.signals import StopRequest
+
+_logger = logging.getLogger("transreid")
+_PATIENCE = 10.0  # seconds
+
+
+@dataclass(frozen=True)
+class Session:
+    """A process of a program at work.
+
+    `output_dir` is None in a test without one, and in all processes but the first of a test; `snapshot` is
+    the saved state to resume from.
+    """
+
+    device: torch.device
+    output_dir: Path | None
+    stop: StopRequest
+    snapshot: Snapshot | None = None
+
+
+@contextmanager
+def training_session(cfg: CfgNode, args: argparse.Namespace) -> Iterator[Session]:
+    """A session that trains: with OUTPUT_DIR, signals deferred, everything seeded.
+
+    Raises ValueError or OSError where the launch, the folder or its `last.pt` does not fit.
+    """
+    device = start_process(cfg)
+    # torchrun passes a signal on that its processes may have got already, as members of a group.
+    patience = _PATIENCE if launched_processes() > 1 else 0.0
+    with StopRequest(patience).listening() as stop, process_group(device):
+        output_dir = Path(cfg.OUTPUT_DIR)
+        if is_first():
+            _make_output_dir(cfg)
+        from_first(None)  # the others wait for the folder
+        start_log(cfg, args, output_dir, "train_log.txt")
+        snapshot = _find_snapshot(cfg, output_dir, resume=args.resume)
+        seed_everything(cfg.SOLVER.SEED, deterministic=cfg.SOLVER.DETERMINISTIC)
+        yield Session(device, output_dir, stop, snapshot)
+
+
+@contextmanager
+def test_session(cfg: CfgNode, args: argparse.Namespace) -> Iterator[Session]:
+    """A session that tests; OUTPUT_DIR may be empty. Raises ValueError or OSError as training does."""
+    device = start_process(cfg)
+    with process_group(device):
+        output_dir = _make_output_dir(cfg) if cfg.OUTPUT_DIR and is_first() else None
+        start_log(cfg, args, output_dir, "test_log.txt")
+        yield Session(device, output_dir, StopRequest())
+
+
+def start_process(cfg: CfgNode) -> torch.device:
+    """The device of this process; of several that torchrun started, each takes a GPU of its own.
+
+    Raises ValueError when MODEL.DIST_TRAIN or MODEL.DEVICE_ID do not go with how the program was started.
+    """
+    if cfg.MODEL.DIST_TRAIN and "WORLD_SIZE" not in os.environ:
+        raise ValueError(
+            "MODEL.DIST_TRAIN is True, but the program was not started by torchrun; allowed: False, or "
+            "torchrun --nproc_per_node N and the program with its options"
+        )
+    if launched_processes() == 1:
+        with as_keys({"kind": "MODEL.DEVICE", "index": "MODEL.DEVICE_ID"}):
+            return select_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
+    if cfg.MODEL.DEVICE_ID != "0":
+        raise ValueError(
+            f"MODEL.DEVICE_ID is {cfg.MODEL.DEVICE_ID!r}; allowed with several processes: '0', because each "
+            "takes a GPU of its own (CUDA_VISIBLE_DEVICES chooses among them)"
+        )
+    gpus = torch.cuda.device_count()
+    if cfg.MODEL.DEVICE == "cuda" and 0 < gpus <= local_rank():
+        raise ValueError(
+            f"process {local_rank()} of this machine has no GPU, there are {gpus}; allowed: torchrun "
+            f"--nproc_per_node up to {gpus}"
+        )
+    return select_device(cfg.MODEL.DEVICE, str(local_rank()))
+
+
+@as_keys({"path": "OUTPUT_DIR"})
+def _make_output_dir(cfg: CfgNode) -> Path:
+    return make_output_dir(cfg.OUTPUT_DIR)
+
+
+def start_log(cfg: CfgNode, args: argparse.Namespace, output_dir: Path | None, file_name: str) -> None:
+    """Set the log up and begin it: the configuration, and where the program runs; warnings of unused keys."""
+    setup_logger(output_dir, file_name, rank=rank())
+    _logger.info("Saving model in the path :%s", cfg.OUTPUT_DIR)
+    _logger.info("%s", args)
+    if args.config_file:
+        _logger.info("Loaded configuration file %s", args.config_file)
+        _logger.info("\n%s", Path(args.config_file).read_text(encoding="utf-8"))
+    _logger.info("Running with config:\n%s", cfg)
+    environment = describe_environment()
+    _logger.info("Running on:\n%s", "\n".join(f"{name}: {value}" for name, value in environment.items()))
+    if launched_processes() > 1:
+        _logger.info("%d processes share the work", launched_processes())
+    warn_unused(cfg)
+
+
+def _find_snapshot(cfg: CfgNode, output_dir: Path, *, resume: bool) -> Snapshot | None:
+    """The `last.pt` to resume from: if asked to, or where torchrun has restarted this very run."""
+    path = output_dir / FILE
+    if is_first():
+        for former in sorted(output_dir.glob("last.former*.pt")) if resume else ():
+            _logger.info("%s is of another run; to go on with it, name it %s", former, FILE)
+    restarted = any_process(restarts() > 0)[0]
+    if not from_first(path.exists()) or not (resume or restarted):
+        if resume:
+            _logger.info("%s does not exist: the run starts at its beginning", path)
+        return None
+    snapshot = read_snapshot(path)
+    if not resume and snapshot.content.get("launch") != from_first(launch_name()):
+        return None  # torchrun's first attempt ended before it had a file of its own
+    require_same_run(cfg, str(snapshot.content.get("config", "")), str(path))
+    _logger.info(
+        "resuming %s: %s; finished stages: %s",
+        path,
+        snapshot.progress or "no stage in work",
+        ", ".join(snapshot.finished) or "none",
+    )
+    return snapshot

@@ -1,0 +1,72 @@
+"""The table of methods: one row says what each one is made of. A new method is new files and a row here."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from yacs.config import CfgNode
+
+from config import cfg as two_stage_tree
+from config import cfg_base, cfg_pcl
+from processor import make_parts, make_recipes
+from processor.engine import Run, Stage
+from processor.evaluation import Evaluation
+from processor.make_parts import Parts, Start
+
+
+@dataclass(frozen=True)
+class Method:
+    """A training method. The defaults are those of methods on images with identities.
+
+    Args:
+        name: its name in logs, model cards and command lines.
+        tree: its configuration tree with defaults.
+        stages: configuration, parts and run to the stages, in turn. A recipe may leave out the setting up of
+            stages that `run.saver.finished` names.
+        data: configuration, `need_train=` to the data set.
+        model: configuration, data set, `pretrained=` to the model, on the CPU.
+        loaders: configuration, data set to the loaders that `stages` reads.
+        evaluation: configuration, data set, loaders, model to what is evaluated.
+        card: configuration, parts, name to what writes the model card beside a checkpoint.
+        start: configuration, function that builds the model (`pretrained=`) to the model that a new run
+            starts from, and the names of stages that are finished with it.
+        variant: the method that a configuration of this one means, where a key chooses between two.
+    """
+
+    name: str
+    tree: CfgNode
+    stages: Callable[[CfgNode, Parts, Run], Iterator[Stage]]
+    data: Callable[..., Any] = make_parts.image_data
+    model: Callable[..., nn.Module] = make_parts.image_model
+    loaders: Callable[[CfgNode, Any], Any] = make_parts.image_loaders
+    evaluation: Callable[[CfgNode, Any, Any, nn.Module], Evaluation] = make_parts.image_evaluation
+    card: Callable[..., Callable[[Path], object] | None] = make_parts.image_card
+    start: Callable[[CfgNode, Callable[..., nn.Module]], Start] = make_parts.from_clip
+    variant: "Callable[[CfgNode], Method | None]" = lambda cfg: None
+
+
+BASELINE = Method("baseline", cfg_base, make_recipes.baseline_stages)
+CLIPREID = Method(
+    "clipreid",
+    two_stage_tree,
+    make_recipes.clipreid_stages,
+    loaders=make_parts.prompt_loaders,
+    start=make_parts.from_stage1_or_clip,
+)
+PCL_CLUSTERS = Method(
+    "pcl_clusters",
+    cfg_pcl,
+    make_recipes.cluster_stages,
+    data=make_parts.unlabelled_data,
+    model=make_parts.unlabelled_model,
+    loaders=make_parts.unlabelled_loaders,
+)
+PCL = Method(
+    "pcl",
+    cfg_pcl,
+    make_recipes.pcl_stages,
+    variant=lambda cfg: PCL_CLUSTERS if cfg.CLUSTER.METHOD != "none" else None,
+)
+METHODS = {method.name: method for method in (BASELINE, CLIPREID, PCL, PCL_CLUSTERS)}

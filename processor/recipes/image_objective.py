@@ -1,0 +1,83 @@
+"""The objective of every stage that trains the image tower on images, and the parts its recipes share."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from datasets import ImageBatch, Loaders
+from loss import ReIDLoss, dot_products
+from model import ReIDModel, ReIDOutput
+from processor.engine import Objective, Step
+from processor.evaluation import extract
+from retrieval import FeatureSet
+from utils.distributed import gather_batch, share_buffers
+from utils.precision import Precision
+
+
+@dataclass(frozen=True)
+class ImageTraining:
+    """What recipes of image methods take: a model, its loss and loaders, device and precision."""
+
+    model: ReIDModel
+    loss: ReIDLoss
+    loaders: Loaders
+    device: torch.device
+    precision: Precision
+
+    def extract_train(self) -> FeatureSet:
+        """Features (N, D) after the neck of all training images; the model is in evaluation mode then."""
+        share_buffers(self.model)  # batch norms of several processes may have gone different ways
+
+        def encode(batch: ImageBatch) -> Tensor:
+            return self.model.encode_neck(batch.images, batch.camids, batch.viewids)
+
+        return extract(self.model, self.loaders.plain, self.device, encode, precision=self.precision)
+
+
+class ImageObjective(Objective):
+    """The terms of a loss on the image tower: identity, triplet, prototypes, and texts where they are given.
+
+    With texts it is stage 2 of CLIP-ReID (Li, Sun, Li, AAAI 2023, equations 6 to 9).
+
+    Args:
+        model: trained in forward mode.
+        loss: its terms are minimised.
+        texts: (C, P) fixed text features of the identities, or None.
+        accuracy: report `acc`, the share of images whose identity is predicted: by texts where there are any,
+            else by the first classifier.
+    """
+
+    def __init__(
+        self, model: ReIDModel, loss: ReIDLoss, texts: Tensor | None = None, *, accuracy: bool = True
+    ) -> None:
+        super().__init__()
+        self.model, self.loss, self.accuracy = model, loss, accuracy
+        self.register_buffer("texts", texts)
+
+    def forward(self, batch: ImageBatch) -> Step:
+        """Losses of one batch of images."""
+        output, pids = self._whole_output(batch)
+        losses = self.loss(output, pids, self.texts)
+        report = {"acc": self._accuracy(output, pids)} if self.accuracy else {}
+        return Step(losses, report, len(pids))
+
+    def after_step(self) -> None:
+        """Let the loss update what it keeps besides weights: centres, prototypes."""
+        self.loss.after_step()
+
+    def _whole_output(self, batch: ImageBatch) -> tuple[ReIDOutput, Tensor]:
+        """Gather model outputs and pids of all processes, in their order, with gradients."""
+        output = self.model(batch.images, batch.camids, batch.viewids)
+        projected = gather_batch(output.projected)
+        metric = tuple(projected if f is output.projected else gather_batch(f) for f in output.metric)
+        logits = tuple(map(gather_batch, output.logits))
+        necks = tuple(map(gather_batch, output.necks)) if self.loss.memory is not None else ()
+        return ReIDOutput(logits, metric, projected, necks), gather_batch(batch.pids)
+
+    def _accuracy(self, output: ReIDOutput, pids: Tensor) -> Tensor:
+        if self.texts is None:
+            scores = output.logits[0]
+        else:
+            scores = dot_products(output.projected.detach(), self.texts)
+        return (scores.argmax(dim=1) == pids).float().mean()

@@ -1,0 +1,44 @@
+"""Recipes of one stage on images: the baseline, and PCL-CLIP with identities or with clusters."""
+
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+from processor.engine import Plan, Stage
+from processor.recipes.clusters import ClusterBatches, Clusters
+from processor.recipes.image_objective import ImageObjective, ImageTraining
+from processor.recipes.refresh import Prototypes, Refreshed, with_prototypes
+
+
+def one_stage(name: str, training: ImageTraining, plan: Plan, *, accuracy: bool) -> Iterator[Stage]:
+    """One stage over all weights of the model against its loss, with `acc` reported or not."""
+    objective = ImageObjective(training.model, training.loss, accuracy=accuracy)
+    objective = with_prototypes(objective, training.loss.memory, training.extract_train)
+    train = training.loaders.train
+    optimizer = plan.make_optimizer(training.model.named_parameters())
+    yield Stage(name, objective, train, train.batch_sampler, optimizer, plan)
+
+
+def clustered_stage(
+    name: str,
+    training: ImageTraining,
+    plan: Plan,
+    cluster: Callable[[Tensor], Tensor],
+) -> Iterator[Stage]:
+    """One stage without identities: clusters, found before every epoch, and their prototypes.
+
+    Args:
+        cluster: features (N, D) to labels (N,); -1 means no cluster.
+    """
+    loaders = training.loaders
+    keys = [record.key for record in loaders.plain.dataset.records]
+    # One cluster gives nothing to compare with.
+    clusters = Clusters(cluster, count=len(keys), fewest=max(2, loaders.order.num_pids))
+    objective = Refreshed(
+        ImageObjective(training.model, training.loss, accuracy=False),
+        training.extract_train,
+        [clusters, Prototypes(training.loss.memory)],
+    )
+    batches = ClusterBatches(loaders.train, loaders.order, clusters, keys)
+    optimizer = plan.make_optimizer(training.model.named_parameters())
+    yield Stage(name, objective, batches, batches, optimizer, plan, may_skip=True)

@@ -1,0 +1,159 @@
+"""Stage 1 of CLIP-ReID: a prompt for every identity, learned against image features computed once.
+
+Li, Sun, Li, AAAI 2023, section 3.2, equations 4 and 5.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from datasets import Batch
+from loss import supcon_loss
+from model import ReIDModel
+from processor.engine import Objective, Step
+from utils.distributed import gather_batch, rank, world_size
+from utils.precision import Precision
+
+_logger = logging.getLogger("transreid.train")
+
+
+@dataclass(frozen=True)
+class FeatureBatch(Batch):
+    """Cached image features (B, P) with identities (B,), and the identities whose texts are needed.
+
+    `labels` (L,) holds each identity once, then the first one again up to a number that all batches of a size
+    share; `place` (B,) says where each image's identity is: labels[place] == pids.
+    """
+
+    features: Tensor
+    pids: Tensor
+    labels: Tensor
+    place: Tensor
+    paths: Sequence[str]
+
+
+class CachedFeatures:
+    """Batches of features that were computed once, in a new random order every epoch.
+
+    What a batch holds is worked out on the CPU and brought to the device once an epoch. Steps have equal
+    shapes, so that they can be captured.
+
+    Args:
+        features, pids: (N, P) and (N,), in any floating dtype; batches are float32.
+        batch_size: the last batch of an epoch may be smaller; it is never empty.
+        seed: with the epoch it determines the order.
+        paths: of the N images; every process of a run has all of them, in the same batches.
+    """
+
+    def __init__(
+        self, features: Tensor, pids: Tensor, batch_size: int, seed: int, paths: Sequence[str]
+    ) -> None:
+        self.features, self.pids, self.batch_size, self.seed = features, pids, batch_size, seed
+        self.paths = paths
+        self._pids_here = pids.cpu()
+        self._num_pids = len(self._pids_here.unique())
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Draw the order of this epoch, whose next pass begins with batch `start`."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(self.pids), generator=generator)
+        labels, places = [], []
+        for pids in self._pids_here[order].split(self.batch_size):
+            distinct, place = pids.unique(return_inverse=True)
+            padding = min(len(pids), self._num_pids) - len(distinct)
+            labels.append(torch.cat([distinct, distinct[:1].expand(padding)]))
+            places.append(place)
+        device = self.pids.device
+        self._start, self._order_here = start, order.tolist()
+        self._order, self._places = order.to(device), torch.cat(places).to(device)
+        self._labels = torch.cat(labels).to(device).split([len(part) for part in labels])
+
+    @property
+    def num_labels(self) -> int:
+        """Labels of a full batch."""
+        return min(self.batch_size, len(self.pids), self._num_pids)
+
+    def __len__(self) -> int:
+        return -(-len(self.pids) // self.batch_size)
+
+    def __iter__(self) -> Iterator[FeatureBatch]:
+        orders, places = (tensor.split(self.batch_size) for tensor in (self._order, self._places))
+        batches = zip(orders, self._labels, places, strict=True)
+        for number, (rows, labels, place) in enumerate(batches):
+            if number >= self._start:
+                first = number * self.batch_size
+                paths = [self.paths[index] for index in self._order_here[first : first + self.batch_size]]
+                yield FeatureBatch(self.features[rows].float(), self.pids[rows], labels, place, paths)
+
+
+class PromptObjective(Objective):
+    """Stage 1: supervised contrast of image features and prompt features, both ways (equations 4 and 5).
+
+    Of several processes each computes its share of the texts, and all have the loss of the whole batch.
+
+    `capture` is the number of labels of most batches; their texts are a captured CUDA graph, because the
+    hundreds of small kernels take longer to launch than to run. None, or another device than a GPU: no graph.
+    """
+
+    def __init__(self, model: ReIDModel, capture: int | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.capture = None if capture is None else _share_size(capture)
+        self._captured: Callable[[Tensor], Tensor] | None = None
+
+    def prepare(self, precision: Precision) -> None:
+        """Capture the texts of this process's share of `capture` labels with their gradient."""
+        if self.capture is None or precision.device_type != "cuda":
+            return
+        labels = torch.arange(self.capture, device=self.model.prompt_learner.cls_ctx.device)
+        try:
+            # A cast weight that was kept for the capture alone would be gone when the graph is replayed.
+            with precision.autocast(keep_casts=False):
+                self._captured = torch.cuda.make_graphed_callables(_Texts(self.model), (labels,))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            _logger.warning("stage 1 runs without a CUDA graph, which could not be captured: %s", reason)
+
+    def forward(self, batch: FeatureBatch) -> Step:
+        """Losses of one batch of cached features."""
+        labels = _own_share(batch.labels)
+        captured = self._captured is not None and len(labels) == self.capture
+        encode = self._captured if captured else self.model.encode_text
+        text = gather_batch(encode(labels))[batch.place]
+        return Step(
+            {
+                "i2t": supcon_loss(batch.features, text, batch.pids, batch.pids),
+                "t2i": supcon_loss(text, batch.features, batch.pids, batch.pids),
+            },
+            {},
+            len(batch.pids),
+        )
+
+
+def _share_size(labels: int) -> int:
+    return -(-labels // world_size())
+
+
+def _own_share(labels: Tensor) -> Tensor:
+    """This process's part of the labels; all are equally long, with the last label for what is missing."""
+    size = _share_size(len(labels))
+    places = torch.arange(rank() * size, (rank() + 1) * size, device=labels.device)
+    return labels[places.clamp(max=len(labels) - 1)]
+
+
+class _Texts(nn.Module):
+    """`encode_text` as a module that can be captured; it holds the modules whose weights learn."""
+
+    def __init__(self, model: ReIDModel) -> None:
+        super().__init__()
+        self.prompt_learner = model.prompt_learner
+        if any(parameter.requires_grad for parameter in model.text_encoder.parameters()):
+            self.text_encoder = model.text_encoder
+        self._encode = model.encode_text
+
+    def forward(self, labels: Tensor) -> Tensor:
+        return self._encode(labels)
