@@ -166,11 +166,12 @@ def feature_arrays(images: FeatureSet) -> dict[str, np.ndarray]:
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
     """Write an .npz of these arrays and of `info` as JSON; a failure leaves a former file whole."""
+    content = {**arrays, "info": np.array(json.dumps(dict(info)), dtype=np.str_)}
 
-    def write(beside: Path) -> None:
+    def write(temporary: Path) -> None:
         # Through a handle: np.savez appends ".npz" to a name without it.
-        with open(beside, "wb") as file:
-            np.savez(file, **arrays, info=np.array(json.dumps(dict(info)), dtype=np.str_))
+        with open(temporary, "wb") as file:
+            np.savez(file, **content)  # pyright: ignore[reportArgumentType]
 
     write_atomically(path, write)
 

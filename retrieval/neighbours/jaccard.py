@@ -68,7 +68,7 @@ def _near_row(
     by_image: sparse.csc_array,
     radius: float,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    overlap = torch.zeros(by_image.shape[0])
+    overlap = torch.zeros(len(by_image.indptr) - 1)
     add_overlaps(overlap, by_image, row)
     near = overlap.numpy().nonzero()[0].astype(np.int32)
     shared = overlap.numpy()[near]

@@ -11,6 +11,7 @@ import itertools
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ def reciprocal_encoding(
     weights.data = weights.data.astype(dtype).astype(np.float32)  # scipy multiplies in float32 or more
     if k2 > 1:
         expansion = neighbour_matrix(neighbours[:, :k2]).astype(np.float32)
-        weights = sparse.csr_array(expansion @ weights) / np.float32(min(k2, len(features)))
+        weights = sparse.csr_array((expansion @ weights) / np.float32(min(k2, len(features))))
         weights.data = weights.data.astype(dtype).astype(np.float32)
     weights.sort_indices()
     return weights, largest
@@ -167,7 +168,7 @@ def encode(members: sparse.csr_array, features: Tensor, largest: Tensor) -> spar
     distance = (norms[rows] + norms[columns] - 2 * products).clamp_min_(0)
     values = torch.exp(-distance / largest[rows]).cpu().numpy()
     weights = sparse.csr_array((values, members.indices, members.indptr), shape=members.shape)
-    return (sparse.diags_array(1 / weights.sum(axis=1)) @ weights).astype(np.float32)
+    return sparse.csr_array(sparse.diags_array(1 / weights.sum(axis=1)) @ weights, dtype=np.float32)
 
 
 def _mixed(
@@ -193,9 +194,7 @@ def _mixed(
             yield rows, distance.cpu().float().add_(jaccard)
 
 
-def rows_of(
-    matrix: sparse.csr_array, rows: slice
-) -> Iterator[tuple[NDArray[np.integer], NDArray[np.floating]]]:
+def rows_of(matrix: sparse.csr_array, rows: slice) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Columns and values of each row in turn."""
     for start, stop in itertools.pairwise(matrix.indptr[rows.start : rows.stop + 1]):
         yield matrix.indices[start:stop], matrix.data[start:stop]
