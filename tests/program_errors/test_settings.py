@@ -51,6 +51,7 @@ def test_the_settings_of_this_folder_are_fine(start, tmp_path):
             "64",
             ["2 identities", "64", "needs at least 32"],
         ),
+        ("train.py", "MODEL.DIST_TRAIN", "True", ["MODEL.DIST_TRAIN is True", "torchrun", "allowed: False"]),
         ("train_clipreid.py", "OUTPUT_DIR", "", ["OUTPUT_DIR is empty; allowed:"]),
         ("test_clipreid.py", "TEST.RERANK_LAMBDA", "3", ["TEST.RERANK_LAMBDA is 3.0; allowed: 0 to 1"]),
         ("train.py", "TEST.FEATURES", "a/b.npz", ["TEST.FEATURES is 'a/b.npz'; allowed: the name of a file"]),

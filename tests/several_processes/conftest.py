@@ -1,13 +1,13 @@
 """Programs of toy models, started in one process or under torchrun, on the CPU."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from datasets.drawn import draw_market1501
+from tests.processes import ENVIRONMENT, run_program
 from tests.toys import SETTINGS, words, write_tower
 
 TOY = SETTINGS | {
@@ -17,6 +17,7 @@ TOY = SETTINGS | {
     "TEST.AMP": "off",
 }
 MAIN = {"IMS_PER_BATCH": "8", "MAX_EPOCHS": "2", "WARMUP_ITERS": "0", "EVAL_PERIOD": "2", "BASE_LR": "0.001"}
+NORMS = str(Path(__file__).with_name("whole_batch_norms.py"))
 STAGE1 = {"IMS_PER_BATCH": "10", "MAX_EPOCHS": "2", "BASE_LR": "0.02", "WARMUP_EPOCHS": "0"}
 
 
@@ -33,35 +34,44 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def command(repository, place):
-    """command(processes, program, output folder, KEY, VALUE, …) -> what Popen and run take."""
+def program(place):
+    """program('train.py', output folder, KEY, VALUE, …) -> its words."""
 
-    def build(processes, program, out, *pairs, tower="vit", options=(), launcher=()):
+    def build(name, out, *pairs, tower="vit", options=()):
         settings = TOY | {"DATASETS.ROOT_DIR": str(place), "OUTPUT_DIR": str(place / out)}
         settings["MODEL.NAME"] = str(place / f"{tower}.json")
-        if program == "train_clipreid.py":
+        if name == "train_clipreid.py":
             settings |= {f"SOLVER.STAGE1.{key}": value for key, value in STAGE1.items()}
-        if "train" in program:
-            main = "SOLVER.STAGE2." if "clipreid" in program else "SOLVER."
+        if "train" in name:
+            main = "SOLVER.STAGE2." if "clipreid" in name else "SOLVER."
             settings |= {main + key: value for key, value in MAIN.items()}
         settings |= dict(zip(pairs[::2], pairs[1::2], strict=True))
-        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *launcher]
-        launch += [str(Path(__file__).with_name("whole_batch_norms.py"))]
-        start = [sys.executable, *(launch if processes > 1 else ())]
-        return {
-            "args": [*start, program, *options, "--config_file", "", *words(settings)],
-            "cwd": repository,
-            "env": os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-            "text": True,
-        }
+        return [name, *options, "--config_file", "", *words(settings)]
 
     return build
 
 
 @pytest.fixture(scope="module")
-def run(command):
+def torchrun(repository):
+    """torchrun(2, words of a program) -> what Popen and run take."""
+
+    def build(processes, program, *launcher):
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *launcher]
+        command = {"args": [sys.executable, *launch, NORMS, *program], "cwd": repository, "text": True}
+        return command | {"env": os.environ | ENVIRONMENT}
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def run(program):
     """run(processes, program, output folder, KEY, VALUE, …) -> the finished process."""
-    return lambda *words, **more: subprocess.run(**command(*words, **more), capture_output=True, timeout=180)
+
+    def start(processes, *given, **more):
+        norms = [NORMS] if processes > 1 else []
+        return run_program([*norms, *program(*given, **more)], processes)
+
+    return start
 
 
 @pytest.fixture(scope="module")

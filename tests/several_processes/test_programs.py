@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from datasets.drawn import FOLDER
+from tests.processes import run_program
 from tests.several_processes.courses import assert_same_course, records
 
 pytestmark = pytest.mark.slow
@@ -70,35 +71,15 @@ def test_a_test_is_shared(run, trained, place):
     np.testing.assert_allclose(one["features"], two["features"], rtol=1e-5, atol=1e-6)
 
 
-def test_an_extraction_is_shared(command, trained, place):
-    weight = str(trained(1, "train_clipreid.py") / "vit_2.pth")
+def test_an_extraction_is_shared(trained, place):
     bad = place / "bad.jpg"
     bad.write_bytes(b"no image")
+    weight = trained(1, "train_clipreid.py") / "vit_2.pth"
+    options = f"--weight {weight} --size 64 32 --device cpu --amp off --workers 0"
+    options += f" --images {place / FOLDER / 'query'} {bad}"
     for processes in (1, 2):
-        words = [
-            "--weight",
-            weight,
-            "--size",
-            "64",
-            "32",
-            "--images",
-            str(place / FOLDER / "query"),
-            str(bad),
-        ]
-        words += [
-            "--out",
-            str(place / f"{processes}.npz"),
-            "--device",
-            "cpu",
-            "--amp",
-            "off",
-            "--workers",
-            "0",
-        ]
-        launch = command(processes, "tools/extract.py", "unused")
-        end = launch["args"].index("tools/extract.py") + 1
-        launch["args"] = [*launch["args"][:end], *words]
-        done = subprocess.run(**launch, capture_output=True, timeout=120)
+        out = ["--out", str(place / f"{processes}.npz")]
+        done = run_program(["tools/extract.py", *options.split(), *out], processes)
         assert done.returncode == 0, done.stderr
         assert "1 of 7 images could not be read" in done.stdout
     one, two = (np.load(place / f"{n}.npz") for n in (1, 2))
@@ -106,17 +87,12 @@ def test_an_extraction_is_shared(command, trained, place):
     np.testing.assert_allclose(one["features"], two["features"], rtol=1e-5, atol=1e-6)
 
 
-def test_a_wrong_setting_is_one_line_of_each_process(run):
-    process = run(2, "train.py", "wrong", "SOLVER.IMS_PER_BATCH", "6")
+def test_a_wrong_setting_is_one_line_of_each_process(torchrun, program):
+    command = torchrun(2, program("train.py", "wrong", "SOLVER.IMS_PER_BATCH", "6"))
+    process = subprocess.run(**command, capture_output=True, timeout=180)
     errors = [line for line in process.stderr.splitlines() if line.startswith("error: process")]
     assert process.returncode == 1 and 1 <= len(errors) <= 2  # torchrun may end the second before
     assert "IMS_PER_BATCH is 6; allowed with 2 processes and 2 images of an identity" in errors[0]
-
-
-def test_dist_train_wants_torchrun(run):
-    process = run(1, "train.py", "alone", "MODEL.DIST_TRAIN", "True")
-    told = "error: MODEL.DIST_TRAIN is True, but the program was not started by torchrun"
-    assert process.returncode == 2 and process.stderr.startswith(told)
 
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
@@ -158,9 +134,9 @@ def process_of_rank(rank, out):
 
 
 @LINUX
-def test_a_killed_process_ends_the_others_and_a_restart_goes_on(command, trained, place):
-    program = "train_clipreid.py"
-    with start(command(2, program, "killed", *LONG, launcher=["--max_restarts=1"]), place) as started:
+def test_a_killed_process_ends_the_others_and_a_restart_goes_on(torchrun, program, trained, place):
+    command = torchrun(2, program("train_clipreid.py", "killed", *LONG), "--max_restarts=1")
+    with start(command, place) as started:
         wait_for(place / "killed" / "train_log.txt", "(stage2, epoch 3,")
         os.kill(process_of_rank(1, place / "killed"), signal.SIGKILL)
         killed = time.monotonic()
@@ -170,7 +146,7 @@ def test_a_killed_process_ends_the_others_and_a_restart_goes_on(command, trained
     errors = (place / "errors.txt").read_text()
     assert started.returncode == 0, errors
     assert "exitcode: -9" in errors
-    whole = trained(2, program, *LONG)
+    whole = trained(2, "train_clipreid.py", *LONG)
     one, other = (
         torch.load(folder / "vit_30.pth", weights_only=True) for folder in (whole, place / "killed")
     )
@@ -179,9 +155,10 @@ def test_a_killed_process_ends_the_others_and_a_restart_goes_on(command, trained
 
 
 @LINUX
-def test_a_signal_to_one_process_stops_all_and_one_process_goes_on_alone(command, run, trained, place):
-    program = "train_clipreid.py"
-    with start(command(2, program, "stopped", *LONG), place) as started:
+def test_a_signal_to_one_process_stops_all_and_one_process_goes_on_alone(
+    torchrun, program, run, trained, place
+):
+    with start(torchrun(2, program("train_clipreid.py", "stopped", *LONG)), place) as started:
         log = place / "stopped" / "train_log.txt"
         wait_for(log, "(stage2, epoch 3,")
         os.kill(process_of_rank(0, place / "stopped"), signal.SIGTERM)
@@ -190,8 +167,10 @@ def test_a_signal_to_one_process_stops_all_and_one_process_goes_on_alone(command
     assert started.returncode == 1 and "exitcode: 143" in errors
     assert "stopped by SIGTERM; --resume continues the run" in log.read_text()
     assert torch.load(place / "stopped" / "last.pt", weights_only=True)["stage"] == "stage2"
-    alone = run(1, program, "stopped", *LONG, options=["--resume"])
+    alone = run(1, "train_clipreid.py", "stopped", *LONG, options=["--resume"])
     assert alone.returncode == 0, alone.stderr
     # Later on, differences of the last bits have grown.
-    whole, resumed = (records(folder)[:12] for folder in (trained(2, program, *LONG), place / "stopped"))
+    whole, resumed = (
+        records(folder)[:12] for folder in (trained(2, "train_clipreid.py", *LONG), place / "stopped")
+    )
     assert_same_course(whole, resumed, tolerance=1e-4)

@@ -11,11 +11,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from processor.engine import loop
 from utils import distributed
 
 
 def synchronise_batch_norms(module, device):
-    """Stands in for the function of the same name in utils/distributed.py."""
+    """Stands in for the function of the same name in utils/distributed.py, where training calls it."""
     for norm in module.modules():
         if isinstance(norm, _BatchNorm):
             norm.forward = functools.partial(_whole_batch, norm)
@@ -29,6 +30,6 @@ def _whole_batch(norm, inputs):
 
 
 if __name__ == "__main__":
-    distributed.synchronise_batch_norms = synchronise_batch_norms
+    loop.synchronise_batch_norms = synchronise_batch_norms
     del sys.argv[0]
     runpy.run_path(sys.argv[0], run_name="__main__")
