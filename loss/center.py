@@ -15,6 +15,8 @@ class CenterLoss(nn.Module):
         width: feature width D.
     """
 
+    centers: Tensor
+
     def __init__(self, num_classes: int, width: int) -> None:
         super().__init__()
         self.register_buffer("centers", torch.randn(num_classes, width))

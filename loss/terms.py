@@ -89,9 +89,9 @@ class ReIDLoss(nn.Module):
 
     def after_step(self) -> None:
         """Move centres and prototypes by the last batch, where there are any."""
-        if self._center_batch is not None:
+        if self.center is not None and self._center_batch is not None:
             self.center.update(*self._center_batch, self.center_rate)
-        if self._memory_batch is not None:
+        if self.memory is not None and self._memory_batch is not None:
             self.memory.update(*self._memory_batch)
 
     def _cross_entropy(self, logits: Tensor, pids: Tensor) -> Tensor:
