@@ -3,6 +3,7 @@
 from processor.evaluation import extract, make_task, queries_with_match
 from processor.make_evaluation import evaluate_as_configured
 from processor.make_processor import train
+from processor.make_recipes import make_plan
 from processor.make_session import start_process
 from processor.make_test import extract_task, load_test_model, read_test_data, test
 from processor.methods import METHODS, Method
@@ -14,6 +15,7 @@ __all__ = [
     "extract",
     "extract_task",
     "load_test_model",
+    "make_plan",
     "make_task",
     "queries_with_match",
     "read_test_data",

@@ -15,11 +15,9 @@ from types import ModuleType
 from typing import Any
 
 from processor import make_evaluation
-from processor.engine import drive, resume, trackers
+from processor.engine import Stage, Step, drive, resume, trackers
 from processor.engine import journal as records
 from processor.engine import loop as engine
-from processor.engine.objective import Step
-from processor.engine.stage import Stage
 
 _FULL = Path("/dev/full")
 PHASES = ("start-up", "stage1", "stage2", "baseline", "save", "evaluation")

@@ -22,11 +22,9 @@ from config.load import load_config
 from datasets import ImageBatch
 from loss import make_loss, supcon_loss
 from model import ReIDModel, build_clip, clip_config, make_model
-from processor.engine import Objective, Stage
-from processor.engine.loop import prepare, train_step
-from processor.make_recipes import make_plan
-from processor.recipes.image_objective import ImageObjective
-from processor.recipes.prompt_stage import CachedFeatures, PromptObjective
+from processor import make_plan
+from processor.engine import Objective, Stage, prepare, train_step
+from processor.recipes import CachedFeatures, ImageObjective, PromptObjective
 from utils.precision import Precision, training_precision
 from utils.seed import seed_everything
 

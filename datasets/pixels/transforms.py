@@ -47,9 +47,7 @@ class PixelTransform:
     def _erase_each(self, pixels: Tensor, seeds: Sequence[int]) -> None:
         """Erase each image by its seed, independent of batch position and process."""
         if len(seeds) != len(pixels):
-            raise ValueError(
-                f"seeds has {len(seeds)} items; allowed: {len(pixels)}, one for each image"
-            )
+            raise ValueError(f"seeds has {len(seeds)} items; allowed: {len(pixels)}, one for each image")
         if self.erase_fill is None:
             _erase_with_noise(pixels, seeds, self.erase_prob)
             return

@@ -1,6 +1,6 @@
 """The training loop; it knows no method and no configuration."""
 
-from processor.engine.loop import Run, fit
+from processor.engine.loop import Run, fit, prepare, train_step
 from processor.engine.objective import Objective, Step, TrainingBatch
 from processor.engine.resume import FILE, Progress, Saver, Snapshot, read_snapshot
 from processor.engine.stage import EpochSampler, Loader, Plan, Stage
@@ -23,5 +23,7 @@ __all__ = [
     "Tracker",
     "TrainingBatch",
     "fit",
+    "prepare",
     "read_snapshot",
+    "train_step",
 ]

@@ -49,7 +49,7 @@ def test_the_settings_of_this_folder_are_fine(start, tmp_path):
             "train_clipreid.py",
             "SOLVER.STAGE2.IMS_PER_BATCH",
             "64",
-            ["2 identities", "64", "needs at least 32"],
+            ["2 identities", "64", "up to 4"],
         ),
         ("train.py", "MODEL.DIST_TRAIN", "True", ["MODEL.DIST_TRAIN is True", "torchrun", "allowed: False"]),
         ("train_clipreid.py", "OUTPUT_DIR", "", ["OUTPUT_DIR is empty; allowed:"]),
