@@ -14,6 +14,7 @@ from processor.recipes.image_objective import ImageTraining
 from processor.recipes.one_stage import clustered_stage, one_stage
 from retrieval import cluster
 from solver import make_optimizer, make_schedule
+from utils.package import require_extra
 
 
 def make_plan(cfg: CfgNode, stage: str) -> Plan:
@@ -58,6 +59,7 @@ def pcl_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
 
 def cluster_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
     """The image tower against a prototype of each cluster."""
+    require_extra("cluster")  # before the first epoch
     node = cfg.CLUSTER
     find = functools.partial(cluster, eps=node.EPS, min_samples=node.MIN_SAMPLES, k1=node.K1, k2=node.K2)
     return clustered_stage("pcl", _training(cfg, parts, run), make_plan(cfg, "main"), find)
