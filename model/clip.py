@@ -54,7 +54,7 @@ def _description_in(path: Path) -> dict:
         raise FileNotFoundError(f"name is {path}: no such model description of open_clip")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        config = config.get("model_cfg", config)  # as it lies beside weights on model hubs
+        config = config.get("model_cfg", config)  # its form on model hubs
         config["embed_dim"], CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(

@@ -251,7 +251,7 @@ def _source(args: argparse.Namespace, info: CheckpointInfo) -> str:
     """A line about where the settings of images and features come from."""
     options = ("size", "mean", "std", "resize", "neck", "sie_coe")
     given = [f"--{option}" for option in options if getattr(args, option) is not None]
-    rest = "as published, for want of a model card" if info.card is None else "by the model card"
+    rest = "as published, without a model card" if info.card is None else "by the model card"
     return f"{', '.join(given)} given, all else {rest}" if given else rest
 
 

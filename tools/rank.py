@@ -20,6 +20,7 @@ from tools.features.files import add_feature_options, add_rerank_options, read_t
 from tools.ranking.attention import attention_painter
 from tools.ranking.report import Album, PaintAttention, Report, make_rows, printable
 from utils.files import require_writable
+from utils.logger import setup_logger
 from utils.package import require_extra
 
 
@@ -132,6 +133,7 @@ def report(args: argparse.Namespace) -> None:
 
 
 def _painter(args: argparse.Namespace, task: RetrievalTask) -> PaintAttention:
+    setup_logger(None, "", rank=0)
     with as_keys({"name": "--model", "sie_scale": "--sie_coe"}):
         return attention_painter(
             args.weight, args.attention, task.info, name=args.model, sie_scale=args.sie_coe

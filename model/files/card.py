@@ -24,9 +24,9 @@ class ModelCard:
     """Facts about a re-id model in a file; raises ValueError about a wrong one.
 
     `name` is open_clip's, or the label of a description file; `quick_gelu` and `head_width` (of attention)
-    are what shapes do not tell of its tower. `method` trained it on `data`, under `versions` of packages.
-    `size` (H, W), `stride`, `mean`, `std` and `resize` prepare images, `neck` is the test feature, `sie` the
-    table of side information. `tokenizer` is None without a text tower. `sha256` is that of the file.
+    are facts of its tower that shapes do not show. `method` trained it on `data`, with `versions` of
+    packages. `size` (H, W), `stride`, `mean`, `std` and `resize` prepare images, `neck` is the test feature,
+    `sie` the table of side information. `tokenizer` is None without a text tower. `sha256` is the file's.
     """
 
     name: str

@@ -38,8 +38,8 @@ def test_other_names_are_open_clips():
 def test_unknown_names_come_with_near_ones(name, near):
     with pytest.raises(ValueError, match=f"name is '{name}'; allowed: 'ViT-B-16', 'RN50' and") as error:
         clip_config(name)
-    told = one_line(error).partition("e.g. ")[2]
-    assert near is None or near in told.split(", ")
+    message = one_line(error).partition("e.g. ")[2]
+    assert near is None or near in message.split(", ")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_description_file_names_a_model(toy_clip, tmp_path, wrap):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", "Expecting property name"),
         ("[1]", "'list' object has no attribute"),
@@ -75,12 +75,12 @@ def test_a_description_file_names_a_model(toy_clip, tmp_path, wrap):
         ('{"embed_dim": 8, "vision_cfg": {"depth": 3}, "text_cfg": {}}', "'depth'"),
     ],
 )
-def test_files_that_describe_no_model(tmp_path, text, told):
+def test_files_that_describe_no_model(tmp_path, text, message):
     file = tmp_path / "odd.json"
     file.write_text(text)
     with pytest.raises(ValueError, match="is no model description of open_clip: ") as error:
         clip_config(str(file))
-    assert str(file) in one_line(error) and told in str(error.value)
+    assert str(file) in one_line(error) and message in str(error.value)
     assert "needed: embed_dim, vision_cfg, text_cfg" in str(error.value)
 
 

@@ -99,9 +99,9 @@ def test_first_mismatches_are_named(toy_clip, tmp_path):
     torch.save(weights, tmp_path / "clip.pt")
     with pytest.raises(ValueError, match=r"clip\.pt") as error:
         load_clip("toy-vit", "clip", str(tmp_path / "clip.pt"), "openai")
-    told = one_line(error)
-    assert "(`name` toy-vit) does not fit this architecture: ln_final.bias is missing; " in told
-    assert "visual.proj is [64, 17] instead of [64, 16]; extra is not expected" in told
+    message = one_line(error)
+    assert "(`name` toy-vit) does not fit this architecture: ln_final.bias is missing; " in message
+    assert "visual.proj is [64, 17] instead of [64, 16]; extra is not expected" in message
 
 
 def test_many_mismatches_are_counted(toy_clip, tmp_path):
@@ -200,10 +200,10 @@ def test_weights_that_cannot_be_had(monkeypatch, name, tag, file, place, failure
     monkeypatch.setattr(open_clip, "download_pretrained", fail)
     with pytest.raises(FileNotFoundError) as error:
         load_clip(name, "imagenet", "", tag)
-    told = one_line(error)
-    assert re.search(f"CLIP weights '{tag}' of {name}.* are not at .*{place}", told)
-    assert re.search(f"fetch {file} on a machine with network", told)
-    assert "name the file in `path`" in told and " ".join(str(failure).split()) in told
+    message = one_line(error)
+    assert re.search(f"CLIP weights '{tag}' of {name}.* are not at .*{place}", message)
+    assert re.search(f"fetch {file} on a machine with network", message)
+    assert "name the file in `path`" in message and " ".join(str(failure).split()) in message
 
 
 def test_offline_the_error_comes_at_once(tmp_path, monkeypatch):

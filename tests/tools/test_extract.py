@@ -115,10 +115,10 @@ def test_features_of_a_folder(toy, crops, command, tmp_path, capsys, workers):
     assert_holds(tmp_path, crops, expected(toy, crops))
     task = RetrievalTask.load(tmp_path / "features.npz")
     assert len(task) == 1 and len(task.images) == 5
-    told = {"weight": str(tmp_path / "weights" / "toy-vit_3.pth"), "model": "toy-vit", "dataset": None}
-    told |= {"size": [128, 64], "stride": [8, 8], "pixel_mean": [0.5] * 3, "pixel_std": [0.5] * 3}
-    told |= {"neck_feature": "before", "resize": "bilinear", "normalize": True, "precision": "float32"}
-    assert task.info == told
+    message = {"weight": str(tmp_path / "weights" / "toy-vit_3.pth"), "model": "toy-vit", "dataset": None}
+    message |= {"size": [128, 64], "stride": [8, 8], "pixel_mean": [0.5] * 3, "pixel_std": [0.5] * 3}
+    message |= {"neck_feature": "before", "resize": "bilinear", "normalize": True, "precision": "float32"}
+    assert task.info == message
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.endswith(f"transreid INFO: 5 features of width 80 written to {tmp_path / 'features.npz'}")
 
@@ -136,8 +136,8 @@ def test_a_resnet_sees_imagenet_statistics(make_toy, crops, command, tmp_path, c
     assert_holds(tmp_path, crops, expected(model, crops, IMAGENET))
     info = RetrievalTask.load(tmp_path / "features.npz").info
     assert info["model"] == "ResNet" and [info["pixel_mean"], info["pixel_std"]] == list(IMAGENET)
-    told = f"ResNet, 128 x 64 pixels, bilinear, normalised with mean {IMAGENET[0]} and std {IMAGENET[1]}"
-    assert told in capsys.readouterr().out
+    message = f"ResNet, 128 x 64 pixels, bilinear, normalised with mean {IMAGENET[0]} and std {IMAGENET[1]}"
+    assert message in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_wrong_fields_are_named(changed, fields):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", "Expecting property name"),
         ("[1]", "it holds a list"),
@@ -124,24 +124,24 @@ def test_wrong_fields_are_named(changed, fields):
         (b"\xff\xfe", "utf-8"),
     ],
 )
-def test_files_that_are_no_cards(saved, text, told):
+def test_files_that_are_no_cards(saved, text, message):
     card = saved()[1].with_suffix(".json")
     card.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ValueError, match=f"is no model card: .*{told}") as error:
+    with pytest.raises(ValueError, match=f"is no model card: .*{message}") as error:
         read_card(card.with_suffix(".pth"))
     assert str(card) in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"classes": 10**12}, f"has {10**12} classes, but .* 5"),
         ({"sie": {"cameras": 10**12, "views": 1, "scale": 1.0}}, f"has {10**12} rows of sie, but .* 0"),
         ({"head_width": 48, "name": "mine"}, "has features of 64 numbers; allowed: multiples of 48"),
     ],
 )
-def test_cards_that_contradict_the_weights(changed, fields, told):
-    with pytest.raises(ValueError, match=told):
+def test_cards_that_contradict_the_weights(changed, fields, message):
+    with pytest.raises(ValueError, match=message):
         load_reid_model(changed(**fields), (64, 32))
 
 

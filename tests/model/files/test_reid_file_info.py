@@ -1,4 +1,4 @@
-"""What a re-id file says of itself: the published layout, and the geometry that its positions tell."""
+"""Facts read from a re-id file: the published layout, and the geometry that fits its positions."""
 
 import json
 
@@ -134,14 +134,14 @@ def test_resnets_have_one_stride():
 
 
 @pytest.mark.parametrize(
-    ("kind", "size", "told"),
+    ("kind", "size", "message"),
     [
         ("ViT", (256, 128), "at 256x128 or another common size, or several do"),
         ("ViT", None, "at any common size, or several do"),
         ("ResNet", (256, 128), "at 256x128 or another common size, or several do"),
     ],
 )
-def test_no_geometry_fits(kind, size, told):
+def test_no_geometry_fits(kind, size, message):
     with pytest.raises(ValueError, match=r"^f\.pth has 100003 positions, which no stride gives at") as error:
         fit_geometry(file_info(100003, kind), size, None)
-    assert told in str(error.value) and "give the `size` and `stride`" in str(error.value)
+    assert message in str(error.value) and "give the `size` and `stride`" in str(error.value)

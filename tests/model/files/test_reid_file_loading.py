@@ -96,7 +96,7 @@ def test_foreign_entries_are_left_out_with_a_warning(toy_model, save_weights, ca
     assert "optimizer.step and other entries of that kind are not of a re-id model; ignored" in caplog.text
 
 
-# ---- what the file tells better than the configuration
+# ---- facts that the file knows better than the configuration
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_size_of_a_vit_is_adopted(toy_model, save_weights, caplog):
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "name"),
     [
         ("toy-vit_60.pth", "toy-vit"),
         ("toy-vit_stage1_120.pth", "toy-vit"),
@@ -144,8 +144,8 @@ def test_size_of_a_vit_is_adopted(toy_model, save_weights, caplog):
         ("toy-resnet_60.pth", ""),  # the shapes say otherwise
     ],
 )
-def test_name_from_the_file_name(toy_model, save_weights, file, told):
-    assert load_reid_model(save_weights(toy_model().state_dict(), file), (64, 32))[1].name == told
+def test_name_from_the_file_name(toy_model, save_weights, file, name):
+    assert load_reid_model(save_weights(toy_model().state_dict(), file), (64, 32))[1].name == name
 
 
 def test_shapes_alone_mean_openais_activation(toy_model, toy_images, save_weights):
@@ -168,7 +168,7 @@ def test_size_can_be_left_out(toy_model, save_weights):
 
 
 @pytest.mark.parametrize(
-    ("trained", "tested", "told"),
+    ("trained", "tested", "message"),
     [
         ("toy-vit", "toy-resnet", "image_encoder.bn1.weight is missing"),
         ("toy-resnet", "toy-vit", "image_encoder.class_embedding is missing"),
@@ -176,13 +176,13 @@ def test_size_can_be_left_out(toy_model, save_weights):
         ("toy-vit-deep", "toy-vit", "image_encoder.conv1.weight is [64, 3, 4, 4] instead of [64, 3, 8, 8]"),
     ],
 )
-def test_another_architecture(toy_model, toy_config, save_weights, trained, tested, told):
+def test_another_architecture(toy_model, toy_config, save_weights, trained, tested, message):
     stride = ("MODEL.STRIDE_SIZE", [4, 4]) if trained == "toy-vit-deep" else ()
     path = save_weights(toy_model("MODEL.NAME", trained, *stride).state_dict(), f"{trained}_60.pth")
     with pytest.raises(ValueError, match=re.escape(str(path))) as error:
         make_test_model(toy_config("MODEL.NAME", tested, "TEST.WEIGHT", str(path)), 4, 1)
     text = str(error.value)
-    assert f"(MODEL.NAME {tested}) does not fit this architecture: " in text and told in text
+    assert f"(MODEL.NAME {tested}) does not fit this architecture: " in text and message in text
     assert "\n" not in text and len(text) < 600
 
 

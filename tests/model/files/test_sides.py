@@ -21,7 +21,7 @@ def features(model, images, *ids):
 @pytest.mark.parametrize(
     ("rows", "cameras", "views", "use", "wanted"),
     [
-        # Nobody said how the rows are numbered: the counts tell.
+        # The configuration does not say how the rows are numbered: the counts do.
         (6, 6, 1, "", (6, 0)),
         (15, 15, 1, "", (15, 0)),
         (160, 20, 8, "", (20, 8)),
@@ -48,23 +48,23 @@ def features(model, images, *ids):
     ],
 )
 def test_how_a_table_is_used(rows, cameras, views, use, wanted):
-    side, told = side_information_for(
+    side, message = side_information_for(
         rows, cameras=cameras, views=views, use_camera="c" in use, use_view="v" in use, scale=2.0
     )
     assert side == SideInformation(*wanted, 2.0)
     if wanted == (1, 0):
         fit = f"the table's {rows} rows do not fit {cameras} cameras and {views} views here"
-        assert told == f"SIE by the mean row: {fit}"
+        assert message == f"SIE by the mean row: {fit}"
     else:
-        assert told.startswith("SIE by ") and "mean" not in told
+        assert message.startswith("SIE by ") and "mean" not in message
 
 
 @pytest.mark.parametrize(
-    ("use", "told"), [("", ""), ("c", "SIE is on but the file has no table: tested without")]
+    ("use", "message"), [("", ""), ("c", "SIE is on but the file has no table: tested without")]
 )
-def test_files_without_a_table(use, told):
+def test_files_without_a_table(use, message):
     options = {"cameras": 6, "views": 1, "use_camera": "c" in use, "use_view": False, "scale": 1.0}
-    assert side_information_for(0, **options) == (None, told)
+    assert side_information_for(0, **options) == (None, message)
 
 
 def test_sie_olp_file_with_the_plain_configuration(toy_model, toy_config, toy_images, save_weights, caplog):

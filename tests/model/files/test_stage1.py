@@ -43,7 +43,7 @@ def test_the_prefix_of_dataparallel_is_removed(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda weights: weights.pop(PROMPTS), rf"has no learned prompts \({PROMPTS}\); allowed: a file of"),
         (
@@ -62,13 +62,13 @@ def test_the_prefix_of_dataparallel_is_removed(model, tmp_path):
         (lambda weights: weights.update(other=torch.ones(1)), "other is not expected"),
     ],
 )
-def test_other_files_are_refused_and_nothing_is_loaded(model, tmp_path, change, told):
+def test_other_files_are_refused_and_nothing_is_loaded(model, tmp_path, change, message):
     taught, fresh = model(0), model(1)
     before = {name: value.clone() for name, value in fresh.state_dict().items()}
     weights = taught.state_dict()
     change(weights)
     torch.save(weights, tmp_path / "a.pth")
-    with pytest.raises(ValueError, match=told) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         load_stage1(fresh, tmp_path / "a.pth")
     assert f"path {tmp_path / 'a.pth'}" in str(caught.value) and "\n" not in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in fresh.state_dict().items())

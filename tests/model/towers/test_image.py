@@ -141,8 +141,8 @@ def test_side_information_is_added_to_the_class_token_alone(toy_clip, toy_images
 @pytest.mark.parametrize(("name", "size"), [("toy-vit", (64, 40)), ("toy-resnet", (64, 48))])
 def test_images_of_another_size_are_refused(toy_clip, toy_images, name, size):
     backbone = make_backbone(toy_clip(name).visual, (64, 32), (8, 8))
-    told = rf"images of \(64, {size[1]}\) give a grid .*, not {re.escape(str(backbone.grid))}"
-    with pytest.raises(ValueError, match=told):
+    message = rf"images of \(64, {size[1]}\) give a grid .*, not {re.escape(str(backbone.grid))}"
+    with pytest.raises(ValueError, match=message):
         backbone(toy_images(1, size))
 
 

@@ -59,7 +59,7 @@ def test_the_model_sees_the_query_as_the_test_resized_it(small, checkpoint, resi
     assert np.array_equal(np.asarray(painted), np.asarray(expected))
 
 
-def test_the_feature_file_says_how(small, run, checkpoint, monkeypatch):
+def test_the_feature_file_says_how(small, run, checkpoint, monkeypatch, capsys):
     seen = []
 
     def transform(*args, interpolation):
@@ -69,8 +69,11 @@ def test_the_feature_file_says_how(small, run, checkpoint, monkeypatch):
     monkeypatch.setattr("tools.ranking.attention.test_transform", transform)
     run("--queries", "0", "--weight", checkpoint("toy-vit"))
     small.task(size=small.size, resize="bicubic").save("features.npz")
+    capsys.readouterr()
     run("--queries", "0", "--weight", checkpoint("toy-vit"))
     assert seen == ["bilinear", "bicubic"]
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if " sees images of " in line)
+    assert "bicubic, mean (0.5, 0.5, 0.5)" in line and line.endswith("do not say is as published")
 
 
 def test_attention_has_a_cell_of_its_own_in_the_png(run, checkpoint):
