@@ -10,7 +10,7 @@ help:
 	@echo "make demo   install, draw people, train CLIP-ReID on the CPU, show Rank-1 before and after"
 	@echo "make test   install, lint, run the whole test suite (ten minutes on two cores)"
 	@echo "make quick  install, run the tests that are neither slow nor in need of a browser (three minutes)"
-	@echo "make lint   style and directions of imports: ruff, import-linter"
+	@echo "make lint   style, directions of imports, types: ruff, import-linter, pyright"
 	@echo "make keys   write docs/keys.md, the page of all keys"
 	@echo "make bench  time training steps, loaders and extraction beside textbook versions (half an hour)"
 	@echo "make bench-retrieval   time evaluation and re-ranking at the sizes of public data sets (half an hour)"
@@ -35,6 +35,7 @@ lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 keys: $(BIN)/.installed
 	$(BIN)/python -m config.page
