@@ -1,9 +1,9 @@
-"""What faults do to a run: it is killed, stopped, out of disk, and then resumed and compared to the bit.
+"""Table of faults: toy runs are killed, stopped, out of disk, then resumed and compared to the bit.
 
 `make bench-faults`, or: python -m benchmarks.faults [--only NAME ...] [--kills N] [--seed N] [--soak MINUTES]
 
 A toy CLIP tower is trained on small noise images, in about four seconds a run. The table goes to stdout; the
-exit status is 1 when something is not as it should be. It takes Linux.
+exit status is 1 when something is not as it should be. Linux only.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SCENARIOS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table; the rows as they come go to stderr, with --json as JSON lines to a file."""
+    """Print the table to stdout and each row as it comes to stderr; --json writes rows to a file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--kills and --soak are 0 or more")
     if "soak" in (args.only or ()) and not args.soak:
         parser.error("soak needs --soak MINUTES")
-    torch.set_num_threads(1)  # threads would not be there in the processes that are forked
+    torch.set_num_threads(1)  # a forked process would lack the threads
     chosen = args.only or [name for name in SCENARIOS if name != "soak" or args.soak]
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:

@@ -1,14 +1,16 @@
-"""Losses that are not finite, and losses that must not depend on how a batch is shared out."""
+"""Losses that are not finite, and losses that must not depend on how a batch is divided."""
 
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.patches import bad_loss
+from benchmarks.faults.hooks import Fault, Watch, bad_loss
 from benchmarks.faults.rows import Row, file_problem, judge, line_problem, status_problem, unless
 from benchmarks.faults.runs import Bench, Child, Ended, read_records, require_success
+from processor.engine import Run, Stage
+from tests.several_processes.whole_batch_norms import synchronise_batch_norms
 from utils.files import read_checkpoint
 
 # Stage 1 has four steps an epoch, the others eight: each is in the second epoch.
@@ -22,24 +24,24 @@ _CLOSE = 1e-3  # between losses of some 10, after rounding has grown for some 40
 
 
 def nan(bench: Bench) -> Iterator[Row]:
-    """Each term of each loss, once, is not a number."""
+    """Each term of each loss is NaN once."""
     stage1 = bench.reference() / "toy_stage1_12.pth"
     for stage, (terms, step) in _TERMS.items():
-        recipe = "baseline" if stage == "baseline" else "clipreid"
+        method = "baseline" if stage == "baseline" else "clipreid"
         changed: dict[str, Any] = {"MODEL.STAGE1_WEIGHT": stage1} if stage == "stage2" else {}
         changed |= {"MODEL.METRIC_LOSS_TYPE": "triplet_center"} if "center" in terms else {}
         for term in terms:
             folder = bench.folder("nan")
-            ended = bench.run(folder, changed, recipe=recipe, patches=[bad_loss(stage, term, step)])
+            ended = bench.run(folder, changed, method=method, faults=[bad_loss(stage, term, step)])
             batches = 4 if stage == "stage1" else 8
             place = (stage, (step - 1) // batches + 1, (step - 1) % batches + 1)
-            said = f"{place[0]}, epoch {place[1]}, iteration {place[2]}"
+            words = f"{place[0]}, epoch {place[1]}, iteration {place[2]}"
             yield judge(
                 "nan",
                 f"{term} of {stage} is NaN",
                 (
-                    f"status {ended.status}, one line: {said}, {term} nan",
-                    status_problem(ended, 2) or line_problem(ended, said, f"{term} nan", "bad_step.json"),
+                    f"status {ended.status}, one line: {words}, {term} nan",
+                    status_problem(ended, 2) or line_problem(ended, words, f"{term} nan", "bad_step.json"),
                 ),
                 ("`bad_step.json` has its images", _report_problem(folder / "bad_step.json", place, term)),
                 ("`last.pt` is finite", _finite_problem(folder / "last.pt")),
@@ -50,9 +52,9 @@ def _report_problem(path: Path, place: tuple[str, int, int], term: str) -> str:
     if not path.exists():
         return "no bad_step.json"
     report = json.loads(path.read_text())
-    told = (report["stage"], report["epoch"], report["iteration"])
-    right = told == place and report["losses"][term] == "nan" and report["paths"]
-    return unless(bool(right), f"bad_step.json says {told}, losses {report['losses']}")
+    found = (report["stage"], report["epoch"], report["iteration"])
+    right = found == place and report["losses"][term] == "nan" and report["paths"]
+    return unless(bool(right), f"bad_step.json says {found}, losses {report['losses']}")
 
 
 def _finite_problem(path: Path) -> str:
@@ -68,11 +70,16 @@ def processes(bench: Bench) -> Iterator[Row]:
     require_success(bench.run(reference, _SHORT))
     for count in (2, 4):
         folder = bench.folder(f"{count}-processes")
-        ended = together(bench, folder, _SHORT, count)
+        ended = together(bench, folder, _SHORT, count, faults=[_whole_batch_norms])
         yield judge("processes", f"{count} processes instead of 1", *_compared(ended, folder, reference))
     folder = bench.folder("micro")
     ended = bench.run(folder, _SHORT | {"SOLVER.MICRO_BATCH": 4})
     yield judge("processes", "MICRO_BATCH 4 of a batch of 16", *_compared([ended], folder, reference))
+
+
+def _whole_batch_norms(watch: Watch, stage: Stage, run: Run) -> None:
+    """Does what torch does on GPUs only."""
+    synchronise_batch_norms(stage.objective, run.device)
 
 
 def _compared(ended: list[Ended], folder: Path, reference: Path) -> Iterator[tuple[str, str]]:
@@ -80,8 +87,8 @@ def _compared(ended: list[Ended], folder: Path, reference: Path) -> Iterator[tup
     yield "", failed
     if not failed:
         difference = largest_difference(folder, reference)
-        told = f"losses differ by at most {difference:.1e}"
-        yield told, unless(difference < _CLOSE, told)
+        fact = f"losses differ by at most {difference:.1e}"
+        yield fact, unless(difference < _CLOSE, fact)
 
 
 def largest_difference(folder: Path, reference: Path) -> float:
@@ -98,8 +105,10 @@ def largest_difference(folder: Path, reference: Path) -> float:
     return max(abs(a[key] - b[key]) for a, b in zip(ours, theirs, strict=True) for key in a)
 
 
-def together(bench: Bench, folder: Path, changed: Mapping[str, Any], count: int) -> list[Ended]:
-    """A run of several processes, in the environment that torchrun would give them."""
+def together(
+    bench: Bench, folder: Path, changed: Mapping[str, Any], count: int, faults: Sequence[Fault] = ()
+) -> list[Ended]:
+    """A run of several processes, in the environment that torchrun gives."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -108,5 +117,5 @@ def together(bench: Bench, folder: Path, changed: Mapping[str, Any], count: int)
     children: list[Child] = []
     for rank in range(count):
         environment = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        children.append(bench.start(folder, changed, environment=environment))
+        children.append(bench.start(folder, changed, environment=environment, faults=faults))
     return [child.wait() for child in children]

@@ -1,4 +1,4 @@
-"""What a fault did to a run, as a row of the table."""
+"""Rows of the table: a fault, its outcome, and whether that is as it should be."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ EQUAL = "resumed, equal"
 
 
 class Row(NamedTuple):
-    """A fault, what came of it, and whether that is as it should be."""
+    """A fault, its outcome, and whether that is as it should be."""
 
     name: str
     fault: str
@@ -28,23 +28,23 @@ def _yes(ok: bool) -> str:
 
 
 def judge(name: str, fault: str, *findings: tuple[str, str]) -> Row:
-    """A row of pairs: what is to be told when all is well, and the problem instead of it, '' for none."""
-    told = [f"PROBLEM: {problem}" if problem else fact for fact, problem in findings]
-    return Row(name, fault, "; ".join(text for text in told if text), not any(p for _, p in findings))
+    """A row of findings: a fact to show, or the problem that takes its place, '' for none."""
+    shown = [f"PROBLEM: {problem}" if problem else fact for fact, problem in findings]
+    return Row(name, fault, "; ".join(filter(None, shown)), not any(problem for _, problem in findings))
 
 
 def unless(holds: bool, problem: str) -> str:
-    """The problem, or '' where all is well."""
+    """The problem, or '' if the condition holds."""
     return "" if holds else problem
 
 
 def status_problem(ended: Ended, status: int) -> str:
-    """Whether a run ended otherwise than it should."""
+    """The problem if a run ended with another status."""
     return unless(ended.status == status, f"status {ended.status}, not {status}: {_last(ended)}")
 
 
 def line_problem(ended: Ended, *words: str) -> str:
-    """Whether stderr has anything but one line of an error with these words."""
+    """The problem if stderr is anything but one line of an error with these words."""
     lines = ended.error_lines
     if len(lines) != 1 or not lines[0].startswith("error: "):
         return f"{len(lines)} lines on stderr, the last: {_last(ended)}"
@@ -53,17 +53,17 @@ def line_problem(ended: Ended, *words: str) -> str:
 
 
 def equality_problem(differences: Sequence[str]) -> str:
-    """Whether a resumed run differs from one that was not interrupted."""
+    """The problem if a resumed run differs from an uninterrupted one."""
     return unless(not differences, f"resumed, differs in {', '.join(differences[:4])}")
 
 
 def file_problem(broken: Sequence[str]) -> str:
-    """Whether files of a run are not whole."""
+    """The problem if files of a run are not whole."""
     return unless(not broken, f"not readable: {', '.join(broken[:4])}")
 
 
 def place_in_words(place: tuple[str, int, int] | None) -> str:
-    """Where `last.pt` says that a run is."""
+    """The position of a run in its `last.pt`."""
     if place is None:
         return "no last.pt"
     return (

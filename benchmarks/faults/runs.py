@@ -1,7 +1,6 @@
-"""Toy runs of training in processes of their own, and whether what they leave is whole and equal.
+"""Toy runs of training in forked processes, and checks that their files are whole and equal.
 
-A run is forked from this process, which has imported everything and computed nothing: an attempt costs a
-fraction of a second instead of the seconds that the imports take.
+This process has imported everything and computed nothing, so a forked run starts in a fraction of a second.
 """
 
 import argparse
@@ -16,37 +15,21 @@ from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import yaml
-from PIL import Image
 from yacs.config import CfgNode
 
-from benchmarks.faults.patches import PHASES, Patch, Watch, watch_run
-from config import cfg, cfg_base
+from benchmarks.faults.hooks import PHASES, Fault, Watch, with_faults
 from config.arguments import end_in_one_line
 from config.load import load_config
-from processor import METHODS, train
+from processor import METHODS, Method, train
+from tests.toys import SETTINGS, draw_market, words, write_tower
 from utils.files import read_checkpoint
 
-TIMEOUT = 120  # seconds that a toy run may take at most
+TIMEOUT = 120  # seconds for a toy run
 LABEL = "toy"  # of the tower in the names of checkpoints
-_TOWER = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 3, "width": 64, "patch_size": 8},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
-IDENTITIES, CAMERAS, SHOTS = 32, 2, 2  # more than 100 images, of which one may be unreadable
-_SETTINGS = {
-    "MODEL.DEVICE": "cpu",
-    "MODEL.PRETRAIN_CHOICE": "none",
-    "MODEL.STRIDE_SIZE": [8, 8],
-    "INPUT.SIZE_TRAIN": [32, 16],
-    "INPUT.SIZE_TEST": [32, 16],
-    "INPUT.PADDING": 2,
-    "DATALOADER.SAMPLER": "softmax_triplet",
-    "DATALOADER.NUM_INSTANCE": 4,
-    "DATALOADER.NUM_WORKERS": 0,
+IDENTITIES = range(1, 65)  # with 128 images, of which one may be unreadable
+_SETTINGS = SETTINGS | {
     "TEST.IMS_PER_BATCH": 16,
     "TEST.NECK_FEAT": "before",
     "SOLVER.SAVE_EVERY_MIN": 0.005,
@@ -57,7 +40,7 @@ _PERIODS = {"CHECKPOINT_PERIOD": 2, "LOG_PERIOD": 2}
 
 
 class Ended(NamedTuple):
-    """How a process ended: its status (minus the signal that killed it), seconds, and what it printed."""
+    """End of a process: its status (minus the signal that killed it), seconds, and output."""
 
     status: int
     seconds: float
@@ -66,13 +49,13 @@ class Ended(NamedTuple):
 
     @property
     def error_lines(self) -> list[str]:
-        """Lines on stderr that are no progress bar."""
+        """Lines on stderr without progress bars."""
         lines = (line.rpartition("\r")[2].strip() for line in self.err.splitlines())
         return [line for line in lines if line and "it/s]" not in line]
 
 
 class Child:
-    """A training run in a forked process; `watch` tells where it is."""
+    """A training run in a forked process; `watch` holds its position."""
 
     def __init__(self, process: multiprocessing.Process, watch: Watch, printed: Path) -> None:
         self.process, self.watch, self._printed = process, watch, printed
@@ -80,7 +63,7 @@ class Child:
         process.start()
 
     def wait_until(self, reached: Callable[[Watch], bool], seconds: float = TIMEOUT) -> bool:
-        """Whether the run got there before it ended and the seconds were over."""
+        """Wait until the run gets there; False if it ends or the seconds are over before."""
         end = time.monotonic() + seconds
         while self.process.is_alive() and time.monotonic() < end:
             if reached(self.watch):
@@ -89,12 +72,12 @@ class Child:
         return False
 
     def send(self, number: signal.Signals) -> None:
-        """Send the process a signal, if it still runs."""
+        """Send a signal if the process still runs."""
         if self.process.is_alive():
             os.kill(self.process.pid, number)
 
     def wait(self, seconds: float = TIMEOUT) -> Ended:
-        """Wait for its end, which comes by force when the seconds are over (status -9)."""
+        """Wait for its end; kills it when the seconds are over (status -9)."""
         self.process.join(seconds)
         if self.process.is_alive():
             self.stop()
@@ -103,35 +86,35 @@ class Child:
         return Ended(self.process.exitcode, taken, out, err)
 
     def stop(self) -> None:
-        """End the process and all that it started."""
+        """Kill the process and those that it has started."""
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:  # it has no group of its own yet
+        except ProcessLookupError:  # its group does not exist yet
             self.process.kill()
         self.process.join(TIMEOUT)
 
 
 class Bench:
-    """A folder with a toy CLIP tower and a data set of noise images, and the runs in it."""
+    """Runs in a folder with a toy CLIP tower and a data set of noise images."""
 
     def __init__(self, root: Path, *, seed: int = 0, kills: int = 0, soak: float = 0.0) -> None:
         self.root, self.seed, self.kills, self.soak = root, seed, kills, soak
         self.data = root / "data"
-        (root / f"{LABEL}.json").write_text(json.dumps(_TOWER))
-        _draw(self.data / "Market-1501-v15.09.15", np.random.default_rng(seed))
+        write_tower(root / f"{LABEL}.json")
+        draw_market(self.data, IDENTITIES, range(101, 133), gallery_shots=2)
         self._runs = 0
         self._references: dict[tuple, Path] = {}
 
     def folder(self, name: str) -> Path:
-        """A folder for a run that nobody has used."""
+        """The path of a new folder."""
         self._runs += 1
         return self.root / f"{self._runs:03d}-{name}"
 
-    def words(self, output_dir: Path, changed: Mapping[str, Any], recipe: str = "clipreid") -> list[str]:
+    def words(self, output_dir: Path, changed: Mapping[str, Any], method: str = "clipreid") -> list[str]:
         """The KEY VALUE pairs of a toy run; MAIN.X is the X of the stage that trains images."""
-        main = "SOLVER.STAGE2." if recipe == "clipreid" else "SOLVER."
+        main = "SOLVER.STAGE2." if method == "clipreid" else "SOLVER."
         settings = _SETTINGS | {main + key: value for key, value in (_IMAGES | _PERIODS).items()}
-        if recipe == "clipreid":
+        if method == "clipreid":
             settings |= {f"SOLVER.STAGE1.{key}": value for key, value in (_PROMPTS | _PERIODS).items()}
         settings |= {
             "MODEL.NAME": self.root / f"{LABEL}.json",
@@ -139,26 +122,25 @@ class Bench:
             "OUTPUT_DIR": output_dir,
         }
         settings |= {key.replace("MAIN.", main): value for key, value in changed.items()}
-        return [str(word) for pair in settings.items() for word in pair]
+        return list(map(str, words(settings)))
 
     def start(
         self,
         output_dir: Path,
         changed: Mapping[str, Any] | None = None,
         *,
-        recipe: str = "clipreid",
+        method: str = "clipreid",
         resume: bool = False,
-        patches: Sequence[Patch] = (),
+        faults: Sequence[Fault] = (),
         environment: Mapping[str, str] | None = None,
     ) -> Child:
-        """Start training as the program does; `patches` are what goes wrong in its process."""
-        config = load_config(
-            cfg if recipe == "clipreid" else cfg_base, "", self.words(output_dir, changed or {}, recipe)
-        )
+        """Start training as the program does; `faults` happen in its process."""
+        config = load_config(METHODS[method].tree, "", self.words(output_dir, changed or {}, method))
         watch = RawValue(Watch)
         printed = self.folder("printed")
+        faulty = with_faults(METHODS[method], watch, faults)
         process = multiprocessing.get_context("fork").Process(
-            target=_run, args=(config, recipe, resume, patches, environment or {}, watch, printed)
+            target=_run, args=(config, faulty, resume, environment or {}, printed)
         )
         return Child(process, watch, printed)
 
@@ -166,17 +148,17 @@ class Bench:
         """`start`, and wait for the end."""
         return self.start(output_dir, changed, **options).wait()
 
-    def reference(self, changed: Mapping[str, Any] | None = None, recipe: str = "clipreid") -> Path:
-        """The folder of a run that nothing has interrupted. Raises RuntimeError when it fails."""
-        key = (recipe, *sorted((changed or {}).items()))
+    def reference(self, changed: Mapping[str, Any] | None = None) -> Path:
+        """The folder of an uninterrupted run. Raises RuntimeError when it fails."""
+        key = tuple(sorted((changed or {}).items()))
         if key not in self._references:
             folder = self.folder("reference")
-            require_success(self.run(folder, changed, recipe=recipe))
+            require_success(self.run(folder, changed))
             self._references[key] = folder
         return self._references[key]
 
     def resumed(self, output_dir: Path, changed: Mapping[str, Any] | None = None) -> list[str]:
-        """Resume a run to its end and compare with one that was never interrupted; the differences."""
+        """Resume a run to its end; returns the differences from an uninterrupted one."""
         reference = self.reference(changed)
         ended = self.run(output_dir, changed, resume=True)
         if ended.status:
@@ -185,40 +167,31 @@ class Bench:
 
 
 def _run(
-    config: CfgNode,
-    recipe: str,
-    resume: bool,
-    patches: Sequence[Patch],
-    environment: Mapping[str, str],
-    watch: Watch,
-    printed: Path,
+    config: CfgNode, method: Method, resume: bool, environment: Mapping[str, str], printed: Path
 ) -> None:
-    """What the forked process does."""
+    """Train in the forked process."""
     os.setpgrp()  # so that it ends with all that it has started
     for stream, name in ((sys.stdout, ".out"), (sys.stderr, ".err")):
         with open(printed.with_suffix(name), "wb") as file:
             os.dup2(file.fileno(), stream.fileno())
     os.environ.update(environment)
     torch.set_num_threads(1)
-    watch_run(watch)
-    for patch in patches:
-        patch(watch)
     args = argparse.Namespace(config_file="", local_rank=0, traceback=False, opts=[], resume=resume)
     with end_in_one_line():
-        train(config, args, method=METHODS[recipe])
+        train(config, args, method=method)
 
 
 def require_success(ended: Ended) -> None:
-    """Raise RuntimeError with what a run printed when it failed."""
+    """Raise RuntimeError with the output of a run that failed."""
     if ended.status:
         raise RuntimeError(f"a run without faults ended with status {ended.status}:\n{ended.err[-3000:]}")
 
 
-# ---- what a run leaves
+# ---- files of a run
 
 
 def unreadable(folder: Path) -> list[str]:
-    """Files of a run that cannot be read as what they are; hidden ones, in work when it was killed, may."""
+    """Files of a run that cannot be read; hidden ones are ignored, they were being written at a kill."""
     found = []
     for path in sorted(folder.iterdir() if folder.exists() else ()):
         if path.name.startswith("."):
@@ -230,10 +203,10 @@ def unreadable(folder: Path) -> list[str]:
                 read_records(folder)
             elif path.suffix == ".yml":
                 if not isinstance(yaml.safe_load(path.read_text()), dict):
-                    raise ValueError("no mapping")
+                    raise ValueError("not a mapping")
             else:
                 path.read_text()
-        except Exception as error:  # whatever it is, the file is not whole
+        except Exception as error:  # of any type: the file is not whole
             found.append(f"{path.name}: {type(error).__name__}")
     return found
 
@@ -244,12 +217,12 @@ def checkpoints(folder: Path) -> list[str]:
 
 
 def unequal(folder: Path, reference: Path, names: Sequence[str]) -> list[str]:
-    """Checkpoints whose tensors are not the reference's to the bit."""
+    """Checkpoints whose tensors differ from the reference's in a bit."""
     return [name for name in names if not _same_bits(folder / name, reference / name)]
 
 
 def differences(folder: Path, reference: Path) -> list[str]:
-    """What differs between two finished runs: files, bits of checkpoints, lines of metrics but for times."""
+    """Differences of two finished runs: names of files, bits of checkpoints, metrics without times."""
     ours, theirs = checkpoints(folder), checkpoints(reference)
     found = [f"{name} only in one" for name in sorted({*ours} ^ {*theirs})]
     found += unequal(folder, reference, sorted({*ours} & {*theirs}))
@@ -271,7 +244,7 @@ def progress(folder: Path) -> tuple[str, int, int] | None:
 
 
 def phase_of(watch: Watch) -> str:
-    """Where a run is or was."""
+    """The phase that a run is or was in."""
     return PHASES[watch.phase]
 
 
@@ -283,16 +256,3 @@ def _same_bits(path: Path, other: Path) -> bool:
         value.dtype == theirs[name].dtype and value.numpy().tobytes() == theirs[name].numpy().tobytes()
         for name, value in ours.items()
     )
-
-
-def _draw(root: Path, rng: np.random.Generator) -> None:
-    """A Market-1501 of noise around a colour for each person."""
-    for folder, first in (("bounding_box_train", 1), ("query", 101), ("bounding_box_test", 101)):
-        (root / folder).mkdir(parents=True)
-        for pid in range(first, first + IDENTITIES):
-            colour = np.random.default_rng(pid).integers(0, 200, (1, 1, 3))
-            for camera in range(1, 1 + CAMERAS):
-                for shot in range(SHOTS):
-                    pixels = colour + rng.integers(0, 50, (32, 16, 3))
-                    path = root / folder / f"{pid:04d}_c{camera}s1_{shot:06d}_00.jpg"
-                    Image.fromarray(pixels.astype(np.uint8)).save(path, quality=95)

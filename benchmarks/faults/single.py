@@ -1,4 +1,4 @@
-"""Faults that come from outside to a run of one process: signals, disks, folders, images, loaders."""
+"""Faults from outside to a run of one process: signals, disks, folders, images, loaders."""
 
 import os
 import shutil
@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.faults.patches import (
-    Patch,
+from benchmarks.faults.hooks import (
+    Fault,
     Watch,
     at_step,
-    full_disk_for_checkpoint,
-    full_disk_for_last,
     full_disk_for_log,
     full_disk_for_metrics,
     kill_workers,
-    killed_at_save,
+    killed_before_save,
+    limit_files,
     slow_steps,
 )
 from benchmarks.faults.rows import (
@@ -47,12 +46,13 @@ from benchmarks.faults.runs import (
 
 LONGEST_DELAY = 1.6  # seconds until a kill: a run starts in half a second and takes about four
 _AIMS = {"stage1": 0.3, "save": 0.03, "evaluation": 0.1}  # about how long they take, seconds
+_BATCHES = 8  # of an epoch of stage 2
 _STEP = 11  # of stage 2, at which something happens
 _SLOW = 0.1
 
 
 def kill(bench: Bench) -> Iterator[Row]:
-    """SIGKILL at random moments, and resumed each time; some aim at the shorter parts of a run."""
+    """SIGKILL at random moments, resumed each time; some aim at the shorter phases of a run."""
     rng = np.random.default_rng(bench.seed)
     reference, folder = bench.reference(), bench.folder("killed")
     where: Counter[str] = Counter()
@@ -79,7 +79,7 @@ def kill(bench: Bench) -> Iterator[Row]:
         (f"{finished} runs resumed to their end, equal", next(filter(None, unequal_runs), "")),
     )
     folder = bench.folder("killed")
-    ended = bench.run(folder, patches=[killed_at_save(1)])
+    ended = bench.run(folder, faults=[killed_before_save])
     yield judge(
         "kill",
         "SIGKILL before the first `last.pt`",
@@ -89,22 +89,22 @@ def kill(bench: Bench) -> Iterator[Row]:
 
 
 def _kill_somewhere(child: Child, rng: np.random.Generator) -> str:
-    """Kill a run at a random moment of its next seconds; returns the phase in which it was."""
+    """Kill a run at a random moment of its next seconds; returns the phase that it was in."""
     aim = rng.choice(["", *_AIMS], p=[0.4, 0.2, 0.2, 0.2])
     if aim:
         child.wait_until(lambda watch: phase_of(watch) == aim, rng.uniform(0.7, 1) * LONGEST_DELAY)
     time.sleep(rng.uniform(0, _AIMS.get(aim, LONGEST_DELAY)))
-    child.send(signal.SIGSTOP)  # so that the phase is that of the end
+    child.send(signal.SIGSTOP)  # so that the phase stays
     phase = phase_of(child.watch)
     child.send(signal.SIGKILL)
     return phase
 
 
 def stop(bench: Bench) -> Iterator[Row]:
-    """SIGTERM and SIGINT once, then SIGTERM twice."""
+    """SIGTERM or SIGINT once, and SIGTERM twice."""
     for number in (signal.SIGTERM, signal.SIGINT):
         run = bench.folder("stopped")
-        child = bench.start(run, patches=[slow_steps(_SLOW)])
+        child = bench.start(run, faults=[slow_steps(_SLOW)])
         child.wait_until(_in_stage2)
         begun, sent = child.watch.steps, time.monotonic()
         child.send(number)
@@ -122,7 +122,7 @@ def stop(bench: Bench) -> Iterator[Row]:
             (EQUAL, equality_problem(bench.resumed(run))),
         )
     run = bench.folder("stopped")
-    child = bench.start(run, patches=[at_step("stage2", _STEP, lambda: time.sleep(10))])
+    child = bench.start(run, faults=[at_step("stage2", _STEP, lambda: time.sleep(10))])
     child.wait_until(_in_stage2)
     time.sleep(_SLOW)
     child.send(signal.SIGTERM)
@@ -146,20 +146,21 @@ def _in_stage2(watch: Watch) -> bool:
 
 
 def _steps_of(place: tuple[str, int, int] | None) -> int:
-    batches = 8  # of an epoch of stage 2
-    return (place[1] - 1) * batches + place[2] if place and place[0] == "stage2" else -1
+    return (place[1] - 1) * _BATCHES + place[2] if place and place[0] == "stage2" else -1
 
 
 def disk(bench: Bench) -> Iterator[Row]:
-    """A full disk, stood in for by the limit on the size of files."""
-    cases: list[tuple[str, Patch, str]] = [
-        ("`last.pt`", full_disk_for_last(6), "last.pt"),
-        ("a checkpoint", full_disk_for_checkpoint, "toy_2.pth"),
-        ("`metrics.jsonl`", full_disk_for_metrics, "metrics.jsonl"),
+    """A full disk, simulated by the limit on the size of files."""
+    never, always = {"SOLVER.SAVE_EVERY_MIN": 0.0}, {"SOLVER.SAVE_EVERY_MIN": 1e-9}
+    last = 2 * _BATCHES  # step of epoch 2, at whose end a checkpoint is written
+    cases: list[tuple[str, dict[str, float], Fault, str]] = [
+        ("`last.pt`", always, at_step("stage2", _STEP, limit_files), "last.pt"),
+        ("a checkpoint", never, at_step("stage2", last, limit_files), "toy_2.pth"),
+        ("`metrics.jsonl`", {}, full_disk_for_metrics, "metrics.jsonl"),
     ]
-    for what, patch, named in cases:
+    for what, changed, fault, named in cases:
         run = bench.folder("full")
-        ended = bench.run(run, patches=[patch])
+        ended = bench.run(run, changed, faults=[fault])
         place, left = progress(run), [path.name for path in run.glob(".*")]
         yield judge(
             "disk",
@@ -170,7 +171,7 @@ def disk(bench: Bench) -> Iterator[Row]:
             (EQUAL, equality_problem(bench.resumed(run))),
         )
     run = bench.folder("full")
-    ended = bench.run(run, patches=[full_disk_for_log])
+    ended = bench.run(run, faults=[full_disk_for_log])
     warnings = sum("the log goes on here only" in line for line in ended.out.splitlines())
     yield judge(
         "disk",
@@ -186,7 +187,7 @@ def _ended_in_one_line(ended: Ended, *words: str) -> tuple[str, str]:
 
 
 def folder(bench: Bench) -> Iterator[Row]:
-    """OUTPUT_DIR where nothing can be written; permissions would not stop the superuser."""
+    """OUTPUT_DIR where nothing can be written; the superuser passes permissions."""
     file = bench.folder("file")
     file.write_text("not a folder")
     for what, place in (("a file", file), ("a folder of /proc", Path("/proc/reid-run"))):
@@ -201,14 +202,14 @@ def folder(bench: Bench) -> Iterator[Row]:
 
 
 def image(bench: Bench) -> Iterator[Row]:
-    """A training image deleted in mid-run."""
+    """A training image is deleted in mid-run."""
     path = min(bench.data.rglob("bounding_box_train/*.jpg"))
     kept = bench.root / path.name
     shutil.copy2(path, kept)
     deleted = [at_step("stage2", _STEP, lambda: os.unlink(path))]
     try:
         run = bench.folder("deleted")
-        ended = bench.run(run, patches=deleted)
+        ended = bench.run(run, faults=deleted)
         place = progress(run)
         shutil.copy2(kept, path)
         yield judge(
@@ -218,7 +219,7 @@ def image(bench: Bench) -> Iterator[Row]:
             (place_in_words(place), unless(_steps_of(place) >= _STEP, "last.pt is of an earlier step")),
             (EQUAL, equality_problem(bench.resumed(run))),
         )
-        ended = bench.run(bench.folder("deleted"), {"DATALOADER.ON_ERROR": "skip"}, patches=deleted)
+        ended = bench.run(bench.folder("deleted"), {"DATALOADER.ON_ERROR": "skip"}, faults=deleted)
     finally:
         shutil.copy2(kept, path)
     warned = sum("WARNING" in line and path.name in line for line in ended.out.splitlines())
@@ -231,10 +232,10 @@ def image(bench: Bench) -> Iterator[Row]:
 
 
 def worker(bench: Bench) -> Iterator[Row]:
-    """The process that loads images killed in mid-run."""
+    """The process that loads images is killed in mid-run."""
     changed = {"DATALOADER.NUM_WORKERS": 1, "SOLVER.SAVE_EVERY_MIN": 0.0}
     run = bench.folder("worker")
-    child = bench.start(run, changed, patches=[at_step("stage2", _STEP, kill_workers)])
+    child = bench.start(run, changed, faults=[at_step("stage2", _STEP, kill_workers)])
     ended = child.wait()
     place = progress(run)
     lost = child.watch.steps - _steps_of(place)

@@ -1,13 +1,14 @@
-"""One of two processes of a run that torchrun has started is killed."""
+"""Kills one of two processes that torchrun has started."""
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 from benchmarks.faults.numbers import together
 from benchmarks.faults.rows import EQUAL, Row, equality_problem, judge, unless
@@ -46,23 +47,21 @@ def rank(bench: Bench) -> Iterator[Row]:
 
 
 def _ended(status: int | None, seconds: float, expected: int) -> tuple[str, str]:
-    told = f"torchrun ended {seconds:.0f} s later with status {status}"
-    if status is None:
-        return "", f"torchrun had not ended {seconds:.0f} s later"
-    return told, unless(status == expected, told)
+    fact = f"torchrun ended {seconds:.0f} s later with status {status}"
+    return fact, unless(status == expected, fact)
 
 
 def _killed(bench: Bench, folder: Path, options: list[str]) -> tuple[int | None, float]:
-    """Kill the second process in stage 2; torchrun's status and the seconds until its end."""
+    """Kill the second process in stage 2; returns torchrun's status and the seconds until its end."""
     with Torchrun(bench, folder, options, []) as torchrun:
         torchrun.wait_for_lines()
-        os.kill(torchrun.pid_of(1), signal.SIGKILL)
+        torchrun.kill(1)
         killed = time.monotonic()
         return torchrun.wait(), time.monotonic() - killed
 
 
 class Torchrun:
-    """The program under torchrun with two processes; ends with the context, whatever happens."""
+    """The program under torchrun with two processes, which are killed at the end of the context."""
 
     def __init__(self, bench: Bench, folder: Path, options: list[str], program: list[str]) -> None:
         self.folder = folder
@@ -84,42 +83,28 @@ class Torchrun:
 
     def __exit__(self, *error: object) -> None:
         if self._process.poll() is None:
-            for pid in (*descendants(self._process.pid), self._process.pid):
-                with contextlib.suppress(ProcessLookupError):  # it has just ended
-                    os.kill(pid, signal.SIGKILL)
+            torchrun = psutil.Process(self._process.pid)
+            for process in (*torchrun.children(recursive=True), torchrun):
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+                    process.kill()
             self._process.wait()
 
     def wait(self) -> int | None:
-        """The exit status, None when it has not ended in time."""
+        """The exit status, None if it has not ended in time."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(TIMEOUT)
         return None
 
     def wait_for_lines(self) -> None:
-        """Wait until the run has trained some epochs. Raises RuntimeError when it does not get there."""
+        """Wait until the run has trained some epochs. Raises RuntimeError if it does not get there."""
         end = time.monotonic() + TIMEOUT
         while time.monotonic() < end and self._process.poll() is None:
             if (self.folder / "metrics.jsonl").exists() and len(read_records(self.folder)) >= _LINES:
                 return
             time.sleep(0.05)
-        raise RuntimeError(f"the run under torchrun came to nothing:\n{self._printed.read_text()[-3000:]}")
+        raise RuntimeError(f"too few lines of metrics under torchrun:\n{self._printed.read_text()[-9000:]}")
 
-    def pid_of(self, rank: int) -> int:
-        """The id of a process of the run."""
-        for pid in descendants(self._process.pid):
-            if f"RANK={rank}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                return pid
-        raise RuntimeError(f"no process of rank {rank}")
-
-
-def descendants(pid: int) -> list[int]:
-    """Ids of the processes that a process has started, and of theirs."""
-    found = []
-    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = [int(word) for word in tasks.read_text().split()]
-        except OSError:  # it has just ended
-            continue
-        for child in children:
-            found += [child, *descendants(child)]
-    return found
+    def kill(self, rank: int) -> None:
+        """Kill a process of the run."""
+        processes = psutil.Process(self._process.pid).children(recursive=True)
+        next(process for process in processes if process.environ().get("RANK") == str(rank)).kill()

@@ -1,10 +1,10 @@
-"""The table of faults for a few of them, and what its judgements stand on."""
+"""The harness of the table of faults; tests/processor/engine tests the same promises of runs."""
 
 import json
-import random
 import subprocess
 import sys
 
+import psutil
 import pytest
 import torch
 
@@ -12,33 +12,26 @@ from benchmarks.faults.__main__ import main
 from benchmarks.faults.numbers import largest_difference
 from benchmarks.faults.rows import judge, line_problem, place_in_words, table, unless
 from benchmarks.faults.runs import Ended, differences, unreadable
-from benchmarks.faults.soak import Slope, descendants, fit_slope, is_flat, memory
+from benchmarks.faults.soak import is_flat, memory
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="faults are made with what Linux has")
 SECONDS = 240
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @linux_only
-def test_runs_survive_faults(repository, tmp_path):
-    """All rows of these scenarios, as a user sees them."""
-    names = ["kill", "stop", "image", "nan", "processes"]
-    command = [sys.executable, "-m", "benchmarks.faults", "--kills", "5", "--seed", "3"]
-    command += ["--json", str(tmp_path / "rows.jsonl"), "--only", *names]
+def test_stopped_runs_as_a_user_sees_them(repository, tmp_path):
+    command = [sys.executable, "-m", "benchmarks.faults", "--only", "stop", "--json", str(tmp_path / "rows")]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=SECONDS)
-    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "rows").read_text().splitlines()]
     assert done.returncode == 0, done.stderr
     assert all(row["ok"] for row in rows)
     lines = done.stdout.splitlines()
     assert lines[0] == "| fault | outcome | as it should be |"
     assert lines[2:] == [f"| {row['fault']} | {row['outcome']} | yes |" for row in rows]
     outcomes = {row["fault"]: row["outcome"] for row in rows}
-    assert {row["name"] for row in rows} == {*names}
-    assert outcomes["SIGKILL at 5 random moments"].count("equal") == 1
     assert "status 143" in outcomes["SIGTERM in an epoch"] and "status 130" in outcomes["SIGINT in an epoch"]
-    assert "status 2, one line" in outcomes["image deleted in an epoch, ON_ERROR raise"]
-    assert "i2t nan" in outcomes["i2t of stage2 is NaN"]
-    assert "differ by at most" in outcomes["2 processes instead of 1"]
 
 
 @pytest.mark.parametrize("options", [["--only", "flood"], ["--kills", "-1"], ["--only", "soak"]])
@@ -129,37 +122,15 @@ def test_broken_files_are_named(folder):
     assert [line.split(":")[0] for line in unreadable(path)] == ["config.yml", "last.pt", "metrics.jsonl"]
 
 
-# ---- the slope of the memory
-
-
-def test_slope_of_a_line_is_exact():
-    slope = fit_slope([0.0, 1.0, 3.0], [5.0, 3.0, -1.0])
-    assert slope.value == pytest.approx(-2) and slope.error == pytest.approx(0, abs=1e-12)
-    with pytest.raises(ValueError, match="2 samples"):
-        fit_slope([0, 1], [0, 1])
-
-
-def test_standard_error_is_the_textbook_formula():
-    """Four samples by hand: slope 0.6, residuals ±0.1 and ±0.3, so s² = 0.2 / 2 over Sxx = 5."""
-    slope = fit_slope([0, 1, 2, 3], [0.0, 1.0, 1.0, 2.0])
-    assert slope.value == pytest.approx(0.6)
-    assert slope.error == pytest.approx((0.2 / 2 / 5) ** 0.5)
-
-
-def test_standard_error_covers_the_slope():
-    """Of 300 lines with noise, about 95 % are within twice their error of the slope."""
-    rng, times = random.Random(0), range(40)
-    fits = [fit_slope(times, [7 * t + rng.gauss(0, 30) for t in times]) for _ in range(300)]
-    inside = sum(abs(slope.value - 7) < 2 * slope.error for slope in fits)
-    assert 0.9 < inside / 300 < 0.99
+# ---- memory
 
 
 @pytest.mark.parametrize(
-    ("value", "error", "flat"),
+    ("slope", "error", "flat"),
     [(4.9, 0.1, True), (5.1, 0.1, False), (5.1, 3.0, True), (-50.0, 1.0, True), (500.0, 100.0, False)],
 )
-def test_what_is_flat(value, error, flat):
-    assert is_flat(Slope(value, error)) is flat
+def test_flat_memory(slope, error, flat):
+    assert is_flat(slope, error) is flat
 
 
 @linux_only
@@ -171,7 +142,7 @@ def test_memory_counts_children():
         process.stdout.readline()
         assert 200 < memory(process.pid) < 400
     finally:
-        for pid in descendants(process.pid):
-            subprocess.run(["kill", "-9", str(pid)], check=False)
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
         process.wait()
         process.stdout.close()
