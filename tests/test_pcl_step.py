@@ -16,6 +16,8 @@ from processor.recipes.image_objective import ImageObjective
 from solver import make_optimizer
 from utils.precision import Precision
 
+pytestmark = pytest.mark.slow
+
 CLASSES, RATE, DECAY = 10, 3.5e-4, 5e-4
 PIDS = torch.tensor([1, 1, 1, 1, 4, 4, 4, 4])
 

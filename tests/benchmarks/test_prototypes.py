@@ -9,6 +9,7 @@ import torch
 from benchmarks.prototypes.__main__ import JOBS, check, draw, main, require_equal, table
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_timings_and_table(capfd):
     main(["--jobs", "tiny update", "--repeats", "1"])

@@ -14,6 +14,7 @@ from retrieval import FeatureSet, distance, evaluate
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 
 
+@pytest.mark.slow
 @linux_only
 def test_timings_and_table(capfd):
     main(["--data", "tiny", "--repeats", "1"])

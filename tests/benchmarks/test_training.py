@@ -164,6 +164,7 @@ def test_results_that_differ_end_the_run(record, monkeypatch, name, change, mess
         main(["--jobs", name, "--repeats", "1", "--data", "."])
 
 
+@pytest.mark.slow
 def test_a_process_alone(options, record):
     result = run_alone("benchmarks.training", [*options, "--here", "test-loader"])
     assert result["seconds"] > 0 and result["digest"] == record("test-loader")["digest"]

@@ -167,6 +167,7 @@ def test_wrong_options(tree, capsys, options, told):
     assert end.value.code == 2 and told in err and err.count("\n") == 1 and not out
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_program_from_another_folder(tree):
     (tree / "query" / "d" / "d_c1.jpg").write_text("no image")
     command = [sys.executable, TOOL, *words(".", "--test_only", workers=-1)]

@@ -23,6 +23,7 @@ SMALL = [
 SMALL += ["--size", "48", "24"]
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_program_from_another_folder(tmp_path):
     command = [sys.executable, ROOT / "tools" / "draw_people.py", "--out", "data", *SMALL]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -121,6 +121,7 @@ def test_two_files_and_a_file_of_its_own_gallery(tmp_path, capsys):
     assert printed == lines(expected) and expected.num_valid == 30
 
 
+@pytest.mark.slow
 def test_it_needs_neither_model_nor_another_folder(file):
     """The towers' library alone takes seconds to import."""
     code = f"import runpy, sys; sys.argv = ['evaluate.py', '--features', {str(file)!r}]\n"

@@ -177,6 +177,7 @@ def test_a_size_that_the_file_alone_does_not_tell(make_toy, crops, command, tmp_
     assert_holds(tmp_path, crops, expected(model, crops, size=size))
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_program_from_another_folder(toy, crops, tmp_path):
     (tmp_path / "weights" / "toy-vit_3.pth").rename(tmp_path / "best.pth")
     (tmp_path / "tower.json").write_text(json.dumps(open_clip.get_model_config("toy-vit")))

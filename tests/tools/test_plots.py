@@ -252,6 +252,7 @@ def test_picture_is_not_empty(save_test, tmp_path):
     assert (0x00, 0x72, 0xB2) in colours  # the curve's
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_program_from_another_folder(save_run, tmp_path):
     save_run("vit")
     save_run("base", BASELINE)

@@ -147,6 +147,7 @@ def test_it_draws_where_nothing_is_measurable(tmp_path):
     assert (tmp_path / "threshold.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_program_from_another_folder(features):
     command = [
         sys.executable,

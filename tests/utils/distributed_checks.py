@@ -1,4 +1,4 @@
-"""What each of several processes checks; test_distributed.py starts it with torchrun."""
+"""What each of several processes checks; test_distributed.py starts it."""
 
 import sys
 

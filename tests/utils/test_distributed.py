@@ -1,45 +1,28 @@
 """Talking to other processes: alone there is nobody to talk to, with torchrun the checks beside this file."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from tests.processes import run_program
 from utils import distributed
 
-CHECKS = Path(__file__).parent / "distributed_checks.py"
+CHECKS = str(Path(__file__).with_name("distributed_checks.py"))
 
 
-def start(processes, *words):
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *(f"--nproc_per_node={processes}", str(CHECKS), *words),
-        ],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKS.parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_checks_of_every_process(processes):
-    done = start(processes)
+    done = run_program([CHECKS], processes)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_who_waits_for_a_dead_process_says_so():
-    done = start(2, "die")
-    assert done.returncode == 1
-    assert (
-        "ConnectionError: another process of this run has ended" in done.stderr
-        or "exitcode  : 9" in done.stderr
-    )
+    done = run_program([CHECKS, "die"], 2)
+    assert done.returncode and "ConnectionError: another process of this run has ended" in done.stderr
 
 
 def test_alone():

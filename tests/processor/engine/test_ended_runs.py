@@ -18,6 +18,8 @@ from processor.engine import loop as engine
 from processor.engine import resume, trackers
 from tests.processor.running import EVERY_STEP, OFTEN, assert_same_run, at_call, kill_at_step, last, place
 
+pytestmark = pytest.mark.slow
+
 NEVER = ("SOLVER.SAVE_EVERY_MIN", 0)
 
 

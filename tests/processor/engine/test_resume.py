@@ -90,6 +90,7 @@ def test_two_stages(whole, interrupted, moment):
     assert_same_run(interrupted(MOMENTS[moment], "clipreid"), whole("clipreid"))
 
 
+@pytest.mark.slow
 def test_every_file_whose_writing_is_interrupted(trained, whole, monkeypatch, tmp_path):
     """The process ends between a file that is written beside its place and its rename."""
     reference, number = whole("clipreid"), 0

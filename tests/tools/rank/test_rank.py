@@ -117,6 +117,7 @@ def test_wrong_options_end_with_the_usage(refused, options, told):
     assert error.startswith("usage: ") and told in error
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_program_from_another_folder(small, repository):
     command = [sys.executable, repository / "tools/rank.py", "--features", "features.npz", "--out", "a/b"]
     result = subprocess.run(command, cwd=small.folder, capture_output=True, text=True, check=True)
