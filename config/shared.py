@@ -126,6 +126,7 @@ _DATASETS = {
         "Folder that holds the data set's folder; for csv and folder the data set itself.",
         common=True,
     ),
+    "SUBJECT": Key("", "Noun of the prompt, e.g. 'person'. '': the data set's own."),
     "CSV": Key("dataset.csv", "NAMES csv: file under ROOT_DIR that lists the images."),
     "VEHICLEID_TEST_SIZE": Key(800, "NAMES VehicleID: identities of the test list.", words(800, 1600, 2400)),
     "CHECK_IMAGES": Key(

@@ -11,7 +11,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from config.errors import as_keys
-from datasets import Loaders, ReIDDataset, make_dataloader, make_dataset, verify_images
+from datasets import Loaders, ReIDDataset, make_dataloader, make_dataset, num_workers, verify_images
 from model import ReIDModel, load_stage1, make_card, make_model
 from processor.evaluation import Evaluation, ImageToImage
 from utils.distributed import share
@@ -109,11 +109,11 @@ def from_stage1_or_clip(cfg: CfgNode, build: Build) -> Start:
     return model, ("stage1",)
 
 
-def verify(cfg: CfgNode, dataset: TrainingData, workers: int) -> None:
+def verify(cfg: CfgNode, dataset: TrainingData) -> None:
     """Decode every image once, where DATASETS.CHECK_IMAGES asks for it; each process takes its share."""
     if not cfg.DATASETS.CHECK_IMAGES:
         return
-    skip = cfg.DATALOADER.ON_ERROR == "skip"
+    skip, workers = cfg.DATALOADER.ON_ERROR == "skip", num_workers(cfg.DATALOADER.NUM_WORKERS)
     splits = [dataset.train, dataset.test_records()] if skip else [dataset.train + dataset.test_records()]
     for records in splits:
         mine = [records[index] for index in share(len(records))]

@@ -65,7 +65,7 @@ def extract_task(cfg: CfgNode, dataset: ReIDDataset, device: torch.device) -> Re
     seed_everything(cfg.SOLVER.SEED, deterministic=cfg.SOLVER.DETERMINISTIC)
     model, checkpoint = load_test_model(cfg, dataset)
     loaders = make_dataloader(cfg, dataset, size=checkpoint.size)
-    verify(cfg, dataset, loaders.test.num_workers)
+    verify(cfg, dataset)
     precision = test_precision(cfg, device)
     info = {
         "dataset": dataset.name,

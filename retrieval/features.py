@@ -104,6 +104,17 @@ class FeatureSet:
         texts = {name: [getattr(self, name)[row] for row in rows] for name in _TEXTS}
         return FeatureSet(self.features[index], self.pids[index], self.camids[index], **texts)
 
+    @staticmethod
+    def concat(parts: Sequence[FeatureSet]) -> FeatureSet:
+        """The items of all parts, in their order. Raises ValueError for features of different widths."""
+        widths = [part.features.shape[1] for part in parts]
+        if len(set(widths)) > 1:
+            raise ValueError(f"features are {' and '.join(map(str, widths))} wide: the widths must be equal")
+        return FeatureSet(
+            *(torch.cat([getattr(part, name) for part in parts]) for name in ("features", "pids", "camids")),
+            *(sum((getattr(part, name) for part in parts), ()) for name in ("paths", "keys", "pictures")),
+        )
+
     def with_cameras(self, camids: Tensor | Sequence[int] | np.ndarray) -> FeatureSet:
         """The same items with other camids (N,)."""
         return replace(self, camids=camids)

@@ -105,19 +105,7 @@ class RetrievalTask:
         rule: str = "cross_camera",
     ) -> RetrievalTask:
         """One trial of these queries in this gallery. Raises ValueError for features of different widths."""
-        if query.features.shape[1:] != gallery.features.shape[1:]:
-            raise ValueError(
-                f"query features are {query.features.shape[1]} wide and gallery features "
-                f"{gallery.features.shape[1]}: the widths must be equal"
-            )
-        images = FeatureSet(
-            torch.cat([query.features, gallery.features]),
-            torch.cat([query.pids, gallery.pids]),
-            torch.cat([query.camids, gallery.camids]),
-            query.paths + gallery.paths,
-            query.keys + gallery.keys,
-            query.pictures + gallery.pictures,
-        )
+        images = FeatureSet.concat([query, gallery])
         rows = torch.arange(len(images))
         split = len(query)
         trial = TrialRows(rows[:split], query.camids, rows[split:], gallery.camids, rule)

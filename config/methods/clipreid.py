@@ -24,7 +24,6 @@ KEYS = {
         "File of a finished stage 1 (`…_stage1_N.pth`), from which stage 2 begins. '': begin with stage 1.",
     ),
     "MODEL.I2T_LOSS_WEIGHT": Key(1.0, "Weight of the image-to-text loss in stage 2.", ZERO_OR_MORE),
-    "DATASETS.SUBJECT": Key("", "Noun of the prompt, e.g. 'person'. '': the data set's own."),
     **under("SOLVER.STAGE1", _PROMPT_STAGE),
     **under("SOLVER.STAGE2", MAIN_STAGE),
 }

@@ -131,7 +131,7 @@ def test_between_two_sets():
     assert torch.equal(mine.features, query.features) and torch.equal(its.features, gallery.features)
     assert its.paths == gallery.paths and mine.camids.tolist() == [0, 0, 0]
     wide = FeatureSet(torch.zeros(1, 5), [0], [0], ["w"])
-    with pytest.raises(ValueError, match="query features are 3 wide and gallery features 5"):
+    with pytest.raises(ValueError, match="features are 3 and 5 wide"):
         RetrievalTask.between(query, wide)
 
 

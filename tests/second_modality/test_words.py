@@ -1,0 +1,68 @@
+"""A method of another modality trains, evaluates and resumes with new files only."""
+
+import argparse
+
+import pytest
+
+import config
+from config.load import load_config
+from datasets.drawn import draw_market1501
+from processor import train
+from tests.processor.running import Killed, assert_same_run, kill_at_step, records
+from tests.second_modality.words import TABLE, WORDS
+
+SETTINGS = {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.NAME": "words",
+    "INPUT.SIZE_TRAIN": "[32, 16]",
+    "INPUT.SIZE_TEST": "[32, 16]",
+    "SOLVER.IMS_PER_BATCH": 24,
+    "SOLVER.MAX_EPOCHS": 12,
+    "SOLVER.BASE_LR": 0.01,
+    "SOLVER.WARMUP_ITERS": 0,
+    "SOLVER.STEPS": "[8]",
+    "SOLVER.EVAL_PERIOD": 12,
+    "SOLVER.SAVE_EVERY_MIN": 1e-9,
+    "TEST.EVAL_BEFORE_TRAINING": True,
+}
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    root = tmp_path_factory.mktemp("people")
+    draw_market1501(
+        root, train_ids=40, test_ids=12, images_per_camera=2, cameras=2, distractors=0, size=(32, 16)
+    )
+    return root
+
+
+@pytest.fixture
+def run(people, tmp_path, monkeypatch):
+    """run('a', resume=False) -> its output folder."""
+    monkeypatch.setattr(config, "TABLES", (*config.TABLES, TABLE))  # the row of its keys
+
+    def run(name, resume=False):
+        settings = SETTINGS | {"DATASETS.ROOT_DIR": str(people), "OUTPUT_DIR": str(tmp_path / name)}
+        words = [word for pair in settings.items() for word in pair]
+        args = argparse.Namespace(config_file="", local_rank=0, traceback=False, opts=[], resume=resume)
+        train(load_config(WORDS.tree, "", words), args, method=WORDS)
+        return tmp_path / name
+
+    return run
+
+
+def test_sentences_find_people_who_were_never_seen(run):
+    first, second, *_, last = records(run("whole"))
+    assert first["stage"] == "untrained" and last["stage"] == "words"
+    assert last["num_valid"] == 48  # two sentences for each query image
+    assert last["mAP"] > 0.33 and last["mAP"] > 1.4 * first["mAP"]
+    assert last["loss"] < 0.7 * second["loss"]
+
+
+def test_it_resumes_bit_for_bit(run, monkeypatch, tmp_path):
+    whole = run("whole")
+    with monkeypatch.context() as context:
+        kill_at_step(context, 60)
+        with pytest.raises(Killed):
+            run("killed")
+    assert_same_run(run("killed", resume=True), whole)
