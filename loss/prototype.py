@@ -100,9 +100,9 @@ def _move_by_hardest(prototypes: Tensor, features: Tensor, labels: Tensor, momen
 
 
 def _move_by_all(prototypes: Tensor, features: Tensor, labels: Tensor, momentum: float) -> Tensor:
-    """The same, moved by each feature in the order of the batch: first by the first of every identity, …
+    """Move prototypes by every feature in the order of the batch, one feature of each identity at a time.
 
-    How often that goes on is read from the device.
+    The number of rounds forces a device sync.
     """
     same = labels[:, None] == labels
     turn = same.tril(diagonal=-1).sum(dim=1)  # (B,), how many of its identity come before

@@ -16,8 +16,9 @@ from loss.triplet import batch_hard_triplet
 
 
 class TrainingOutput(Protocol):
-    """What the losses need of a model: logits (B, C), three features, the projected feature (B, P), and the
-    two features after the neck (B, D), (B, P).
+    """What the losses read of a model in training.
+
+    Logits (B, C), three features, the projected feature (B, P), two features after the neck (B, D), (B, P).
     """
 
     logits: tuple[Tensor, ...]

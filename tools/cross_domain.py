@@ -1,7 +1,7 @@
-"""Test a set of weights on a set of data sets and print a table of mAP / Rank-1 in Markdown.
+r"""Test a set of weights on a set of data sets and print a table of mAP / Rank-1 in Markdown.
 
-python tools/cross_domain.py --config_file configs/person/vit_clipreid.yml \\
-    --weight market=logs/market/ViT-B-16_60.pth --weight msmt=logs/msmt/ViT-B-16_60.pth \\
+python tools/cross_domain.py --config_file configs/person/vit_clipreid.yml \
+    --weight market=logs/market/ViT-B-16_60.pth --weight msmt=logs/msmt/ViT-B-16_60.pth \
     --data market1501 --data msmt17 --data csv=my_crops DATASETS.ROOT_DIR data TEST.SIE mean
 """
 

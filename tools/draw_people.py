@@ -1,4 +1,6 @@
-"""Draw a data set of people in the form of Market-1501, e.g. python tools/draw_people.py --out data
+"""Draw a data set of people in the form of Market-1501.
+
+python tools/draw_people.py --out data
 
 Train on it with DATASETS.NAMES market1501 DATASETS.ROOT_DIR data.
 """

@@ -91,6 +91,7 @@ class Pose(NamedTuple):
 
     @property
     def depth(self) -> float:
+        """How wide the trunk is drawn, as a part of its width from the front."""
         return 0.62 if self.turn == "side" else 1.0  # a trunk is narrower from the side
 
 
@@ -167,9 +168,11 @@ class Canvas:
         self.image[rows, columns] = colour * self.shade[rows, columns, None]
 
     def box(self, left: float, top: float, right: float, bottom: float, paint: Colour) -> None:
+        """A rectangle along the axes."""
         self.polygon(np.array([(left, top), (right, top), (right, bottom), (left, bottom)]), paint)
 
     def oval(self, x: float, y: float, rx: float, ry: float, paint: Colour) -> None:
+        """An ellipse around (x, y)."""
         self.polygon(np.array([x, y]) + _CIRCLE * (rx, ry), paint)
 
     def limb(self, start: Points, end: Points, wide: float, narrow: float, paint: Colour) -> None:

@@ -254,7 +254,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> 
 
 
 def _beside(objective: Objective, model: nn.Module) -> dict[str, Tensor]:
-    """What an objective holds besides the model, by name: texts, centres, prototypes, …"""
+    """What an objective holds besides the model, by name: texts, centres, prototypes."""
     of_model = {id(tensor) for tensor in chain(model.parameters(), model.buffers())}
     held = chain(objective.named_parameters(), objective.named_buffers())
     return {name: tensor for name, tensor in held if id(tensor) not in of_model}

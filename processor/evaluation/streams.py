@@ -26,7 +26,7 @@ class Evaluation(Protocol):
     info: Mapping[str, Any]
 
     def streams(self) -> dict[str, Stream]:
-        """What to extract, by modality: 'image', 'text', …"""
+        """What to extract, by modality, as 'image' and 'text'."""
         ...
 
     def task(self, features: dict[str, FeatureSet]) -> RetrievalTask:

@@ -1,5 +1,6 @@
-"""k-reciprocal Jaccard distances of near pairs of images, sparse: Zhong, Zheng, Cao, Li, *Re-ranking Person
-Re-identification with k-reciprocal Encoding*, CVPR 2017, eq. 10, over one set of images.
+"""Sparse k-reciprocal Jaccard distances of near pairs in one set of images.
+
+Zhong, Zheng, Cao, Li, *Re-ranking Person Re-identification with k-reciprocal Encoding*, CVPR 2017, eq. 10.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""k-reciprocal re-ranking over all query and gallery images: Zhong, Zheng, Cao, Li, *Re-ranking Person
-Re-identification with k-reciprocal Encoding*, CVPR 2017, arXiv 1701.08398.
+"""k-reciprocal re-ranking over all query and gallery images.
+
+Zhong, Zheng, Cao, Li, *Re-ranking Person Re-identification with k-reciprocal Encoding*, CVPR 2017, arXiv
+1701.08398.
 
 Sets of images and their weights V are sparse (N, N) matrices, N = Q + G: intersections of sets, their
 expansion and the query expansion are sparse products, and no dense (N, N) matrix is ever held.
