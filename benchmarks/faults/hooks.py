@@ -29,11 +29,16 @@ class Watch(ctypes.Structure):
     `steps` of the optimizer have begun in the current stage, in this process.
     """
 
-    _fields_ = (("phase", ctypes.c_int), ("steps", ctypes.c_int))
+    _fields_ = (("_phase", ctypes.c_int), ("steps", ctypes.c_int))
 
-    def enter(self, phase: str) -> None:
-        """Note the phase that begins."""
-        self.phase = PHASES.index(phase)
+    @property
+    def phase(self) -> str:
+        """One of PHASES."""
+        return PHASES[self._phase]
+
+    @phase.setter
+    def phase(self, phase: str) -> None:
+        self._phase = PHASES.index(phase)
 
 
 Fault = Callable[[Watch, Stage, Run], None]  # called with each stage before it is trained
@@ -53,21 +58,19 @@ def with_faults(method: Method, watch: Watch, faults: Sequence[Fault]) -> Method
 
 
 def _follow(watch: Watch, stage: Stage, run: Run) -> None:
-    watch.enter(stage.name)
-    watch.steps = 0
+    watch.phase, watch.steps = stage.name, 0
     save = run.saver.save
 
     def begin_step(*_: object) -> None:
-        watch.enter(stage.name)
+        watch.phase = stage.name
         watch.steps += 1
 
     def begin_forward(model: nn.Module, *_: object) -> None:
         if not model.training:
-            watch.enter("evaluation")
+            watch.phase = "evaluation"
 
     def noted_save(*args: Any) -> None:
-        before = watch.phase
-        watch.enter("save")
+        before, watch.phase = watch.phase, "save"
         save(*args)
         watch.phase = before
 

@@ -19,7 +19,7 @@ import torch
 import yaml
 from yacs.config import CfgNode
 
-from benchmarks.faults.hooks import PHASES, Fault, Watch, with_faults
+from benchmarks.faults.hooks import Fault, Watch, with_faults
 from config.arguments import end_in_one_line
 from config.load import load_config
 from processor import METHODS, Method, train
@@ -198,7 +198,7 @@ def unreadable(folder: Path) -> list[str]:
             continue
         try:
             if path.suffix in (".pt", ".pth"):
-                torch.load(path, map_location="cpu", weights_only=True)
+                read_checkpoint(path)
             elif path.suffix == ".jsonl":
                 read_records(folder)
             elif path.suffix == ".yml":
@@ -243,15 +243,10 @@ def progress(folder: Path) -> tuple[str, int, int] | None:
     return (content["stage"], content["epoch"], content["iteration"]) if content["stage"] else ("", 0, 0)
 
 
-def phase_of(watch: Watch) -> str:
-    """The phase that a run is or was in."""
-    return PHASES[watch.phase]
-
-
 def _same_bits(path: Path, other: Path) -> bool:
     if not other.exists():
         return False
-    ours, theirs = (torch.load(place, map_location="cpu", weights_only=True) for place in (path, other))
+    ours, theirs = (read_checkpoint(place) for place in (path, other))
     return ours.keys() == theirs.keys() and all(
         value.dtype == theirs[name].dtype and value.numpy().tobytes() == theirs[name].numpy().tobytes()
         for name, value in ours.items()

@@ -38,7 +38,6 @@ from benchmarks.faults.runs import (
     Ended,
     checkpoints,
     differences,
-    phase_of,
     progress,
     unequal,
     unreadable,
@@ -92,10 +91,10 @@ def _kill_somewhere(child: Child, rng: np.random.Generator) -> str:
     """Kill a run at a random moment of its next seconds; returns the phase that it was in."""
     aim = rng.choice(["", *_AIMS], p=[0.4, 0.2, 0.2, 0.2])
     if aim:
-        child.wait_until(lambda watch: phase_of(watch) == aim, rng.uniform(0.7, 1) * LONGEST_DELAY)
+        child.wait_until(lambda watch: watch.phase == aim, rng.uniform(0.7, 1) * LONGEST_DELAY)
     time.sleep(rng.uniform(0, _AIMS.get(aim, LONGEST_DELAY)))
     child.send(signal.SIGSTOP)  # so that the phase stays
-    phase = phase_of(child.watch)
+    phase = child.watch.phase
     child.send(signal.SIGKILL)
     return phase
 
@@ -142,7 +141,7 @@ def stop(bench: Bench) -> Iterator[Row]:
 
 
 def _in_stage2(watch: Watch) -> bool:
-    return phase_of(watch) == "stage2" and watch.steps >= _STEP - 1
+    return watch.phase == "stage2" and watch.steps >= _STEP - 1
 
 
 def _steps_of(place: tuple[str, int, int] | None) -> int:

@@ -9,7 +9,7 @@ import psutil
 from scipy.stats import linregress
 
 from benchmarks.faults.rows import Row, judge, status_problem, unless
-from benchmarks.faults.runs import Bench, phase_of
+from benchmarks.faults.runs import Bench
 from datasets.drawn import draw_market1501
 
 _SAMPLE = 3.0  # seconds between samples
@@ -48,7 +48,7 @@ def soak(bench: Bench) -> Iterator[Row]:
     root = bench.folder("people")
     draw_market1501(root, train_ids=32, test_ids=16, images_per_camera=2, cameras=2, seed=bench.seed)
     child = bench.start(bench.folder("soak"), _CHANGED | {"DATASETS.ROOT_DIR": root})
-    if not child.wait_until(lambda watch: phase_of(watch) == "stage2"):
+    if not child.wait_until(lambda watch: watch.phase == "stage2"):
         child.stop()
         raise RuntimeError(f"the run did not reach stage 2: {child.wait().err[-3000:]}")
     started, times, values = time.monotonic(), [], []
