@@ -21,6 +21,7 @@ from config.arguments import run_program
 from config.check import check_config
 from config.errors import as_keys
 from config.load import load_config
+from model import adopt_card
 from processor import (
     evaluate_as_configured,
     extract_task,
@@ -85,6 +86,7 @@ def compare(cfg: CfgNode, args: argparse.Namespace) -> None:
             # Images that were whole for the first weights are so for the next.
             first = row is args.weight[0]
             config = settings(row, column, check_images=cfg.DATASETS.CHECK_IMAGES and first)
+            config = adopt_card(config, args.opts[::2])
             metrics = evaluate_as_configured(config, extract_task(config, dataset, start_process(config)))
             log_metrics(metrics, f"Validation Results of {row.label} on {column.label}")
             results.append({"weight": row.label, "data": column.label, **metrics_record(metrics)})

@@ -26,7 +26,7 @@ _TEXTS_AT_ONCE = 64
 def encode_identities(model: ReIDModel) -> Tensor:
     """Text features (C, P) of the learned prompts of all identities."""
     pids = torch.arange(model.num_classes, device=model.prompt_learner.cls_ctx.device)
-    return torch.cat([model.encode_text(part) for part in pids.split(_TEXTS_AT_ONCE)])
+    return torch.cat([model.encode_prompts(part) for part in pids.split(_TEXTS_AT_ONCE)])
 
 
 def clipreid(

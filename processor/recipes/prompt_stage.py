@@ -122,7 +122,7 @@ class PromptObjective(Objective):
         """Losses of one batch of cached features."""
         labels = _own_share(batch.labels)
         captured = self._captured is not None and len(labels) == self.capture
-        encode = self._captured if captured else self.model.encode_text
+        encode = self._captured if captured else self.model.encode_prompts
         text = gather_batch(encode(labels))[batch.place]
         return Step(
             {
@@ -146,14 +146,14 @@ def _own_share(labels: Tensor) -> Tensor:
 
 
 class _Texts(nn.Module):
-    """`encode_text` as a module that can be captured; it holds the modules whose weights learn."""
+    """`encode_prompts` as a module that can be captured; it holds the modules whose weights learn."""
 
     def __init__(self, model: ReIDModel) -> None:
         super().__init__()
         self.prompt_learner = model.prompt_learner
         if any(parameter.requires_grad for parameter in model.text_encoder.parameters()):
             self.text_encoder = model.text_encoder
-        self._encode = model.encode_text
+        self._encode = model.encode_prompts
 
     def forward(self, labels: Tensor) -> Tensor:
         return self._encode(labels)

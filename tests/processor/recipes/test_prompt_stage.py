@@ -62,7 +62,7 @@ def test_prompt_objective(setting):
     _, model, _, _ = setting("toy-vit", cfg)
     features, pids = torch.randn(5, 16), torch.tensor([0, 3, 3, 1, 0])
     losses, report, samples = PromptObjective(model)(every_text(features, pids))
-    texts = model.encode_text(pids)
+    texts = model.encode_prompts(pids)
     assert set(losses) == {"i2t", "t2i"} and report == {} and samples == 5
     assert torch.equal(losses["i2t"], supcon_loss(features, texts, pids, pids))
     assert torch.equal(losses["t2i"], supcon_loss(texts, features, pids, pids))
@@ -72,8 +72,10 @@ def test_a_batch_computes_each_text_once(setting, monkeypatch):
     _, model, _, _ = setting("toy-vit", cfg)
     features, pids = torch.randn(9, 16), torch.tensor([2, 0, 2, 2, 1, 3, 1, 1, 1])
     objective, seen = PromptObjective(model), []
-    encode = model.encode_text
-    monkeypatch.setattr(model, "encode_text", lambda labels: seen.append(labels.tolist()) or encode(labels))
+    encode = model.encode_prompts
+    monkeypatch.setattr(
+        model, "encode_prompts", lambda labels: seen.append(labels.tolist()) or encode(labels)
+    )
     batches = CachedFeatures(features, pids, 6, seed=0, paths=names(9))
     assert batches.num_labels == 4
     for batch in batches:

@@ -107,6 +107,21 @@ def test_clipreid_moves_prompts_then_the_image_side(setting, two_stages, tower, 
     assert {path.name for path in run.output_dir.glob("*.pth")} == {f"{tower}_stage1_2.pth", f"{tower}_2.pth"}
 
 
+def test_stage_1_can_train_the_text_tower(setting, two_stages):
+    config, model, loaders, run = setting("toy-vit", cfg)
+    stages, before = two_stages(config, model, loaders, train_text=True), snapshot(model)
+    fit(next(stages), run)
+    names = moved(model, before)
+    assert (
+        "prompt_learner.cls_ctx" in names
+        and "text_encoder.transformer.resblocks.0.attn.in_proj_weight" in names
+    )
+    assert all(name.startswith(("prompt_learner.", "text_encoder.")) for name in names)
+    after = snapshot(model)
+    fit(next(stages), run)
+    assert not any(name.startswith(("prompt_learner.", "text_encoder.")) for name in moved(model, after))
+
+
 def test_stage_2_learns(setting, two_stages):
     config, model, loaders, run = setting("toy-vit", cfg, "MAIN.MAX_EPOCHS", 12, "INPUT.RE_PROB", 0.0)
     stages = two_stages(config, model, loaders)
