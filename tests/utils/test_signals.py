@@ -201,6 +201,7 @@ def signal_group(number):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "status"), SIGNALS)
 def test_workers_go_on_after_a_signal_to_the_process_group(run, name, status):
     """As Ctrl-C sends it; the program then ends without waiting for them."""
@@ -219,6 +220,7 @@ with stop.listening():
     assert errors.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_program_that_is_killed(run):
     """Though they are not in its process group: `run` waits until nobody holds its streams."""
     assert (

@@ -186,7 +186,7 @@ def test_a_full_disk_at_the_first_save(trained, monkeypatch, whole, folder):
             r"toy-vit_stage1_2\.pth cannot be written: No space left on device; no file",
         ),
         (records, "save_torch", 2, r"toy-vit_1\.pth cannot be written: No space left on device; no file"),
-        (records, "append_line", 3, r"metrics\.jsonl: no line can be appended: No space left on device"),
+        (trackers, "append_line", 3, r"metrics\.jsonl: no line can be appended: No space left on device"),
     ],
 )
 def test_a_full_disk_elsewhere(trained, monkeypatch, whole, folder, module, name, number, told):
