@@ -2,12 +2,15 @@
 
 import functools
 
-from config import cfg_base
 from config.arguments import run_program
-from processor import test
+from processor import METHODS, test
 
 main = functools.partial(
-    run_program, test, cfg_base, description=__doc__, default_config="configs/person/vit_base.yml"
+    run_program,
+    functools.partial(test, method=METHODS["baseline"]),
+    METHODS["baseline"].tree,
+    description=__doc__,
+    default_config="configs/person/vit_base.yml",
 )
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 import functools
 
-from config import cfg
 from config.arguments import run_program
-from processor import test
+from processor import METHODS, test
 
 main = functools.partial(
-    run_program, test, cfg, description=__doc__, default_config="configs/person/vit_clipreid.yml"
+    run_program,
+    functools.partial(test, method=METHODS["clipreid"]),
+    METHODS["clipreid"].tree,
+    description=__doc__,
+    default_config="configs/person/vit_clipreid.yml",
 )
 
 if __name__ == "__main__":

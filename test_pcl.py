@@ -2,12 +2,15 @@
 
 import functools
 
-from config import cfg_pcl
 from config.arguments import run_program
-from processor import test
+from processor import METHODS, test
 
 main = functools.partial(
-    run_program, test, cfg_pcl, description=__doc__, default_config="configs/pcl/vit_pcl.yml"
+    run_program,
+    functools.partial(test, method=METHODS["pcl"]),
+    METHODS["pcl"].tree,
+    description=__doc__,
+    default_config="configs/pcl/vit_pcl.yml",
 )
 
 if __name__ == "__main__":

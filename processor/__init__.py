@@ -5,7 +5,7 @@ from processor.make_evaluation import evaluate_as_configured
 from processor.make_processor import train
 from processor.make_recipes import make_plan
 from processor.make_session import start_process
-from processor.make_test import extract_task, load_test_model, read_test_data, test
+from processor.make_test import extract_task, read_test_data, test
 from processor.methods import METHODS, Method
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "evaluate_as_configured",
     "extract",
     "extract_task",
-    "load_test_model",
     "make_plan",
     "make_task",
     "queries_with_match",

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from config.errors import as_keys
 from datasets import Loaders, ReIDDataset, make_dataloader, make_dataset, num_workers, verify_images
-from model import ReIDModel, load_stage1, make_card, make_model
+from model import ReIDModel, load_stage1, make_card, make_model, make_test_model, model_label
 from processor.evaluation import Evaluation, ImageToImage
 from utils.distributed import share
 from utils.environment import package_versions
@@ -83,6 +83,27 @@ def prompt_loaders(cfg: CfgNode, dataset: ReIDDataset) -> Loaders:
 def image_evaluation(cfg: CfgNode, dataset: ReIDDataset, loaders: Loaders, model: nn.Module) -> Evaluation:
     """Images are searched among images, by the model's test feature."""
     return ImageToImage(loaders.test, dataset.trials)
+
+
+def image_test(cfg: CfgNode, dataset: ReIDDataset) -> tuple[nn.Module, Evaluation]:
+    """The re-id model in TEST.WEIGHT, and the images that it is tested on."""
+    records = dataset.test_records()
+    cameras = max(record.camid for record in records) + 1
+    views = max(record.viewid for record in records) + 1
+    model, checkpoint = make_test_model(cfg, cameras, views)
+    info = {
+        "dataset": dataset.name,
+        "model": model_label(cfg.MODEL.NAME),
+        "weight": cfg.TEST.WEIGHT,
+        "size": list(checkpoint.size),
+        "stride": list(checkpoint.stride),
+        "neck_feature": checkpoint.neck,
+        "pixel_mean": list(checkpoint.mean),
+        "pixel_std": list(checkpoint.std),
+        "resize": checkpoint.resize,
+    }
+    loaders = make_dataloader(cfg, dataset, size=checkpoint.size)
+    return model, ImageToImage(loaders.test, dataset.trials, info)
 
 
 def image_card(cfg: CfgNode, parts: Parts, method: str) -> Callable[[Path], object]:

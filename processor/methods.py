@@ -29,6 +29,7 @@ class Method:
         model: configuration, data set, `pretrained=` to the model, on the CPU.
         loaders: configuration, data set to the loaders that `stages` reads.
         evaluation: configuration, data set, loaders, model to what is evaluated.
+        test: configuration, data set without training split to the model in TEST.WEIGHT and its evaluation.
         card: configuration, parts, name to what writes the model card beside a checkpoint.
         start: configuration, function that builds the model (`pretrained=`) to the model that a new run
             starts from, and the names of stages that are finished with it.
@@ -42,6 +43,7 @@ class Method:
     model: Callable[..., nn.Module] = make_parts.image_model
     loaders: Callable[[CfgNode, Any], Any] = make_parts.image_loaders
     evaluation: Callable[[CfgNode, Any, Any, nn.Module], Evaluation] = make_parts.image_evaluation
+    test: Callable[[CfgNode, Any], tuple[nn.Module, Evaluation]] = make_parts.image_test
     card: Callable[..., Callable[[Path], object] | None] = make_parts.image_card
     start: Callable[[CfgNode, Callable[..., nn.Module]], Start] = make_parts.from_clip
     variant: "Callable[[CfgNode], Method | None]" = lambda cfg: None

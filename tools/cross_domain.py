@@ -23,9 +23,9 @@ from config.errors import as_keys
 from config.load import load_config
 from model import adopt_card
 from processor import (
+    METHODS,
     evaluate_as_configured,
     extract_task,
-    load_test_model,
     read_test_data,
     start_process,
 )
@@ -76,10 +76,11 @@ def compare(cfg: CfgNode, args: argparse.Namespace) -> None:
     with as_keys({"path": "OUTPUT_DIR"}):
         output_dir = make_output_dir(cfg.OUTPUT_DIR)
     setup_logger(output_dir, "cross_domain_log.txt")
-    sets = [read_test_data(settings(column)) for column in args.data]
+    method = METHODS["clipreid"]  # of tests only the image side matters
+    sets = [read_test_data(settings(column), method) for column in args.data]
     for row in args.weight:
         for column, dataset in zip(args.data, sets, strict=True):
-            load_test_model(settings(row, column), dataset)
+            method.test(settings(row, column), dataset)
     results = []
     for row in args.weight:
         for column, dataset in zip(args.data, sets, strict=True):
@@ -87,7 +88,8 @@ def compare(cfg: CfgNode, args: argparse.Namespace) -> None:
             first = row is args.weight[0]
             config = settings(row, column, check_images=cfg.DATASETS.CHECK_IMAGES and first)
             config = adopt_card(config, args.opts[::2])
-            metrics = evaluate_as_configured(config, extract_task(config, dataset, start_process(config)))
+            task = extract_task(config, method, dataset, start_process(config))
+            metrics = evaluate_as_configured(config, task)
             log_metrics(metrics, f"Validation Results of {row.label} on {column.label}")
             results.append({"weight": row.label, "data": column.label, **metrics_record(metrics)})
     text = json.dumps(results, indent=1) + "\n"

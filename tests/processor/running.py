@@ -5,10 +5,17 @@ import json
 import numpy as np
 import torch
 
+from processor import METHODS
+from processor import test as run_program
 from processor.engine import loop as engine
 
 EVERY_STEP = ("SOLVER.SAVE_EVERY_MIN", 1e-9)
 OFTEN = ("MAIN.CHECKPOINT_PERIOD", 1, "MAIN.EVAL_PERIOD", 1)
+
+
+def run_test(config, args):
+    """Test a checkpoint of any image method."""
+    run_program(config, args, method=METHODS["clipreid"])
 
 
 class Killed(BaseException):

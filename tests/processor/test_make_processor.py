@@ -12,9 +12,9 @@ from config import cfg, cfg_base, cfg_pcl
 from config.load import load_config
 from datasets import ImageRecord, ReIDDataset, Trial
 from processor import METHODS, make_parts, train
-from processor import test as run_test
 from processor.make_parts import image_data, image_model
 from processor.make_recipes import make_plan
+from tests.processor.running import run_test
 
 ARGS = argparse.Namespace(config_file="", local_rank=0, traceback=False, opts=[], resume=False)
 TREES = {"baseline": cfg_base, "clipreid": cfg, "pcl": cfg_pcl}

@@ -1,15 +1,19 @@
 """A method of another modality trains, evaluates and resumes with new files only."""
 
 import argparse
+import json
 
 import pytest
 
 import config
+import processor
 from config.load import load_config
 from datasets.drawn import draw_market1501
 from processor import train
+from retrieval import RetrievalTask, evaluate_task
 from tests.processor.running import Killed, assert_same_run, kill_at_step, records
 from tests.second_modality.words import TABLE, WORDS
+from tools import evaluate
 
 SETTINGS = {
     "MODEL.DEVICE": "cpu",
@@ -24,6 +28,7 @@ SETTINGS = {
     "SOLVER.EVAL_PERIOD": 12,
     "SOLVER.SAVE_EVERY_MIN": 1e-9,
     "TEST.EVAL_BEFORE_TRAINING": True,
+    "TEST.AMP": "off",
 }
 
 
@@ -41,11 +46,11 @@ def run(people, tmp_path, monkeypatch):
     """run('a', resume=False) -> its output folder."""
     monkeypatch.setattr(config, "TABLES", (*config.TABLES, TABLE))  # the row of its keys
 
-    def run(name, resume=False):
+    def run(name, resume=False, program=train, **more):
         settings = SETTINGS | {"DATASETS.ROOT_DIR": str(people), "OUTPUT_DIR": str(tmp_path / name)}
-        words = [word for pair in settings.items() for word in pair]
+        words = [word for pair in (settings | more).items() for word in pair]
         args = argparse.Namespace(config_file="", local_rank=0, traceback=False, opts=[], resume=resume)
-        train(load_config(WORDS.tree, "", words), args, method=WORDS)
+        program(load_config(WORDS.tree, "", words), args, method=WORDS)
         return tmp_path / name
 
     return run
@@ -57,6 +62,20 @@ def test_sentences_find_people_who_were_never_seen(run):
     assert last["num_valid"] == 48  # two sentences for each query image
     assert last["mAP"] > 0.33 and last["mAP"] > 1.4 * first["mAP"]
     assert last["loss"] < 0.7 * second["loss"]
+
+
+def test_a_checkpoint_is_tested_and_its_features_evaluated_again(run, tmp_path, capsys):
+    last = records(run("whole"))[-1]
+    weight = {"TEST.WEIGHT": str(tmp_path / "whole" / "words_12.pth")}
+    folder = run("tested", program=processor.test, **weight)
+    task = RetrievalTask.load(folder / "features.npz")
+    assert [trial.rule for trial in task] == ["all"] and len(task.images) == 48 + len(
+        next(iter(task)).gallery
+    )
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["mAP"] == last["mAP"] == evaluate_task(task.normalized()).mAP
+    evaluate.main(["--features", str(folder / "features.npz")])
+    assert f"mAP: {last['mAP']:.1%}" in capsys.readouterr().out
 
 
 def test_it_resumes_bit_for_bit(run, monkeypatch, tmp_path):

@@ -198,6 +198,13 @@ def word_stages(cfg, parts, run):
     yield Stage("words", WordObjective(parts.model), train, train, optimizer, plan)
 
 
+def load_weight(cfg, dataset):
+    model = make_model(cfg, read_words(cfg), pretrained=False)  # the words are those of training
+    model.load_state_dict(torch.load(cfg.TEST.WEIGHT, weights_only=True))
+    loaders = make_loaders(cfg, dataset)
+    return model, TextToImage(loaders, dataset.trials, model, {"weight": cfg.TEST.WEIGHT})
+
+
 WORDS = Method(
     "words",
     TABLE.tree(),
@@ -206,5 +213,6 @@ WORDS = Method(
     model=make_model,
     loaders=make_loaders,
     evaluation=lambda cfg, dataset, loaders, model: TextToImage(loaders, dataset.trials, model, {}),
+    test=load_weight,
     card=lambda cfg, parts, method: None,
 )

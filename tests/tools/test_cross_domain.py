@@ -67,6 +67,7 @@ def test_every_weight_on_every_data_set(run, place, tmp_path):
 
 
 def test_a_cell_is_what_the_test_program_says(run, place, tmp_path):
+    from processor import METHODS
     from processor import test as run_test
 
     run("--weight", place / "toy-vit_1.pth", "--data", "market1501")
@@ -74,7 +75,7 @@ def test_a_cell_is_what_the_test_program_says(run, place, tmp_path):
     settings = SETTINGS | {"DATASETS.ROOT_DIR": str(place / "data1"), "OUTPUT_DIR": str(tmp_path / "test")}
     settings |= {"TEST.WEIGHT": str(place / "toy-vit_1.pth")}
     config = load_config(cfg, "configs/person/vit_clipreid.yml", words(settings))
-    run_test(config, type("Args", (), {"config_file": "", "opts": []})())
+    run_test(config, type("Args", (), {"config_file": "", "opts": []})(), method=METHODS["clipreid"])
     written = json.loads((tmp_path / "test" / "metrics.json").read_text())
     assert {name: written[name] for name in ("mAP", "mINP", "rank1")} == {
         name: cell[name] for name in ("mAP", "mINP", "rank1")

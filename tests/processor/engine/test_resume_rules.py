@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from config import cfg_base
-from processor import test as run_test
 from processor.engine.resume import read_snapshot
 from tests.processor.evaluation.test_test_output import ARGS, messages
 from tests.processor.running import (
@@ -24,6 +23,7 @@ from tests.processor.running import (
     last,
     place,
     records,
+    run_test,
 )
 
 

@@ -5,8 +5,8 @@ import json
 
 import torch
 
-from processor import test as run_test
 from retrieval import RetrievalTask, evaluate_task, k_reciprocal_distance, metrics_record
+from tests.processor.running import run_test
 from utils.precision import inference_precision
 
 ARGS = argparse.Namespace(config_file="", opts=[])
