@@ -4,6 +4,7 @@ Every function also works in a run of one process. Small values are exchanged ov
 for no GPU.
 """
 
+import functools
 import gc
 import logging
 import os
@@ -175,6 +176,11 @@ def synchronise_batch_norms(module: nn.Module, device: torch.device) -> None:
         _logger.warning(
             "%d batch norms see only their process's part of a batch, as always on the CPU", count
         )
+
+
+@functools.cache  # once, not in every stage
+def _warn_of_separate_norms(count: int) -> None:
+    _logger.warning("on the CPU %d batch norms see only their process's part of a batch", count)
 
 
 def _in_one_line(error: BaseException) -> str:
