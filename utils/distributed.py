@@ -173,9 +173,7 @@ def synchronise_batch_norms(module: nn.Module, device: torch.device) -> None:
         return
     count = sum(isinstance(child, nn.modules.batchnorm._BatchNorm) for child in module.modules())
     if count and is_first():
-        _logger.warning(
-            "%d batch norms see only their process's part of a batch, as always on the CPU", count
-        )
+        _warn_of_separate_norms(count)
 
 
 @functools.cache  # once, not in every stage
