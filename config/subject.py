@@ -1,4 +1,4 @@
-"""The noun of the prompts, which the data room and the model room must agree on."""
+"""The noun of the prompts where only the configuration is at hand; data sets carry their own."""
 
 from yacs.config import CfgNode
 

@@ -2,6 +2,7 @@
 
 from yacs.config import CfgNode
 
+from config.shared import main_solver
 from loss.center import CenterLoss
 from loss.prototype import PrototypeMemory
 from loss.terms import ReIDLoss
@@ -17,7 +18,7 @@ def make_loss(cfg: CfgNode, num_classes: int, feature_width: int | None = None) 
     all weights are 0.
     """
     node = cfg.MODEL
-    solver = cfg.SOLVER.STAGE2 if "STAGE2" in cfg.SOLVER else cfg.SOLVER
+    solver = main_solver(cfg)
     center = None
     if node.METRIC_LOSS_TYPE == "triplet_center":
         if feature_width is None:
@@ -28,7 +29,7 @@ def make_loss(cfg: CfgNode, num_classes: int, feature_width: int | None = None) 
             f"MODEL.METRIC_LOSS_TYPE is {node.METRIC_LOSS_TYPE!r}; allowed: 'triplet', 'triplet_center'"
         )
     weights = ["ID_LOSS_WEIGHT", "TRIPLET_LOSS_WEIGHT", "PCL_LOSS_WEIGHT"]
-    weights += ["I2T_LOSS_WEIGHT"] if "STAGE2" in cfg.SOLVER else []
+    weights += ["I2T_LOSS_WEIGHT"] if cfg.MODEL.TEXT == "prompts" else []
     if center is None and not any(node[name] for name in weights):
         raise ValueError(f"MODEL.{', '.join(weights)} are all 0; allowed: one or more above 0")
     memory = None

@@ -47,13 +47,20 @@ _logger = logging.getLogger("transreid.model")
 
 @as_keys(_TRAINING_KEYS)
 def make_model(
-    cfg: CfgNode, num_class: int, camera_num: int, view_num: int, *, pretrained: bool = True
+    cfg: CfgNode,
+    num_class: int,
+    camera_num: int,
+    view_num: int,
+    *,
+    pretrained: bool = True,
+    subject: str | None = None,
 ) -> ReIDModel:
     """The model that training starts from, on the CPU, in training mode.
 
     CLIP's weights come from MODEL.PRETRAIN_PATH, or MODEL.PRETRAIN_TAG by name, or are random
     (MODEL.PRETRAIN_CHOICE 'none', or not `pretrained`, where others will be loaded). MODEL.TEXT 'prompts'
     adds prompts of `num_class` identities and a frozen text tower. `num_class` 0 gives no classifiers.
+    `subject` is the noun of the prompts; None asks the configuration.
     """
     node = cfg.MODEL
     if not pretrained:
@@ -79,7 +86,7 @@ def make_model(
     if node.TEXT == "prompts":
         tower = ClipText(clip, token_table=False).requires_grad_(False)
         table: Any = clip.token_embedding
-        prompts = PromptLearner(num_class, table, tower.tokenizer, prompt_subject(cfg))
+        prompts = PromptLearner(num_class, table, tower.tokenizer, subject or prompt_subject(cfg))
         texts = prompts, tower
     return ReIDModel(
         backbone,

@@ -67,7 +67,7 @@ def image_model(
     cameras = max(record.camid for record in dataset.train) + 1
     views = max(record.viewid for record in dataset.train) + 1
     classes = dataset.num_train_pids if classifiers else 0
-    return make_model(cfg, classes, cameras, views, pretrained=pretrained)
+    return make_model(cfg, classes, cameras, views, pretrained=pretrained, subject=dataset.subject)
 
 
 def image_loaders(cfg: CfgNode, dataset: ReIDDataset, *, labelled: bool = True) -> Loaders:
