@@ -4,7 +4,6 @@ The card of `ViT-B-16_60.pth` is `ViT-B-16_60.json`.
 """
 
 import dataclasses
-import hashlib
 import json
 import logging
 import math
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from model.reid import SideInformation
-from utils.files import write_atomically
+from utils.files import sha256_of_file, write_atomically
 
 _logger = logging.getLogger("transreid.model")
 
@@ -60,7 +59,7 @@ class ModelCard:
 
     def write(self, path: str | Path) -> None:
         """Write the card next to the weights in `path`, with their SHA-256. Raises OSError."""
-        content = dataclasses.asdict(self) | {"sha256": _sha256(path)}
+        content = dataclasses.asdict(self) | {"sha256": sha256_of_file(path)}
         content["sie"] = None if self.sie is None else self.sie._asdict()
         text = json.dumps(content, indent=2) + "\n"
         write_atomically(card_path(path), lambda file: file.write_text(text, encoding="utf-8"))
@@ -95,18 +94,10 @@ def read_card(path: str | Path) -> ModelCard | None:
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ValueError(f"{file} is no model card: {reason}") from error
-    if card.sha256 != _sha256(path):
+    if card.sha256 != sha256_of_file(path):
         _logger.warning("%s is the card of another file than %s: not used", file, path)
         return None
     return card
-
-
-def _sha256(path: str | Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _is_text(value: object) -> bool:
