@@ -6,7 +6,7 @@ import open_clip
 import pytest
 
 from model.clip import OPENAI_NAMES
-from tests.docs.reading import OWN, ROOT, in_readme, save_image, save_people, settings_of
+from tests.docs.reading import OWN, ROOT, block_of, save_image, save_people, settings_of
 from tests.toys import write_tower
 
 
@@ -16,7 +16,7 @@ def own_data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reader")
     (folder / "configs").symlink_to(ROOT / "configs")
     save_people(folder)
-    listing = in_readme("csv", "path,pid")
+    listing = block_of("README.md", "csv", "path,pid")
     for line in listing.splitlines()[1:]:
         save_image(folder / "my_crops" / line.split(",")[0])
     (folder / "my_crops" / "dataset.csv").write_text(listing)

@@ -17,7 +17,7 @@ from config.load import leaves, load_config
 from tests.toys import save_noise
 
 ROOT = Path(__file__).parents[2]
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LIBRARY = ("config", "datasets", "loss", "model", "processor", "retrieval", "solver", "utils")
 ROOMS = (*LIBRARY, "benchmarks", "tools")
 FOLDERS = (*ROOMS, "configs", "docs", "tests")
@@ -94,8 +94,8 @@ def is_tool(words):
     return words[0] == "python" and words[1].startswith("tools/")
 
 
-# The README's commands for its example of own images: train on `folder`, train on `csv`, test; and the tools
-# that go on with what these leave.
+# The README's commands for its example of own images: train on `folder`, train on `csv`, test; and the tools,
+# there and in docs/, that go on with what these leave.
 OWN = [
     words
     for block in BLOCKS
@@ -125,9 +125,9 @@ def settings_of(words, more=()):
     return load_config(seen.base, args.config_file, args.opts), args, seen.main
 
 
-def in_readme(language, first):
-    """The README's block of that language whose text begins with `first`."""
-    (found,) = (b for b in blocks(DOCS[0]) if b.language == language and b.text.startswith(first))
+def block_of(page, language, first):
+    """The text of the page's block of that language that begins with `first`."""
+    (found,) = (b for b in blocks(ROOT / page) if b.language == language and b.text.startswith(first))
     return found.text
 
 
@@ -137,7 +137,7 @@ def save_image(path):
 
 def save_people(folder):
     """The README's folder `my_people`, in that folder."""
-    for name in tree(in_readme("text", "my_people/")):
+    for name in tree(block_of("README.md", "text", "my_people/")):
         if name.endswith(".jpg"):
             save_image(folder / name)
     return folder / "my_people"

@@ -17,11 +17,10 @@ from tests.docs.reading import (
     BLOCKS,
     COMMANDS,
     DATA_SETS,
-    DOCS,
     OPTION_FILES,
     OWN,
     ROOT,
-    in_readme,
+    block_of,
     is_program,
     is_tool,
     save_image,
@@ -66,7 +65,7 @@ def test_the_five_variants_are_trained_on_all_data_sets(monkeypatch):
 
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_the_data_tree_is_read(name, tmp_path):
-    for path, note in tree(in_readme("text", "data/")).items():
+    for path, note in tree(block_of("docs/data.md", "text", "data/")).items():
         if path.endswith(".jpg"):
             save_image(tmp_path / path)
         elif path.endswith(".txt") and note != "(optional)":
@@ -92,11 +91,11 @@ def test_the_own_data_example_is_read(name, words, own_data, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_leaves_what_the_readme_lists(reader):
+def test_a_run_leaves_what_the_docs_list(reader):
     folder = reader / "logs" / "my_people"
-    rows = dict(re.findall(r"^\| (`\S.*?) \| (.*?) \|$", DOCS[0].read_text(), re.MULTILINE))
+    rows = dict(re.findall(r"^\| (`\S.*?) \| (.*?) \|$", (ROOT / "docs/runs.md").read_text(), re.MULTILINE))
     names = set(re.findall(r"`(.*?)`", " ".join(rows)))
-    for name in ("ViT-B-16_60.pth", "train_log.txt", "metrics.jsonl", "config.yml"):
+    for name in ("ViT-B-16_60.pth", "ViT-B-16_60.json", "train_log.txt", "metrics.jsonl", "config.yml"):
         assert name in names and (folder / name).is_file()
     assert (folder / "ViT-B-16_stage1_2.pth").is_file()
     for name in ("test_log.txt", "features.npz", "metrics.json"):
@@ -110,12 +109,12 @@ def test_a_run_leaves_what_the_readme_lists(reader):
 
 
 @pytest.mark.slow
-def test_the_log_lines_have_the_form_that_the_readme_shows(reader):
+def test_the_log_lines_have_the_form_that_the_docs_show(reader):
     def form(text):
         lines = (line.partition("INFO: ")[2] for line in text.splitlines())
         return {re.sub(r"[\d.]+(e-\d+)?", "0", line) for line in lines}
 
-    shown = form(in_readme("text", "2026-"))
+    shown = form(block_of("docs/runs.md", "text", "2026-"))
     assert len(shown) == 5 and shown <= form((reader / "logs/my_people/train_log.txt").read_text())
 
 

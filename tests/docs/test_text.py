@@ -18,16 +18,22 @@ from tests.docs.reading import (
 )
 
 
+def is_file(text):
+    """Whether a text names a file or folder of the repository."""
+    return re.fullmatch(rf"(?:{'|'.join(FOLDERS)})/[\w./-]*", text)
+
+
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_links_and_named_files_exist(path):
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
+    for label, link in re.findall(r"\[([^]]*)\]\(([^)\s]+)\)", prose(path)):
         if not link.startswith("https://"):
             name, _, anchor = link.partition("#")
             target = (path.parent / name).resolve() if name else path
             assert target.exists(), link
             assert not anchor or anchor in anchors(target), link
+            assert not is_file(label) or target == ROOT / label, (label, link)
     for span in spans(path):
-        if re.fullmatch(rf"(?:{'|'.join(FOLDERS)})/[\w./-]*", span) or span in PROGRAMS:
+        if is_file(span) or span in PROGRAMS:
             assert (ROOT / span).exists(), span
 
 
@@ -42,7 +48,7 @@ def test_named_keys_exist_and_no_local_path_is_told(path):
 
 
 def test_the_quoted_messages_are_in_the_code():
-    table = DOCS[0].read_text().partition("| the message says")[2].partition("\n\n")[0]
+    table = (ROOT / "docs/troubleshooting.md").read_text().partition("| the message says")[2].partition("\n\n")[0]
     quoted = [text for row in table.splitlines()[2:] for text in re.findall(r"`(.*?)`", row.split(" | ")[0])]
     source = "".join(path.read_text() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
