@@ -6,7 +6,7 @@ import open_clip
 import pytest
 
 from model.clip import OPENAI_NAMES
-from tests.docs.reading import OWN, ROOT, block_of, save_image, save_people, settings_of
+from tests.docs.reading import OWN, ROOT, VISION, block_of, save_image, save_people, settings_of
 from tests.toys import write_tower
 
 
@@ -26,8 +26,7 @@ def own_data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def reader(own_data):
     """The same directory after the README's commands for it, with a tiny tower for ViT-B-16."""
-    vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}  # the patches of ViT-B/16
-    open_clip.add_model_config(write_tower(own_data / "tiny.json", vision_cfg=vision))
+    open_clip.add_model_config(write_tower(own_data / "tiny.json", vision_cfg=VISION))
     logger = logging.getLogger("transreid")
     before = logger.handlers, logger.propagate, logger.level
     logger.handlers = []

@@ -8,7 +8,7 @@ import venv
 
 import pytest
 
-from tests.docs.reading import BLOCKS, ROOT, save_people
+from tests.docs.reading import BLOCKS, ROOT, VISION, save_people
 from tests.toys import write_tower
 
 pytestmark = pytest.mark.slow
@@ -18,7 +18,6 @@ BORROWED = f"""\
 import sys; sys.modules.update(dict.fromkeys(["matplotlib", "skimage", "sklearn"]))
 {sysconfig.get_path("purelib")}
 """
-VISION = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}  # the patches of ViT-B/16
 IMPORT_ALL = """
 import importlib, pathlib, sys
 import clipreid, datasets, utils
@@ -77,7 +76,7 @@ def test_programs_and_readme_with_the_base_dependencies(run):
     weights = "logs/my_people/ViT-B-16_60.pth"
     features = ("--images", "my_people/query", "--out", "query.npz", "--workers", "0")
     run("clipreid-extract", "--weight", weights, *features)
-    examples = [block.text for block in BLOCKS if block.text.startswith(("import clipreid", "from clipreid "))]
+    examples = [b.text for b in BLOCKS if b.text.startswith(("import clipreid", "from clipreid "))]
     words = [*config, *data, *quick, "TEST.WEIGHT", weights]
     test = f"clipreid.test_clipreid.main(argv={words})"
     script = "\n".join([IMPORT_ALL, test, *examples, "print(len(clipreid.FeatureSet.load('query.npz')))"])
