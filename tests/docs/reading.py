@@ -29,7 +29,7 @@ VISION = {
     "layers": 2,
     "width": 64,
     "patch_size": 16,
-}  # a tiny ViT with the patches of ViT-B/16
+}  # the patches of ViT-B/16
 KEYS = leaves(cfg).keys() | leaves(cfg_base).keys() | leaves(cfg_pcl).keys()
 KEY = re.compile(r"\b(?:MODEL|INPUT|DATASETS|DATALOADER|SOLVER|CLUSTER|TEST)\.[A-Z][A-Z0-9_.]*[A-Z0-9]\b")
 
