@@ -58,6 +58,7 @@ def toy_config(toy_towers, market_tree, tmp_path):
         settings = TOY_KEYS | {main + key: value for key, value in MAIN_KEYS.items()}
         settings |= {"DATASETS.ROOT_DIR": str(market_tree), "OUTPUT_DIR": str(tmp_path / "run")}
         settings |= STAGE1_KEYS if two_stages else {}
+        settings |= {"SOLVER.ITERS": 3} if tree is cfg_pcl else {}
         given = dict(zip(pairs[::2], pairs[1::2], strict=True))
         settings |= {key.replace("MAIN.", main): value for key, value in given.items()}
         return load_config(tree, "", words(settings))
