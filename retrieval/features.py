@@ -110,10 +110,11 @@ class FeatureSet:
         widths = [part.features.shape[1] for part in parts]
         if len(set(widths)) > 1:
             raise ValueError(f"features are {' and '.join(map(str, widths))} wide: the widths must be equal")
-        return FeatureSet(
-            *(torch.cat([getattr(part, name) for part in parts]) for name in ("features", "pids", "camids")),
-            *(sum((getattr(part, name) for part in parts), ()) for name in ("paths", "keys", "pictures")),
+        features, pids, camids = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("features", "pids", "camids")
         )
+        texts = {name: sum((getattr(part, name) for part in parts), ()) for name in _TEXTS}
+        return FeatureSet(features, pids, camids, **texts)
 
     def with_cameras(self, camids: Tensor | Sequence[int] | np.ndarray) -> FeatureSet:
         """The same items with other camids (N,)."""
