@@ -96,9 +96,9 @@ def trained(run, tmp_path_factory):
 def test_training(trained, program):
     process, folder = trained(program)
     assert (process.returncode, process.stderr) == (0, "")
-    files = {"train_log.txt", "config.yml", "metrics.jsonl", "last.pt", "ViT-S-32_2.pth"}
+    files = {"train_log.txt", "config.yml", "metrics.jsonl", "last.pt", "ViT-S-32_2.pth", "ViT-S-32_2.json"}
     if program == "train_clipreid.py":
-        files.add("ViT-S-32_stage1_2.pth")
+        files |= {"ViT-S-32_stage1_2.pth", "ViT-S-32_stage1_2.json"}
     assert {path.name for path in folder.iterdir()} == files
     assert process.stdout == (folder / "train_log.txt").read_text()
     assert "\r" not in process.stdout and "it/s" not in process.stdout and "%|" not in process.stdout

@@ -106,7 +106,8 @@ def test_every_file_whose_writing_is_interrupted(trained, whole, monkeypatch, tm
                 pass
         _, folder = trained("clipreid", *pairs, resume=True)
         assert_same_run(folder, reference)
-    assert number - 1 == 1 + 9 + 2 + 4 + 3  # the configuration; iterations, start; evaluations; epochs; files
+    # The configuration; iterations, start; evaluations; epochs; files and their cards.
+    assert number - 1 == 1 + 9 + 2 + 4 + 3 + 3
 
 
 @pytest.mark.parametrize(
