@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.records import ImageRecord
-from utils.labels import NO_PID
+from utils.labels import NO_CAMERA, NO_PID
 
 # A longer number (a time stamp with an id, say) does not fit an int64 tensor.
 MOST_DIGITS = 18
@@ -65,9 +65,19 @@ def require_file(file: Path, expected: str) -> Path:
 
 
 def require_records(records: list[ImageRecord], split: str, source: Path) -> list[ImageRecord]:
-    """The records themselves. Raises ValueError that names split and source when there are none."""
+    """The records themselves, which every reader checks so.
+
+    Raises ValueError that names split and source when there are none, and a record whose pid is not a whole
+    number, or whose camera (-1: unknown) or view is not one from 0 on.
+    """
     if not records:
         raise ValueError(f"{source}: 0 images in the {split} split, at least 1 is needed")
+    for record in records:
+        for name, least in (("pid", record.pid), ("camid", NO_CAMERA), ("viewid", 0)):
+            value = getattr(record, name)
+            if type(value) is not int or value < least:
+                numbers = "whole numbers" if name == "pid" else f"whole numbers from {least} on"
+                raise ValueError(f"{source}: {name} {value!r} of {record.path}, allowed are {numbers}")
     return records
 
 

@@ -1,8 +1,9 @@
 import re
+from pathlib import Path
 
 import pytest
 
-from datasets.readers.parsing import NameRule, read_list, read_named, relabel
+from datasets.readers.parsing import NameRule, read_list, read_named, relabel, require_records
 from datasets.records import ImageRecord
 from utils.labels import NO_PID
 
@@ -89,3 +90,18 @@ def test_relabel_leaves_images_of_no_known_identity_alone():
     records = [ImageRecord("a", pid, 0, 0) for pid in (9, NO_PID, 4, NO_PID)]
     assert [record.pid for record in relabel(records)] == [1, NO_PID, 0, NO_PID]
     assert relabel(records[1:2]) == records[1:2]
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        ((0, "hall", 0), "camid 'hall'"),
+        ((0, -5, 0), "camid -5"),
+        ((0, 0, 1.5), "viewid 1.5"),
+        (("a", 0, 0), "pid 'a'"),
+    ],
+)
+def test_labels_that_are_no_numbers_are_errors(labels, named):
+    records = [ImageRecord("ok.jpg", 0, -1, 0), ImageRecord("bad.jpg", *labels)]
+    with pytest.raises(ValueError, match=rf"labels\.json: {named} of bad\.jpg, allowed are whole numbers"):
+        require_records(records, "train", Path("labels.json"))
