@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from config import cfg, cfg_base, cfg_pcl
+from config import cfg, cfg_pcl
 from config.load import load_config
 from datasets import make_dataloader, make_dataset
 from loss import make_loss
@@ -22,7 +22,6 @@ from tests.toys import SETTINGS, draw_market, words
 from utils.precision import Precision
 from utils.seed import seed_everything
 
-TREES = {"baseline": cfg_base, "clipreid": cfg, "pcl": cfg_pcl}
 TOY_KEYS = SETTINGS | {"TEST.IMS_PER_BATCH": 3, "TEST.NECK_FEAT": "before"}
 # Eight images: two batches of five and three, two batches of two identities with two images.
 STAGE1_KEYS = {
@@ -71,7 +70,7 @@ def trained(toy_config, tmp_path):
     """trained('clipreid', 'SOLVER.SEED', 1) -> the configuration and the output folder of a run."""
 
     def run(recipe, *pairs, resume=False):
-        config = toy_config(*pairs, tree=TREES[recipe])
+        config = toy_config(*pairs, tree=METHODS[recipe].tree)
         options = {"config_file": "", "local_rank": 0, "traceback": False, "opts": [], "resume": resume}
         train(config, argparse.Namespace(**options), method=METHODS[recipe])
         return config, type(tmp_path)(config.OUTPUT_DIR)
