@@ -116,11 +116,11 @@ def any_process(*flags: bool) -> list[bool]:
     return seen.bool().tolist()
 
 
-def from_first(value: T) -> T:
-    """The first process's value, in every process."""
+def from_first(value: T | None) -> T:
+    """The first process's value, in every process; the others may give None."""
+    values: list[Any] = [value]
     if not _together():
-        return value
-    values = [value]
+        return values[0]
     distributed.broadcast_object_list(values, src=0, device=torch.device("cpu"))
     return values[0]
 

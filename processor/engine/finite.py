@@ -45,8 +45,8 @@ def is_finite(loss: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
 class FiniteGuard:
     """Looks at each step when the next one is queued, so that a GPU never waits for it.
 
-    With `skips`, the gradient scaler of float16 leaves out a step that is not finite and lowers its scale; so
-    many in a row are borne.
+    With `skips`, the gradient scaler of float16 leaves out a step that is not finite and lowers its scale; up
+    to MOST_SKIPS consecutive skips are tolerated.
 
     Args:
         output_dir: where `bad_step.json` is written.
@@ -56,9 +56,9 @@ class FiniteGuard:
     def __init__(self, output_dir: Path, *, skips: bool, skipped: int = 0) -> None:
         self.output_dir = output_dir
         self.skipped = skipped
-        self._borne = MOST_SKIPS if skips else 0
+        self._tolerated = MOST_SKIPS if skips else 0
         self._last: WatchedStep | None = None
-        self._judged: WatchedStep | None = None
+        self._judged: WatchedStep  # from the first judgement on
 
     def watch(self, step: WatchedStep) -> bool:
         """Keep this step; whether the one before must end the training, by `fail` in all processes."""
@@ -80,13 +80,13 @@ class FiniteGuard:
             self.skipped = 0
             return False
         self.skipped += 1
-        if self.skipped > self._borne:
+        if self.skipped > self._tolerated:
             return True
         _logger.warning(
             "%s: loss or gradient is not finite, the scaler leaves the step out (%d of %d in a row)",
             _place(step),
             self.skipped,
-            self._borne,
+            self._tolerated,
         )
         return False
 
@@ -99,7 +99,7 @@ class FiniteGuard:
         losses = {name: float(value) for name, value in step.losses.items()}
         paths = [path for part in gather_objects(list(step.paths)) for path in part]
         told = ", ".join(f"{name} {value:.6g}" for name, value in losses.items())
-        after = f" after {self._borne} steps that the scaler left out" if self._borne else ""
+        after = f" after {self._tolerated} steps that the scaler left out" if self._tolerated else ""
         path = self.output_dir / FILE
         content = {
             "stage": step.stage,
@@ -112,7 +112,7 @@ class FiniteGuard:
         }
         if is_first():
             text = json.dumps(content, indent=1) + "\n"
-            write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+            write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
         raise FloatingPointError(
             f"{_place(step)}: loss or gradient is not finite{after} (losses: {told}; learning rates: "
             f"{', '.join(f'{rate:.3g}' for rate in step.rates)}); the images of the step are in {path}"

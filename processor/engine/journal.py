@@ -18,12 +18,12 @@ def save_model(
     path: Path,
     *,
     keep: int = 0,
-    describe: Callable[[Path], None] | None = None,
+    describe: Callable[[Path], object] | None = None,
 ) -> None:
     """Save a model's state dict at `path`, which ends in `_{epoch}.pth`; only the first process writes.
 
-    `describe` writes what travels with the file. With `keep`, files of earlier epochs, and the `.json` beside
-    them, are removed until that many are left. Raises OSError.
+    `describe` writes what travels with the file. With `keep`, files of earlier epochs, and the `.json` next
+    to them, are removed until that many are left. Raises OSError.
     """
     if not is_first():
         return

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ class Run:
         evaluate: evaluates the model as it is.
         precision: precision of the training steps.
         saver: writes `last.pt` and holds the trackers.
-        describe: writes what travels beside a checkpoint, given its path.
+        describe: writes what travels next to a checkpoint, given its path.
         keep: number of checkpoints of a stage to keep, 0 for all.
         sync_batch_norm: batch norms see the batch of all processes, on GPUs.
         stop: checked after each iteration.
@@ -58,7 +58,7 @@ class Run:
     evaluate: Callable[[], Report]
     precision: Precision
     saver: Saver
-    describe: Callable[[Path], None] | None = None
+    describe: Callable[[Path], object] | None = None
     keep: int = 0
     sync_batch_norm: bool = True
     stop: StopRequest = field(default_factory=StopRequest)
@@ -79,7 +79,7 @@ def fit(stage: Stage, run: Run, snapshot: Snapshot | None = None) -> None:
     their periods and at the end, `last.pt` after each epoch, before an evaluation, and when its time comes.
     Raises FloatingPointError for losses or gradients that are not finite, SystemExit after SIGTERM or SIGINT.
     """
-    progress = snapshot.progress if snapshot is not None else Progress(stage.name)
+    progress = (snapshot.progress if snapshot is not None else None) or Progress(stage.name)
     if progress.stage != stage.name or progress.epoch > stage.plan.epochs:
         raise ValueError(
             f"{stage.name} has {stage.plan.epochs} epochs, but the resumed run is at {progress}; allowed: "
@@ -154,7 +154,8 @@ def prepare(
     known = inspect.signature(DistributedDataParallel).parameters
     per_step = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     devices = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(objective, device_ids=devices, **{per_step: False})
+    options: dict[str, Any] = {per_step: False}
+    return DistributedDataParallel(objective, device_ids=devices, **options)
 
 
 def train_step(

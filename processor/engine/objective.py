@@ -20,10 +20,17 @@ class Step(NamedTuple):
 
 
 class TrainingBatch(Protocol):
-    """What the engine needs of a batch: identities (B,), B paths to name in errors, a way onto the device."""
+    """What the engine needs of a batch."""
 
-    pids: Tensor
-    paths: Sequence[str]
+    @property
+    def pids(self) -> Tensor:
+        """Identities (B,)."""
+        ...
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """B paths, to name in errors."""
+        ...
 
     def to(self, device: device) -> "TrainingBatch":
         """The batch on another device."""
@@ -33,7 +40,7 @@ class TrainingBatch(Protocol):
 class Objective(nn.Module):
     """A model together with what is minimised on it. The loop knows nothing else of a method.
 
-    `forward(batch) -> Step`. The hooks are for methods that keep something up to date beside the weights, in
+    `forward(batch) -> Step`. The hooks are for methods that keep something up to date next to the weights, in
     parameters or buffers: these are what a run that is resumed finds again.
     """
 

@@ -81,7 +81,7 @@ class Snapshot:
                 tracker.rewind(self.content["trackers"][tracker.name])
 
     def restore_stage(self, stage: Stage, model: nn.Module) -> None:
-        """Load what the stage keeps beside the model, and its optimizer.
+        """Load what the stage keeps next to the model, and its optimizer.
 
         Raises ValueError where something differs.
         """
@@ -99,7 +99,7 @@ def read_snapshot(path: Path) -> Snapshot:
     """Read `last.pt` without running code. Raises FileNotFoundError, or ValueError when it is none."""
     content = read_checkpoint(path)
     form = content.get("format") if isinstance(content, dict) else None
-    if form != _FORMAT:
+    if not isinstance(content, dict) or form != _FORMAT:
         of = f"has format {form}" if isinstance(form, int) else "is not the state of a run"
         raise ValueError(f"{path} {of}; allowed: a {FILE} of this version, format {_FORMAT}")
     try:
@@ -215,7 +215,7 @@ def random_states() -> dict[str, Any]:
     kind, keys, *rest = np.random.get_state()
     states = {
         "python": random.getstate(),
-        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "numpy": (kind, torch.from_numpy(np.array(keys, np.int64)), *rest),
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available() and torch.cuda.is_initialized():

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from datasets import CaptionRecord, ImageBatch, ImageRecord, LoadedBatch, Trial
+from datasets import CaptionRecord, ImageRecord, Trial
+from processor.engine import TrainingBatch
 from retrieval import FeatureSet, RetrievalTask, TrialRows, find_rule, have_match
 from utils.device import move_module
 from utils.distributed import gather_objects, gather_rows, is_first
@@ -20,12 +21,30 @@ _QUERIES_AT_ONCE = 32
 Record = ImageRecord | CaptionRecord
 
 
+class ItemBatch(TrainingBatch, Protocol):
+    """What extraction needs of a batch."""
+
+    @property
+    def camids(self) -> Tensor:
+        """Cameras (B,)."""
+        ...
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """B keys, which name the items."""
+        ...
+
+    def to(self, device: torch.device) -> "ItemBatch":
+        """The batch on another device."""
+        ...
+
+
 @torch.no_grad()
 def extract(
     model: nn.Module,
-    loader: Iterable[LoadedBatch | ImageBatch],
+    loader: Iterable[ItemBatch],
     device: torch.device,
-    encode: Callable[[ImageBatch], Tensor] | None = None,
+    encode: Callable[[Any], Tensor] | None = None,
     *,
     precision: Precision | None = None,
 ) -> FeatureSet:
@@ -50,8 +69,8 @@ def extract(
         keys.extend(batch.keys)
     width = max(gather_objects(features[0].shape[1] if features else 0))
     if not width:
-        raise ValueError("no image to extract features from")
-    if not features:  # fewer images than processes
+        raise ValueError("no item to extract features from")
+    if not features:  # fewer items than processes
         features = [torch.zeros(0, width, device=device)]
         pids = camids = [torch.zeros(0, dtype=torch.int64, device=device)]
     paths, keys = (list(chain.from_iterable(gather_objects(texts))) for texts in (paths, keys))

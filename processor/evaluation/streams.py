@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from datasets import Batch, Trial
-from processor.evaluation.extract import extract, make_task
+from datasets import Trial
+from processor.evaluation.extract import ItemBatch, extract, make_task
 from retrieval import FeatureSet, RetrievalTask
 from utils.precision import Precision
 
@@ -16,14 +16,12 @@ from utils.precision import Precision
 class Stream(NamedTuple):
     """Batches of one modality and their encoder, a batch to features (B, D); None is the model itself."""
 
-    loader: Iterable[Batch]
+    loader: Iterable[ItemBatch]
     encode: Callable[[Any], Tensor] | None = None
 
 
 class Evaluation(Protocol):
     """What is compared with what. Features of all modalities of a task have one width D."""
-
-    info: Mapping[str, Any]
 
     def streams(self) -> dict[str, Stream]:
         """What to extract, by modality, as 'image' and 'text'."""
@@ -38,7 +36,7 @@ class Evaluation(Protocol):
 class ImageToImage:
     """Images are searched among images; `info` about model and data is kept in the task's file."""
 
-    loader: Iterable[Batch]
+    loader: Iterable[ItemBatch]
     trials: Sequence[Trial]
     info: Mapping[str, Any] = field(default_factory=dict)
 

@@ -63,7 +63,7 @@ def test_extract_with_an_encoder_of_its_own():
 
 
 def test_extract_from_nothing():
-    with pytest.raises(ValueError, match="no image to extract features from"):
+    with pytest.raises(ValueError, match="no item to extract features from"):
         extract(Tower(), [], CPU)
 
 
