@@ -70,8 +70,12 @@ class KeyTable:
     checks: tuple[Check, ...] = ()
     training_checks: tuple[Check, ...] = ()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "KeyTable":
+        """Copies of a tree share the table, which never changes."""
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles of a tree refer to the table, which has functions and never changes."""
+        """Pickles of a tree refer to the table, which has functions."""
         return _find_table, (self.programs,)
 
     def tree(self) -> CfgNode:

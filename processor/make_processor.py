@@ -8,6 +8,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from config.check import check_training
+from config.load import leaves
 from model import model_label
 from processor.engine import JsonLines, Run, Saver, Snapshot
 from processor.engine.drive import drive
@@ -37,7 +38,8 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, method: Method) -> None:
         parts, finished = make_training_parts(cfg, method, session)
         run = make_run(cfg, method, parts, finished, session)
         first = cfg.TEST.EVAL_BEFORE_TRAINING
-        drive(method.stages(cfg, parts, run), run, session.snapshot, evaluate_first=first)
+        stages = functools.partial(method.stages, cfg, parts, run)
+        drive(stages, run, session.snapshot, evaluate_first=first)
 
 
 def make_training_parts(cfg: CfgNode, method: Method, session: Session) -> tuple[Parts, tuple[str, ...]]:
@@ -89,7 +91,7 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
         resumed=session.snapshot is not None,
     )
     for tracker in trackers:
-        tracker.start(cfg, environment)
+        tracker.start(leaves(cfg), environment)
     if session.snapshot is not None:
         session.snapshot.rewind(trackers)
     return Run(

@@ -48,7 +48,7 @@ def clipreid_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
         make_plan(cfg, "main"),
         seed=cfg.SOLVER.SEED,
         half_features=node.HALF_FEATURES,
-        train_text=node.get("TRAIN_TEXT", False),
+        train_text=node.TRAIN_TEXT,
     )
 
 

@@ -140,7 +140,13 @@ def _find_snapshot(cfg: CfgNode, output_dir: Path, *, resume: bool) -> Snapshot 
         if resume:
             _logger.info("%s does not exist: the run starts at its beginning", path)
         return None
-    snapshot = read_snapshot(path)
+    try:
+        snapshot = read_snapshot(path)
+    except ValueError as error:
+        if resume:
+            raise
+        _logger.warning("%s; it is not of this run, which starts at its beginning", error)
+        return None
     if not resume and snapshot.content.get("launch") != from_first(launch_name()):
         return None  # torchrun's first attempt ended before it had a file of its own
     require_same_run(cfg, str(snapshot.content.get("config", "")), str(path))

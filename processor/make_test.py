@@ -9,7 +9,6 @@ import torch
 from yacs.config import CfgNode
 
 from config.check import check_config
-from model import adopt_card
 from processor.engine.journal import log_lines
 from processor.evaluation import extract_streams, require_matches
 from processor.make_evaluation import evaluate_as_configured, rerank_settings, test_precision
@@ -30,7 +29,7 @@ def test(cfg: CfgNode, args: argparse.Namespace, *, method: Method) -> None:
     """
     check_config(cfg)
     with test_session(cfg, args) as session:
-        cfg = adopt_card(cfg, args.opts[::2])
+        cfg = method.adopt(cfg, args.opts[::2])
         task = extract_task(cfg, method, read_test_data(cfg, method), session.device)
         if is_first():
             _report(cfg, task, session.output_dir)

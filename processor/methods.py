@@ -1,6 +1,6 @@
 """The table of methods: one row says what each one is made of. A new method is new files and a row here."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 
 from config import cfg as two_stage_tree
 from config import cfg_base, cfg_pcl
+from model import adopt_card
 from processor import make_parts, make_recipes
 from processor.engine import Run, Stage
 from processor.evaluation import Evaluation
@@ -30,6 +31,7 @@ class Method:
         loaders: configuration, data set to the loaders that `stages` reads.
         evaluation: configuration, data set, loaders, model to what is evaluated.
         test: configuration, data set without training split to the model in TEST.WEIGHT and its evaluation.
+        adopt: configuration, keys of the command line to the configuration as the card of TEST.WEIGHT says.
         card: configuration, parts, name to what writes the model card beside a checkpoint.
         start: configuration, function that builds the model (`pretrained=`) to the model that a new run
             starts from, and the names of stages that are finished with it.
@@ -44,6 +46,7 @@ class Method:
     loaders: Callable[[CfgNode, Any], Any] = make_parts.image_loaders
     evaluation: Callable[[CfgNode, Any, Any, nn.Module], Evaluation] = make_parts.image_evaluation
     test: Callable[[CfgNode, Any], tuple[nn.Module, Evaluation]] = make_parts.image_test
+    adopt: Callable[[CfgNode, Collection[str]], CfgNode] = adopt_card
     card: Callable[..., Callable[[Path], object] | None] = make_parts.image_card
     start: Callable[[CfgNode, Callable[..., nn.Module]], Start] = make_parts.from_clip
     variant: "Callable[[CfgNode], Method | None]" = lambda cfg: None

@@ -1,7 +1,7 @@
 """From stages to a finished run: what is done is skipped, what was saved is restored, the rest is trained."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from processor.engine.journal import log_lines
 from processor.engine.loop import Run, fit
@@ -12,18 +12,22 @@ _logger = logging.getLogger("transreid")
 
 
 def drive(
-    stages: Iterator[Stage], run: Run, snapshot: Snapshot | None = None, *, evaluate_first: bool = False
+    stages: Callable[[], Iterator[Stage]],
+    run: Run,
+    snapshot: Snapshot | None = None,
+    *,
+    evaluate_first: bool = False,
 ) -> None:
-    """Train the stages in turn, from `snapshot` on where there is one.
+    """Train the stages, which `stages` gives in turn, from `snapshot` on where there is one.
 
     Stages that the run has finished are skipped. `evaluate_first` evaluates a new run before its first stage,
     logged as epoch 0. Trackers hear how the run ends. Raises what `fit` raises.
     """
     status = "failed"
     try:
-        _drive(stages, run, snapshot, evaluate_first)
+        _drive(stages(), run, snapshot, evaluate_first)
         status = "finished"
-    except SystemExit:
+    except (SystemExit, KeyboardInterrupt):
         status = "stopped"
         raise
     finally:
@@ -32,6 +36,7 @@ def drive(
 
 
 def _drive(stages: Iterator[Stage], run: Run, snapshot: Snapshot | None, evaluate_first: bool) -> None:
+    run.saver.put_former_aside()
     if evaluate_first and snapshot is None:
         report = run.evaluate()
         log_lines("Validation Results - Epoch: 0", report.lines)

@@ -155,6 +155,11 @@ class Saver:
         """Whether there is a file of this run, written here or gone on from."""
         return self._holds is not None or self._resumed
 
+    def put_former_aside(self) -> None:
+        """Give the `last.pt` of a former run in the folder another name, once, before this run writes."""
+        if is_first() and not self.has_saved:
+            _put_aside(self.output_dir)
+
     def is_due(self) -> bool:
         """Whether the time between two saves is over."""
         return 0 < self.every <= time.monotonic() - self._saved_at
@@ -187,8 +192,7 @@ class Saver:
                 "beside": {name: t.detach() for name, t in _beside(stage.objective, self.model).items()},
                 "optimizer": stage.optimizer.state_dict(),
             }
-        if not self.has_saved:
-            _put_aside(self.output_dir)
+        self.put_former_aside()
         try:
             save_torch(content, self.output_dir / FILE)
         except OSError as error:

@@ -96,6 +96,8 @@ class ClusterBatches:
     def __init__(self, loader: DataLoader, order: Order, clusters: Clusters, keys: Sequence[str]) -> None:
         self.loader, self.order, self.clusters = loader, order, clusters
         self._rows = {key: row for row, key in enumerate(keys)}
+        if len(self._rows) < len(keys):
+            raise ValueError(f"{len(keys) - len(self._rows)} of {len(keys)} training keys are repeated")
         self._labels: list[int] = []
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:

@@ -5,14 +5,13 @@ import json
 
 import pytest
 
-import config
 import processor
 from config.load import load_config
 from datasets.drawn import draw_market1501
 from processor import train
 from retrieval import RetrievalTask, evaluate_task
 from tests.processor.running import Killed, assert_same_run, kill_at_step, records
-from tests.second_modality.words import TABLE, WORDS
+from tests.second_modality.words import WORDS
 from tools import evaluate
 
 SETTINGS = {
@@ -42,9 +41,8 @@ def people(tmp_path_factory):
 
 
 @pytest.fixture
-def run(people, tmp_path, monkeypatch):
+def run(people, tmp_path):
     """run('a', resume=False) -> its output folder."""
-    monkeypatch.setattr(config, "TABLES", (*config.TABLES, TABLE))  # the row of its keys
 
     def run(name, resume=False, program=train, **more):
         settings = SETTINGS | {"DATASETS.ROOT_DIR": str(people), "OUTPUT_DIR": str(tmp_path / name)}

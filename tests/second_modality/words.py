@@ -214,5 +214,6 @@ WORDS = Method(
     loaders=make_loaders,
     evaluation=lambda cfg, dataset, loaders, model: TextToImage(loaders, dataset.trials, model, {}),
     test=load_weight,
+    adopt=lambda cfg, given: cfg,
     card=lambda cfg, parts, method: None,
 )

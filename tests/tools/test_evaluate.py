@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from retrieval import FeatureSet, RetrievalTask, evaluate_task, k_reciprocal_distance
+from retrieval import FeatureSet, RetrievalTask, TrialRows, evaluate_task, k_reciprocal_distance
 from tools.evaluate import main
 
 TOOL = Path(__file__).parents[2] / "tools" / "evaluate.py"
@@ -167,3 +167,20 @@ def test_errors_in_one_line(tmp_path, capsys, monkeypatch, write, options, told)
     assert "mAP" not in out  # found before anything is computed
     assert end.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
     assert told in error
+
+
+def test_two_files_are_searched_under_the_queries_rule(tmp_path, capsys):
+    """Sentences about images keep these images in their gallery; several rules are an error."""
+    images = FeatureSet(torch.eye(2), [1, 2], [-1, -1], ["a.jpg", "b.jpg"])
+    texts = FeatureSet(torch.eye(2), [1, 2], [-1, -1], ["a.jpg", "b.jpg"], ["a.jpg#0", "b.jpg#0"])
+    images.save(tmp_path / "images.npz")
+    rows = torch.arange(2)
+    trials = [TrialRows(rows, texts.camids, rows, texts.camids, rule) for rule in ("all", "cross_camera")]
+    words = ["--features", str(tmp_path / "texts.npz"), "--gallery", str(tmp_path / "images.npz")]
+    RetrievalTask(texts, tuple(trials[:1])).save(tmp_path / "texts.npz")
+    main(words)
+    assert "mAP: 100.0%" in capsys.readouterr().out
+    RetrievalTask(texts, tuple(trials)).save(tmp_path / "texts.npz")
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "rules all, cross_camera; allowed with --gallery: one" in capsys.readouterr().err

@@ -39,7 +39,7 @@ def read_task(args: argparse.Namespace) -> RetrievalTask:
     if args.gallery:
         gallery = RetrievalTask.load(args.gallery)
         _require_same_model(task, gallery, args)
-        task = RetrievalTask.between(task.images, gallery.images, task.info)
+        task = RetrievalTask.between(task.images, gallery.images, task.info, _one_rule(args.features, task))
     wanted = args.normalize or ("yes" if task.info.get("normalize", True) else "no")
     task = replace(task, info={**task.info, "normalize": wanted == "yes"}).with_pictures()
     return task.normalized() if wanted == "yes" else task
@@ -54,6 +54,14 @@ def _require_same_model(query: RetrievalTask, gallery: RetrievalTask, args: argp
                 f"{args.features} and {args.gallery} were made with different settings, {key} "
                 f"{theirs[0]} and {theirs[1]}; allowed: features of one model"
             )
+
+
+def _one_rule(path: str, task: RetrievalTask) -> str:
+    """The rule of a task's trials. Raises ValueError where they have several."""
+    rules = sorted({trial.rule for trial in task.trials})
+    if len(rules) > 1:
+        raise ValueError(f"{path} has trials under the rules {', '.join(rules)}; allowed with --gallery: one")
+    return rules[0]
 
 
 def _setting(task: RetrievalTask, key: str) -> object:
