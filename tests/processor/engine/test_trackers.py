@@ -55,11 +55,12 @@ def test_a_run_that_ends_early(trained, heard, monkeypatch, error, status):
 
 
 def test_a_former_run_is_put_aside_before_the_first_evaluation(trained, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
     _, folder = trained("baseline")
     with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
-        context.setattr(
-            "processor.make_evaluation.extract_streams", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
-        )
+        context.setattr("processor.make_evaluation.extract_streams", interrupt)
         trained("baseline", "TEST.EVAL_BEFORE_TRAINING", True)
     assert not (folder / "last.pt").exists() and (folder / "last.former.pt").exists()
 
