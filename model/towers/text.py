@@ -2,6 +2,7 @@
 
 import functools
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import open_clip
@@ -31,6 +32,14 @@ class TextTower(Protocol):
 
     def encode_embedded(self, words: Tensor, ends: Tensor | None = None, *, shared: int = 0) -> Tensor:
         """Features (B, P) of word embeddings (B, n, W) whose texts end at positions `ends` (B,)."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Its weights, as of every module."""
+        ...
+
+    def requires_grad_(self, requires_grad: bool) -> object:
+        """Let its weights learn, or freeze them, as of every module."""
         ...
 
 

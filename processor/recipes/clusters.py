@@ -7,13 +7,12 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from datasets import LoadedBatch
+from processor.recipes.image_objective import ImageLoader, Order
 from processor.recipes.refresh import Renewed
 from retrieval import FeatureSet, agreement
 from utils.distributed import from_first, is_first
@@ -34,6 +33,9 @@ class Clusters(Renewed):
         count: number of images N.
         fewest: clusters that an epoch needs.
     """
+
+    labels: Tensor
+    summary: Tensor
 
     def __init__(self, cluster: Callable[[Tensor], Tensor], *, count: int, fewest: int) -> None:
         super().__init__()
@@ -75,25 +77,17 @@ class Clusters(Renewed):
             )
 
 
-class Order(Protocol):
-    """Draws which images come in which order, identity by identity."""
-
-    def set_pids(self, pids: Sequence[int]) -> None:
-        """Draw from these pids of the images; images with a pid below 0 are left out."""
-        ...
-
-
 class ClusterBatches:
     """The batches of a loader with clusters as pids; none before there are clusters.
 
     Args:
-        loader: its batch sampler takes `set_epoch`.
+        loader: the loader of the training images.
         order: the sampler in it that draws identities; it gets the clusters before each epoch.
         clusters: the clusters of the N training images.
         keys: keys of these images, in the order of the clusters' labels.
     """
 
-    def __init__(self, loader: DataLoader, order: Order, clusters: Clusters, keys: Sequence[str]) -> None:
+    def __init__(self, loader: ImageLoader, order: Order, clusters: Clusters, keys: Sequence[str]) -> None:
         self.loader, self.order, self.clusters = loader, order, clusters
         self._rows = {key: row for row, key in enumerate(keys)}
         if len(self._rows) < len(keys):

@@ -1,18 +1,49 @@
 """The objective of every stage that trains the image tower on images, and the parts its recipes share."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from datasets import ImageBatch, Loaders
+from datasets import ImageBatch, LoadedBatch
 from loss import ReIDLoss, dot_products
 from model import ReIDModel, ReIDOutput
-from processor.engine import Objective, Step
+from processor.engine import EpochSampler, Objective, Step
 from processor.evaluation import extract
 from retrieval import FeatureSet
 from utils.distributed import gather_batch, share_buffers
 from utils.precision import Precision
+
+
+class ImageLoader(Protocol):
+    """A loader of training images, whose batch sampler draws the order of an epoch."""
+
+    batch_sampler: EpochSampler
+
+    def __iter__(self) -> Iterator[LoadedBatch]: ...
+
+    def __len__(self) -> int: ...
+
+
+class Order(Protocol):
+    """Draws which images come in which order, identity by identity: `num_pids` identities a batch."""
+
+    num_pids: int
+
+    def set_pids(self, pids: Sequence[int]) -> None:
+        """Draw from these pids of the images; images with a pid below 0 are left out."""
+        ...
+
+
+class ImageLoaders(Protocol):
+    """`datasets.Loaders` with a training split; only clusters use `order`."""
+
+    train: ImageLoader
+    plain: DataLoader[LoadedBatch]
+    order: Order
 
 
 @dataclass(frozen=True)
@@ -21,7 +52,7 @@ class ImageTraining:
 
     model: ReIDModel
     loss: ReIDLoss
-    loaders: Loaders
+    loaders: ImageLoaders
     device: torch.device
     precision: Precision
 
@@ -48,6 +79,8 @@ class ImageObjective(Objective):
             else by the first classifier.
     """
 
+    texts: Tensor | None
+
     def __init__(
         self, model: ReIDModel, loss: ReIDLoss, texts: Tensor | None = None, *, accuracy: bool = True
     ) -> None:
@@ -63,17 +96,17 @@ class ImageObjective(Objective):
         return Step(losses, report, len(pids))
 
     def after_step(self) -> None:
-        """Let the loss update what it keeps besides weights: centres, prototypes."""
+        """Let the loss update what it keeps next to weights: centres, prototypes."""
         self.loss.after_step()
 
     def _whole_output(self, batch: ImageBatch) -> tuple[ReIDOutput, Tensor]:
         """Gather model outputs and pids of all processes, in their order, with gradients."""
         output = self.model(batch.images, batch.camids, batch.viewids)
         projected = gather_batch(output.projected)
-        metric = tuple(projected if f is output.projected else gather_batch(f) for f in output.metric)
+        first, middle, last = (projected if f is output.projected else gather_batch(f) for f in output.metric)
         logits = tuple(map(gather_batch, output.logits))
         necks = tuple(map(gather_batch, output.necks)) if self.loss.memory is not None else ()
-        return ReIDOutput(logits, metric, projected, necks), gather_batch(batch.pids)
+        return ReIDOutput(logits, (first, middle, last), projected, necks), gather_batch(batch.pids)
 
     def _accuracy(self, output: ReIDOutput, pids: Tensor) -> Tensor:
         if self.texts is None:

@@ -1,13 +1,15 @@
 """Recipes of one stage on images: the baseline, and PCL-CLIP with identities or with clusters."""
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
 from torch import Tensor
 
+from datasets import ImageDataset
 from processor.engine import Plan, Stage
 from processor.recipes.clusters import ClusterBatches, Clusters
 from processor.recipes.image_objective import ImageObjective, ImageTraining
-from processor.recipes.refresh import Prototypes, Refreshed, with_prototypes
+from processor.recipes.refresh import with_prototypes
 
 
 def one_stage(name: str, training: ImageTraining, plan: Plan, *, accuracy: bool) -> Iterator[Stage]:
@@ -31,14 +33,12 @@ def clustered_stage(
         cluster: features (N, D) to labels (N,); -1 means no cluster.
     """
     loaders = training.loaders
-    keys = [record.key for record in loaders.plain.dataset.records]
+    images = cast(ImageDataset, loaders.plain.dataset)
+    keys = [record.key for record in images.records]
     # One cluster gives nothing to compare with.
     clusters = Clusters(cluster, count=len(keys), fewest=max(2, loaders.order.num_pids))
-    objective = Refreshed(
-        ImageObjective(training.model, training.loss, accuracy=False),
-        training.extract_train,
-        [clusters, Prototypes(training.loss.memory)],
-    )
+    objective = ImageObjective(training.model, training.loss, accuracy=False)
+    objective = with_prototypes(objective, training.loss.memory, training.extract_train, clusters)
     batches = ClusterBatches(loaders.train, loaders.order, clusters, keys)
     optimizer = plan.make_optimizer(training.model.named_parameters())
     yield Stage(name, objective, batches, batches, optimizer, plan, may_skip=True)

@@ -6,6 +6,7 @@ Li, Sun, Li, AAAI 2023, section 3.2, equations 4 and 5.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,8 @@ class CachedFeatures:
             labels.append(torch.cat([distinct, distinct[:1].expand(padding)]))
             places.append(place)
         device = self.pids.device
-        self._start, self._order_here = start, order.tolist()
+        self._start = start
+        self._order_here: list[int] = order.tolist()
         self._order, self._places = order.to(device), torch.cat(places).to(device)
         self._labels = torch.cat(labels).to(device).split([len(part) for part in labels])
 
@@ -103,7 +105,7 @@ class PromptObjective(Objective):
         super().__init__()
         self.model = model
         self.capture = None if capture is None else _share_size(capture)
-        self._captured: Callable[[Tensor], Tensor] | None = None
+        self._captured: Callable[[Tensor], Any] | None = None
 
     def prepare(self, precision: Precision) -> None:
         """Capture the texts of this process's share of `capture` labels with their gradient."""
@@ -121,8 +123,8 @@ class PromptObjective(Objective):
     def forward(self, batch: FeatureBatch) -> Step:
         """Losses of one batch of cached features."""
         labels = _own_share(batch.labels)
-        captured = self._captured is not None and len(labels) == self.capture
-        encode = self._captured if captured else self.model.encode_prompts
+        fits = len(labels) == self.capture
+        encode = self._captured if fits and self._captured is not None else self.model.encode_prompts
         text = gather_batch(encode(labels))[batch.place]
         return Step(
             {

@@ -39,6 +39,7 @@ class Refreshed(Objective):
     ) -> None:
         super().__init__()
         self.objective, self.extract_train, self.parts = objective, extract_train, nn.ModuleList(parts)
+        self._in_turn = tuple(parts)
 
     def prepare(self, precision: Precision) -> None:
         """Prepare the objective."""
@@ -47,7 +48,7 @@ class Refreshed(Objective):
     def begin_epoch(self, epoch: int) -> None:
         """Extract once and renew every part."""
         images = self.extract_train()
-        for part in self.parts:
+        for part in self._in_turn:
             images = part.renew(epoch, images)
         self.train()
         self.objective.begin_epoch(epoch)
@@ -55,7 +56,7 @@ class Refreshed(Objective):
     def forward(self, batch: TrainingBatch) -> Step:
         """The objective's step, with what the parts report."""
         step = self.objective(batch)
-        more = {name: value for part in self.parts for name, value in part.report().items()}
+        more = {name: value for part in self._in_turn for name, value in part.report().items()}
         return step._replace(report=step.report | more)
 
     def after_step(self) -> None:
@@ -79,7 +80,11 @@ class Prototypes(Renewed):
 
 
 def with_prototypes(
-    objective: Objective, memory: PrototypeMemory | None, extract_train: Callable[[], FeatureSet]
+    objective: Objective,
+    memory: PrototypeMemory | None,
+    extract_train: Callable[[], FeatureSet],
+    *before: Renewed,
 ) -> Objective:
-    """The objective, with its loss's memory renewed before every epoch where there is one."""
-    return objective if memory is None else Refreshed(objective, extract_train, [Prototypes(memory)])
+    """The objective with the parts `before`, then its loss's memory if any, renewed before every epoch."""
+    parts = [*before] if memory is None else [*before, Prototypes(memory)]
+    return Refreshed(objective, extract_train, parts) if parts else objective
