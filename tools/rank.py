@@ -81,8 +81,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="attention through all blocks, or of the last one (default: rollout; needs --weight)",
     )
     args = parser.parse_args(argv)
-    for option in ("attention", "model"):
-        if getattr(args, option) and not args.weight:
+    for option in ("attention", "model", "sie_coe"):
+        if getattr(args, option) is not None and not args.weight:
             parser.error(f"--{option} needs --weight, the checkpoint whose attention is shown")
     if args.weight and not args.attention:
         args.attention = "rollout"

@@ -110,6 +110,7 @@ def test_without_identities_there_is_no_worst(refused, without_identities):
         (["--worst", "x"], "argument --worst: 'x'; allowed: 1 or more"),
         (["--worst", "1", "--random", "1"], "argument --random: not allowed with argument --worst"),
         (["--attention", "last"], "--attention needs --weight"),
+        (["--sie_coe", "0"], "--sie_coe needs --weight"),
     ],
 )
 def test_wrong_options_end_with_the_usage(refused, options, told):
