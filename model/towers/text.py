@@ -51,7 +51,8 @@ class ClipText(nn.Module):
         token_table: keep the table of word embeddings. Without it only `encode_embedded` works; files of
             two-stage re-id models have no such table.
 
-    `between` is called before each block, see `walk`. Raises ValueError for a text tower of another kind.
+    `between` is called before each block, see `walk`; tokens that it adds or removes are before the ends of
+    the texts. Raises ValueError for a text tower of another kind.
     """
 
     between: Between | None = None
@@ -107,8 +108,9 @@ class ClipText(nn.Module):
             earlier = {block: keys_values(block, start) for block, start in starts}
         run = functools.partial(self._run, earlier=earlier)
         final, x = deque(walk(blocks, x[:, shared:], run, self.between), maxlen=1).pop()
-        # Only the feature at the end of text is read.
-        x = run(final, x, queries=slice(-1, None) if ends is None else (ends - shared).unsqueeze(1))
+        # Only the feature at the end of text is read; `between` may have moved it.
+        queries = slice(-1, None) if ends is None else (ends - words.shape[1] + x.shape[1]).unsqueeze(1)
+        x = run(final, x, queries=queries)
         return self.ln_final(x[:, 0]) @ self.text_projection
 
     def _run(

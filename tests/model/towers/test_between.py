@@ -103,3 +103,14 @@ def test_a_text_may_grow_beyond_its_positions(text_side):
         x = block(x, attn_mask=torch.full((79, 79), -torch.inf).triu(1))
     wanted = tower.ln_final(x[:, -1]) @ tower.text_projection
     torch.testing.assert_close(tower.encode_embedded(words), wanted, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_tokens_move_the_ends_of_texts(text_side):
+    """A text gives the same feature padded or cut at its end: attention is causal."""
+    _, _, tower = text_side()
+    words = torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(4))
+    tower.between = second(deep_prompts(32))
+    got = tower.encode_embedded(words, torch.tensor([4, 7]))
+    wanted = [tower.encode_embedded(words[:1, :5]), tower.encode_embedded(words[1:, :8])]
+    torch.testing.assert_close(got, torch.cat(wanted), atol=1e-5, rtol=1e-5)
