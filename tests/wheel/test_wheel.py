@@ -5,6 +5,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
 
 import pytest
 
@@ -39,6 +40,8 @@ def bin_folder(tmp_path_factory):
     build = ["wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
     subprocess.run([*pip, *build], check=True)
     (wheel,) = folder.glob("clipreid-*.whl")
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert tops == {"clipreid", "-".join(wheel.name.split("-")[:2]) + ".dist-info"}
     venv.create(folder / "env", with_pip=False)
     python = folder / "env/bin/python"
     subprocess.run([*pip, "--python", python, "install", "--no-deps", "--no-index", wheel], check=True)
