@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,6 @@ from model.reid import ReIDModel, SideInformation
 from model.towers.image import make_backbone
 from utils.files import read_state_dict
 
-_HEAD_WIDTH = 64  # of attention, CLIP's
 _Pair = tuple[int, int]
 _logger = logging.getLogger("transreid.model")
 
@@ -77,6 +77,8 @@ def build_reid_model(
     likely = name_in(path) if info.card is None else info.card.name
     name = info.name or known_name(likely, info.layers, info.projected_width)
     config = clip_config(name) if name else _config_from_shapes(info)
+    if not info.name:
+        _state_unseen(config, info)
     source = f"{path} (`name` {name})" if name else path
     # Before all else, because stride and grid of another architecture would be complained about instead; and
     # without memory for it, because a hostile file may have any shapes.
@@ -108,17 +110,22 @@ def _unresized(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _config_from_shapes(info: CheckpointInfo) -> dict:
     """open_clip's description of a tower whose name it does not know."""
-    head_width, quick_gelu = _HEAD_WIDTH, True
-    if info.card is not None:
-        head_width, quick_gelu = info.card.head_width, info.card.quick_gelu
-    elif info.kind == "ViT":
+    if info.kind == "ViT" and info.card is None:
         _logger.info("%s: no model name in the file name; taken as a ViT with OpenAI's QuickGELU", info.path)
-    if info.width % head_width:
-        allowed = f"multiples of {head_width}"
-        raise ValueError(f"{info.path} has features of {info.width} numbers; allowed: {allowed}")
-    vision = {"image_size": 224, "head_width": head_width}
+    vision: dict[str, Any] = {"image_size": 224}
     if info.kind == "ResNet":
         vision |= {"layers": list(info.layers), "width": info.width // 32}
     else:
         vision |= {"layers": info.layers[0], "width": info.width, "patch_size": info.patch[0]}
-    return {"embed_dim": info.projected_width, "vision_cfg": vision, "quick_gelu": quick_gelu}
+    return {"embed_dim": info.projected_width, "vision_cfg": vision, "quick_gelu": True}
+
+
+def _state_unseen(config: dict, info: CheckpointInfo) -> None:
+    """Set what shapes do not show as in the card, whose label may be the name of another tower."""
+    vision = config["vision_cfg"]
+    if info.card is not None:
+        config["quick_gelu"], vision["head_width"] = info.card.quick_gelu, info.card.head_width
+    head_width = vision.get("head_width", 64)  # CLIP's
+    if info.width % head_width:
+        allowed = f"multiples of {head_width}"
+        raise ValueError(f"{info.path} has features of {info.width} numbers; allowed: {allowed}")

@@ -138,6 +138,7 @@ def test_files_that_are_no_cards(saved, text, message):
         ({"classes": 10**12}, f"has {10**12} classes, but .* 5"),
         ({"sie": {"cameras": 10**12, "views": 1, "scale": 1.0}}, f"has {10**12} rows of sie, but .* 0"),
         ({"head_width": 48, "name": "mine"}, "has features of 64 numbers; allowed: multiples of 48"),
+        ({"head_width": 48}, "has features of 64 numbers; allowed: multiples of 48"),
     ],
 )
 def test_cards_that_contradict_the_weights(changed, fields, message):
@@ -155,15 +156,16 @@ def test_the_model_is_that_of_the_card(saved, toy_images):
     assert (info.neck, info.sie_scale) == ("before", 1.0) and other.side_information == (12, 0, 1.0)
 
 
+@pytest.mark.parametrize("label", ["mine", "toy-vit", "toy-vit-quickgelu"])
 @pytest.mark.parametrize("name", ["toy-vit", "toy-vit-quickgelu"])
-def test_the_tower_of_a_description_file_is_known(saved, toy_images, tmp_path, name):
-    """Neither its name nor its activation can be read from shapes."""
-    description = tmp_path / "mine.json"
+def test_the_tower_of_a_description_file_is_known(saved, toy_images, tmp_path, name, label):
+    """Neither its name nor its activation can be read from shapes; its label may be that of another tower."""
+    description = tmp_path / f"{label}.json"
     description.write_text(json.dumps(open_clip.get_model_config(name)))
     trained, path = saved("MODEL.NAME", str(description), file="best.pth")
     description.unlink()
     model, info = load_reid_model(path)
-    assert info.name == "mine"
+    assert info.name == label
     assert torch.equal(features(model, toy_images()), features(trained, toy_images()))
 
 
