@@ -4,6 +4,7 @@ The card of `ViT-B-16_60.pth` is `ViT-B-16_60.json`.
 """
 
 import dataclasses
+import functools
 import json
 import logging
 import math
@@ -77,9 +78,16 @@ def read_card(path: str | Path) -> ModelCard | None:
     used, with a warning: the weights may have been cut down or converted since, and can still be tested as
     files without a card are. open_clip's descriptions of models, also JSON, are not cards.
     """
-    file = card_path(path)
+    file, path = card_path(path), Path(path)
     if not file.is_file():
         return None
+    stamps = ((each.stat().st_ino, each.stat().st_mtime_ns, each.stat().st_size) for each in (file, path))
+    return _read_card(file, path, *stamps)
+
+
+@functools.lru_cache(maxsize=64)
+def _read_card(file: Path, path: Path, *stamps: tuple[int, int, int]) -> ModelCard | None:
+    """`read_card`; while the files keep their `stamps`, large weights are hashed once and warned of once."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):

@@ -80,7 +80,8 @@ def test_a_card_of_other_weights_is_not_used(saved, toy_model, toy_images, save_
     other = toy_model()
     save_weights(other.state_dict())
     model, info = load_reid_model(path, (64, 32))
-    assert f"{path.with_suffix('.json')} is the card of another file than {path}" in caplog.text
+    load_reid_model(path, (64, 32))
+    assert caplog.text.count(f"{path.with_suffix('.json')} is the card of another file than {path}") == 1
     assert info.card is None and (info.mean, info.resize, info.neck) == ((0.5,) * 3, "bilinear", "before")
     assert torch.equal(features(model, toy_images()), features(other, toy_images()))
 
