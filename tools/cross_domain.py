@@ -78,20 +78,20 @@ def compare(cfg: CfgNode, args: argparse.Namespace) -> None:
     setup_logger(output_dir, "cross_domain_log.txt")
     method = METHODS["clipreid"]  # of tests only the image side matters
     sets = [read_test_data(settings(column), method) for column in args.data]
+    tests = []
     for row in args.weight:
+        # Images that were whole for the first weights are so for the next.
+        check = cfg.DATASETS.CHECK_IMAGES and row is args.weight[0]
         for column, dataset in zip(args.data, sets, strict=True):
-            method.test(settings(row, column), dataset)
+            config = adopt_card(settings(row, column, check_images=check), args.opts[::2])
+            method.test(config, dataset)
+            tests.append((row, column, dataset, config))
     results = []
-    for row in args.weight:
-        for column, dataset in zip(args.data, sets, strict=True):
-            # Images that were whole for the first weights are so for the next.
-            first = row is args.weight[0]
-            config = settings(row, column, check_images=cfg.DATASETS.CHECK_IMAGES and first)
-            config = adopt_card(config, args.opts[::2])
-            task = extract_task(config, method, dataset, start_process(config))
-            metrics = evaluate_as_configured(config, task)
-            log_metrics(metrics, f"Validation Results of {row.label} on {column.label}")
-            results.append({"weight": row.label, "data": column.label, **metrics_record(metrics)})
+    for row, column, dataset, config in tests:
+        task = extract_task(config, method, dataset, start_process(config))
+        metrics = evaluate_as_configured(config, task)
+        log_metrics(metrics, f"Validation Results of {row.label} on {column.label}")
+        results.append({"weight": row.label, "data": column.label, **metrics_record(metrics)})
     text = json.dumps(results, indent=1) + "\n"
     write_atomically(
         output_dir / "cross_domain.json", lambda beside: beside.write_text(text, encoding="utf-8")

@@ -8,9 +8,11 @@ import torch
 from config import cfg
 from config.load import load_config
 from datasets.drawn import draw_market1501
-from model import make_model
+from model import make_card, make_model
 from tests.toys import SETTINGS, words
 from tools.cross_domain import main, table
+
+SIZES = ("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST")
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,7 @@ def run(place, tmp_path, capsys, repository, monkeypatch):
 
     def start(*options, **changes):
         settings = SETTINGS | {"DATASETS.ROOT_DIR": place / "data1", "OUTPUT_DIR": tmp_path} | changes
+        settings = {key: value for key, value in settings.items() if value is not None}
         status = 0
         try:
             main([*map(str, [*options, *words(settings)])])
@@ -80,6 +83,19 @@ def test_a_cell_is_what_the_test_program_says(run, place, tmp_path):
     assert {name: written[name] for name in ("mAP", "mINP", "rank1")} == {
         name: cell[name] for name in ("mAP", "mINP", "rank1")
     }
+
+
+def test_a_card_states_a_size_that_is_not_common(run, tmp_path):
+    """Of the model, which differs from the configuration's."""
+    config = load_config(cfg, "", words(SETTINGS | dict.fromkeys(SIZES, "[48, 40]")))
+    path = tmp_path / "toy-vit_1.pth"
+    model = make_model(config, 3, 2, 1)
+    torch.save(model.state_dict(), path)
+    make_card(config, model, "base", data="", versions={}).write(path)
+    status, _, err = run("--weight", path, "--data", "market1501", **{"INPUT.SIZE_TEST": None})
+    assert (status, err) == (0, "")
+    log = (tmp_path / "cross_domain_log.txt").read_text()
+    assert log.count("INPUT.SIZE_TEST [256, 128] is replaced by [48, 40] of the model card") == 1
 
 
 def test_table():
