@@ -39,10 +39,10 @@ class TrainingData(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What the stages of a method are made from; loaders are of the method's own kind."""
+    """What the stages of a method are made from; model and loaders are of the method's own kind."""
 
     dataset: TrainingData
-    model: nn.Module
+    model: Any
     loaders: Any
     evaluation: Evaluation
 
@@ -107,11 +107,11 @@ def image_test(cfg: CfgNode, dataset: ReIDDataset) -> tuple[nn.Module, Evaluatio
 
 
 def image_card(cfg: CfgNode, parts: Parts, method: str) -> Callable[[Path], object]:
-    """Writes the model card of a re-id model beside a checkpoint."""
+    """Writes the model card of a re-id model next to a checkpoint."""
     return make_card(cfg, parts.model, method, data=parts.dataset.name, versions=package_versions()).write
 
 
-Build = Callable[..., nn.Module]
+Build = Callable[..., Any]  # `pretrained=` to the method's own kind of model
 Start = tuple[nn.Module, tuple[str, ...]]  # a model and the stages that are finished with it
 
 

@@ -7,6 +7,7 @@ from yacs.config import CfgNode
 
 from config.shared import solver_node
 from loss import make_loss
+from model import ReIDModel
 from processor.engine import Plan, Run, Stage
 from processor.make_parts import Parts
 from processor.recipes.clipreid import clipreid
@@ -66,6 +67,6 @@ def cluster_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
 
 
 def _training(cfg: CfgNode, parts: Parts, run: Run) -> ImageTraining:
-    model = parts.model
+    model: ReIDModel = parts.model
     loss = make_loss(cfg, model.num_classes, model.image_encoder.width)
     return ImageTraining(model, loss, parts.loaders, run.device, run.precision)

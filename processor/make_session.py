@@ -39,14 +39,10 @@ _PATIENCE = 10.0  # seconds
 
 @dataclass(frozen=True)
 class Session:
-    """A process of a program at work.
-
-    `output_dir` is None in a test without one, and in all processes but the first of a test; `snapshot` is
-    the saved state to resume from.
-    """
+    """A process of a program that trains; `snapshot` is the saved state to resume from."""
 
     device: torch.device
-    output_dir: Path | None
+    output_dir: Path
     stop: StopRequest
     snapshot: Snapshot | None = None
 
@@ -72,13 +68,16 @@ def training_session(cfg: CfgNode, args: argparse.Namespace) -> Iterator[Session
 
 
 @contextmanager
-def test_session(cfg: CfgNode, args: argparse.Namespace) -> Iterator[Session]:
-    """A session that tests; OUTPUT_DIR may be empty. Raises ValueError or OSError as training does."""
+def test_session(cfg: CfgNode, args: argparse.Namespace) -> Iterator[tuple[torch.device, Path | None]]:
+    """The device and the folder of a test; only the first process has a folder, where OUTPUT_DIR names one.
+
+    Raises ValueError or OSError as training does.
+    """
     device = start_process(cfg)
     with process_group(device):
         output_dir = _make_output_dir(cfg) if cfg.OUTPUT_DIR and is_first() else None
         start_log(cfg, args, output_dir, "test_log.txt")
-        yield Session(device, output_dir, StopRequest())
+        yield device, output_dir
 
 
 def start_process(cfg: CfgNode) -> torch.device:

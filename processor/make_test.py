@@ -28,11 +28,11 @@ def test(cfg: CfgNode, args: argparse.Namespace, *, method: Method) -> None:
     OUTPUT_DIR gets `test_log.txt`, `metrics.json`, and the features under the name TEST.FEATURES.
     """
     check_config(cfg)
-    with test_session(cfg, args) as session:
+    with test_session(cfg, args) as (device, output_dir):
         cfg = method.adopt(cfg, args.opts[::2])
-        task = extract_task(cfg, method, read_test_data(cfg, method), session.device)
+        task = extract_task(cfg, method, read_test_data(cfg, method), device)
         if is_first():
-            _report(cfg, task, session.output_dir)
+            _report(cfg, task, output_dir)
 
 
 def _report(cfg: CfgNode, task: RetrievalTask, output_dir: Path | None) -> None:

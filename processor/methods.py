@@ -32,7 +32,7 @@ class Method:
         evaluation: configuration, data set, loaders, model to what is evaluated.
         test: configuration, data set without training split to the model in TEST.WEIGHT and its evaluation.
         adopt: configuration, keys of the command line to the configuration as the card of TEST.WEIGHT says.
-        card: configuration, parts, name to what writes the model card beside a checkpoint.
+        card: configuration, parts, name to what writes the model card next to a checkpoint.
         start: configuration, function that builds the model (`pretrained=`) to the model that a new run
             starts from, and the names of stages that are finished with it.
         variant: the method that a configuration of this one means, where a key chooses between two.

@@ -96,7 +96,7 @@ class ImageObjective(Objective):
         return Step(losses, report, len(pids))
 
     def after_step(self) -> None:
-        """Let the loss update what it keeps next to weights: centres, prototypes."""
+        """Let the loss update what it keeps besides weights: centres, prototypes."""
         self.loss.after_step()
 
     def _whole_output(self, batch: ImageBatch) -> tuple[ReIDOutput, Tensor]:
