@@ -9,6 +9,7 @@ from model.make_model import adopt_card, make_card, make_model, make_test_model
 from model.reid import ReIDModel, ReIDOutput, SideInformation
 from model.tokenizers import Tokenizer
 from model.towers.attention import attention_map
+from model.towers.image import make_backbone
 from model.towers.text import TextTower
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "load_clip",
     "load_reid_model",
     "load_stage1",
+    "make_backbone",
     "make_card",
     "make_model",
     "make_test_model",
