@@ -14,7 +14,7 @@ from model.clip import build_clip, clip_config, load_clip, model_label
 from model.files.card import ModelCard, read_card
 from model.files.info import CheckpointInfo, read_info
 from model.files.reid_file import build_reid_model
-from model.files.sides import side_information_for
+from model.files.sides import fitting_side_information, side_information_for
 from model.prompts.identity import PromptLearner
 from model.reid import ReIDModel, SideInformation
 from model.towers.image import Backbone, make_backbone
@@ -113,8 +113,9 @@ def _training_side(cfg: CfgNode, backbone: Backbone, cameras: int, views: int) -
 def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, CheckpointInfo]:
     """The model in TEST.WEIGHT for a test set of that many cameras and views (highest id + 1).
 
-    Stride and size are adopted from the file where they differ from the configuration. Warns of a PCL-CLIP
-    file where features or resizing are not those of its own test.
+    Stride and size are adopted from the file where they differ from the configuration, and the numbers of
+    its SIE rows from its model card. Warns of a PCL-CLIP file where features or resizing are not those of its
+    own test.
     """
     path, node = cfg.TEST.WEIGHT, cfg.MODEL
     if not path:
@@ -124,15 +125,20 @@ def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, 
     weights = read_state_dict(path)
     info = read_info(weights, path)
     _warn_of_other_test(cfg, info)
-    side, summary = side_information_for(
-        info.side_rows,
-        cameras=cameras,
-        views=views,
-        use_camera=node.SIE_CAMERA,
-        use_view=node.SIE_VIEW,
-        # The plain configuration does not know the scale of the file's training.
-        scale=node.SIE_COE if node.SIE_CAMERA or node.SIE_VIEW else info.sie_scale,
-    )
+    stated = None if info.card is None else info.card.sie
+    if stated is not None:
+        table = stated._replace(scale=node.SIE_COE)
+        side, summary = fitting_side_information(table, info.side_rows, cameras=cameras, views=views)
+    else:
+        side, summary = side_information_for(
+            info.side_rows,
+            cameras=cameras,
+            views=views,
+            use_camera=node.SIE_CAMERA,
+            use_view=node.SIE_VIEW,
+            # The plain configuration does not know the scale of the file's training.
+            scale=node.SIE_COE if node.SIE_CAMERA or node.SIE_VIEW else info.sie_scale,
+        )
     if side is not None and cfg.TEST.SIE == "mean":
         side, summary = SideInformation(1, 0, side.scale), "SIE by the mean row, as TEST.SIE asks"
     if summary:
@@ -166,6 +172,9 @@ def adopt_card(cfg: CfgNode, given: Collection[str]) -> CfgNode:
     command line, stay as they are. Each replacement is logged.
     """
     card = read_card(cfg.TEST.WEIGHT) if cfg.TEST.WEIGHT else None
+    numbered = cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW or (card is not None and card.sie is not None)
+    if "MODEL.SIE_COE" in given and not numbered:
+        _logger.warning("MODEL.SIE_COE is not used: without a card it needs MODEL.SIE_CAMERA or SIE_VIEW")
     if card is None:
         return cfg
     values = {key: getattr(card, field) for field, key in _CARD_KEYS.items()}

@@ -8,8 +8,9 @@ def side_information_for(
 ) -> tuple[SideInformation | None, str]:
     """The use of a table of `rows` on a test set of that many cameras and views, and a line about it.
 
-    Where the wanted use does not fit the table (another site with more cameras), the mean row stands for
-    all images: known rows for some and the mean for others would move the two groups apart.
+    Nothing in the file says how its rows are numbered: the configuration's use and the counts do. Where that
+    does not fit the table (another site with more cameras), the mean row stands for all images: known rows
+    for some and the mean for others would move the two groups apart.
     """
     if not rows:
         summary = "SIE is on but the file has no table: tested without" if use_camera or use_view else ""
@@ -18,12 +19,22 @@ def side_information_for(
         use_camera = use_view = True
     elif not (use_camera or use_view):
         use_camera = rows == cameras
-    if use_camera and use_view and rows % max(views, 1) == 0 and rows // max(views, 1) >= cameras:
-        summary = f"SIE by camera and view ({rows // views} x {views})"
-        return SideInformation(rows // views, views, scale), summary
-    if use_camera and not use_view and rows >= cameras:
-        return SideInformation(rows, 0, scale), f"SIE by camera ({rows} rows)"
-    if use_view and not use_camera and rows >= views:
-        return SideInformation(0, rows, scale), f"SIE by view ({rows} rows)"
-    reason = f"the table's {rows} rows do not fit {cameras} cameras and {views} views here"
-    return SideInformation(1, 0, scale), f"SIE by the mean row: {reason}"
+    if use_camera and use_view:
+        numbered = rows // max(views, 1), max(views, 1)
+    else:
+        numbered = (rows if use_camera else 0), (rows if use_view else 0)
+    table = SideInformation(*numbered, scale)
+    return fitting_side_information(table, rows, cameras=cameras, views=views)
+
+
+def fitting_side_information(
+    table: SideInformation, rows: int, *, cameras: int, views: int
+) -> tuple[SideInformation, str]:
+    """The table of `rows` as it is numbered, or its mean row where the test set does not fit; and a line."""
+    misfit = table.rows != rows or 0 < table.cameras < cameras or 0 < table.views < views
+    if misfit:
+        reason = f"the table's {rows} rows do not fit {cameras} cameras and {views} views here"
+        return SideInformation(1, 0, table.scale), f"SIE by the mean row: {reason}"
+    if table.cameras and table.views:
+        return table, f"SIE by camera and view ({table.cameras} x {table.views})"
+    return table, f"SIE by {'camera' if table.cameras else 'view'} ({rows} rows)"

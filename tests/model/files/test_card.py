@@ -184,6 +184,33 @@ def test_the_configuration_of_a_test_adopts_the_card(saved, toy_config, toy_imag
     assert (info.mean, info.std, info.resize) == ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), "bicubic")
 
 
+@pytest.mark.parametrize(
+    ("use", "counts", "wanted"),
+    [
+        ("CAMERA", (3, 2), (6, 0)),  # the counts alone would number pairs
+        ("VIEW", (2, 1), (0, 2)),  # they would number cameras
+        ("VIEW", (2, 3), (1, 0)),
+        ("CAMERA", (7, 1), (1, 0)),
+    ],
+)
+def test_the_card_numbers_the_rows(saved, toy_config, use, counts, wanted):
+    _, path = saved(f"MODEL.SIE_{use}", True, "MODEL.SIE_COE", 3.0)
+    for more in ((), SIE[:4]):
+        given = ["TEST.WEIGHT", "MODEL.SIE_COE"]
+        config = adopt_card(toy_config("TEST.WEIGHT", str(path), "MODEL.SIE_COE", 7.0, *more), given)
+        model, info = make_test_model(config, *counts)
+        assert model.side_information == (*wanted, 7.0) and info.sie_scale == 7.0
+
+
+def test_a_factor_without_effect_is_told(toy_model, toy_config, save_weights, caplog):
+    path = save_weights(toy_model(*SIE[:2]).state_dict())
+    pairs = ("TEST.WEIGHT", str(path), "MODEL.SIE_COE", 7.0)
+    adopt_card(toy_config(*pairs, *SIE[:2]), pairs[::2])
+    assert not caplog.text
+    adopt_card(toy_config(*pairs), pairs[::2])
+    assert "MODEL.SIE_COE is not used" in caplog.text
+
+
 def test_keys_of_the_command_line_stay(saved, toy_config, caplog):
     _, path = saved(*SETTINGS)
     plain = toy_config("TEST.WEIGHT", str(path))
