@@ -40,8 +40,8 @@ lint: $(BIN)/.installed-dev
 keys: $(BIN)/.installed
 	$(BIN)/python -m config.page
 
-# A worker for each core, and one thread for each worker.
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+# A worker for each core, up to four (a tower of full size takes 4 GB), and one thread for each worker.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test: lint
 	$(TESTS)
