@@ -28,7 +28,7 @@ def make_plan(cfg: CfgNode, stage: str) -> Plan:
         make_optimizer=functools.partial(make_optimizer, cfg, stage=stage),
         log_period=node.LOG_PERIOD,
         checkpoint_period=node.CHECKPOINT_PERIOD,
-        # Prompts do not touch the image side, whose features alone are evaluated.
+        # Prompts do not touch the image side, whose features are what is evaluated.
         eval_period=None if stage == "stage1" else node.EVAL_PERIOD,
         # On a GPU stage 1 is captured, which a compiler would only break up.
         compile=cfg.SOLVER.COMPILE and stage != "stage1",

@@ -11,10 +11,13 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from config import TABLES
+
 ROOT = Path(__file__).parent.parent
 ROOMS = ("datasets", "model", "loss", "solver", "retrieval", "processor")
 LIBRARY = (*ROOMS, "utils")
-KEY = re.compile(r"\b(MODEL|INPUT|DATASETS|DATALOADER|SOLVER|CLUSTER|TEST)\.[A-Z]")
+NODES = {name.split(".")[0] for table in TABLES for name in table.keys if "." in name}
+KEY = re.compile(rf"\b({'|'.join(sorted(NODES))})\.[A-Z]")
 
 
 def places() -> list[PurePosixPath]:

@@ -89,7 +89,7 @@ def configuration(settings: Settings, keys: Mapping[str, Any] | None = None) -> 
 
 
 def build_model(config: CfgNode) -> ReIDModel:
-    """Our model; its random weights depend on the seed alone."""
+    """Our model; its random weights depend only on the seed."""
     seed_everything(config.SOLVER.SEED)
     return make_model(config, CLASSES, 1, 1)
 
@@ -223,7 +223,7 @@ def _micro_batch_errors(model: ReIDModel, loss: Callable[[], Tensor]) -> Record:
 
 
 def _our_training(stage: Stage, plain: Objective, config: CfgNode, settings: Settings) -> Training:
-    """The step of processor/engine/loop.py, prepared as `fit` does; `plain` is the stage's objective anew."""
+    """The step of processor/engine/loop.py, prepared as `fit` does; `plain` is the stage's objective, made again."""
     precision = training_precision(config.SOLVER.AMP, settings.device)
     prepare(stage, settings.device, precision)
     stage.objective.train()

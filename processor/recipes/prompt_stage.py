@@ -113,7 +113,7 @@ class PromptObjective(Objective):
             return
         labels = torch.arange(self.capture, device=self.model.prompt_learner.cls_ctx.device)
         try:
-            # A cast weight that was kept for the capture alone would be gone when the graph is replayed.
+            # A cast weight that was kept only for the capture would be gone when the graph is replayed.
             with precision.autocast(keep_casts=False):
                 self._captured = torch.cuda.make_graphed_callables(_Texts(self.model), (labels,))
         except RuntimeError as error:
