@@ -223,7 +223,7 @@ def _micro_batch_errors(model: ReIDModel, loss: Callable[[], Tensor]) -> Record:
 
 
 def _our_training(stage: Stage, plain: Objective, config: CfgNode, settings: Settings) -> Training:
-    """The step of processor/engine/loop.py, prepared as `fit` does; `plain` is the stage's objective, made again."""
+    """The step of processor/engine/loop.py, prepared as `fit` does; `plain` is the objective made again."""
     precision = training_precision(config.SOLVER.AMP, settings.device)
     prepare(stage, settings.device, precision)
     stage.objective.train()
