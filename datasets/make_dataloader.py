@@ -177,5 +177,5 @@ def num_workers(wanted: int) -> int:
 
 
 def _fork() -> str | None:
-    """The start method whose workers inherit the cached images without a copy; None if there is none."""
+    """The start method by which workers share the cached images without a copy, or None."""
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else None

@@ -16,7 +16,7 @@ from loss.triplet import batch_hard_triplet
 
 
 class TrainingOutput(Protocol):
-    """What the losses read of a model in training.
+    """The part of a model's training output that the losses read.
 
     Logits (B, C), three features, the projected feature (B, P), two features after the neck (B, D), (B, P).
     """

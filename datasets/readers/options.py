@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a reader reads; each reader uses the options that concern it.
+    """Options of the readers; each uses those that concern it.
 
     Args:
         need_train: read the training split; without it that split may be absent and `.train` is empty.
