@@ -1,0 +1,61 @@
+"""Forms of files and of values in them: each is one class, which every reader of that form uses.
+
+pydantic compares types strictly (no 1.0 or "1" for 1) and refuses deep nesting and text that is no Unicode.
+"""
+
+import os
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from utils.text import printable, shortened
+from utils.untrusted.plain import MEBIBYTE, open_plain
+
+MAX_JSON = 64 * MEBIBYTE
+_VALUE = 60  # characters of a wrong value that an error shows
+
+
+class Form(BaseModel):
+    """Base of forms: frozen, strict; NaN and infinity are no numbers, unknown fields are left out."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, extra="ignore")
+
+
+AnyForm = TypeVar("AnyForm", bound=Form)
+
+
+def read_json(path: str | os.PathLike[str], form: type[AnyForm], limit: int = MAX_JSON) -> AnyForm:
+    """The content of a JSON file of at most `limit` bytes.
+
+    Raises FileNotFoundError or OSError, or ValueError that names the file, the field, its value and what is
+    allowed.
+    """
+    with open_plain(path, limit) as file:
+        return parse_json(file.read(), form, str(path))
+
+
+def parse_json(text: str | bytes, form: type[AnyForm], where: str) -> AnyForm:
+    """The content of a JSON text; `where` stands in the ValueError."""
+    try:
+        return form.model_validate_json(text)
+    except ValidationError as error:
+        raise ValueError(f"{printable(where)}: {_first_mistake(error)}") from error
+
+
+def check_form(content: Any, form: type[AnyForm], where: str) -> AnyForm:
+    """A value of another origin, such as a dict from a checkpoint, as that form; `where` as above."""
+    try:
+        return form.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"{printable(where)}: {_first_mistake(error)}") from error
+
+
+def _first_mistake(error: ValidationError) -> str:
+    first, *others = error.errors(include_url=False, include_context=False)
+    message = printable(first["msg"].removeprefix("Value error, "))
+    if first["type"] == "json_invalid":
+        return message
+    place = shortened(printable(".".join(map(str, first["loc"]))), _VALUE) or "it"
+    value = "" if first["type"] == "missing" else f" is {shortened(printable(repr(first['input'])), _VALUE)}"
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{place}{value}: {message}{more}"
