@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datasets import ImageRecord, decode_image, read_image, verify_images
-from utils.untrusted.pictures import MAX_PIXELS
+from utils.untrusted.pictures import FORMATS, MAX_PIXELS, picture_suffixes
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # pytest sets filters of its own
 READERS = (read_image, decode_image, lambda path: verify_images([ImageRecord(path, 0, 0, 0)]))
@@ -28,7 +28,10 @@ FORMS = {
     "webp": ("RGB", "WEBP", {}),
     "lossless": ("RGB", "WEBP", {"lossless": True}),
     "tiff": ("RGB", "TIFF", {}),
+    "jpeg2000": ("RGB", "JPEG2000", {}),
+    "avif": ("RGB", "AVIF", {}),
 }
+FORMS = {form: settings for form, settings in FORMS.items() if settings[1] in FORMATS}
 HUGE = st.sampled_from([0, 1, 0x7F, 0x80, 0xFF])
 
 
@@ -181,6 +184,13 @@ def test_allowed_sizes_are_not_refused(form, file, monkeypatch):
     assert outcomes(file, encode(form)) == [None] * 3
     monkeypatch.setattr("utils.untrusted.pictures.MAX_PIXELS", 24 * 40 - 1)
     assert all("24 x 40 pixels; allowed: at most 959 in all" in line for line in outcomes(file, encode(form)))
+
+
+def test_suffixes_are_those_of_the_formats_that_are_read():
+    suffixes, wanted = picture_suffixes(), {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif"}
+    wanted |= {".tiff", ".ppm", ".pgm", ".mpo"}
+    wanted |= {suffix for suffix, name in ((".jp2", "JPEG2000"), (".avif", "AVIF")) if name in FORMATS}
+    assert wanted <= set(suffixes) and not {".pfm", ".eps", ".ps", ".pdf", ".txt"} & set(suffixes)
 
 
 def test_formats_that_run_programs_are_refused(file, monkeypatch):

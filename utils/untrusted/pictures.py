@@ -8,20 +8,35 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
-from PIL import Image
+from PIL import Image, features
 
 # Width times height that a header may claim, a quarter of a GiB as RGB. From here on Pillow warns; it refuses
 # twice as much.
 MAX_PIXELS = 89_478_485
-# Among Pillow's other formats are some that run programs, such as Ghostscript for PostScript.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+# Among Pillow's other formats are some that run programs, such as Ghostscript for PostScript. Not every build
+# of Pillow has the decoders of the last two; both check the size in the header against that in the data.
+FORMATS = (
+    *("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM"),
+    *(["JPEG2000"] if features.check_codec("jpg_2000") else []),
+    *(["AVIF"] if "avif" in features.modules and features.check_module("avif") else []),
+)
 # Height and width in a frame header; the lookahead finds headers that overlap.
 _JPEG_FRAME = re.compile(rb"\xff(?=[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf].{3}(.{2})(.{2}))", re.DOTALL)
 
 # What Pillow says of an odd file is not printed: it is in the error or of no consequence.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", module=r"PIL\b")
+
+
+@lru_cache(1)
+def picture_suffixes() -> tuple[str, ...]:
+    """The suffixes of files in `FORMATS`, in lower case and alphabetical."""
+    # .mpo are JPEG files with further images. .pfm hold numbers without a range, which no image is made of.
+    formats = {*FORMATS, "MPO"}
+    known = Image.registered_extensions().items()
+    return tuple(sorted(suffix for suffix, name in known if name in formats and suffix != ".pfm"))
 
 
 @contextmanager
