@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from utils.labels import NO_CAMERA, NO_PID
+from utils.labels import NO_CAMERA, NO_PID, NO_TEXTS, LabelTexts
 
 
 class _ImageFields(NamedTuple):
@@ -13,6 +13,7 @@ class _ImageFields(NamedTuple):
     camid: int
     viewid: int
     key: str
+    texts: LabelTexts
 
 
 class ImageRecord(_ImageFields):
@@ -20,14 +21,23 @@ class ImageRecord(_ImageFields):
 
     Training pids are ranks 0..C-1, or -1 where the identity is unknown (training without identities); query
     and gallery pids are the data set's own. The `key` names the item in features, trials and files; it is the
-    path unless one file holds several items, such as crops of one picture.
+    path unless one file holds several items, such as crops of one picture. `texts` are identity and
+    camera as the data set writes them.
     """
 
     __slots__ = ()
 
-    def __new__(cls, path: str, pid: int, camid: int, viewid: int, key: str | None = None) -> "ImageRecord":
+    def __new__(
+        cls,
+        path: str,
+        pid: int,
+        camid: int,
+        viewid: int,
+        key: str | None = None,
+        texts: LabelTexts = NO_TEXTS,
+    ) -> "ImageRecord":
         """A record whose key defaults to its path."""
-        return super().__new__(cls, path, pid, camid, viewid, path if key is None else key)
+        return super().__new__(cls, path, pid, camid, viewid, path if key is None else key, texts)
 
 
 class CaptionRecord(NamedTuple):
@@ -45,6 +55,11 @@ class CaptionRecord(NamedTuple):
     def camid(self) -> int:
         """-1: a sentence has no camera."""
         return NO_CAMERA
+
+    @property
+    def texts(self) -> LabelTexts:
+        """None: the record of the image has them."""
+        return NO_TEXTS
 
 
 class Trial(NamedTuple):

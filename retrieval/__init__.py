@@ -2,6 +2,7 @@
 
 from retrieval.distance import Blocks, Rerank, squared_euclidean
 from retrieval.features import FeatureSet
+from retrieval.labels import LabelNames
 from retrieval.metrics import QueryScores, RetrievalMetrics, evaluate, evaluate_task, score_queries
 from retrieval.neighbours.clustering import Agreement, agreement, cluster
 from retrieval.neighbours.jaccard import jaccard_graph
@@ -31,6 +32,7 @@ __all__ = [
     "Blocks",
     "FeatureSet",
     "Interval",
+    "LabelNames",
     "OpenSetPoint",
     "OpenSetRates",
     "OperatingPoint",

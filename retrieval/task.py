@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from retrieval.features import FeatureSet, feature_arrays, feature_file, read_features, write_arrays
+from retrieval.labels import LabelNames
 from retrieval.rules import find_rule
+from utils.untrusted.forms import parse_json
 
 _ROLES = ("query", "gallery")
 
@@ -46,12 +48,14 @@ class TrialFeatures(NamedTuple):
 class RetrievalTask:
     """Items, one or more trials over them, and `info`: model, data set and protocol, JSON-serialisable.
 
-    Raises ValueError without a trial, for rows that are not in `images`, and for an unknown rule.
+    `names` are the identities and cameras as people know them. Raises ValueError without a trial, for rows
+    that are not in `images`, and for an unknown rule.
     """
 
     images: FeatureSet
     trials: tuple[TrialRows, ...]
     info: Mapping[str, Any] = field(default_factory=dict)
+    names: LabelNames = field(default_factory=LabelNames)
 
     def __post_init__(self) -> None:
         if not self.trials:
@@ -116,7 +120,7 @@ class RetrievalTask:
 
         Besides the fields of `images` it holds for each role `query` and `gallery` the arrays `…_rows` (rows
         of the N items), `…_camids` and `…_trials` (number of the trial), one entry for each item of each
-        trial, `rules`, one name for each trial, and `info` as JSON.
+        trial, `rules`, one name for each trial, `info` as JSON, and `names` as JSON where there are any.
         """
         arrays = feature_arrays(self.images)
         for role in _ROLES:
@@ -127,6 +131,8 @@ class RetrievalTask:
             parts["trials"] = [torch.full_like(rows, i) for i, rows in enumerate(parts["rows"])]
             arrays |= {f"{role}_{name}": torch.cat(part).numpy() for name, part in parts.items()}
         arrays["rules"] = np.array([trial.rule for trial in self.trials], dtype=np.str_)
+        if self.names != LabelNames():
+            arrays["names"] = np.array(self.names.model_dump_json(), dtype=np.str_)
         write_arrays(path, arrays, self.info)
 
     @staticmethod
@@ -150,10 +156,12 @@ class RetrievalTask:
             rules = stored["rules"] if "rules" in stored else ["cross_camera"] * len(roles["query"])
             if len(rules) != len(roles["query"]):
                 raise ValueError(f"{len(rules)} rules of {len(roles['query'])} trials")
-            trials = zip(roles["query"], roles["gallery"], rules, strict=True)
-            return RetrievalTask(
-                images, tuple(TrialRows(*query, *gallery, str(rule)) for query, gallery, rule in trials), info
+            trials = tuple(
+                TrialRows(*query, *gallery, str(rule))
+                for query, gallery, rule in zip(roles["query"], roles["gallery"], rules, strict=True)
             )
+            text = str(stored["names"]) if "names" in stored else "{}"
+            return RetrievalTask(images, trials, info, parse_json(text, LabelNames, "its names"))
 
 
 def _split_by_trial(stored: Mapping[str, np.ndarray], role: str) -> list[tuple[Tensor, Tensor]]:

@@ -31,6 +31,7 @@ from datasets import (
 )
 from processor import queries_with_match
 from utils.files import require_writable, write_atomically
+from utils.text import printable
 
 _NOTES = Findings.NOTES | {"unmatched": "query identities without a gallery image from another camera"}
 
@@ -73,20 +74,19 @@ def check(cfg: CfgNode, args: argparse.Namespace) -> None:
 def unmatched_identities(dataset: ReIDDataset, files: Mapping[str, FileFacts]) -> list[str]:
     """Query identities with a query that has no match, each once, with the first such query."""
     pictures = {path: facts.digest or path for path, facts in files.items()}
-    lost: dict[int, str] = {}
+    lost: dict[int, str] = {}  # text by pid
     for trial in dataset.trials:
         for query, has_match in zip(trial.query, queries_with_match(trial, pictures), strict=True):
             if not has_match:
-                lost.setdefault(query.pid, query.path)
-    return [f"identity {pid}, {path}" for pid, path in lost.items()]
+                lost.setdefault(query.pid, f"identity {query.texts.identity or query.pid}, {query.path}")
+    return list(lost.values())
 
 
 def _print_kind(title: str, lines: Sequence[str], show: int) -> None:
     print(f"{title}: {len(lines)}")
     shown = lines[:show] if show else lines
     for line in shown:
-        # A file name may hold anything.
-        print("  " + (line if line.isprintable() else line.encode("unicode_escape").decode("ascii")))
+        print("  " + printable(line))
     if len(shown) < len(lines):
         print(f"  and {len(lines) - len(shown)} more")
 

@@ -18,10 +18,11 @@ from config.errors import as_keys
 from retrieval import FeatureSet, RetrievalTask, TrialFeatures, rank_gallery, worst_queries
 from tools.features.files import add_feature_options, add_rerank_options, read_task, reranker
 from tools.ranking.attention import attention_painter
-from tools.ranking.report import Album, PaintAttention, Report, make_rows, printable
+from tools.ranking.report import Album, PaintAttention, Report, make_rows
 from utils.files import require_writable
 from utils.logger import setup_logger
 from utils.package import require_extra
+from utils.text import printable
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -114,7 +115,7 @@ def report(args: argparse.Namespace) -> None:
     query, gallery, rule = trial
     queries, choice = choose_queries(args, trial)
     rankings = rank_gallery(query, gallery, queries, args.top, reranker(args), rule)
-    album = Album(args.images)
+    album = Album(args.images, task.names)
     rows = make_rows(query, gallery, rankings, album, paint)
     written = Report(
         title=_title(task, args.features),

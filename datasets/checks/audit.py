@@ -93,7 +93,7 @@ def audit(dataset: ReIDDataset, files: Mapping[str, FileFacts]) -> Findings:
         repeated=[
             " = ".join(_paths(same)) for same in same_bytes if count_pids(same) <= 1 and len(_paths(same)) > 1
         ],
-        single_image=_named_by_image(own for own in _by_pid(train).values() if len(_paths(own)) == 1),
+        single_image=_with_image(own for own in _by_pid(train).values() if len(_paths(own)) == 1),
         single_camera=_single_camera(train),
     )
 
@@ -150,7 +150,8 @@ def _paths(records: Iterable[ImageRecord]) -> list[str]:
 
 def _identities(records: Iterable[ImageRecord]) -> str:
     first = {(record.path, record.pid): record for record in records}
-    return " = ".join(f"{record.path} (identity {record.pid})" for record in first.values())
+    names = [record.texts.identity or record.pid for record in first.values()]
+    return " = ".join(f"{path} (identity {name})" for (path, _), name in zip(first, names, strict=True))
 
 
 def _by_pid(records: Iterable[ImageRecord]) -> dict[int, list[ImageRecord]]:
@@ -162,9 +163,10 @@ def _by_pid(records: Iterable[ImageRecord]) -> dict[int, list[ImageRecord]]:
     return groups
 
 
-def _named_by_image(identities: Iterable[list[ImageRecord]]) -> list[str]:
-    """Identities by their first image: the name of a training identity is not known here."""
-    return [f"the identity of {own[0].path}" for own in identities]
+def _with_image(identities: Iterable[list[ImageRecord]]) -> list[str]:
+    """Identities as written, each with its first image; the pid is only a rank."""
+    texts = [(own[0].texts.identity, own[0].path) for own in identities]
+    return [f"identity {name}, {path}" if name else f"the identity of {path}" for name, path in texts]
 
 
 def _single_camera(records: Sequence[ImageRecord]) -> list[str]:
@@ -176,4 +178,4 @@ def _single_camera(records: Sequence[ImageRecord]) -> list[str]:
         cameras = {record.camid for record in own}
         if len(_paths(own)) > 1 and len(cameras) == 1 and NO_CAMERA not in cameras:
             found.append(own)
-    return _named_by_image(found)
+    return _with_image(found)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from datasets.readers.options import DEFAULTS, ReadOptions
 from datasets.readers.parsing import (
     MOST_DIGITS,
+    label_texts,
     plain,
     quote,
     require_file,
@@ -69,7 +70,7 @@ def folder_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     # Training cameras come first in the numbering of every split, so testing looks for them too.
     splits = [split for split in SPLITS if (root / split).is_dir()]
     rows = [row for split in splits for row in _read_folder(root, split, options.need_labels)]
-    return _build("folder", rows, root, options.need_train)
+    return _build("folder", rows, root, options.need_train, camera_mark="c")
 
 
 def _read_csv(file: Path, root: Path, need_labels: bool) -> list[_Row]:
@@ -155,8 +156,11 @@ def _read_folder(root: Path, split: str, need_labels: bool) -> list[_Row]:
     return rows
 
 
-def _build(name: str, rows: list[_Row], source: Path, need_train: bool) -> ReIDDataset:
-    """Number the labels: training cameras and views first, even when that split is not asked for."""
+def _build(name: str, rows: list[_Row], source: Path, need_train: bool, camera_mark: str = "") -> ReIDDataset:
+    """Number the labels: training cameras and views first, even when that split is not asked for.
+
+    `camera_mark` stands before the label of a camera where people see it.
+    """
     by_split = {split: [row for row in rows if row.split == split] for split in SPLITS}
     train_rows, test_rows = by_split["train"], by_split["query"] + by_split["gallery"]
     cameras = _number_labels((row.camera for row in train_rows), (row.camera for row in test_rows))
@@ -171,6 +175,7 @@ def _build(name: str, rows: list[_Row], source: Path, need_train: bool) -> ReIDD
                 NO_PID if row.pid is None else pids[row.pid],
                 NO_CAMERA if row.camera is None else cameras[row.camera],
                 0 if row.view is None else views[row.view],
+                texts=label_texts(row.pid or "", f"{camera_mark}{row.camera}" if row.camera else ""),
             )
             for row in split_rows
         ]

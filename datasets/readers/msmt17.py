@@ -10,6 +10,7 @@ from datasets.readers.options import DEFAULTS, ReadOptions
 from datasets.readers.parsing import (
     NameRule,
     is_number,
+    label_texts,
     quote,
     read_list,
     read_named,
@@ -79,5 +80,6 @@ def _read(file: Path, images: Path, split: str) -> list[ImageRecord]:
                 f"{where}: camera {quote(camera)} in {quote(name)}, allowed as third field of the file name"
                 f" are {_CAMERAS.start} to {_CAMERAS.stop - 1}"
             )
-        records.append(ImageRecord(str(images / name), pid, int(camera) - _CAMERAS.start, 0))
+        camid, texts = int(camera) - _CAMERAS.start, label_texts(str(pid), camera)
+        records.append(ImageRecord(str(images / name), pid, camid, 0, texts=texts))
     return require_records(records, split, file)

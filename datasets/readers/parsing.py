@@ -1,15 +1,17 @@
 """Shared by the readers: folders, file names, list files, relabelling."""
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.records import ImageRecord
-from utils.labels import NO_CAMERA, NO_PID
+from utils.labels import NO_CAMERA, NO_PID, NO_TEXTS, LabelTexts
 
 # A longer number (a time stamp with an id, say) does not fit an int64 tensor.
 MOST_DIGITS = 18
+label_texts = functools.lru_cache(1 << 16)(LabelTexts)  # the images of a label share one text
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _QUOTED = 100  # characters of a file that an error shows
 
@@ -41,6 +43,11 @@ class NameRule:
                 f"{path}: camera {camera}, allowed are {self.cameras.start} to {self.cameras.stop - 1}"
             )
         return pid, camera
+
+    def as_written(self, path: Path) -> LabelTexts:
+        """Identity and camera as in the file name, ('0002', 'c1')."""
+        found = self.pattern.match(path.name)
+        return label_texts(found[1], f"c{found[2]}") if found else NO_TEXTS
 
 
 def require_folder(folder: Path, expected: str) -> Path:
@@ -91,7 +98,8 @@ def read_named(folder: Path, split: str, rule: NameRule, viewid: int = 0) -> lis
     for path in sorted(entry for entry in folder.iterdir() if entry.suffix.lower() == ".jpg"):
         pid, camera = rule.read(path)
         if pid != rule.junk:
-            records.append(ImageRecord(str(path), pid, camera - rule.cameras.start, viewid))
+            texts = rule.as_written(path)
+            records.append(ImageRecord(str(path), pid, camera - rule.cameras.start, viewid, texts=texts))
     return require_records(records, split, folder)
 
 

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 from datasets.readers.options import DEFAULTS, ReadOptions
-from datasets.readers.parsing import read_list, relabel, require_folder, require_records
+from datasets.readers.parsing import label_texts, read_list, relabel, require_folder, require_records
 from datasets.records import ImageRecord, ReIDDataset, Trial
 
 FOLDER = "VehicleID_V1.0"
@@ -37,7 +37,10 @@ def vehicleid(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
 
 def _read(file: Path, images: Path, split: str) -> list[ImageRecord]:
     lines = read_list(file, "`image_id vehicle_id`")
-    records = [ImageRecord(str(images / f"{name}.jpg"), pid, _TRAIN_CAMERA, _VIEW) for name, pid, _ in lines]
+    records = [
+        ImageRecord(str(images / f"{name}.jpg"), pid, _TRAIN_CAMERA, _VIEW, texts=label_texts(str(pid), ""))
+        for name, pid, _ in lines
+    ]
     return require_records(records, split, file)
 
 

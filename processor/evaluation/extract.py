@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from datasets import CaptionRecord, ImageRecord, Trial
 from processor.engine import TrainingBatch
-from retrieval import FeatureSet, RetrievalTask, TrialRows, find_rule, have_match
+from retrieval import FeatureSet, LabelNames, RetrievalTask, TrialRows, find_rule, have_match
 from utils.device import move_module
 from utils.distributed import gather_objects, gather_rows, is_first
 from utils.precision import Precision
@@ -123,17 +123,31 @@ def make_task(features: FeatureSet, trials: Sequence[Trial], info: Mapping[str, 
             raise ValueError(f"{count} features have the key {key}; allowed: one feature a key")
     row = {key: index for index, key in enumerate(features.keys)}
     pids = features.pids.tolist()
+    names = _label_names(trials)
 
     def part(records: Sequence[Record]) -> tuple[Tensor, Tensor]:
         rows = [row[record.key] for record in records]
         for index, record in zip(rows, records, strict=True):
             if record.pid != pids[index]:
                 raise ValueError(
-                    f"{record.key} has identity {record.pid} and identity {pids[index]}; allowed: one"
+                    f"{record.key} has identity {names.identity(record.pid)} and identity"
+                    f" {names.identity(pids[index])}; allowed: one"
                 )
         # The trial decides which camera an item counts for; the extraction has only its first role.
         return torch.tensor(rows), torch.tensor([record.camid for record in records])
 
     rows = tuple(TrialRows(*part(trial.query), *part(trial.gallery), trial.rule) for trial in trials)
-    task = RetrievalTask(features, rows, info)
+    task = RetrievalTask(features, rows, info, names)
     return task.with_pictures() if is_first() else task
+
+
+def _label_names(trials: Sequence[Trial]) -> LabelNames:
+    """The labels of all trials as written; of several forms of one label the first."""
+    identities: dict[int, str] = {}
+    cameras: dict[int, str] = {}
+    for record in chain.from_iterable(part for trial in trials for part in (trial.query, trial.gallery)):
+        if record.texts.identity:
+            identities.setdefault(record.pid, record.texts.identity)
+        if record.texts.camera:
+            cameras.setdefault(record.camid, record.texts.camera)
+    return LabelNames(identities=identities, cameras=cameras)

@@ -1,12 +1,15 @@
 """RetrievalTask: who is who in each trial, and the file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from retrieval import FeatureSet, RetrievalTask, TrialRows, evaluate, evaluate_task
+from retrieval import FeatureSet, LabelNames, RetrievalTask, TrialRows, evaluate, evaluate_task
 from retrieval.metrics import RetrievalMetrics
 
+NAMES = LabelNames(identities={0: "машина35", 7: "a\x1b[0m\udcff"}, cameras={1: "东门"})
 INFO = {"model": "ViT-B-16", "size": [256, 128], "normalize": True, "weight": "ü.pth"}
 
 
@@ -74,12 +77,20 @@ def test_normalized_keeps_the_rest():
 
 
 @pytest.mark.parametrize("info", [{}, INFO])
-def test_file_round_trip(tmp_path, info):
-    task = two_trials(info)
+@pytest.mark.parametrize("names", [LabelNames(), NAMES])
+def test_file_round_trip(tmp_path, info, names):
+    task = replace(two_trials(info), names=names)
     task.save(tmp_path / "task.npz")
+    assert RetrievalTask.load(tmp_path / "task.npz").names == task.normalized().with_pictures().names == names
     assert_same(RetrievalTask.load(tmp_path / "task.npz"), task)
     again = FeatureSet.load(tmp_path / "task.npz")
     assert torch.equal(again.features, task.images.features) and again.paths == task.images.paths
+
+
+def test_names_are_what_people_know():
+    assert [NAMES.identity(pid) for pid in (-1, 0, 7, 9)] == ["?", "машина35", r"a\x1b[0m\udcff", "9"]
+    assert [NAMES.camera(camid) for camid in (-1, 0, 1)] == ["?", "0", "东门"]
+    assert LabelNames(identities={9: "x"}).joined(NAMES).identities == {**NAMES.identities, 9: "x"}
 
 
 def test_the_arrays_of_a_file(tmp_path):
@@ -152,6 +163,8 @@ def test_refuses_no_trial_rows_that_are_not_there_and_unknown_rules():
         ({"info": "{"}, "Expecting property name"),
         ({"info": "[1]"}, r"its info is \[1\], allowed is a JSON object"),
         ({"query_trials": [0] * 5}, "1 trials of queries and 2 of galleries"),
+        ({"names": '{"identities": {"a": "b"}}'}, "identities.a"),
+        ({"names": '{"cameras": ["x"]}'}, "cameras"),
         ({"rules": ["all"]}, "1 rules of 2 trials"),
         ({"rules": ["all", "any"]}, "rule is 'any'; allowed: cross_camera, all"),
     ],

@@ -81,7 +81,7 @@ def test_what_should_be_put_right(tree, tmp_path, capsys):
     )
     assert f"files of zero bytes: 1\n  {train}/a/a_c2.jpg\n" in text
     assert f"listed files that are absent: 1\n  {train}/b/gone.jpg\n" in text
-    line = f"{train}/a/copy.jpg (identity 0) = {train}/b/b_c1.jpg (identity 1)"
+    line = f"{train}/a/copy.jpg (identity a) = {train}/b/b_c1.jpg (identity b)"
     assert f"images under several identities: 1\n  {line}\n" in text
     line = f"{train}/a/a_c1.jpg = {gallery}/d/copy.jpg"
     assert f"training images in the test splits: 1\n  {line}\n" in text
@@ -99,8 +99,8 @@ def test_notes_are_no_failure(tree, tmp_path, capsys):
     assert status == 0
     text = "\n".join(lines)
     assert "note: images of one identity in several files: 1\n" in text
-    assert f"note: training identities of one image: 1\n  the identity of {tree}/train/b/b_c2.jpg" in text
-    line = f"identity 0, {tree}/query/d/d_c1.jpg"
+    assert f"note: training identities of one image: 1\n  identity b, {tree}/train/b/b_c2.jpg" in text
+    line = f"identity d, {tree}/query/d/d_c1.jpg"
     assert f"note: query identities without a gallery image from another camera: 1\n  {line}" in text
     told = json.loads((tmp_path / "report.json").read_text())
     assert told["clean"] and told["notes"]["unmatched"] == [line]

@@ -5,12 +5,13 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from retrieval import FeatureSet, RetrievalTask, TrialRows, evaluate_task, k_reciprocal_distance
+from retrieval import FeatureSet, LabelNames, RetrievalTask, TrialRows, evaluate_task, k_reciprocal_distance
 from tools.evaluate import main
 
 TOOL = Path(__file__).parents[2] / "tools" / "evaluate.py"
@@ -184,3 +185,23 @@ def test_two_files_are_searched_under_the_queries_rule(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(words)
     assert "rules all, cross_camera; allowed with --gallery: one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"identities": {1: "bob"}}, ["1", "'ann'", "'bob'"]),
+        ({"cameras": {0: "east"}}, ["0", "'c1'", "'east'"]),
+    ],
+)
+def test_files_whose_numbers_mean_different_labels_are_refused(file, tmp_path, capsys, other, named):
+    """By their numbers, people of one site would be taken for those of another."""
+    mine = LabelNames(identities={1: "ann"}, cameras={0: "c1"})
+    for name, names in (("a.npz", mine), ("b.npz", LabelNames(**other)), ("c.npz", LabelNames())):
+        replace(TASK, names=names).save(tmp_path / name)
+    for gallery in ("a.npz", "c.npz"):
+        assert main(["--features", str(tmp_path / "a.npz"), "--gallery", str(tmp_path / gallery)]) == 0
+    with pytest.raises(SystemExit) as end:
+        main(["--features", str(tmp_path / "a.npz"), "--gallery", str(tmp_path / "b.npz")])
+    told = capsys.readouterr().err
+    assert end.value.code == 2 and all(text in told for text in ["a.npz", "b.npz", *named])

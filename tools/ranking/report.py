@@ -9,18 +9,14 @@ from typing import Literal, NamedTuple
 from PIL import Image
 
 from datasets import read_image
-from retrieval import FeatureSet, RankedImage, Ranking
-from utils.labels import NO_CAMERA, NO_PID
+from retrieval import FeatureSet, LabelNames, RankedImage, Ranking
+from utils.labels import NO_PID
+from utils.text import printable
 
 THUMBNAIL = 256  # longest side in pixels: sharp on a page and in print, and few kB
 Mark = Literal["match", "miss", "unknown"]
 # An image -> the same under its attention map.
 PaintAttention = Callable[[Image.Image], Image.Image]
-
-
-def printable(text: str) -> str:
-    """The text with a mark for each unprintable character: file names may hold line breaks and any byte."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 class Picture(NamedTuple):
@@ -76,14 +72,15 @@ class Report:
 
 
 class Album:
-    """Reads the images of a feature file and remembers which it could not read, and why.
+    """Reads the images of a feature file and remembers which it could not read, and why; has their labels.
 
     `root` is a folder for the paths in the file, where the path is searched, then its ends, the longest first
     (`/old/query/a.jpg`: root/old/query/a.jpg, root/query/a.jpg, root/a.jpg). None takes paths as they are.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, names: LabelNames | None = None) -> None:
         self.root = root
+        self.names = names or LabelNames()
         self.seen: set[str] = set()
         self.unreadable: dict[str, str] = {}
 
@@ -148,14 +145,14 @@ def _row(
 
 
 def _picture(images: FeatureSet, row: int, image: Image.Image | None, album: Album) -> Picture:
-    path, pid, camid = images.paths[row], int(images.pids[row]), int(images.camids[row])
+    path = images.paths[row]
     return Picture(
         printable(path),
         printable(PurePath(images.keys[row]).name or path),
         None if image is None else _thumbnail(image),
         printable(album.unreadable.get(path, "")),
-        "id ?" if pid == NO_PID else f"id {pid}",
-        "cam ?" if camid == NO_CAMERA else f"cam {camid}",
+        f"id {album.names.identity(int(images.pids[row]))}",
+        f"cam {album.names.camera(int(images.camids[row]))}",
     )
 
 

@@ -1,9 +1,12 @@
 import logging
+from pathlib import Path
 
 import pytest
 
 from datasets.readers import ReadOptions
-from datasets.readers.custom import csv_dataset, folder_dataset
+from datasets.readers.custom import SPLITS, csv_dataset, folder_dataset
+
+LABELS = (("машина35", "东门"), ("b", "west"), ("7", "2"))  # identities and cameras
 
 
 def write_csv(root, *lines, name="dataset.csv"):
@@ -57,6 +60,20 @@ def test_csv_word_pids_share_one_mapping_and_train_has_its_own(tmp_path):
     # sorted words: "7", "ann", "carl"
     assert [r.pid for r in data.query] == [2]
     assert [r.pid for r in data.gallery] == [1, 2, 0]
+
+
+@pytest.mark.parametrize("need_train", [True, False])
+def test_labels_are_kept_as_written(tmp_path, touch_files, need_train):
+    listed = [(f"{pid}/{i}_c{i}.jpg", pid, camera) for i, (pid, camera) in enumerate(LABELS)]
+    rows = [f"{split}/{file},{pid},{split},{camera}" for split in SPLITS for file, pid, camera in listed]
+    write_csv(tmp_path, "path,pid,split,camid", *rows)
+    touch_files(tmp_path, *(f"{split}/{file}" for split in SPLITS for file, *_ in listed))
+    options = ReadOptions(need_train=need_train)
+    for read, cameras in ((csv_dataset, ["东门", "west", "2"]), (folder_dataset, ["c0", "c1", "c2"])):
+        data = read(tmp_path, options)
+        texts = [(pid, camera) for (_, pid, _), camera in zip(listed, cameras, strict=True)]
+        for records in (data.train, data.query, data.gallery)[not need_train :]:
+            assert [r.texts for r in sorted(records, key=lambda r: Path(r.path).name)] == texts
 
 
 def test_csv_cameras_sort_as_numbers_only_where_all_are_numbers(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from datasets.readers.parsing import NameRule, read_list, read_named, relabel, require_records
 from datasets.records import ImageRecord
-from utils.labels import NO_PID
+from utils.labels import NO_PID, LabelTexts
 
 RULE = NameRule(re.compile(r"([-\d]+)_c(\d)"), cameras=range(1, 4), pids=range(0, 100), junk=-1)
 
@@ -13,8 +13,8 @@ RULE = NameRule(re.compile(r"([-\d]+)_c(\d)"), cameras=range(1, 4), pids=range(0
 def test_named_files_are_sorted_and_cameras_start_at_zero(tmp_path, touch_files):
     touch_files(tmp_path, "0007_c3_b.jpg", "0002_c1_a.JPG", "-1_c1.jpg", "Thumbs.db", "notes.txt")
     assert read_named(tmp_path, "train", RULE, viewid=4) == [
-        ImageRecord(str(tmp_path / "0002_c1_a.JPG"), 2, 0, 4),
-        ImageRecord(str(tmp_path / "0007_c3_b.jpg"), 7, 2, 4),
+        ImageRecord(str(tmp_path / "0002_c1_a.JPG"), 2, 0, 4, texts=LabelTexts("0002", "c1")),
+        ImageRecord(str(tmp_path / "0007_c3_b.jpg"), 7, 2, 4, texts=LabelTexts("0007", "c3")),
     ]
 
 

@@ -31,6 +31,7 @@ def test_training_records(tree):
     ]
     assert (data.num_train_pids, data.num_train_cams, data.num_train_views) == (2, 1, 1)
     assert (data.name, data.subject) == ("VehicleID", "vehicle")
+    assert [r.texts for r in data.train] == [("900", ""), ("17", ""), ("900", "")]
 
 
 def test_ten_trials_each_with_one_gallery_image_per_identity(tree):

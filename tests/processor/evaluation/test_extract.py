@@ -8,7 +8,8 @@ from torch import nn
 from datasets import CaptionRecord, ImageBatch, ImageRecord, Trial
 from processor import extract, make_task
 from processor.evaluation.extract import require_matches
-from retrieval import FeatureSet, RetrievalMetrics, evaluate, evaluate_task
+from retrieval import FeatureSet, LabelNames, RetrievalMetrics, evaluate, evaluate_task
+from utils.labels import LabelTexts
 
 CPU = torch.device("cpu")
 
@@ -177,10 +178,21 @@ def test_a_key_of_two_features_is_named():
         make_task(features, [draw(0)], {})
 
 
+def test_a_task_has_the_labels_as_written():
+    first, second = draw(0), draw(1)
+    records = [
+        [record._replace(texts=LabelTexts(f"p{record.pid}", "门" if record.camid else "")) for record in part]
+        for part in first[:2]
+    ]
+    names = make_task(feature_set(), [Trial(*records), second], {}).names
+    assert names == LabelNames(identities={pid: f"p{pid}" for pid in range(10)}, cameras={1: "门"})
+    assert make_task(feature_set(), [second], {}).names == LabelNames()
+
+
 def test_an_image_has_one_identity():
     trial = draw(0)
-    other = trial.query[0]._replace(pid=77)
-    with pytest.raises(ValueError, match=rf"{other.path} has identity 77 and identity {trial.query[0].pid}"):
+    other = trial.query[0]._replace(pid=77, texts=LabelTexts("x77"))
+    with pytest.raises(ValueError, match=rf"{other.path} has identity x77 and identity {trial.query[0].pid}"):
         make_task(feature_set(), [Trial([other], trial.gallery)], {})
 
 
