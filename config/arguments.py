@@ -2,17 +2,21 @@
 
 import argparse
 import os
+import re
 import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, NoReturn
 
 from yacs.config import CfgNode
 
 from config.keys import Keys, table_of
 from config.load import load_config
+from utils.logger import start_terminal
 from utils.package import MissingExtra, find_shipped
+from utils.text import Lines, filled, one_line
 
 _EPILOG = """\
 examples:
@@ -34,6 +38,26 @@ All keys: docs/keys.md
 """
 _FAILED, _INTERRUPTED = 2, 130
 _LOADER_DIED = "DataLoader worker"  # the beginning of torch's message when one was killed
+_LONGEST = 400  # characters of an error's line, in which the path may be long and what is allowed stands last
+_TRACE = re.compile(r"^(?:Original )?Traceback \(most recent call last\):\n(?: .*\n)*", re.MULTILINE)
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of a program: its docstring is the help, options have one name, any text can be shown."""
+
+    def __init__(self, **options: Any) -> None:
+        start_terminal()
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**options)
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with the usage and status 2."""
+        super().error(one_line(message, _LONGEST))
+
+
+def say(form: str, *args: object) -> None:
+    """Print `form % args` escaped as the log is: only the form and arguments `Lines` begin a line."""
+    print(filled(form, args), flush=True)
 
 
 def parse_arguments(
@@ -42,18 +66,17 @@ def parse_arguments(
     *,
     description: str | None,
     default_config: str,
-    add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+    add_options: Callable[[Parser], None] = lambda parser: None,
 ) -> argparse.Namespace:
     """Namespace(config_file, local_rank, traceback, opts) of a program; None reads sys.argv.
 
     `base` has the keys that the help lists, `add_options` adds a program's own options. Ends the program with
     status 2 and the usage when an option is unknown or stands behind the pairs.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         usage="%(prog)s [OPTION]... [KEY VALUE]...",
         description=description,
         epilog=_EPILOG.format(keys=_key_lines(table_of(base).keys)),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_options(parser)
     parser.add_argument(
@@ -94,7 +117,7 @@ def run_program(
     description: str | None,
     default_config: str,
     argv: Sequence[str] | None = None,
-    add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+    add_options: Callable[[Parser], None] = lambda parser: None,
 ) -> int:
     """Load the configuration of the command line into a copy of `base`, call `main(cfg, args)`, return 0.
 
@@ -108,7 +131,7 @@ def run_program(
     return 0
 
 
-def add_resume(parser: argparse.ArgumentParser) -> None:
+def add_resume(parser: Parser) -> None:
     """Add --resume, the option of the training programs."""
     parser.add_argument(
         "--resume",
@@ -140,7 +163,7 @@ def end_in_one_line(*, show_traceback: bool = False) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not str(error).startswith(_LOADER_DIED):
             raise
         if show_traceback:
-            traceback.print_exc()
+            print(filled("%s", (Lines(traceback.format_exc()),)), end="", file=sys.stderr)
         several = int(os.environ.get("WORLD_SIZE", 1)) > 1  # processes that torchrun started
         who = f"process {os.environ.get('RANK')}: " if several else ""
         print(f"error: {who}{_one_line(error)}", file=sys.stderr)
@@ -157,6 +180,6 @@ def _one_line(error: Exception) -> str:
         text = str(error.args[0])  # str() of a KeyError puts quotes around its message
     else:
         text = str(error)
-    if "Original Traceback" in text:  # of a process that loads images; its last line is the error itself
-        text = text.strip().splitlines()[-1].partition(": ")[2]
-    return " ".join(text.split()) or type(error).__name__
+    if "Original Traceback" in text:  # of a process that loads images; the error follows its last frame
+        text = _TRACE.split(text)[-1].partition(": ")[2]
+    return one_line(text, _LONGEST) or type(error).__name__

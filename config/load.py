@@ -17,6 +17,7 @@ from yacs.config import CfgNode
 from config import TABLES
 from config.keys import Key, Keys, table_of
 from utils.package import find_shipped
+from utils.text import Lines, printable
 
 _SUFFIXES = (".yml", ".yaml")
 _PARENT = "_BASE_"
@@ -58,6 +59,17 @@ def leaves(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{name}"] = None if isinstance(value, Mapping) else value
     return found
+
+
+def as_lines(config: CfgNode) -> Lines:
+    """The configuration as a log shows it: each key and value is one line, whatever the value holds."""
+
+    def escaped(value: Any) -> Any:
+        if isinstance(value, CfgNode):
+            return CfgNode({name: escaped(each) for name, each in value.items()})
+        return printable(value) if isinstance(value, str) else value
+
+    return Lines(escaped(config))
 
 
 def _file_settings(path: Path, seen: tuple[Path, ...] = ()) -> list[_Setting]:

@@ -11,6 +11,7 @@ from config.errors import as_keys
 from datasets.readers import READERS, ReadOptions
 from datasets.readers.parsing import require_folder
 from datasets.records import ReIDDataset
+from utils.text import Lines
 
 _KEYS = {"test_size": "DATASETS.VEHICLEID_TEST_SIZE"}
 _logger = logging.getLogger("transreid.datasets")
@@ -42,7 +43,7 @@ def make_dataset(cfg: CfgNode, *, need_train: bool = True, need_labels: bool = T
         dataset = READERS[name](root, options)
     if cfg.DATASETS.SUBJECT:
         dataset = dataclasses.replace(dataset, subject=cfg.DATASETS.SUBJECT)
-    _logger.info("Data set %s at %s\n%s", dataset.name, root, dataset.table())
+    _logger.info("Data set %s at %s\n%s", dataset.name, root, Lines(dataset.table()))
     return dataset
 
 

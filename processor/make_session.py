@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 
 from config.check import warn_unused
 from config.errors import as_keys
+from config.load import as_lines
 from config.resume import require_same_run
 from processor.engine import FILE, Snapshot, read_snapshot
 from utils.device import select_device
@@ -32,6 +33,7 @@ from utils.files import make_output_dir
 from utils.logger import setup_logger
 from utils.seed import seed_everything
 from utils.signals import StopRequest
+from utils.text import Lines, printable
 
 _logger = logging.getLogger("transreid")
 _PATIENCE = 10.0  # seconds
@@ -119,10 +121,10 @@ def start_log(cfg: CfgNode, args: argparse.Namespace, output_dir: Path | None, f
     _logger.info("%s", args)
     if args.config_file:
         _logger.info("Loaded configuration file %s", args.config_file)
-        _logger.info("\n%s", Path(args.config_file).read_text(encoding="utf-8"))
-    _logger.info("Running with config:\n%s", cfg)
-    environment = describe_environment()
-    _logger.info("Running on:\n%s", "\n".join(f"{name}: {value}" for name, value in environment.items()))
+        _logger.info("\n%s", Lines(Path(args.config_file).read_text(encoding="utf-8")))
+    _logger.info("Running with config:\n%s", as_lines(cfg))
+    environment = (f"{name}: {printable(value)}" for name, value in describe_environment().items())
+    _logger.info("Running on:\n%s", Lines("\n".join(environment)))
     if launched_processes() > 1:
         _logger.info("%d processes share the work", launched_processes())
     warn_unused(cfg)

@@ -76,7 +76,21 @@ def named_devices(place: PurePosixPath, text: str) -> Iterator[str]:
             yield f"{place}:{number}: {line.strip()}"
 
 
-RULES = [keys_past_the_border, key_names_past_the_border, imports_past_a_face, named_devices]
+def composed_messages(place: PurePosixPath, text: str) -> Iterator[str]:
+    """The form of what a program prints is its own; names are arguments, which are escaped."""
+    for node in ast.walk(ast.parse(text)):
+        is_output = isinstance(node, ast.Call) and ast.unparse(node.func) == "say"
+        if is_output and not isinstance(node.args[0], ast.Constant):
+            yield f"{place}:{node.lineno}: {ast.unparse(node)}"
+
+
+RULES = [
+    keys_past_the_border,
+    key_names_past_the_border,
+    imports_past_a_face,
+    named_devices,
+    composed_messages,
+]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -105,6 +119,7 @@ def test_all_rooms_are_looked_at():
         (named_devices, "train.py", 'd = torch.device("cuda:0")'),
         (named_devices, "processor/a.py", "d = torch.device('cuda', 0)"),
         (named_devices, "tools/a.py", 'model.to("cuda")'),
+        (composed_messages, "tools/a.py", 'say(f"{path}")'),
     ],
 )
 def test_rule_sees_what_breaks_it(rule, place, text):
@@ -122,6 +137,7 @@ def test_rule_sees_what_breaks_it(rule, place, text):
         (key_names_past_the_border, "tools/a.py", "words = ['TEST.WEIGHT', path]"),
         (imports_past_a_face, "datasets/a.py", "from datasets.records import ImageRecord"),
         (imports_past_a_face, "tools/a.py", "from datasets import ImageRecord\nimport datasets.readers"),
+        (composed_messages, "tools/a.py", 'say("%s", path)'),
         (named_devices, "utils/device.py", 'torch.device("cuda", 0)'),
         (named_devices, "model/reid.py", 'device=x.device\nif x.device.type == "cuda": ...'),
     ],

@@ -17,7 +17,7 @@ from yacs.config import CfgNode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config import cfg as defaults
-from config.arguments import run_program
+from config.arguments import Parser, run_program, say
 from config.errors import as_keys
 from datasets import (
     FileFacts,
@@ -31,7 +31,7 @@ from datasets import (
 )
 from processor import queries_with_match
 from utils.files import require_writable, write_atomically
-from utils.text import printable
+from utils.text import Lines
 
 _NOTES = Findings.NOTES | {"unmatched": "query identities without a gallery image from another camera"}
 
@@ -53,7 +53,7 @@ def check(cfg: CfgNode, args: argparse.Namespace) -> None:
         files = inspect_files(paths, workers)
     findings = audit(dataset, files)
     found = dataclasses.asdict(findings) | {"unmatched": unmatched_identities(dataset, files)}
-    print(f"Data set {dataset.name}: {len(paths)} image files\n{dataset.table()}")
+    say("Data set %s: %d image files\n%s", dataset.name, len(paths), Lines(dataset.table()))
     for kind, titles in (("", Findings.ERRORS), ("note: ", _NOTES)):
         for name, title in titles.items():
             _print_kind(f"{kind}{title}", found[name], args.show)
@@ -83,15 +83,15 @@ def unmatched_identities(dataset: ReIDDataset, files: Mapping[str, FileFacts]) -
 
 
 def _print_kind(title: str, lines: Sequence[str], show: int) -> None:
-    print(f"{title}: {len(lines)}")
+    say("%s: %d", title, len(lines))
     shown = lines[:show] if show else lines
     for line in shown:
-        print("  " + printable(line))
+        say("  %s", line)
     if len(shown) < len(lines):
-        print(f"  and {len(lines) - len(shown)} more")
+        say("  and %d more", len(lines) - len(shown))
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+def _add_options(parser: Parser) -> None:
     parser.add_argument(
         "--test_only", action="store_true", help="query and gallery only; the training split may be absent"
     )

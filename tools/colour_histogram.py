@@ -17,7 +17,7 @@ from yacs.config import CfgNode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config import cfg as defaults
-from config.arguments import run_program
+from config.arguments import run_program, say
 from datasets import ImageRecord, make_dataset, read_image
 from retrieval import FeatureSet, RetrievalMetrics, evaluate
 from utils.package import require_extra
@@ -67,7 +67,8 @@ def report(cfg: CfgNode, args: argparse.Namespace) -> None:
             for trial in dataset.trials
         ]
     )
-    print(f"{dataset.name}: Rank-1 {scores.rank(1):.1%}, mAP {scores.mAP:.1%} (HSV colour histogram)")
+    rates = 100 * scores.rank(1), 100 * scores.mAP
+    say("%s: Rank-1 %.1f%%, mAP %.1f%% (HSV colour histogram)", dataset.name, *rates)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 from yacs.config import CfgNode
 
 from config import cfg as defaults
-from config.arguments import run_program
+from config.arguments import Parser, run_program, say
 from config.check import check_config
 from config.errors import as_keys
 from config.load import load_config
@@ -32,6 +32,7 @@ from processor import (
 from retrieval import log_metrics, metrics_record
 from utils.files import make_output_dir, write_atomically
 from utils.logger import setup_logger
+from utils.text import Lines, printable
 
 
 class Named(NamedTuple):
@@ -96,7 +97,7 @@ def compare(cfg: CfgNode, args: argparse.Namespace) -> None:
     write_atomically(
         output_dir / "cross_domain.json", lambda beside: beside.write_text(text, encoding="utf-8")
     )
-    print(f"\n{table(results)}")
+    say("\n%s", Lines(table(results)))
 
 
 def table(results: Sequence[dict[str, str | float]]) -> str:
@@ -106,12 +107,12 @@ def table(results: Sequence[dict[str, str | float]]) -> str:
         (result["weight"], result["data"]): f"{100 * result['mAP']:.1f} / {100 * result['rank1']:.1f}"
         for result in results
     }
-    lines = [["mAP / Rank-1 in %", *columns], ["---"] * (len(columns) + 1)]
-    lines += [[row, *(cells[row, column] for column in columns)] for row in rows]
+    lines = [["mAP / Rank-1 in %", *map(printable, columns)], ["---"] * (len(columns) + 1)]
+    lines += [[printable(row), *(cells[row, column] for column in columns)] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+def _add_options(parser: Parser) -> None:
     parser.add_argument(
         "--weight",
         type=weight,

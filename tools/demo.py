@@ -4,7 +4,6 @@ Nothing is downloaded. Identities differ in clothes, hair and bag, cameras in li
 people that are tested are never seen in training.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -12,9 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
-from config.arguments import end_in_one_line
+from config.arguments import Parser, end_in_one_line, say
 from datasets.drawn import draw_market1501
 from train_clipreid import main as train
+from utils.text import Lines
 
 CONFIG = "configs/demo/clipreid.yml"
 SEED = 1
@@ -22,21 +22,19 @@ SEED = 1
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0, or SystemExit with the status of the training program."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--out", type=Path, default="logs/demo", help="folder for pictures and results")
     args = parser.parse_args(argv)
     data, run = args.out.resolve() / "data", args.out.resolve() / "run"
-    print(f"Drawing people in {data} …", flush=True)
+    say("Drawing people in %s …", data)
     with end_in_one_line():
         draw_market1501(data, seed=SEED, overwrite=True)
     (run / "metrics.jsonl").unlink(missing_ok=True)  # of an earlier demo; a run appends
     words = ["--config_file", CONFIG, "DATASETS.ROOT_DIR", str(data), "OUTPUT_DIR", str(run)]
-    print(f"$ python train_clipreid.py {' '.join(words)}\n", flush=True)
+    say("$ python train_clipreid.py %s\n", " ".join(words))
     train(argv=words)
-    print(table(run / "metrics.jsonl"))
-    print(f"\nCheckpoints, log and metrics: {run}")
+    say("%s", Lines(table(run / "metrics.jsonl")))
+    say("\nCheckpoints, log and metrics: %s", run)
     return 0
 
 

@@ -5,15 +5,14 @@ python tools/draw_people.py --out data
 Train on it with DATASETS.NAMES market1501 DATASETS.ROOT_DIR data.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
+from config.arguments import Parser, end_in_one_line, say
 from datasets.drawn import draw_market1501
-from utils.package import MissingExtra
 
 _NUMBERS = {
     "train_ids": "identities for training",
@@ -28,9 +27,7 @@ _NUMBERS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw what the command line asks for; 0, or 2 after one line on stderr when that cannot be."""
     defaults = draw_market1501.__kwdefaults__
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder that will hold the data set's folder"
     )
@@ -49,19 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that was drawn before")
     args = parser.parse_args(argv)
     try:
-        folder = draw_market1501(
-            args.out,
-            **{name: getattr(args, name) for name in _NUMBERS},
-            size=tuple(args.size),
-            overwrite=args.overwrite,
-        )
-    except (ValueError, OSError, MissingExtra) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        with end_in_one_line():
+            folder = draw_market1501(
+                args.out,
+                **{name: getattr(args, name) for name in _NUMBERS},
+                size=tuple(args.size),
+                overwrite=args.overwrite,
+            )
+    except SystemExit as ended:
+        return ended.code
     count = sum(1 for _ in folder.rglob("*.jpg"))
-    print(
-        f"{count} pictures of {args.train_ids + args.test_ids} people by {args.cameras} cameras in {folder}"
-    )
+    people = args.train_ids + args.test_ids
+    say("%d pictures of %d people by %d cameras in %s", count, people, args.cameras, folder)
     return 0
 
 

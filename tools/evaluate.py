@@ -3,14 +3,13 @@
 python tools/evaluate.py --features logs/run/features.npz [--rerank] [--out metrics.json]
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
-from config.arguments import end_in_one_line
+from config.arguments import Parser, end_in_one_line
 from retrieval import evaluate_task, log_metrics, write_metrics
 from tools.features.files import add_feature_options, add_rerank_options, read_task, rerank_settings, reranker
 from utils.files import require_writable
@@ -19,9 +18,7 @@ from utils.logger import setup_logger
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0, or SystemExit with status 2 after one line on stderr for a wrong option or file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, allow_abbrev=False)
     add_feature_options(parser)
     add_rerank_options(parser)
     parser.add_argument(

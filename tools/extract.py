@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
-from config.arguments import end_in_one_line
+from config.arguments import Parser, end_in_one_line
 from config.errors import as_keys
 from datasets import (
     IMAGE_SUFFIXES,
@@ -256,9 +256,7 @@ def _source(args: argparse.Namespace, info: CheckpointInfo) -> str:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, allow_abbrev=False)
     add, rgb = parser.add_argument, {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
     card = "default: the model card's"
     add("--weight", required=True, metavar="FILE", help="re-id checkpoint of any of the programs")

@@ -6,7 +6,6 @@ python tools/plots.py training --out training.svg logs/market/vit logs/market/cn
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
-from config.arguments import end_in_one_line
+from config.arguments import Parser, end_in_one_line, say
 from tools.ranking.style import COLOURS, DASHES, STYLE
 from utils.package import require_extra
+from utils.text import printable, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -140,14 +140,14 @@ def draw_cmc(tests: Mapping[str, Scores]) -> Figure:
             **_look(index),
             marker="o",
             markevery=[rank - 1 for rank in (1, 5, 10) if rank <= len(test.cmc)],
-            label=f"{label}{note}: Rank-1 {test.cmc[0]:.1%}, mAP {test.mAP:.1%}",
+            label=f"{_shown(label)}{note}: Rank-1 {test.cmc[0]:.1%}, mAP {test.mAP:.1%}",
         )
     longest = max(len(test.cmc) for test in tests.values())
     axes.set_xticks([1, *_whole_ticks(2, longest, at_most=8)])
     axes.set(xlabel="Rank", ylabel="Queries with a match up to this rank")
     _set_percent(axes)
     datasets = {test.dataset for test in tests.values()} - {""}
-    axes.set_title(", ".join(["CMC", *sorted(datasets)]))
+    axes.set_title(", ".join(["CMC", *map(_shown, sorted(datasets))]))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
     return figure
 
@@ -167,7 +167,7 @@ def draw_training(runs: Mapping[str, Sequence[Record]]) -> Figure:
         axes = figure.add_subplot(rows, COLUMNS, place)
         _draw_panel(axes, key, {label: series(run, key) for label, run in runs.items()})
     handles = [Line2D([], [], **_look(index)) for index in range(len(runs))]
-    figure.legend(handles, list(runs), loc="outside lower left", ncols=COLUMNS)
+    figure.legend(handles, list(map(_shown, runs)), loc="outside lower left", ncols=COLUMNS)
     return figure
 
 
@@ -204,17 +204,22 @@ def _draw_panel(axes: Axes, key: str, runs: Mapping[str, dict[str, list[tuple[fl
         if starts[stage]:
             axes.axvline(starts[stage], color="#808080", linewidth=0.8)
         middle, above = starts[stage] + length / 2, axes.get_xaxis_transform()
-        axes.text(middle, 1.02, stage, transform=above, ha="center", size="small", color="#606060")
+        axes.text(middle, 1.02, _shown(stage), transform=above, ha="center", size="small", color="#606060")
         share = length / sum(lengths.values())
         for tick in _whole_ticks(1, length, at_most=max(1, round(6 * share))):
             ticks[starts[stage] + tick] = f"{tick:.0f}"
     axes.set_xticks(list(ticks), list(ticks.values()))
-    axes.set_title(TITLES.get(key, f"Loss term {key.removeprefix('loss_')}"), pad=14)
+    axes.set_title(TITLES.get(key, f"Loss term {_shown(key.removeprefix('loss_'))}"), pad=14)
     axes.set_xlabel("Epoch of the stage")
     if key == "lr":
         axes.set_yscale("log")  # the stages' rates are far apart
     if key in FRACTIONS:
         _set_percent(axes)
+
+
+def _shown(text: str) -> str:
+    """A name as a picture shows it: on one line, shortened, and not taken for a formula."""
+    return shortened(printable(text), 40).replace("$", r"\$")
 
 
 def _look(index: int) -> dict[str, str]:
@@ -260,9 +265,7 @@ KINDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw what the command line asks for; 0, or SystemExit with status 2 after one line on stderr."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(KINDS))
     for name, kind in KINDS.items():
         command = commands.add_parser(name, help=kind.help, description=kind.help, allow_abbrev=False)
@@ -287,7 +290,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         contents = {label: kind.read(path) for label, path in sources.items()}
         with rc_context(STYLE):
             kind.draw(contents).savefig(args.out)
-    print(f"{args.out}: {kind.what} of {', '.join(contents)}")
+    say("%s: %s of %s", args.out, kind.what, ", ".join(contents))
     return 0
 
 

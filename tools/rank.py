@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
-from config.arguments import end_in_one_line
+from config.arguments import Parser, end_in_one_line, say
 from config.errors import as_keys
 from retrieval import FeatureSet, RetrievalTask, TrialFeatures, rank_gallery, worst_queries
 from tools.features.files import add_feature_options, add_rerank_options, read_task, reranker
@@ -27,9 +27,7 @@ from utils.text import printable
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options; ends the program with status 2 and the usage when they are wrong."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, allow_abbrev=False)
     add_feature_options(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for ranking.html and ranking.png")
     which = parser.add_mutually_exclusive_group()
@@ -126,10 +124,9 @@ def report(args: argparse.Namespace) -> None:
     )
     write_page(written, out / "ranking.html")
     write_picture(written, out / "ranking.png")
-    print(f"{choice}, top {args.top}")
-    print(out / "ranking.html")
+    say("%s, top %d\n%s", choice, args.top, out / "ranking.html")
     left_out = f" (the first {PICTURE_ROWS} of {len(rows)} queries)" if len(rows) > PICTURE_ROWS else ""
-    print(f"{out / 'ranking.png'}{left_out}")
+    say("%s%s", out / "ranking.png", left_out)
     _print_unreadable(album)
 
 
@@ -217,10 +214,10 @@ def _print_unreadable(album: Album) -> None:
     if not album.unreadable:
         return
     path, reason = next(iter(album.unreadable.items()))
-    path = printable(path)
-    print(f"{len(album.unreadable)} of {len(album.seen)} images could not be read, e.g. {path}: {reason}")
+    counts = len(album.unreadable), len(album.seen)
+    say("%d of %d images could not be read, e.g. %s: %s", *counts, path, reason)
     if len(album.unreadable) == len(album.seen):
-        print("None was found: --images ROOT names the folder in which the images lie now")
+        say("None was found: --images ROOT names the folder in which the images lie now")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

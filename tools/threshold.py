@@ -7,7 +7,6 @@ The folder gets threshold.json and threshold.png.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
-from config.arguments import end_in_one_line
+from config.arguments import Parser, end_in_one_line, say
 from retrieval import (
     AcceptRates,
     Interval,
@@ -36,6 +35,7 @@ from retrieval import (
 from tools.features.files import add_feature_options, read_task
 from utils.files import make_output_dir, write_atomically
 from utils.package import require_extra
+from utils.text import Lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -239,9 +239,7 @@ def _output_folder(path: str) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0, or SystemExit with status 2 after one line on stderr for a wrong option or file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, allow_abbrev=False)
     add_feature_options(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the report and the picture")
     parser.add_argument(
@@ -275,8 +273,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_atomically(
             folder / "threshold.png", lambda path: draw(found, scores).savefig(path, format="png")
         )
-    print(as_text(found))
-    print(f"\nWritten: {folder / 'threshold.json'}, {folder / 'threshold.png'}")
+    say("%s", Lines(as_text(found)))
+    say("\nWritten: %s, %s", folder / "threshold.json", folder / "threshold.png")
     return 0
 
 

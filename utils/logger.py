@@ -1,11 +1,18 @@
-"""The logger `transreid`, whose lines users parse: `time name level: message` to stdout and a file."""
+"""The logger `transreid`, whose lines users parse: `time name level: message` to stdout and a file.
+
+Arguments of a message cannot begin a line nor reach a terminal as control characters (`utils.text.filled`).
+"""
 
 import contextlib
+import io
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import tqdm
+
+from utils.text import Lines, filled
 
 _NAME = "transreid"
 FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
@@ -55,17 +62,34 @@ def setup_logger(output_dir: str | Path | None, file_name: str, rank: int = 0) -
         path = Path(output_dir) / file_name
         handlers.append(_LogFile(path, encoding="utf-8", errors="backslashreplace"))
     for handler in handlers:
-        handler.setFormatter(_NameOnly(f"[process {rank}] {FORMAT}" if rank else FORMAT))
+        handler.setFormatter(_Formatter(f"[process {rank}] {FORMAT}" if rank else FORMAT))
         logger.addHandler(handler)
     return logger
 
 
-class _NameOnly(logging.Formatter):
-    """Shows the first part of a logger's name: all published lines say `transreid`."""
+def start_terminal() -> None:
+    """Let stdout, stderr and warnings show any name; a program calls it before its first output.
+
+    Letters that the terminal's encoding lacks, and bytes that are no text, are escaped instead of an error.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if logging.lastResort is not None:  # shows warnings until, and where, there is no handler of ours
+        logging.lastResort.setFormatter(_Formatter())
+
+
+class _Formatter(logging.Formatter):
+    """Escapes arguments, and shows the first part of a logger's name: all published lines say `transreid`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        full, record.name = record.name, record.name.partition(".")[0]
+        kept = record.name, record.msg, record.args
         try:
+            record.msg, record.args = filled(record.msg, record.args or ()), ()
+            record.name = record.name.partition(".")[0]
             return super().format(record)
         finally:
-            record.name = full
+            record.name, record.msg, record.args = kept
+
+    def formatException(self, ei: Any) -> str:
+        return filled("%s", (Lines(super().formatException(ei)),))

@@ -1,6 +1,15 @@
-"""Text of unknown origin, such as file names, on one line of a log, a terminal or an error."""
+"""Text of unknown origin, such as file names, on one line of a log, a terminal or an error.
+
+A message is a form, which the program wrote, and arguments, which may hold anything: a name can bring escape
+sequences to a terminal, or a line break and then what looks like the next line of the log.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
 
 _SHOWN = 300  # characters of an error's line
+_LOG_LINE = re.compile(r"(\[process \d+\] )?\d{4}-\d\d-\d\d ")  # how a line of `utils.logger` begins
 
 
 def printable(text: object) -> str:
@@ -9,9 +18,11 @@ def printable(text: object) -> str:
     Line breaks, escape sequences, invisible characters and bytes that are no text: `\n`, `\x1b`, `\ufeff`,
     `\udcff`. Letters of all scripts stay.
     """
+    text = str(text)
+    if text.isprintable():
+        return text
     return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
-        for letter in str(text)
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
     )
 
 
@@ -21,3 +32,53 @@ def shortened(text: str, length: int = _SHOWN) -> str:
         return text
     start = length * 2 // 3
     return f"{text[:start]}…{text[len(text) - (length - start - 1) :]}"
+
+
+def one_line(error: object, length: int = _SHOWN) -> str:
+    """The message of an error, escaped, on one line of at most `length` characters.
+
+    Lines that are indented continue the one before, as libraries write them; other line breaks are a name's.
+    """
+    return shortened(printable(re.sub(r"[ \t]*\n[ \t]+", " ", str(error).strip())), length)
+
+
+class Lines(str):
+    """Text of several lines, such as a table, as an argument of a message: its line breaks are meant."""
+
+    __slots__ = ()
+
+
+def filled(form: object, args: tuple[Any, ...] | Mapping[str, Any] = ()) -> str:
+    """`form % args`, in which only the form and arguments of type `Lines` may begin a line.
+
+    Everything else in an argument that cannot be printed is escaped, and a line of `Lines` that begins as
+    one of the log does is indented. Without arguments the form is the text.
+    """
+    if not isinstance(form, str):  # a log takes any object, such as an error
+        form, args = "%s", (form,)
+    if not args:
+        return form
+    if isinstance(args, Mapping):
+        return form % {name: _argument(value) for name, value in args.items()}
+    return form % tuple(map(_argument, args))
+
+
+def _argument(value: Any) -> Any:
+    is_number = hasattr(value, "__float__") and not isinstance(value, str)  # numpy's text has the method too
+    return value if is_number else _Shown(value)
+
+
+class _Shown:
+    """An argument that `%s` and `%r` show escaped."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __str__(self) -> str:
+        if not isinstance(self.value, Lines):
+            return printable(self.value)
+        lines = ("\t".join(map(printable, line.split("\t"))) for line in self.value.split("\n"))
+        return "\n".join(f" {line}" if _LOG_LINE.match(line) else line for line in lines)
+
+    def __repr__(self) -> str:
+        return printable(repr(self.value))

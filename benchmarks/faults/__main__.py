@@ -6,7 +6,6 @@ A toy CLIP tower is trained on small noise images, in about four seconds a run. 
 exit status is 1 when something is not as it should be. Linux only.
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from benchmarks.faults.rows import Row, table
 from benchmarks.faults.runs import Bench
 from benchmarks.faults.soak import soak
 from benchmarks.faults.torchrun import rank
+from config.arguments import Parser
 
 SCENARIOS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "kill": single.kill,
@@ -37,9 +37,7 @@ SCENARIOS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table to stdout and each row as it comes to stderr; --json writes rows to a file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="NAME", help=", ".join(SCENARIOS))
     parser.add_argument("--kills", type=int, default=30, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of images and moments (default: %(default)s)")

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from benchmarks.measure import measure, median_of, run_alone
 from benchmarks.ranking import textbook
+from config.arguments import Parser
 from loss import PrototypeMemory
 from retrieval import cluster
 
@@ -173,9 +174,7 @@ def table(results: Sequence[tuple[dict[str, Any], dict[str, Any] | None]]) -> st
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print one JSON line for each timing and the table of medians at the end."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     full = [name for name in JOBS if not name.startswith("tiny")]
     parser.add_argument("--jobs", nargs="+", choices=JOBS, default=full, metavar="JOB")
     parser.add_argument("--repeats", type=int, default=3, help="timings of each (default: %(default)s)")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import measure, median_of, run_alone
 from benchmarks.ranking import textbook
+from config.arguments import Parser
 from retrieval import FeatureSet, evaluate, k_reciprocal_blocks
 from utils.device import select_device
 
@@ -186,9 +187,7 @@ def table(results: Sequence[tuple[dict[str, Any], dict[str, Any] | None]]) -> st
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print one JSON line for each timing and the table of medians at the end."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--data", nargs="+", choices=SIZES, default=["market", "msmt17"])
     parser.add_argument("--repeats", type=int, default=3, help="timings of each (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the features (default: %(default)s)")

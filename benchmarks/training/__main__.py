@@ -22,6 +22,7 @@ import numpy as np
 from benchmarks.measure import device_name, map_blocks, median_of, run_alone
 from benchmarks.training import inputs, jobs
 from benchmarks.training.jobs import Record, Settings
+from config.arguments import Parser
 from utils.device import select_device
 
 
@@ -227,9 +228,7 @@ def _is_of(work: str, name: str) -> bool:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--jobs", nargs="+", choices=JOBS, metavar="JOB", help=f"of {', '.join(JOBS)}")
     add("--repeats", type=int, default=3, help="processes for each timing (default: %(default)s)")

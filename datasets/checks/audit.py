@@ -14,6 +14,7 @@ from datasets.pixels.images import decode_image
 from datasets.records import ImageRecord, ReIDDataset, count_pids
 from utils.files import sha256_of_file
 from utils.labels import NO_CAMERA, NO_PID
+from utils.text import printable
 
 _CHUNK = 16  # files that a process takes at a time
 
@@ -129,7 +130,7 @@ def inspect_file(path: str) -> FileFacts:
         decode_image(path)
         return FileFacts(sha256_of_file(path))
     except (OSError, ValueError, MemoryError) as error:
-        return FileFacts("", "unreadable", " ".join(str(error).split()) or f"{path}: {type(error).__name__}")
+        return FileFacts("", "unreadable", printable(error) or f"{path}: {type(error).__name__}")
 
 
 def _with_bar(facts: Iterable[FileFacts], count: int) -> Iterable[FileFacts]:

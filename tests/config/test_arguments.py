@@ -120,6 +120,15 @@ def test_main_gets_the_loaded_configuration():
             OSError("a.pth cannot be written: No space left"),
             "error: a.pth cannot be written: No space left\n",
         ),
+        (OSError(2, "Gone", "a\x1b[2J\nmAP: 9"), "error: a\\x1b[2J\\nmAP: 9: Gone\n"),
+        (ValueError("a\udcff.jpg: bad\n\tkey"), "error: a\\udcff.jpg: bad key\n"),
+        (
+            ValueError(
+                f"Caught.\nOriginal {_TRACE}\nOSError: x\n\nDuring this:\n\n{_TRACE}\n"
+                "ValueError: a\nb.jpg: bad\n"
+            ),
+            "error: a\\nb.jpg: bad\n",
+        ),
         (
             ValueError(f"Caught by process 0.\nOriginal {_TRACE}\nValueError: a.jpg: bad\n"),
             "error: a.jpg: bad\n",
@@ -128,6 +137,23 @@ def test_main_gets_the_loaded_configuration():
 )
 def test_expected_errors_are_one_line_and_status_2(capsys, error, line):
     assert ends(capsys, raising(error)) == (2, line)
+
+
+def test_a_long_error_keeps_its_ends(capsys):
+    _, text = ends(capsys, raising(ValueError(f"{'/folder' * 500}: 3 x 4 pixels; allowed: 5 x 5 or more")))
+    assert text.startswith("error: /folder/folder") and "…" in text and len(text) < 420
+    assert text.endswith("3 x 4 pixels; allowed: 5 x 5 or more\n")
+
+
+def test_traces_and_wrong_options_are_escaped(capsys):
+    for action in (
+        lambda: run(raising(ValueError("a\x1b[2Jb")), "--traceback"),
+        lambda: parse("--a\x1b[2Jb\nc"),
+    ):
+        with pytest.raises(SystemExit):
+            action()
+        err = capsys.readouterr().err
+        assert r"a\x1b[2Jb" in err and "\x1b" not in err
 
 
 def test_configuration_errors_are_one_line_and_status_2(capsys, tmp_path):

@@ -1,12 +1,14 @@
 """Lines as users parse them, one process that speaks, and a log file on a full disk."""
 
+import io
 import logging
 import re
 from contextlib import contextmanager
 
 import pytest
 
-from utils.logger import setup_logger
+from utils.logger import setup_logger, start_terminal
+from utils.text import Lines
 
 LINE = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} transreid"
 
@@ -95,3 +97,39 @@ def test_a_bug_in_a_message_is_not_taken_for_a_full_disk(tmp_path, capsys):
     assert "TypeError" in capsys.readouterr().err
     log("after")
     assert "after" in (tmp_path / "log.txt").read_text()
+
+
+def test_no_argument_begins_a_line(tmp_path, capsys):
+    logger = setup_logger(tmp_path, "log.txt")
+    name = "a\x1b[2J\n2026-01-01 00:00:00,000 transreid INFO: mAP: 99.9%\udcff"
+    logger.warning("%s of\n%s", name, Lines(f"1\n{name}"))
+    try:
+        raise OSError(name)
+    except OSError:
+        logger.warning("%d files", 3, exc_info=True)
+    written = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == written
+    assert re.findall(rf"^{LINE}.*", written, re.MULTILINE) == [
+        written.splitlines()[0],
+        next(line for line in written.splitlines() if line.endswith("3 files")),
+    ]
+    assert written.replace("\n", "").isprintable() and written.count(r"99.9%\udcff") == 3
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_terminal_shows_what_its_encoding_lacks(encoding, monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr("sys.stdout", terminal)
+    start_terminal()
+    print("东 \udcff", file=terminal, flush=True)
+    shown = {"ascii": r"\u4e1c \udcff", "utf-8": r"东 \udcff"}
+    assert terminal.buffer.getvalue().decode(encoding) == shown[encoding] + "\n"
+
+
+def test_before_the_log_is_set_up_warnings_are_escaped_too(monkeypatch):
+    seen = io.StringIO()
+    monkeypatch.setattr("sys.stderr", seen)
+    start_terminal()
+    logging.getLogger("transreid.x").propagate = False
+    logging.getLogger("transreid.x").warning("%s", "a\x1bb\nc")
+    assert seen.getvalue() == "a\\x1bb\\nc\n"

@@ -4,6 +4,7 @@ import argparse
 import functools
 from dataclasses import replace
 
+from config.arguments import Parser
 from retrieval import LabelNames, Rerank, RetrievalTask, k_reciprocal_blocks
 
 _RERANK = {"k1": 50, "k2": 15, "lam": 0.3}  # as published
@@ -11,7 +12,7 @@ _RERANK = {"k1": 50, "k2": 15, "lam": 0.3}  # as published
 _MADE_WITH = ("size", "stride", "neck_feature", "pixel_mean", "pixel_std", "resize")
 
 
-def add_feature_options(parser: argparse.ArgumentParser) -> None:
+def add_feature_options(parser: Parser) -> None:
     """--features, --gallery and --normalize."""
     parser.add_argument(
         "--features",
@@ -80,7 +81,7 @@ def _setting(task: RetrievalTask, key: str) -> object:
     return task.info.get(key, default)
 
 
-def add_rerank_options(parser: argparse.ArgumentParser) -> None:
+def add_rerank_options(parser: Parser) -> None:
     """--rerank, --k1, --k2 and --lam."""
     parser.add_argument("--rerank", action="store_true", help="rank by k-reciprocal re-ranked distances")
     for option, kind, text in (
