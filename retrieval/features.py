@@ -6,10 +6,7 @@ Extraction returns it and everything in this room takes it; on disk it is one .n
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +18,8 @@ from torch import Tensor
 from retrieval.pictures import name_pictures
 from utils.files import write_atomically
 from utils.labels import NO_CAMERA
+from utils.untrusted.feature_files import read_feature_file
 
-_ARRAYS = ("features", "pids", "camids", "paths")
 _TEXTS = ("paths", "keys", "pictures")
 # What .npz can hold and a matrix product can use; bfloat16 has no numpy counterpart.
 _FEATURE_DTYPES = (torch.float16, torch.float32, torch.float64)
@@ -161,8 +158,7 @@ class FeatureSet:
 
         Raises FileNotFoundError, or ValueError for other files.
         """
-        with feature_file(path) as stored:
-            return read_features(stored)
+        return FeatureSet(**read_feature_file(path).items)
 
 
 def feature_arrays(images: FeatureSet) -> dict[str, np.ndarray]:
@@ -186,27 +182,6 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], info: Mappi
             np.savez(file, **content)  # pyright: ignore[reportArgumentType]
 
     write_atomically(path, write)
-
-
-@contextmanager
-def feature_file(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
-    """The open arrays of a feature file; errors while reading them become ValueErrors that name the path."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no feature file at {path}")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is not a feature file, an .npz with {', '.join(_ARRAYS)}")
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            yield stored
-    except (ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        needed = ", ".join(_ARRAYS)
-        raise ValueError(f"{path} is not a feature file, an .npz with {needed}: {error}") from error
-
-
-def read_features(stored: Mapping[str, np.ndarray]) -> FeatureSet:
-    """The FeatureSet in the arrays of a feature file."""
-    optional = {name: stored[name] for name in ("keys", "pictures") if name in stored}
-    return FeatureSet(**{name: stored[name] for name in _ARRAYS}, **optional)
 
 
 def _labels(name: str, values: Tensor | Sequence[int] | np.ndarray, device: torch.device) -> Tensor:

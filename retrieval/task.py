@@ -5,7 +5,6 @@ A test writes it as `features.npz`. Everything in this room is computed from it,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retrieval.features import FeatureSet, feature_arrays, feature_file, read_features, write_arrays
+from retrieval.features import FeatureSet, feature_arrays, write_arrays
 from retrieval.labels import LabelNames
 from retrieval.rules import find_rule
+from utils.text import printable
+from utils.untrusted.feature_files import read_feature_file
 from utils.untrusted.forms import parse_json
 
 _ROLES = ("query", "gallery")
@@ -141,34 +142,13 @@ class RetrievalTask:
 
         Raises FileNotFoundError, or ValueError for other files.
         """
-        with feature_file(path) as stored:
-            images = read_features(stored)
-            info = json.loads(str(stored["info"])) if "info" in stored else {}
-            if not isinstance(info, dict):
-                raise ValueError(f"its info is {info!r}, allowed is a JSON object")
-            if "query_rows" not in stored:
-                return RetrievalTask.all_against_all(images, info)
-            roles = {role: _split_by_trial(stored, role) for role in _ROLES}
-            if len(roles["query"]) != len(roles["gallery"]):
-                raise ValueError(
-                    f"{len(roles['query'])} trials of queries and {len(roles['gallery'])} of galleries"
-                )
-            rules = stored["rules"] if "rules" in stored else ["cross_camera"] * len(roles["query"])
-            if len(rules) != len(roles["query"]):
-                raise ValueError(f"{len(rules)} rules of {len(roles['query'])} trials")
-            trials = tuple(
-                TrialRows(*query, *gallery, str(rule))
-                for query, gallery, rule in zip(roles["query"], roles["gallery"], rules, strict=True)
-            )
-            text = str(stored["names"]) if "names" in stored else "{}"
-            return RetrievalTask(images, trials, info, parse_json(text, LabelNames, "its names"))
-
-
-def _split_by_trial(stored: Mapping[str, np.ndarray], role: str) -> list[tuple[Tensor, Tensor]]:
-    rows, camids, trials = (
-        torch.from_numpy(stored[f"{role}_{name}"]) for name in ("rows", "camids", "trials")
-    )
-    if not len(rows) == len(camids) == len(trials):
-        raise ValueError(f"{role}_rows, {role}_camids and {role}_trials must be of one length")
-    count = int(trials.max()) + 1 if len(trials) else 0
-    return [(rows[trials == number], camids[trials == number]) for number in range(count)]
+        stored = read_feature_file(path)
+        images = FeatureSet(**stored.items)
+        if stored.trials is None:
+            return RetrievalTask.all_against_all(images, stored.info)
+        trials = (TrialRows(*map(torch.from_numpy, trial[:4]), rule=trial.rule) for trial in stored.trials)
+        try:
+            names = parse_json(stored.names, LabelNames, "its names")
+            return RetrievalTask(images, tuple(trials), stored.info, names)
+        except ValueError as error:
+            raise ValueError(f"{printable(path)}: {error}") from error

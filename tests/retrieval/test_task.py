@@ -158,10 +158,20 @@ def test_refuses_no_trial_rows_that_are_not_there_and_unknown_rules():
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"query_rows": [0]}, "query_rows, query_camids and query_trials must be of one length"),
-        ({"gallery_rows": [9] * 6}, "row 9 of a trial is outside"),
-        ({"info": "{"}, "Expecting property name"),
-        ({"info": "[1]"}, r"its info is \[1\], allowed is a JSON object"),
+        ({"query_rows": [0]}, "query_rows, query_camids, query_trials must be of one length"),
+        ({"gallery_rows": [9] * 6}, r"gallery_rows has the number 9; allowed: 0 to 5"),
+        ({"info": "{"}, "its info: Invalid JSON"),
+        ({"info": "[1]"}, r"its info: it is \[1\]: .*object"),
+        ({"info": '{"size": [256]}'}, r"its info: size is \[256\]"),
+        ({"query_trials": [0, 0, 0, 10**7, 1]}, "query_trials has the number 10000000; allowed: 0 to 9999"),
+        ({"query_trials": [0, 0, 0, -1, 1]}, "query_trials has the number -1; allowed: 0 to 9999"),
+        ({"query_rows": [0.0] * 5}, "query_rows has shape .*float64; allowed: .*integers"),
+        ({"paths": [1] * 6}, "paths has shape .*int64; allowed: .*texts"),
+        ({"pids": np.full(6, 2**63, np.uint64)}, "pids has the number 9223372036854775808"),
+        (
+            {f"query_{name}": [0] * 7 for name in ("rows", "camids", "trials")},
+            "7 query_rows are of one trial; allowed: up to 6",
+        ),
         ({"query_trials": [0] * 5}, "1 trials of queries and 2 of galleries"),
         ({"names": '{"identities": {"a": "b"}}'}, "identities.a"),
         ({"names": '{"cameras": ["x"]}'}, "cameras"),
@@ -177,4 +187,4 @@ def test_load_refuses_other_files(tmp_path, change, told):
     np.savez(path, **arrays)
     with pytest.raises(ValueError, match=told) as error:
         RetrievalTask.load(path)
-    assert str(error.value).startswith(f"{path} is not a feature file") and "\n" not in str(error.value)
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)

@@ -136,7 +136,7 @@ def test_it_needs_neither_model_nor_another_folder(file):
 @pytest.mark.parametrize(
     ("write", "options", "told"),
     [
-        (lambda path: None, [], "no feature file at"),
+        (lambda path: None, [], "no such file"),
         (lambda path: path.write_text("no"), [], "is not a feature file"),
         (lambda path: path.write_text("{}"), [], "is not a feature file, an .npz with features, pids"),
         (TASK.save, ["--k1", "4"], "--k1 needs --rerank"),

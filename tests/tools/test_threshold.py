@@ -176,7 +176,7 @@ def test_it_runs_as_a_program_from_another_folder(features):
         (["--far", "0"], "a false accept rate must be above 0 and below 1, got 0.0"),
         (["--bootstrap", "-1"], "bootstrap rounds must be 0 or more, got -1"),
         (["--seed", "-1"], "the seed must be 0 or more, got -1"),
-        (["--features", "nowhere.npz"], "no feature file at nowhere.npz"),
+        (["--features", "nowhere.npz"], "nowhere.npz: no such file"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(features, tmp_path, capsys, words, message):

@@ -4,6 +4,7 @@ pydantic compares types strictly (no 1.0 or "1" for 1) and refuses deep nesting 
 """
 
 import os
+import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,6 +14,10 @@ from utils.untrusted.plain import MEBIBYTE, open_plain
 
 MAX_JSON = 64 * MEBIBYTE
 _VALUE = 60  # characters of a wrong value that an error shows
+# A backslash, a whole pair (both stay), or half of one.
+_HALF_PAIR = re.compile(
+    rb"(\\\\|\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|\\(ud[89a-f][0-9a-f]{2})", re.IGNORECASE
+)
 
 
 class Form(BaseModel):
@@ -35,9 +40,13 @@ def read_json(path: str | os.PathLike[str], form: type[AnyForm], limit: int = MA
 
 
 def parse_json(text: str | bytes, form: type[AnyForm], where: str) -> AnyForm:
-    """The content of a JSON text; `where` stands in the ValueError."""
+    """The content of a JSON text; `where` stands in the ValueError.
+
+    Half a surrogate pair, which Python's writer makes of a file name that is no text, is read as its escape.
+    """
+    content = text.encode(errors="replace") if isinstance(text, str) else text
     try:
-        return form.model_validate_json(text)
+        return form.model_validate_json(_HALF_PAIR.sub(_escaped, content))
     except ValidationError as error:
         raise ValueError(f"{printable(where)}: {_first_mistake(error)}") from error
 
@@ -48,6 +57,10 @@ def check_form(content: Any, form: type[AnyForm], where: str) -> AnyForm:
         return form.model_validate(content)
     except ValidationError as error:
         raise ValueError(f"{printable(where)}: {_first_mistake(error)}") from error
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    return found[1] or rb"\\" + found[2]
 
 
 def _first_mistake(error: ValidationError) -> str:

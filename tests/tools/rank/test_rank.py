@@ -88,7 +88,7 @@ def test_another_trial(small, run):
         (["--trial", "1"], "--trial is 1; allowed: 0 to 0"),
         (["--images", "nowhere"], "--images nowhere: no such folder"),
         (["--weight", "gone.pth"], "no weights file at gone.pth"),
-        (["--features", "gone.npz"], "no feature file at gone.npz"),
+        (["--features", "gone.npz"], "gone.npz: no such file"),
         (["--out", "features.npz"], "features.npz: File exists"),
     ],
 )

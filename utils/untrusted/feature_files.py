@@ -1,0 +1,131 @@
+"""The form of feature files, `features.npz`: arrays of items and trials, and what `info` may say."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, JsonValue
+
+from utils.text import printable
+from utils.untrusted.arrays import read_arrays
+from utils.untrusted.forms import Form, parse_json
+
+MAX_TRIALS = 10_000  # VehicleID has 10
+_NEEDED = ("features", "pids", "camids", "paths")
+_WHAT = f"a feature file, an .npz with {', '.join(_NEEDED)}"
+_ITEMS = (*_NEEDED, "keys", "pictures")
+_TRIAL = tuple(f"{role}_{name}" for role in ("query", "gallery") for name in ("rows", "camids", "trials"))
+_FORMS = {"features": (2, "f", "(N, D) floats of up to 64 bits")}
+_FORMS |= dict.fromkeys(("info", "names"), (0, "U", "one text"))
+_FORMS |= dict.fromkeys(("paths", "keys", "pictures", "rules"), (1, "U", "(N,) texts"))
+_FORMS |= dict.fromkeys(("pids", "camids", *_TRIAL), (1, "iu", "(N,) integers of up to 64 bits"))
+
+
+def _is_json(value: JsonValue) -> JsonValue:
+    json.dumps(value, allow_nan=False)  # what is read is written again, into metrics and reports
+    return value
+
+
+_Pixels = Annotated[int, Field(ge=1, le=10_000)]
+_Pair = Annotated[list[_Pixels], Field(min_length=2, max_length=2)]
+_Colour = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3)]
+_PositiveColour = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+
+
+class FeatureInfo(Form):
+    """The settings that features were made with; those that no program reads back are kept as they are."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[JsonValue, AfterValidator(_is_json)]]
+
+    normalize: bool = True
+    dataset: str | None = None
+    model: str | None = None
+    neck_feature: str | None = None
+    size: _Pair | None = None
+    stride: _Pair | None = None
+    pixel_mean: _Colour | None = None
+    pixel_std: _PositiveColour | None = None
+    resize: Literal["bilinear", "bicubic"] | None = None
+
+
+class StoredTrial(NamedTuple):
+    """A trial: rows of items and the camera that each counts for, all (n,) int64, and a rule's name."""
+
+    query_rows: np.ndarray
+    query_camids: np.ndarray
+    gallery_rows: np.ndarray
+    gallery_camids: np.ndarray
+    rule: str
+
+
+class StoredFeatures(NamedTuple):
+    """The fields of a file's N items by name, its trials, None where it has none, its info, JSON of names."""
+
+    items: dict[str, Any]
+    trials: tuple[StoredTrial, ...] | None
+    info: dict[str, Any]
+    names: str
+
+
+def read_feature_file(path: str | os.PathLike[str]) -> StoredFeatures:
+    """Read a feature file. Raises FileNotFoundError, another OSError, or ValueError; each names the path."""
+    arrays = read_arrays(path, _WHAT)
+    try:
+        missing = [name for name in _NEEDED if name not in arrays]
+        missing += [name for name in _TRIAL if name not in arrays and "query_rows" in arrays]
+        if missing:
+            raise ValueError(f"it has no {', '.join(missing)}")
+        fields = {name: _checked(name, array) for name, array in arrays.items() if name in _FORMS}
+        items = {name: fields[name] for name in _ITEMS if name in fields}
+        if len({len(values) for values in items.values()}) > 1:
+            lengths = ", ".join(f"{name} {len(values)}" for name, values in items.items())
+            raise ValueError(f"its fields are of different lengths, {lengths}")
+        info = parse_json(fields.get("info", "{}"), FeatureInfo, "its info").model_dump(exclude_unset=True)
+        trials = _trials(fields) if "query_rows" in fields else None
+        return StoredFeatures(items, trials, info, fields.get("names", "{}"))
+    except ValueError as error:
+        raise ValueError(f"{printable(path)} is not {_WHAT}: {error}") from error
+
+
+def _checked(name: str, array: np.ndarray) -> Any:
+    """A field's array, of which integers become int64 and texts a list of them, or one."""
+    dimensions, kinds, allowed = _FORMS[name]
+    too_fine = kinds == "f" and array.dtype.itemsize > 8
+    if array.ndim != dimensions or array.dtype.kind not in kinds or too_fine:
+        raise ValueError(f"{name} has shape {array.shape} of {array.dtype}; allowed: {allowed}")
+    if kinds == "iu" and array.max(initial=0) > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} has the number {array.max()}; allowed: {allowed} with a sign")
+    return array.tolist() if kinds == "U" else array.astype(np.int64, copy=False) if kinds == "iu" else array
+
+
+def _trials(fields: Mapping[str, Any]) -> tuple[StoredTrial, ...]:
+    query, gallery = (_split(fields, role) for role in ("query", "gallery"))
+    if len(query) != len(gallery):
+        raise ValueError(f"{len(query)} trials of queries and {len(gallery)} of galleries")
+    rules = fields.get("rules", ["cross_camera"] * len(query))
+    if len(rules) != len(query):
+        raise ValueError(f"{len(rules)} rules of {len(query)} trials")
+    return tuple(StoredTrial(*query[n], *gallery[n], rule) for n, rule in enumerate(rules))
+
+
+def _split(fields: Mapping[str, Any], role: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows and cameras of each trial; trials are counted from 0."""
+    names = [name for name in _TRIAL if name.startswith(role)]
+    rows, camids, trials = (fields[name] for name in names)
+    if not len(rows) == len(camids) == len(trials):
+        raise ValueError(f"{', '.join(names)} must be of one length")
+    items = len(fields["features"])
+    for name, values, count in (("rows", rows, items), ("trials", trials, MAX_TRIALS)):
+        outside = values[(values < 0) | (values >= count)]
+        if len(outside):
+            raise ValueError(f"{role}_{name} has the number {outside[0]}; allowed: 0 to {count - 1}")
+    counts = np.bincount(trials)
+    if max(counts, default=0) > items:
+        raise ValueError(f"{max(counts)} {role}_rows are of one trial; allowed: up to {items}, the items")
+    # One sort for all: the time does not depend on how many trials there are.
+    order, ends = np.argsort(trials, kind="stable"), np.cumsum(counts)[:-1]
+    parts = zip(np.split(rows[order], ends), np.split(camids[order], ends), strict=True)
+    return list(parts) if len(counts) else []
