@@ -284,13 +284,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         require_extra("plots")
         from matplotlib import rc_context
 
+        from tools.ranking.fonts import find_fonts
+
         if args.out.suffix.lower() not in FORMATS:
             raise ValueError(f"--out is {args.out}; allowed: a file name that ends in {', '.join(FORMATS)}")
         sources = parse_sources(args.files, kind.file_name)
         contents = {label: kind.read(path) for label, path in sources.items()}
-        with rc_context(STYLE):
+        fonts = find_fonts(contents)
+        if fonts.missing:  # the labels get numbers, which stand alone where letters are missing
+            numbered = enumerate(contents.items(), start=1)
+            contents = {fonts.drawable(f"{i} {label}", str(i)): content for i, (label, content) in numbered}
+            say("No installed font has %s: runs are numbered in the order given", fonts.describe_missing())
+        with rc_context(STYLE | {"font.family": list(fonts.families)}):
             kind.draw(contents).savefig(args.out)
-    say("%s: %s of %s", args.out, kind.what, ", ".join(contents))
+    say("%s: %s of %s", args.out, kind.what, ", ".join(sources))
     return 0
 
 

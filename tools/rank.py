@@ -123,10 +123,16 @@ def report(args: argparse.Namespace) -> None:
         rows=rows,
     )
     write_page(written, out / "ranking.html")
-    write_picture(written, out / "ranking.png")
+    fonts = write_picture(written, out / "ranking.png")
     say("%s, top %d\n%s", choice, args.top, out / "ranking.html")
     left_out = f" (the first {PICTURE_ROWS} of {len(rows)} queries)" if len(rows) > PICTURE_ROWS else ""
     say("%s%s", out / "ranking.png", left_out)
+    if fonts.missing:
+        say(
+            "No installed font has %s: ranking.png has numbers in place of such names, %s has the names",
+            fonts.describe_missing(),
+            out / "ranking.html",
+        )
     _print_unreadable(album)
 
 

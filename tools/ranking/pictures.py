@@ -4,16 +4,19 @@ import base64
 import io
 import statistics
 import textwrap
-import warnings
+import unicodedata
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from tools.ranking.fonts import Fonts, find_fonts
 from tools.ranking.report import Hit, Picture, Report, Row
 from utils.files import write_atomically
 
@@ -30,8 +33,10 @@ _GAP, _MARGIN, _GROUP_GAP = 0.12, 0.3, 0.22
 _TITLE, _HEADING, _LABEL, _CAPTION, _LEGEND = 0.62, 0.26, 0.18, 0.32, 0.2
 _ROW_GAP = 0.2
 _LEAST_WIDTH = 7.5
-_SUMMARY, _LETTER = 4.3, 0.095  # a summary at its longest, a letter of a file name
+_SUMMARY = 4.3  # at its longest
+_LETTER, _CAPTION_LETTER = 0.095, 0.058  # of a file name, of a caption
 _DPI, _MOST_PIXELS = 200, 16000
+_FROM_LEFT = "\N{LEFT-TO-RIGHT MARK}"  # keeps a number left of an Arabic name
 
 
 def write_page(report: Report, path: Path) -> None:
@@ -48,14 +53,27 @@ def write_page(report: Report, path: Path) -> None:
     write_atomically(path, lambda beside: beside.write_text(page, encoding="utf-8"))
 
 
-def write_picture(report: Report, path: Path) -> None:
-    """Write the PNG, of the report's first PICTURE_ROWS rows."""
+def write_picture(report: Report, path: Path) -> Fonts:
+    """Write the PNG, of the report's first PICTURE_ROWS rows; the fonts tell which letters it lacks.
+
+    Identities and cameras with such a letter are drawn as numbers, other texts with one are left out.
+    """
     rows = report.rows[:PICTURE_ROWS]
     aspect = _aspect(report)
-    sheet = _Sheet(report, (_CELL_AREA * aspect) ** 0.5, (_CELL_AREA / aspect) ** 0.5)
-    for number, row in enumerate(rows):
-        sheet.draw(row, _TITLE + _MARGIN / 2 + number * sheet.row_height)
-    write_atomically(path, sheet.save)
+    fonts = find_fonts([_FROM_LEFT, report.title, *(text for row in rows for text in _texts(row))])
+    with rc_context({"font.family": list(fonts.families)}):
+        sheet = _Sheet(report, fonts, (_CELL_AREA * aspect) ** 0.5, (_CELL_AREA / aspect) ** 0.5)
+        for number, row in enumerate(rows):
+            sheet.draw(row, _TITLE + _MARGIN / 2 + number * sheet.row_height)
+        write_atomically(path, sheet.save)
+    return fonts
+
+
+def _texts(row: Row) -> Iterator[str]:
+    """The texts of a row that come from a data set."""
+    yield row.picture.name
+    for picture in _pictures(row):
+        yield from (picture.identity, picture.camera, picture.reason)
 
 
 def _data_uri(image: Image.Image) -> str:
@@ -73,17 +91,21 @@ def _aspect(report: Report) -> float:
 
 def _images(report: Report) -> Iterator[Image.Image]:
     for row in report.rows:
-        for picture in (row.picture, *(hit.picture for hit in row.hits)):
+        for picture in _pictures(row):
             if picture.image is not None:
                 yield picture.image
+
+
+def _pictures(row: Row) -> tuple[Picture, ...]:
+    return row.picture, *(hit.picture for hit in row.hits)
 
 
 class _Sheet:
     """The PNG: one axes over the whole figure in inches, y pointing down."""
 
-    def __init__(self, report: Report, cell_width: float, cell_height: float) -> None:
+    def __init__(self, report: Report, fonts: Fonts, cell_width: float, cell_height: float) -> None:
         rows = report.rows[:PICTURE_ROWS]
-        self.report = report
+        self.report, self.fonts = report, fonts
         self.cell = (cell_width, cell_height)
         self.row_height = _HEADING + _LABEL + cell_height + _CAPTION + _ROW_GAP
         self.lead = 2 if report.attention else 1  # cells before the hits
@@ -94,32 +116,26 @@ class _Sheet:
         self.axes: Axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.set(xlim=(0, self.width), ylim=(self.height, 0))
         self.axes.axis("off")
-        self._text(
-            _MARGIN, 0.34, _cropped(report.title, int(self.width * 8)), size=13, weight="bold", va="center"
-        )
+        title = _cropped(fonts.drawable(report.title, "Rankings"), int(self.width * 8))
+        self._text(_MARGIN, 0.34, title, size=13, weight="bold", va="center")
         self._text(_MARGIN, 0.58, " · ".join(report.facts), size=8.5, color=_FAINT, va="center")
         self._legend()
 
     def save(self, path: Path) -> None:
         """Write the file, with fewer dots per inch where it would be too large to open."""
         dots = min(_DPI, _MOST_PIXELS / max(self.width, self.height))
-        with warnings.catch_warnings():
-            # The font lacks some scripts and draws boxes; the page shows such names.
-            warnings.filterwarnings("ignore", "Glyph .* missing")
-            self.figure.savefig(path, dpi=dots, format="png")
+        self.figure.savefig(path, dpi=dots, format="png")
 
     def draw(self, row: Row, top: float) -> None:
         """One query and its hits below `top`."""
         heading = top + _HEADING / 2
         room = int((self.width - 2 * _MARGIN - _SUMMARY) / _LETTER)
-        name = _cropped(f"{row.number}  {row.picture.name}", room)
+        name = _cropped(f"{row.number}{_FROM_LEFT}  {self.fonts.drawable(row.picture.name, '')}", room)
         self._text(_MARGIN, heading, name, size=9, weight="bold", va="center")
         summary = " · ".join(filter(None, (row.score, row.summary)))
         self._text(self.width - _MARGIN, heading, summary, size=8.5, color=_FAINT, va="center", ha="right")
         top += _HEADING + _LABEL
-        self._cell(
-            0, top, row.picture, _COLOURS["query"], "query", (row.picture.identity, row.picture.camera)
-        )
+        self._cell(0, top, row.picture, _COLOURS["query"], "query", self._labels(row.picture))
         if self.report.attention:
             seen = row.picture._replace(image=row.attention)
             self._cell(1, top, seen, _COLOURS["query"], "attention", (self.report.attention,))
@@ -128,7 +144,7 @@ class _Sheet:
 
     def _hit(self, hit: Hit, top: float) -> None:
         label = f"{hit.rank} {SIGNS[hit.mark]}"
-        captions = (hit.distance, hit.picture.camera)
+        captions = (hit.distance, self._labels(hit.picture)[1])
         self._cell(self.lead + hit.rank - 1, top, hit.picture, _COLOURS[hit.mark], label, captions)
 
     def _cell(
@@ -140,7 +156,8 @@ class _Sheet:
         ground = _EMPTY if picture.image is None else _GROUND
         self.axes.add_patch(Rectangle((left, top), width, height, facecolor=ground, edgecolor="none"))
         if picture.image is None:
-            reason = textwrap.fill(textwrap.shorten(picture.reason, 80), width=max(8, int(width * 15)))
+            reason = self.fonts.drawable(picture.reason, "cannot be read")
+            reason = textwrap.fill(textwrap.shorten(reason, 80), width=max(8, int(width * 15)))
             self._text(middle, top + height / 2, reason, size=5.5, color=_FAINT, ha="center", va="center")
         else:
             scale = min(width / picture.image.width, height / picture.image.height)
@@ -159,9 +176,15 @@ class _Sheet:
         self._text(middle, top - 0.05, label, size=8, weight="bold", color=colour, ha="center", va="bottom")
         for line, caption in enumerate(captions):
             below = top + height + 0.13 + 0.13 * line
+            caption = _cropped(caption, int((width + _GAP) / _CAPTION_LETTER))
             self._text(
                 middle, below, caption, size=7, color=_FAINT if line else _INK, ha="center", va="center"
             )
+
+    def _labels(self, picture: Picture) -> tuple[str, str]:
+        """Identity and camera, as numbers where the fonts lack a letter."""
+        identity, camera = picture.numbers
+        return self.fonts.drawable(picture.identity, identity), self.fonts.drawable(picture.camera, camera)
 
     def _legend(self) -> None:
         y = self.height - _MARGIN / 2 - _LEGEND / 2
@@ -180,8 +203,21 @@ class _Sheet:
         self.axes.text(x, y, text, **({"color": _INK, "parse_math": False} | style))
 
 
-def _cropped(text: str, length: int) -> str:
-    """The text, shortened in the middle to this length."""
-    if len(text) <= length:
+def _cropped(text: str, columns: int) -> str:
+    """The text, shortened in the middle to this width; Chinese and the like take two columns a letter."""
+    if _width(text) <= columns:
         return text
-    return f"{text[: length // 3]}…{text[-(length - length // 3 - 1) :]}"
+    head = _fitting(text, columns // 3)
+    tail = _fitting(text[::-1], columns - columns // 3 - 1)[::-1]
+    return f"{head}…{tail}"
+
+
+def _fitting(text: str, columns: int) -> str:
+    """The longest start of the text of at most this width."""
+    return "".join(
+        letter for letter, end in zip(text, accumulate(map(_width, text)), strict=True) if end <= columns
+    )
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(letter) in "FW" else 1 for letter in text)

@@ -20,7 +20,10 @@ PaintAttention = Callable[[Image.Image], Image.Image]
 
 
 class Picture(NamedTuple):
-    """An image as shown; `image` is None where it could not be read, for the `reason`. `name` is short."""
+    """An image as shown; `image` is None where it could not be read, for the `reason`. `name` is short.
+
+    `numbers` are pid and camid, for pictures whose fonts lack a letter of identity or camera.
+    """
 
     path: str
     name: str
@@ -28,6 +31,7 @@ class Picture(NamedTuple):
     reason: str
     identity: str
     camera: str
+    numbers: tuple[str, str]
 
 
 class Hit(NamedTuple):
@@ -145,14 +149,15 @@ def _row(
 
 
 def _picture(images: FeatureSet, row: int, image: Image.Image | None, album: Album) -> Picture:
-    path = images.paths[row]
+    path, pid, camid = images.paths[row], int(images.pids[row]), int(images.camids[row])
     return Picture(
         printable(path),
         printable(PurePath(images.keys[row]).name or path),
         None if image is None else _thumbnail(image),
         printable(album.unreadable.get(path, "")),
-        f"id {album.names.identity(int(images.pids[row]))}",
-        f"cam {album.names.camera(int(images.camids[row]))}",
+        f"id {album.names.identity(pid)}",
+        f"cam {album.names.camera(camid)}",
+        (f"id {pid}", f"cam {camid}"),
     )
 
 
