@@ -8,6 +8,7 @@ import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 from yacs.config import CfgNode
@@ -39,6 +40,7 @@ All keys: docs/keys.md
 _FAILED, _INTERRUPTED = 2, 130
 _LOADER_DIED = "DataLoader worker"  # the beginning of torch's message when one was killed
 _LONGEST = 400  # characters of an error's line, in which the path may be long and what is allowed stands last
+_RESUMES = "--resume takes no file: it continues last.pt in OUTPUT_DIR"
 _TRACE = re.compile(r"^(?:Original )?Traceback \(most recent call last\):\n(?: .*\n)*", re.MULTILINE)
 
 
@@ -52,7 +54,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the program with the usage and status 2."""
-        super().error(one_line(message, _LONGEST))
+        hint = f"; {_RESUMES}" if message.startswith("argument --resume:") else ""
+        super().error(one_line(message + hint, _LONGEST))
 
 
 def say(form: str, *args: object) -> None:
@@ -73,10 +76,11 @@ def parse_arguments(
     `base` has the keys that the help lists, `add_options` adds a program's own options. Ends the program with
     status 2 and the usage when an option is unknown or stands behind the pairs.
     """
+    keys = table_of(base).keys
     parser = Parser(
         usage="%(prog)s [OPTION]... [KEY VALUE]...",
         description=description,
-        epilog=_EPILOG.format(keys=_key_lines(table_of(base).keys)),
+        epilog=_EPILOG.format(keys=_key_lines(keys)),
     )
     add_options(parser)
     parser.add_argument(
@@ -104,6 +108,9 @@ def parse_arguments(
     )
     args = parser.parse_args(argv)
     args.config_file = args.config_file and str(find_shipped(args.config_file))
+    first = args.opts[0] if args.opts else ""
+    if getattr(args, "resume", False) and first not in keys and (len(args.opts) % 2 or Path(first).is_file()):
+        parser.error(f"{_RESUMES}; it is followed by {first}")
     late = [word for word in args.opts if word.startswith("--")]
     if late:
         parser.error(f"{late[0]} stands behind the KEY VALUE pairs; options go before them")

@@ -3,7 +3,6 @@
 import ast
 import difflib
 import functools
-import numbers
 import operator
 import os
 import warnings
@@ -23,12 +22,20 @@ _SUFFIXES = (".yml", ".yaml")
 _PARENT = "_BASE_"
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a date is text: no key takes one."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
+
+
 class _Setting(NamedTuple):
-    """A full key, the value as written, and where it is written."""
+    """A full key, its value, where it is written, and how it is written there, as keys of text take it."""
 
     key: str
     raw: Any
     where: str
+    written: str
 
 
 def load_config(base: CfgNode, yaml_path: str | os.PathLike[str] = "", opts: Sequence[Any] = ()) -> CfgNode:
@@ -37,8 +44,9 @@ def load_config(base: CfgNode, yaml_path: str | os.PathLike[str] = "", opts: Seq
     '' stands for no file. A file that is not in the working directory is looked for next to the code, as
     'configs/person/vit_base.yml' or 'person/vit_base.yml'. A file may name another one, relative to itself,
     under the top-level key `_BASE_`, which is merged first. Empty nodes leave the defaults as they are. Text
-    is decoded as a Python literal where possible. When `opts` has a key twice, the last value counts. Raises
-    ValueError for unknown keys, wrong types and unreadable files, FileNotFoundError for a missing one.
+    is decoded as a Python literal where possible; a key of text takes numbers and the like as written. When
+    `opts` has a key twice, the last value counts. Raises ValueError for unknown keys, wrong types and
+    unreadable files, FileNotFoundError for a missing one.
     """
     config = base.clone()
     config.defrost()
@@ -73,7 +81,7 @@ def as_lines(config: CfgNode) -> Lines:
 
 
 def _file_settings(path: Path, seen: tuple[Path, ...] = ()) -> list[_Setting]:
-    tree, lines = _read_yaml(path)
+    tree, places = _read_yaml(path)
     parent = tree.pop(_PARENT, None)
     settings = []
     if parent is not None:
@@ -84,34 +92,35 @@ def _file_settings(path: Path, seen: tuple[Path, ...] = ()) -> list[_Setting]:
             raise ValueError(f"{path}: {_PARENT} {parent!r} leads back to the file itself")
         settings = _file_settings(path.parent / parent, seen)
     for key, raw in leaves(tree).items():
-        settings.append(_Setting(key, raw, f"{path}, line {lines[key]}" if key in lines else str(path)))
+        line, written = places.get(key, (0, str(raw)))
+        settings.append(_Setting(key, raw, f"{path}, line {line}" if line else str(path), written))
     return settings
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The file's mapping, and the line of each full key."""
+def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, str]]]:
+    """The file's mapping, and of each full key its line and its value as written."""
     if path.suffix not in _SUFFIXES:
         raise ValueError(f"configuration file {path}; allowed: files that end in {' or '.join(_SUFFIXES)}")
     if not path.is_file():
         raise FileNotFoundError(f"configuration file {path} does not exist")
     try:
         # The composed document has the lines, and both of two equal keys; the constructed one has neither.
-        document = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        tree = yaml.SafeLoader("").construct_document(document) if document else None
+        document = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
+        tree = _Loader("").construct_document(document) if document else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise ValueError(f"{path}{line}: not valid YAML, {error.problem or error.context}") from error
-    except (yaml.YAMLError, ValueError) as error:  # not UTF-8, a date that does not exist
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # not UTF-8, lists within lists
         raise ValueError(f"{path}: not valid YAML, {' '.join(str(error).split())}") from error
     if tree is None:
         return {}, {}
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: holds a {type(tree).__name__}; allowed: a mapping of keys to values")
-    return tree, dict(_key_lines(document, "", path))
+    return tree, dict(_places(document, "", path))
 
 
-def _key_lines(node: yaml.Node, prefix: str, path: Path) -> Iterator[tuple[str, int]]:
+def _places(node: yaml.Node, prefix: str, path: Path) -> Iterator[tuple[str, tuple[int, str]]]:
     if not isinstance(node, yaml.MappingNode):
         return
     lines: dict[str, int] = {}
@@ -120,8 +129,8 @@ def _key_lines(node: yaml.Node, prefix: str, path: Path) -> Iterator[tuple[str, 
         if key in lines:
             raise ValueError(f"{path}, line {line}: {key} stands already in line {lines[key]}")
         lines[key] = line
-        yield key, line
-        yield from _key_lines(value, f"{key}.", path)
+        yield key, (line, str(value.value))
+        yield from _places(value, f"{key}.", path)
 
 
 def _pair_settings(opts: Sequence[Any]) -> list[_Setting]:
@@ -130,11 +139,12 @@ def _pair_settings(opts: Sequence[Any]) -> list[_Setting]:
             f"command line: {len(opts)} words {' '.join(map(str, opts))!r}; allowed: KEY VALUE pairs "
             "(a list is one word in quotes, '[12, 12]')"
         )
-    return [_Setting(str(key), raw, "command line") for key, raw in zip(opts[::2], opts[1::2], strict=True)]
+    pairs = zip(opts[::2], opts[1::2], strict=True)
+    return [_Setting(str(key), raw, "command line", str(raw)) for key, raw in pairs]
 
 
 def _assign(config: CfgNode, keys: Keys, setting: _Setting) -> None:
-    key, raw, where = setting
+    key, raw, where, _ = setting
     if key in keys:
         if raw is not None:
             *groups, name = key.split(".")
@@ -159,7 +169,7 @@ def _unknown(key: str, keys: Keys) -> str:
 
 def _converted(setting: _Setting, declared: Key) -> Any:
     """The value in the type of the default, which it must have or fit without loss."""
-    key, raw, where = setting
+    key, raw, where, written = setting
     value, default = _decoded(raw), declared.default
     if key == "DATASETS.NAMES" and isinstance(value, list | tuple) and value:
         value, *others = value
@@ -173,10 +183,13 @@ def _converted(setting: _Setting, declared: Key) -> Any:
         result = type(default)(value) if fits else None
     if fits:
         return result
-    if isinstance(default, str) and isinstance(raw, str) and _reads_as_number(value):
-        return raw  # a folder 2024, the GPU 0, or the word None: the text was meant
-    if isinstance(default, str) and isinstance(raw, bool):
-        expected += " (bare on, off, yes, no are booleans in YAML: put the word in quotes)"
+    if isinstance(default, str):
+        # A folder 2024, the GPUs 0,1 or the word None: the text was meant; not so a tuple in brackets.
+        is_bare = isinstance(value, tuple) and not written.lstrip().startswith("(")
+        if is_bare or not isinstance(value, bool | list | tuple | dict | set):
+            return written
+        if isinstance(value, bool):
+            expected += " (bare on, off, yes, no, True, False are booleans: put the word in quotes, \"'on'\")"
     raise ValueError(f"{where}: {key} is {value!r}; expected: {expected}")
 
 
@@ -210,10 +223,6 @@ def _converted_list(value: Any, declared: Key) -> tuple[bool, str, list[Any]]:
     return fits, expected, [kind(item) for item in value] if fits else []
 
 
-def _reads_as_number(value: Any) -> bool:
-    return value is None or (isinstance(value, numbers.Number) and not isinstance(value, bool))
-
-
 def _decoded(raw: Any) -> Any:
     if not isinstance(raw, str):
         return raw
@@ -221,5 +230,5 @@ def _decoded(raw: Any) -> Any:
         with warnings.catch_warnings():  # Python warns of a backslash, which a path may have
             warnings.simplefilter("ignore")
             return ast.literal_eval(raw)
-    except (ValueError, SyntaxError, TypeError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return raw

@@ -25,7 +25,11 @@ _MODEL = {
         "0",
         "Index of the GPU among the visible ones (CUDA_VISIBLE_DEVICES), as text. Processes of torchrun take "
         "one each, from index 0 on.",
-        Rule("the index of a visible GPU, e.g. '0'", lambda text: text.isascii() and text.isdigit()),
+        Rule(
+            "the index of a visible GPU, e.g. '0' (a process uses one; several: torchrun --nproc_per_node N "
+            "and the program)",
+            lambda text: text.isascii() and text.isdigit(),
+        ),
     ),
     "PRETRAIN_CHOICE": Key(
         "imagenet",

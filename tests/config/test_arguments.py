@@ -203,6 +203,17 @@ def test_resume_is_an_option_of_those_that_ask_for_it(capsys):
     with pytest.raises(SystemExit):
         resumable("A", "1", "--resume")
     assert "--resume stands behind the KEY VALUE pairs" in capsys.readouterr().err
+    for words in (["logs/last.pt"], ["a.pt", "A", "1"], ["a.pt", "--config_file", "b.yml"]):
+        with pytest.raises(SystemExit):
+            resumable("--resume", *words)
+        assert (
+            f"it continues last.pt in OUTPUT_DIR; it is followed by {words[0]}\n" in capsys.readouterr().err
+        )
+    with pytest.raises(SystemExit):
+        resumable("--resume=last.pt", "A", "1")
+    told = capsys.readouterr().err
+    assert "'last.pt'; --resume takes no file: it continues last.pt in OUTPUT_DIR\n" in told
+    assert resumable("--resume", "NO_KEY", "1").opts == ["NO_KEY", "1"]
     with pytest.raises(SystemExit):
         parse("--resume")
     with pytest.raises(SystemExit):

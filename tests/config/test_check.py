@@ -13,6 +13,7 @@ SHARED = [
     ("MODEL.DEVICE", "tpu", "'cuda', 'cpu'"),
     ("MODEL.DEVICE_ID", "cuda:1", "the index of a visible GPU"),
     ("MODEL.DEVICE_ID", "-1", "the index of a visible GPU"),
+    ("MODEL.DEVICE_ID", "0,1", "the index of a visible GPU, e.g. '0' (a process uses one; several: torchrun"),
     ("MODEL.STRIDE_SIZE", "[16, 0]", "positive numbers"),
     ("MODEL.ID_LOSS_WEIGHT", "-0.1", "0 or more"),
     ("MODEL.SIE_COE", "1e999", "finite numbers"),

@@ -77,6 +77,20 @@ def test_file_then_command_line(write):
         ("OUTPUT_DIR", "__import__('os').system('ls')", "__import__('os').system('ls')"),
         ("MODEL.TRANSFORMER_TYPE", "None", "None"),
         ("MODEL.IF_LABELSMOOTH", "off", "off"),
+        ("MODEL.DEVICE_ID", "0,1", "0,1"),
+        ("MODEL.DEVICE_ID", "('0,1')", "0,1"),
+        ("OUTPUT_DIR", "1,2", "1,2"),
+        ("OUTPUT_DIR", "007", "007"),
+        ("OUTPUT_DIR", "(1)", "(1)"),
+        ("OUTPUT_DIR", "1.10", "1.10"),
+        ("OUTPUT_DIR", "1_000", "1_000"),
+        ("OUTPUT_DIR", "-1e5", "-1e5"),
+        ("OUTPUT_DIR", "2024-10-10", "2024-10-10"),
+        ("OUTPUT_DIR", "...", "..."),
+        ("OUTPUT_DIR", "b'x'", "b'x'"),
+        ("OUTPUT_DIR", "None", "None"),
+        ("OUTPUT_DIR", "(" * 10_000, "(" * 10_000),
+        ("OUTPUT_DIR", "-" * 100_000 + "1", "-" * 100_000 + "1"),
     ],
 )
 @pytest.mark.filterwarnings("error")
@@ -96,6 +110,15 @@ def test_yaml_text_is_decoded_too(write):
     assert (config.MODEL.DEVICE_ID, config.MODEL.STRIDE_SIZE) == ("3", [12, 12])
     assert config.SOLVER.STAGE1.BASE_LR == 5e-6
     assert (config.DATASETS.NAMES, config.DATASETS.ROOT_DIR) == ("dukemtmc", "/data")
+
+
+WRITTEN = "0 007 1.10 0x1F 1:30 1_000 .5 1e3 2024-01-01 2024-13-01 0,1 None (1)"
+
+
+@pytest.mark.parametrize("text", WRITTEN.split())
+def test_text_in_yaml_is_taken_as_written(write, text):
+    config = load_config(cfg, write(f"OUTPUT_DIR: {text}  # comment\nMODEL: {{<<: {{DEVICE_ID: 007}}}}\n"))
+    assert (text, "007") == (config.OUTPUT_DIR, config.MODEL.DEVICE_ID)
 
 
 @pytest.mark.parametrize("base", [cfg, cfg_base])
@@ -140,7 +163,6 @@ def test_file_errors(write, tmp_path):
     assert "allowed: files that end in" in fails(cfg, write("{}", "run"))
     assert "run.yml, line 3: not valid YAML" in fails(cfg, write("MODEL:\n  NAME: a\n NECK: b\n"))
     assert "run.yml, line 2: not valid YAML" in fails(cfg, write("MODEL:\n\tNAME: a\n"))
-    assert "run.yml: not valid YAML, month" in fails(cfg, write("OUTPUT_DIR: 2024-13-01\n"))
     assert "holds a list; allowed: a mapping" in fails(cfg, write("- MODEL\n"))
     assert "line 4: MODEL stands already in line 1" in fails(
         cfg, write("MODEL:\n  NAME: a\n\nMODEL:\n  NECK: b\n")
@@ -159,7 +181,7 @@ def test_file_errors(write, tmp_path):
         ("{a: b}: c", "not valid YAML"),
         ("MODEL: {NAME: 'a\0b'}", "not valid YAML"),
         ("on: 4", "unknown key True"),
-        ("OUTPUT_DIR: 2024-01-01", "expected: str"),
+        ("SOLVER: {SEED: 2024-01-01}", "expected: int"),
         ("MODEL", "holds a str"),
         ("_BASE_: .", "allowed: files that end in"),
     ],
@@ -235,7 +257,9 @@ def test_keys_of_the_other_tree_name_the_programs(write, repository):
         ("SOLVER.STAGE1.MAX_EPOCHS", "None", "int"),
         ("SOLVER.STAGE1.BASE_LR", "fast", "float, a number"),
         ("SOLVER.STAGE1.BASE_LR", "False", "float"),
-        ("MODEL.NAME", "True", "str, text"),
+        ("MODEL.NAME", "True", "str, text (bare on, off"),
+        ("MODEL.DEVICE_ID", "[0, 1]", "str"),
+        ("MODEL.DEVICE_ID", "(0, 1)", "str"),
         ("MODEL.NAME", "['RN50']", "str"),
         ("DATASETS.NAMES", "[]", "str"),
         ("MODEL.STRIDE_SIZE", "12", "list of 2 ints, e.g. '[12, 12]'"),
