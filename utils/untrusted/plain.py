@@ -4,14 +4,20 @@ A pipe or a socket blocks its reader, a device such as /dev/zero never ends, and
 on the disk claims any size.
 """
 
+import codecs
 import os
+import re
 import stat
-from typing import BinaryIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import BinaryIO, TextIO
 
 from utils.text import printable
 
 MEBIBYTE = 2**20
 MAX_TEXT = 256 * MEBIBYTE  # lists, tables, settings: all are read into memory
+_LINE_END = re.compile("\r\n|\r|\n")
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -48,14 +54,33 @@ def open_plain(path: str | os.PathLike[str], limit: int | None = None) -> Binary
     return file
 
 
+@contextmanager
+def open_plain_text(path: str | os.PathLike[str], limit: int = MAX_TEXT) -> Iterator[TextIO]:
+    """A plain file of text in UTF-8, with or without byte order mark; line ends stay as they are.
+
+    Raises as `open_plain` does, and ValueError for another encoding, here or in the block.
+    """
+    problem = f"{printable(path)}: cannot be read as text in UTF-8"
+    with open_plain(path, limit) as file, TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        start = file.read(2)
+        file.seek(0)
+        if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in start:
+            raise ValueError(f"{problem}: it begins as text in UTF-16 does")
+        try:
+            yield text
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{problem}: {error}") from error
+
+
 def read_plain_text(path: str | os.PathLike[str], limit: int = MAX_TEXT) -> str:
-    """The text in a plain file in UTF-8, with or without byte order mark. Raises as `open_plain` does."""
-    with open_plain(path, limit) as file:
-        content = file.read()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{printable(path)}: cannot be read as text in UTF-8: {error}") from error
+    """The text in a file as `open_plain_text` opens it."""
+    with open_plain_text(path, limit) as text:
+        return text.read()
+
+
+def read_plain_lines(path: str | os.PathLike[str]) -> list[str]:
+    """The lines of such a file. Files that were put together may have a byte order mark in several."""
+    return [line.removeprefix("\ufeff") for line in _LINE_END.split(read_plain_text(path))]
 
 
 def _require_plain(state: os.stat_result, name: str, limit: int | None) -> None:

@@ -1,0 +1,119 @@
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from utils.untrusted.folders import HIDDEN, LINKED, NOT_PLAIN, OTHER_SUFFIX, LeftOut, find_files, find_folders
+
+SUFFIXES = (".jpg", ".png")
+
+
+@pytest.fixture(autouse=True)
+def people(tmp_path, monkeypatch):
+    """Three images in and below the folder people of the current folder."""
+    monkeypatch.chdir(tmp_path)
+    touch("people/1/a.jpg", "people/1/b.PNG", "people/2/c.jpg")
+
+
+def touch(*names):
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def walk(folder="people", **options):
+    """Names of what is found, and the counts and examples of what is left out."""
+    left_out = LeftOut()
+    found = find_files(folder, SUFFIXES, left_out, **options)
+    examples = {reason: (count, str(left_out.examples[reason])) for reason, count in left_out.counts.items()}
+    return [str(path) for path in found], examples
+
+
+THREE = ["people/1/a.jpg", "people/1/b.PNG", "people/2/c.jpg"]
+
+
+def test_files_of_the_suffixes_are_found_sorted():
+    touch("people/notes.txt", "people/Thumbs.db", "people/2/LICENSE")
+    assert walk() == (THREE, {})
+    assert walk("people/1", deep=False) == (THREE[:2], {})
+    assert walk("people", deep=False) == ([], {})
+
+
+def test_hidden_files_and_folders_and_those_of_services_are_not_read():
+    touch("people/._1.jpg", "people/.DS_Store", "people/2/.ipynb_checkpoints/c.jpg", "people/.thumbs/x/y.jpg")
+    touch("people/1/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", "people/__MACOSX/1/._a.jpg", "people/#recycle/d.jpg")
+    assert walk() == (THREE, {HIDDEN: (6, "people/#recycle")})
+    os.rename("people", ".people")
+    assert len(walk(".people")[0]) == 3  # named by the user
+
+
+def test_image_like_files_of_other_suffixes_are_counted():
+    touch("people/2/d.heic", "people/2/e.TIF", "people/1/f.dng", "people/1/g.mp4", "people/1/h.json")
+    assert walk() == (THREE, {OTHER_SUFFIX: (4, "people/1/f.dng")})
+
+
+def test_what_is_no_plain_file_is_not_read():
+    os.mkfifo("people/1/pipe.jpg")
+    os.chdir("people")
+    socket.socket(socket.AF_UNIX).bind("socket.png")
+    os.chdir("..")
+    Path("people/2/zero.jpg").symlink_to("/dev/zero")
+    os.mkfifo("people/1/pipe.txt")
+    assert walk() == (THREE, {NOT_PLAIN: (3, "people/1/pipe.jpg")})
+
+
+def test_each_real_folder_is_entered_once_and_under_its_own_name():
+    for number in range(30):
+        Path(f"people/1/up{number}").symlink_to("..")
+        Path(f"people/0circle{number}").symlink_to(".")
+    Path("people/0same").symlink_to("2")
+    assert walk() == (THREE, {LINKED: (61, "people/0circle0")})
+    assert [str(path) for path in find_folders("people")] == ["people", "people/1", "people/2"]
+
+
+def test_folders_that_are_elsewhere_are_entered_through_links():
+    touch("else/x/d.jpg", "else/x/e.jpg")
+    Path("people/8").symlink_to("../else/x")
+    Path("people/9").symlink_to("../else")
+    Path("else/back").symlink_to("../people")
+    assert walk() == ([*THREE, "people/8/d.jpg", "people/8/e.jpg"], {LINKED: (2, "people/9/back")})
+
+
+def test_each_real_file_is_read_once():
+    Path("people/0.jpg").symlink_to("2/c.jpg")
+    touch("else/d.jpg")
+    for name in ("people/2/d.jpg", "people/2/e.jpg"):
+        Path(name).symlink_to("../../else/d.jpg")
+    os.link("people/1/a.jpg", "people/2/f.jpg")
+    assert walk() == ([*THREE, "people/2/d.jpg", "people/2/f.jpg"], {LINKED: (2, "people/0.jpg")})
+
+
+def test_links_to_nothing_count_as_files():
+    Path("people/2/gone.jpg").symlink_to("nowhere.jpg")
+    Path("people/2/self.jpg").symlink_to("self.jpg")
+    Path("people/3").symlink_to("nowhere")
+    assert walk() == ([*THREE, "people/2/gone.jpg", "people/2/self.jpg"], {})
+
+
+def test_a_folder_that_cannot_be_listed_is_named(monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "2":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(OSError, match="people/2 cannot be listed: Permission denied"):
+        walk()
+
+
+def test_what_is_left_out_is_told_in_one_printable_line():
+    touch("people/1/\x1b[2J\n.heic", "people/1/._a.jpg")
+    left_out = LeftOut()
+    assert not left_out
+    find_files("people", SUFFIXES, left_out)
+    assert left_out and str(left_out) == (
+        f"1 ({HIDDEN}), such as people/1/._a.jpg; 1 ({OTHER_SUFFIX}), such as people/1/\\x1b[2J\\n.heic"
+    )

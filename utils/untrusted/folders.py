@@ -1,0 +1,144 @@
+"""Folders of unknown origin: which of their files are read, and which are left out and counted.
+
+Links may lead in circles, and services keep thumbnails and copies next to a user's files.
+"""
+
+import heapq
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from utils.text import printable, shortened
+
+# What Synology, QNAP, macOS, Windows and Linux put into a user's folders.
+_SERVICE_FOLDERS = {
+    *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "__macosx", "$recycle.bin"),
+    *("system volume information", "lost+found"),
+}
+# Pictures, raw photographs, videos: a user who has some expects that they are read, or to be told.
+_KINDS = """
+    apng avif avifs bmp bw cur dcm dds dib emf eps exr gif hdr heic heics heif hif icns ico j2c j2k
+    jfif jng jp2 jpc jpe jpeg jpf jpg jpx jxl jxr mpo pbm pcx pfm pgm png pnm ppm psb psd qoi ras
+    rgb rgba sgi svg svgz tga tif tiff wdp webp wmf xbm xcf xpm
+    3fr arw cr2 cr3 crw dng erf kdc mrw nef nrw orf pef raf raw rw2 sr2 srf srw x3f
+    3gp asf avi flv hevc m2ts m4v mkv mov mp4 mpeg mpg mts ogv webm wmv
+"""
+_IMAGE_LIKE = frozenset(f".{kind}" for kind in _KINDS.split())
+_SHOWN = 150  # characters of a path in a message
+HIDDEN, OTHER_SUFFIX, NOT_PLAIN, LINKED = (
+    "hidden or of a service",
+    "image-like with a suffix that is not read",
+    "no plain file",
+    "a link to what is read already",
+)
+
+
+class LeftOut:
+    """Counts the files and folders that walks leave out, by reason, with the first of each by name."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.examples: dict[str, Path] = {}
+
+    def add(self, reason: str, path: Path) -> None:
+        """Count one more."""
+        self.counts[reason] += 1
+        self.examples[reason] = min(path, self.examples.get(reason, path))
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.counts)
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{count} ({reason}), such as {shortened(printable(self.examples[reason]), _SHOWN)}"
+            for reason, count in sorted(self.counts.items())
+        )
+
+
+def find_files(
+    folder: str | Path, suffixes: Collection[str], left_out: LeftOut, *, deep: bool = True
+) -> list[Path]:
+    """The files with one of the suffixes (in lower case) in a folder and, if `deep`, below it, sorted.
+
+    Each real folder and file once, however many links lead there. Names that begin with a dot and folders of
+    services are never read. They, image-like files of another suffix, what is no plain file, and links to
+    what is read already are counted. Links to nothing count as files. Raises OSError for a folder that cannot
+    be listed.
+    """
+    files: list[Path] = []
+    links: list[Path] = []
+    real_files: set[str] = set()
+    for place, real, entries in _walk(Path(folder), left_out, deep):
+        for entry in entries:
+            path = place / entry.name
+            if not has_suffix(entry.name, suffixes):
+                if has_suffix(entry.name, _IMAGE_LIKE):
+                    left_out.add(OTHER_SUFFIX, path)
+            elif (
+                not entry.is_file(follow_symlinks=False) and os.path.exists(path) and not os.path.isfile(path)
+            ):
+                left_out.add(NOT_PLAIN, path)
+            elif entry.is_symlink():
+                links.append(path)
+            else:
+                files.append(path)
+                real_files.add(os.path.join(real, entry.name))
+    for path in sorted(links):
+        target = os.path.realpath(path)
+        if target in real_files:
+            left_out.add(LINKED, path)
+        else:
+            files.append(path)
+            real_files.add(target)
+    return sorted(files)
+
+
+def find_folders(folder: str | Path) -> list[Path]:
+    """A folder and all below it that `find_files` looks into, sorted. Raises as it does."""
+    return sorted(place for place, *_ in _walk(Path(folder), LeftOut(), deep=True))
+
+
+def has_suffix(name: str, suffixes: Collection[str]) -> bool:
+    """Whether a file name ends in one of the suffixes, in upper or lower case."""
+    return os.path.splitext(name)[1].lower() in suffixes
+
+
+def _walk(folder: Path, left_out: LeftOut, deep: bool) -> Iterator[tuple[Path, str, list[os.DirEntry[str]]]]:
+    """Each folder with its real path and its entries that are no folders; real folders before linked ones."""
+    entered: set[str] = set()
+    folders = [(folder, os.path.realpath(folder))]
+    links: list[Path] = []
+    while folders or links:
+        if folders:
+            place, real = folders.pop()
+        else:
+            place = heapq.heappop(links)
+            real = os.path.realpath(place)
+        if real in entered:
+            left_out.add(LINKED, place)
+            continue
+        entered.add(real)
+        rest = []
+        for entry in _entries(place):
+            path = place / entry.name
+            is_folder = os.path.isdir(path) if entry.is_symlink() else entry.is_dir()
+            if entry.name.startswith(".") or (is_folder and entry.name.lower() in _SERVICE_FOLDERS):
+                if is_folder or has_suffix(entry.name, _IMAGE_LIKE):
+                    left_out.add(HIDDEN, path)
+            elif not is_folder:
+                rest.append(entry)
+            elif deep and entry.is_symlink():
+                heapq.heappush(links, path)
+            elif deep:
+                folders.append((path, os.path.join(real, entry.name)))
+        yield place, real, rest
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise OSError(f"{printable(folder)} cannot be listed: {error.strerror}") from error
