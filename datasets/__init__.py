@@ -13,12 +13,10 @@ from datasets.pixels.erasing import erase_constant
 from datasets.pixels.images import ImageDataset, decode_image, read_image
 from datasets.pixels.resize import from_pil, resize_like_pil
 from datasets.pixels.transforms import PixelTransform, test_transform
-from datasets.readers.custom import IMAGE_SUFFIXES
 from datasets.records import CaptionRecord, ImageRecord, ReIDDataset, Trial
 from datasets.sampling.identity import RandomIdentitySampler
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "AugmentedSampler",
     "Batch",
     "CaptionBatch",

@@ -10,6 +10,7 @@ import functools
 import glob
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 from config.arguments import Parser, end_in_one_line
 from config.errors import as_keys
 from datasets import (
-    IMAGE_SUFFIXES,
     ImageRecord,
     LoadedBatch,
     PixelTransform,
@@ -49,7 +49,12 @@ from utils.files import require_writable
 from utils.labels import NO_CAMERA, NO_PID
 from utils.logger import setup_logger
 from utils.precision import CHOICES, inference_precision
+from utils.text import printable
+from utils.untrusted.folders import LeftOut, find_files, find_folders
+from utils.untrusted.pictures import picture_suffixes
+from utils.untrusted.plain import read_plain_lines
 
+_ANY_DEPTH = re.compile(r"(?:^|(?<=/))\*\*(?:/|$)")
 _RESIZES = ("bilinear", "bicubic")
 _logger = logging.getLogger("transreid.tools")
 
@@ -57,38 +62,49 @@ _logger = logging.getLogger("transreid.tools")
 def find_images(sources: Sequence[str]) -> list[str]:
     """Image paths that the sources name, in their order, each path once.
 
-    A source is a folder (searched to any depth, sorted), a .txt file of paths, a pattern with * ? [] **
-    (sorted), or an image file. Whether the files are images is not looked at. Raises FileNotFoundError for a
-    source without any, ValueError for a .txt file that is not UTF-8.
+    A source is a folder (searched to any depth by `find_files`, whose warning counts what is left out), a
+    .txt file of paths, a pattern with * ? [] ** (sorted), or an image file. Whether the files are images is
+    not looked at. Raises FileNotFoundError for a source without any, ValueError for a .txt file that is not
+    UTF-8.
     """
-    return list(dict.fromkeys(str(path) for source in sources for path in _expand(source)))
+    left_out = LeftOut()
+    paths = list(dict.fromkeys(str(path) for source in sources for path in _expand(source, left_out)))
+    if left_out:
+        _logger.warning("--images: not read: %s", left_out)
+    return paths
 
 
-def _expand(source: str) -> list[Path]:
+def _expand(source: str, left_out: LeftOut) -> list[Path]:
     path = Path(source)
     if path.is_dir():
-        # os.walk, because rglob passes over folders that are links.
-        walk = os.walk(path, followlinks=True)
-        files = (Path(folder, name) for folder, _, names in walk for name in names)
-        found = sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
+        found = find_files(path, picture_suffixes(), left_out)
     elif path.is_file():
         found = _read_list(path) if path.suffix.lower() == ".txt" else [path]
     else:
-        found = sorted(Path(name) for name in glob.glob(source, recursive=True) if os.path.isfile(name))
+        found = sorted(Path(name) for name in _match(source) if os.path.isfile(name))
     if not found:
+        hint = f"; not read: {left_out}" if left_out else ""
+        kinds = " ".join(sorted(picture_suffixes(), key=lambda suffix: suffix != ".jpg"))
         raise FileNotFoundError(
-            f"--images {source}: no image there; allowed: a folder of {' '.join(IMAGE_SUFFIXES)}, "
-            "a .txt file with a path a line, a pattern in quotes, an image"
+            f"--images {printable(source)}: no image there; allowed: a folder of {kinds}, "
+            f"a .txt file with a path a line, a pattern in quotes, an image{hint}"
         )
     return found
 
 
+def _match(pattern: str) -> list[str]:
+    """What glob finds, but `**` enters each real folder once: glob follows links that lead in circles."""
+    deep = _ANY_DEPTH.search(pattern)
+    if not deep:
+        return glob.glob(pattern)
+    bases = glob.glob(pattern[: deep.start()]) if deep.start() else ["."]
+    folders = (folder for base in bases if os.path.isdir(base) for folder in find_folders(base))
+    rest = pattern[deep.end() :] or "*"
+    return [name for folder in folders for name in _match(os.path.join(glob.escape(str(folder)), rest))]
+
+
 def _read_list(path: Path) -> list[Path]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: cannot be read as a list of paths in UTF-8: {error}") from error
-    return [Path(line.strip()) for line in lines if line.strip()]
+    return [Path(line.strip()) for line in read_plain_lines(path) if line.strip()]
 
 
 class ReadableImages(Dataset[tuple[Tensor, ImageRecord, None] | str]):

@@ -1,39 +1,41 @@
 """A user's own images: a CSV file that lists them, or folders that sort them.
 
-Both become rows of text first; `_build` then turns labels of any kind into the numbers of a ReIDDataset.
+Both become rows of labels first; `_build` then turns these into the numbers of a ReIDDataset.
 """
 
 import csv
 import logging
-import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.readers.options import DEFAULTS, ReadOptions
-from datasets.readers.parsing import (
-    MOST_DIGITS,
-    label_texts,
-    plain,
-    quote,
-    require_file,
-    require_folder,
-    require_records,
+from datasets.readers.labels import (
+    UNKNOWN,
+    as_written,
+    in_table,
+    number_pids,
+    rank_labels,
+    written_alike,
 )
+from datasets.readers.options import DEFAULTS, ReadOptions
+from datasets.readers.parsing import label_texts, quote, require_file, require_folder, require_records
 from datasets.records import ImageRecord, ReIDDataset, Trial
-from utils.labels import NO_CAMERA, NO_PID
+from utils.labels import NO_CAMERA, NO_PID, LabelTexts
+from utils.text import printable, shortened
+from utils.untrusted.folders import LeftOut, find_files
+from utils.untrusted.pictures import picture_suffixes
+from utils.untrusted.plain import open_plain_text
 
 SPLITS = ("train", "query", "gallery")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _REQUIRED, _OPTIONAL = ("path", "pid", "split"), ("camid", "viewid")
-_CAMERA_MARK = re.compile(r"_c(\d+)")
+_CAMERA_MARK = re.compile(r"_c([0-9]+)")
 _LABEL_HINT = "in training without identities"
-_INTEGER = re.compile(rf"-?[0-9]{{1,{MOST_DIGITS}}}")  # a longer number is treated as text
+# What pandas, R and databases write for an empty cell, as pandas reads it.
+_NOTHING = {"NaN", "nan", "-nan", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaT", "NULL", "null", "None"}
+_SHOWN = 3  # groups of labels in a warning
 
 _logger = logging.getLogger("transreid.datasets")
-
-_Label = int | str
 
 
 class _Row(NamedTuple):
@@ -44,76 +46,94 @@ class _Row(NamedTuple):
     split: str
     camera: str | None
     view: str | None
+    texts: LabelTexts  # identity and camera as people see them
 
 
 def csv_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     """Read the CSV file `root`/`options.csv` with columns path, pid, split and, optionally, camid and viewid.
 
     Paths are relative to `root` or absolute; split is train, query or gallery; pid, camid and viewid are any
-    integers or words; camid -1 is an unknown camera and, without `need_labels`, an empty pid in the split
-    train an unknown identity. Other columns are ignored. Raises FileNotFoundError without the file,
-    ValueError (file and line) for a missing column, another empty or an unknown value, or an image listed
-    twice in one split.
+    integers (7, 007 and 7.0 are one) or words; camid -1 is an unknown camera, pid -1 an unknown identity of
+    query or gallery and, without `need_labels`, an empty pid one of the split train. Other columns are
+    ignored. Raises FileNotFoundError without the file, ValueError (file and line) for a missing column,
+    another empty or an unknown value, or an image listed twice in one split.
     """
     file = require_file(root / options.csv, f"a CSV file with the columns {', '.join(_REQUIRED)}")
-    return _build("csv", _read_csv(file, root, options.need_labels), file, options.need_train)
+    return _build("csv", _read_csv(file, root, options.need_labels), file, options.need_train, in_table)
 
 
 def folder_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     """Read `root`/{train,query,gallery}/<identity>/<image>; `_cN` in a file name gives the camera.
 
-    Without `need_labels` images directly in `root`/train have an unknown identity. Raises FileNotFoundError
-    for a missing folder, ValueError for an image at another depth or an empty split.
+    The names of folders are identities as they are written (5 and 005 are two); -1 in query and gallery is an
+    unknown one. Without `need_labels` images directly in `root`/train have an unknown identity too. Files are
+    those of `find_files`; one warning counts what it leaves out. Raises FileNotFoundError for a missing
+    folder, ValueError for an image at another depth or an empty split.
     """
-    for split in SPLITS if options.need_train else SPLITS[1:]:
+    needed = SPLITS if options.need_train else SPLITS[1:]
+    for split in needed:
         require_folder(root / split, "<identity>/<image>")
     # Training cameras come first in the numbering of every split, so testing looks for them too.
     splits = [split for split in SPLITS if (root / split).is_dir()]
-    rows = [row for split in splits for row in _read_folder(root, split, options.need_labels)]
-    return _build("folder", rows, root, options.need_train, camera_mark="c")
+    left_out = LeftOut()
+    rows = [row for split in splits for row in _read_folder(root, split, options.need_labels, left_out)]
+    if left_out:
+        for split in sorted({*needed} - {row.split for row in rows}):
+            require_records([], split, root, left_out)
+        _logger.warning("%s: not read: %s", printable(root), left_out)
+    marks = [row.path for row in rows if len(set(map(in_table, _cameras(row.path)))) > 1]
+    if marks:
+        text = "%s: %d file names hold several cameras, of which the first counts, such as %s"
+        _logger.warning(text, printable(root), len(marks), printable(marks[0]))
+    return _build("folder", rows, root, options.need_train, as_written)
 
 
 def _read_csv(file: Path, root: Path, need_labels: bool) -> list[_Row]:
     rows: list[_Row] = []
     lines: dict[tuple[str, str], int] = {}
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream)
+    with open_plain_text(file) as stream:
+        reader = csv.reader(stream)
+        try:
             columns = _check_columns(next(reader, []), file)
             for fields in reader:
-                where = f"{file}:{reader.line_num}"
+                where = f"{printable(file)}:{reader.line_num}"
                 if not fields:  # a blank line
                     continue
                 if len(fields) != len(columns):
-                    names = plain(", ".join(columns))
+                    names = _shown(", ".join(columns))
                     raise ValueError(f"{where}: {len(fields)} fields, allowed are {len(columns)}: {names}")
                 cells = dict(zip(columns, map(str.strip, fields), strict=True))
                 row = _parse_row(cells, root, need_labels, where)
                 first = lines.setdefault((row.split, row.path), reader.line_num)
                 if first != reader.line_num:
                     raise ValueError(
-                        f"{where}: {plain(row.path)} is already in the {row.split} split, line {first}"
+                        f"{where}: {_shown(row.path)} is already in the {row.split} split, line {first}"
                     )
                 rows.append(row)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read as a CSV file in UTF-8: {error}") from error
+        except csv.Error as error:
+            where = f"{printable(file)}:{reader.line_num}"
+            raise ValueError(f"{where}: cannot be read as a CSV file: {error}") from error
     return rows
 
 
 def _check_columns(columns: Sequence[str], file: Path) -> list[str]:
     stripped = [column.strip() for column in columns]
+    where = f"{printable(file)}:1"
     for column in _REQUIRED:
         if column not in stripped:
             raise ValueError(
-                f"{file}:1: no column {column!r} among {plain(', '.join(stripped)) or 'none'}; needed are"
+                f"{where}: no column {column!r} among {_shown(', '.join(stripped)) or 'none'}; needed are"
                 f" {', '.join(_REQUIRED)}, optional are {', '.join(_OPTIONAL)}"
             )
     for column in (*_REQUIRED, *_OPTIONAL):
         if stripped.count(column) > 1:
-            raise ValueError(
-                f"{file}:1: column {column!r} comes {stripped.count(column)} times, allowed is once"
-            )
+            times = stripped.count(column)
+            raise ValueError(f"{where}: column {column!r} comes {times} times, allowed is once")
     return stripped
+
+
+def _shown(text: str) -> str:
+    return shortened(printable(text), 100)
 
 
 def _parse_row(cells: Mapping[str, str], root: Path, need_labels: bool, where: str) -> _Row:
@@ -123,107 +143,126 @@ def _parse_row(cells: Mapping[str, str], root: Path, need_labels: bool, where: s
         "camid": " (-1: unknown camera)",
     }
     for name in (*_REQUIRED, *_OPTIONAL):
-        if cells.get(name) == "" and not (name == "pid" and is_train and not need_labels):
-            raise ValueError(f"{where}: {name} is empty, allowed is any text or number{hints.get(name, '')}")
+        cell, hint = cells.get(name), hints.get(name, "")
+        if cell == "" and not (name == "pid" and is_train and not need_labels):
+            raise ValueError(f"{where}: {name} is empty, allowed is any text or number{hint}")
+        if cell in _NOTHING:
+            raise ValueError(
+                f"{where}: {name} is {cell!r}, as tables write an empty cell; allowed is other text or a"
+                f" number{hint}"
+            )
     if cells["split"] not in SPLITS:
         raise ValueError(f"{where}: split {quote(cells['split'])}, allowed are {', '.join(SPLITS)}")
-    camera = cells.get("camid")
+    camera = cells.get("camid", UNKNOWN)
+    is_known = in_table(camera) != UNKNOWN
     return _Row(
         str(root / cells["path"]),
         cells["pid"] or None,
         cells["split"],
-        None if camera == str(NO_CAMERA) else camera,
+        camera if is_known else None,
         cells.get("viewid"),
+        label_texts(cells["pid"], camera if is_known else ""),
     )
 
 
-def _read_folder(root: Path, split: str, need_labels: bool) -> list[_Row]:
-    # os.walk, because rglob skips identity folders that are links.
-    walk = os.walk(root / split, followlinks=True)
-    paths = sorted(Path(folder, name) for folder, _, names in walk for name in names)
+def _read_folder(root: Path, split: str, need_labels: bool, left_out: LeftOut) -> list[_Row]:
     rows = []
-    for path in paths:
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
+    for path in find_files(root / split, picture_suffixes(), left_out):
         parts = path.relative_to(root / split).parts
         is_unlabelled = split == "train" and len(parts) == 1
         if len(parts) != 2 and (need_labels or not is_unlabelled):
             hint = f"; {split}/<image> {_LABEL_HINT}" if is_unlabelled else ""
-            raise ValueError(f"{path}: image at the wrong depth, allowed is {split}/<identity>/<image>{hint}")
-        mark = _CAMERA_MARK.search(path.name)
+            raise ValueError(
+                f"{printable(path)}: image at the wrong depth, allowed is {split}/<identity>/<image>{hint}"
+            )
         pid = None if is_unlabelled else parts[0]
-        rows.append(_Row(str(path), pid, split, mark[1] if mark else None, None))
+        camera = next(iter(_cameras(path.name)), None)
+        texts = label_texts(pid or "", f"c{camera}" if camera else "")
+        rows.append(_Row(str(path), pid, split, camera, None, texts))
     return rows
 
 
-def _build(name: str, rows: list[_Row], source: Path, need_train: bool, camera_mark: str = "") -> ReIDDataset:
+def _cameras(path: str) -> list[str]:
+    return _CAMERA_MARK.findall(path.rpartition("/")[2])
+
+
+def _build(
+    name: str, rows: list[_Row], source: Path, need_train: bool, pid_form: Callable[[str], str]
+) -> ReIDDataset:
     """Number the labels: training cameras and views first, even when that split is not asked for.
 
-    `camera_mark` stands before the label of a camera where people see it.
+    `pid_form` gives the form in which equal identities are written alike.
     """
     by_split = {split: [row for row in rows if row.split == split] for split in SPLITS}
     train_rows, test_rows = by_split["train"], by_split["query"] + by_split["gallery"]
-    cameras = _number_labels((row.camera for row in train_rows), (row.camera for row in test_rows))
-    views = _number_labels((row.view for row in train_rows), (row.view for row in test_rows))
+    cameras = _number("camera", in_table, rank_labels, train_rows, test_rows)
+    views = _number("view", in_table, rank_labels, train_rows, test_rows)
+    # Ranks from the first, so that a label '-1' is not taken for an unknown identity.
+    train_pids = _number("pid", pid_form, rank_labels, train_rows if need_train else [])
+    test_pids = _number("pid", pid_form, number_pids, test_rows)
+    _warn_of_forms(
+        source, {"training pid": train_pids, "test pid": test_pids, "camid": cameras, "viewid": views}
+    )
+    if any(pid_form(text) == UNKNOWN for text in train_pids):
+        text = "%s: the training label %s is an identity like others; unknown ones have no label, %s"
+        _logger.warning(text, printable(source), UNKNOWN, _LABEL_HINT)
     if not train_rows and cameras:
-        _logger.warning("%s: no training split, cameras are numbered from query and gallery only", source)
+        _logger.warning(
+            "%s: no training split, cameras are numbered from query and gallery only", printable(source)
+        )
 
-    def records(split_rows: list[_Row], pids: Mapping[str, int]) -> list[ImageRecord]:
-        return [
+    def records(split: str, pids: Mapping[str, int]) -> list[ImageRecord]:
+        found = [
             ImageRecord(
                 row.path,
                 NO_PID if row.pid is None else pids[row.pid],
                 NO_CAMERA if row.camera is None else cameras[row.camera],
                 0 if row.view is None else views[row.view],
-                texts=label_texts(row.pid or "", f"{camera_mark}{row.camera}" if row.camera else ""),
+                texts=row.texts,
             )
-            for row in split_rows
+            for row in by_split[split]
         ]
+        return require_records(found, split, source)
 
-    train: list[ImageRecord] = []
-    if need_train:
-        # Ranks from the first, so that a label '-1' is not taken for an unknown identity.
-        train = records(train_rows, _number_labels((row.pid for row in train_rows), ()))
-        require_records(train, "train", source)
-    test_pids = _number_pids(row.pid for row in test_rows if row.pid is not None)
-    trial = Trial(*(records(by_split[split], test_pids) for split in ("query", "gallery")))
-    require_records(trial.query, "query", source)
-    require_records(trial.gallery, "gallery", source)
+    train = records("train", train_pids) if need_train else []
+    trial = Trial(records("query", test_pids), records("gallery", test_pids))
     _log_unknown(source, train, trial)
     return ReIDDataset(name, train, [trial], "person")
 
 
+def _number(
+    column: str,
+    form: Callable[[str], str],
+    assign: Callable[..., dict[str, int]],
+    *groups: list[_Row],
+) -> dict[str, int]:
+    """Text → number of a column of groups of rows: texts of one form get one number from `assign`."""
+    texts = [{text for row in rows if (text := getattr(row, column)) is not None} for rows in groups]
+    numbers = assign(*(set(map(form, some)) for some in texts))
+    return {text: numbers[form(text)] for some in texts for text in some}
+
+
+def _warn_of_forms(source: Path, columns: Mapping[str, Mapping[str, int]]) -> None:
+    alike = [f"{name} {group}" for name, numbers in columns.items() for group in written_alike(numbers)]
+    if alike:
+        _logger.warning(
+            "%s: %d labels are written in several ways (=: taken as one, ≠: as different ones): %s%s",
+            printable(source),
+            len(alike),
+            ", ".join(alike[:_SHOWN]),
+            f", and {len(alike) - _SHOWN} more" if len(alike) > _SHOWN else "",
+        )
+
+
 def _log_unknown(source: Path, train: Sequence[ImageRecord], trial: Trial) -> None:
-    records = (*train, *trial.query, *trial.gallery)
-    unknown = sum(record.camid == NO_CAMERA for record in records)
+    name, tests = printable(source), [*trial.query, *trial.gallery]
+    unknown = sum(record.camid == NO_CAMERA for record in (*train, *tests))
     if unknown:
-        _logger.info("%s: no camera known for %d of %d images", source, unknown, len(records))
+        _logger.info("%s: no camera known for %d of %d images", name, unknown, len(train) + len(tests))
     unlabelled = sum(record.pid == NO_PID for record in train)
     if unlabelled:
-        _logger.info("%s: no identity known for %d of %d training images", source, unlabelled, len(train))
-
-
-def _number_pids(pids: Iterable[str]) -> dict[str, int]:
-    """Text → pid: integers keep their value; if any is a word, all are ranked in the order of words."""
-    keys = _sortable(set(pids))
-    if all(isinstance(key, int) for key in keys.values()):
-        return {text: int(key) for text, key in keys.items()}
-    return {text: rank for rank, text in enumerate(sorted(keys))}
-
-
-def _number_labels(train: Iterable[str | None], test: Iterable[str | None]) -> dict[str, int]:
-    """Text → 0..: labels of the training split in sorted order, then the others."""
-    first, others = ({label for label in labels if label is not None} for labels in (train, test))
-    keys = _sortable(first | others)
-    ranks: dict[_Label, int] = {}
-    for labels in (first, others):
-        for key in sorted({keys[label] for label in labels}):
-            ranks.setdefault(key, len(ranks))
-    return {text: ranks[key] for text, key in keys.items()}
-
-
-def _sortable(labels: set[str]) -> dict[str, _Label]:
-    """Each label as an integer if all are integers, as itself otherwise."""
-    if all(_INTEGER.fullmatch(label) for label in labels):
-        return {label: int(label) for label in labels}
-    return {label: label for label in labels}
+        _logger.info("%s: no identity known for %d of %d training images", name, unlabelled, len(train))
+    strangers = sum(record.pid == NO_PID for record in tests)
+    if strangers:
+        text = "%s: no identity known (%s) for %d of %d query and gallery images, which match nothing"
+        _logger.info(text, name, UNKNOWN, strangers, len(tests))

@@ -1,16 +1,15 @@
 """Market-1501 (Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015)."""
 
-import re
 from pathlib import Path
 
 from datasets.readers.options import DEFAULTS, ReadOptions
-from datasets.readers.parsing import NameRule, first_folder, read_named, relabel
+from datasets.readers.parsing import SPLIT_FOLDERS, NameRule, first_folder, read_named, relabel
 from datasets.records import ReIDDataset, Trial
 
 FOLDER = "Market-1501-v15.09.15"
 _OTHER_FOLDER = "Market1501"  # the folder of published PCL-CLIP
 # Identity -1 is junk and dropped; identity 0 is background, which stays in the gallery as distractors.
-_RULE = NameRule(re.compile(r"([-\d]+)_c(\d)"), cameras=range(1, 7), pids=range(0, 1502), junk=-1)
+_RULE = NameRule(cameras=range(1, 7), pids=range(0, 1502), junk=-1)
 
 
 def market1501(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
@@ -20,10 +19,6 @@ def market1501(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     folder, ValueError for a file name or number out of the rule.
     """
     folders = [root / FOLDER, root / _OTHER_FOLDER]
-    folder = first_folder(folders, "bounding_box_train, query, bounding_box_test")
-    train = []
-    if options.need_train:
-        train = relabel(read_named(folder / "bounding_box_train", "train", _RULE))
-    query = read_named(folder / "query", "query", _RULE)
-    gallery = read_named(folder / "bounding_box_test", "gallery", _RULE)
-    return ReIDDataset("market1501", train, [Trial(query, gallery)], "person")
+    folder = first_folder(folders, ", ".join(SPLIT_FOLDERS))
+    train, query, gallery = read_named(folder, SPLIT_FOLDERS, _RULE, options)
+    return ReIDDataset("market1501", relabel(train), [Trial(query, gallery)], "person")

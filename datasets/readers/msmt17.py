@@ -3,11 +3,11 @@
 V2 also in the form of published PCL-CLIP: the folders of Market-1501, with names like 0000_c1_0000.jpg.
 """
 
-import re
 from pathlib import Path
 
 from datasets.readers.options import DEFAULTS, ReadOptions
 from datasets.readers.parsing import (
+    SPLIT_FOLDERS,
     NameRule,
     is_number,
     label_texts,
@@ -24,8 +24,8 @@ FOLDER = "MSMT17"
 # (training folder, test folder) of each release; V2 has the faces masked.
 _RELEASES = (("train", "test"), ("mask_train_v2", "mask_test_v2"))
 _CAMERAS = range(1, 16)
-_TRAIN, _QUERY, _GALLERY = "bounding_box_train", "query", "bounding_box_test"
-_RULE = NameRule(re.compile(r"([-\d]+)_c(\d+)"), cameras=_CAMERAS, pids=range(0, 10_000), junk=-1)
+_, _QUERY, _GALLERY = SPLIT_FOLDERS
+_RULE = NameRule(cameras=_CAMERAS, pids=range(0, 10_000), junk=-1)
 
 
 def msmt17(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
@@ -63,10 +63,8 @@ def _release(folder: Path, options: ReadOptions) -> tuple[Path, Path]:
 
 
 def _read_folders(folder: Path, options: ReadOptions) -> ReIDDataset:
-    train = relabel(read_named(folder / _TRAIN, "train", _RULE)) if options.need_train else []
-    query = read_named(folder / _QUERY, "query", _RULE)
-    gallery = read_named(folder / _GALLERY, "gallery", _RULE)
-    return ReIDDataset("msmt17", train, [Trial(query, gallery)], "person")
+    train, query, gallery = read_named(folder, SPLIT_FOLDERS, _RULE, options)
+    return ReIDDataset("msmt17", relabel(train), [Trial(query, gallery)], "person")
 
 
 def _read(file: Path, images: Path, split: str) -> list[ImageRecord]:

@@ -5,7 +5,6 @@ Viewpoint labels are those of Wang et al., "Orientation Invariant Feature Embedd
 """
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,16 +12,18 @@ from datasets.readers.options import DEFAULTS, ReadOptions
 from datasets.readers.parsing import (
     NameRule,
     quote,
-    read_lines,
     read_named,
     relabel,
     require_folder,
     require_records,
 )
 from datasets.records import ImageRecord, ReIDDataset, Trial
+from utils.text import printable
+from utils.untrusted.plain import read_plain_lines
 
 FOLDER = "VeRi"
-_RULE = NameRule(re.compile(r"([-\d]+)_c(\d+)"), cameras=range(1, 21), pids=range(0, 777), junk=-1)
+_SPLIT_FOLDERS = ("image_train", "image_query", "image_test")
+_RULE = NameRule(cameras=range(1, 21), pids=range(0, 777), junk=-1)
 _TRAIN_LABELS, _TEST_LABELS = "keypoint_train.txt", "keypoint_test.txt"
 _LABEL_SOURCE = "https://github.com/Zhongdao/VehicleReIDKeyPointData"
 _FIELDS, _VIEWS = 42, 8  # path, 20 pairs of coordinates, orientation
@@ -37,12 +38,13 @@ def veri(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     Raises FileNotFoundError for a missing folder, or label file with `need_views`; ValueError for a bad name
     or label line.
     """
-    folder = require_folder(root / FOLDER, "image_train, image_query, image_test")
+    folder = require_folder(root / FOLDER, ", ".join(_SPLIT_FOLDERS))
     views = _find_views(folder, root, options)
-    train = relabel(_read(folder / "image_train", "train", views)) if options.need_train else []
-    query = _read(folder / "image_query", "query", views)
-    gallery = _read(folder / "image_test", "gallery", views)
-    return ReIDDataset("veri", train, [Trial(query, gallery)], "vehicle")
+    train, query, gallery = read_named(folder, _SPLIT_FOLDERS, _RULE, options)
+    if views is not None:
+        train = _labelled(train, "train", views) if options.need_train else []
+        query, gallery = _labelled(query, "query", views), _labelled(gallery, "gallery", views)
+    return ReIDDataset("veri", relabel(train), [Trial(query, gallery)], "vehicle")
 
 
 def _find_views(folder: Path, root: Path, options: ReadOptions) -> dict[str, int] | None:
@@ -56,7 +58,7 @@ def _find_views(folder: Path, root: Path, options: ReadOptions) -> dict[str, int
     for name in (_TRAIN_LABELS, _TEST_LABELS) if options.need_train else (_TEST_LABELS,):
         if name in found:
             continue
-        expected = " or ".join(str(path) for path in places[name])
+        expected = " or ".join(map(printable, places[name]))
         if options.need_views:
             raise FileNotFoundError(
                 f"viewpoint labels missing, expected {expected}: get it at {_LABEL_SOURCE}"
@@ -72,24 +74,22 @@ def _find_views(folder: Path, root: Path, options: ReadOptions) -> dict[str, int
 
 def _read_views(file: Path) -> dict[str, int]:
     views = {}
-    for number, line in enumerate(read_lines(file), start=1):
+    for number, line in enumerate(read_plain_lines(file), start=1):
         fields = line.split()
         if not fields:
             continue
         if len(fields) != _FIELDS:
-            raise ValueError(f"{file}:{number}: {len(fields)} fields, allowed are {_FIELDS}")
+            raise ValueError(f"{printable(file)}:{number}: {len(fields)} fields, allowed are {_FIELDS}")
         if fields[-1] not in map(str, range(_VIEWS)):
             raise ValueError(
-                f"{file}:{number}: orientation {quote(fields[-1])}, allowed are 0 to {_VIEWS - 1}"
+                f"{printable(file)}:{number}: orientation {quote(fields[-1])}, allowed are 0 to {_VIEWS - 1}"
             )
         views[Path(fields[0]).name] = int(fields[-1])
     return views
 
 
-def _read(folder: Path, split: str, views: Mapping[str, int] | None) -> list[ImageRecord]:
-    records = read_named(folder, split, _RULE)
-    if views is None:
-        return records
+def _labelled(records: list[ImageRecord], split: str, views: Mapping[str, int]) -> list[ImageRecord]:
+    folder = Path(records[0].path).parent
     names = [Path(record.path).name for record in records]
     labelled = [
         record._replace(viewid=views[name])

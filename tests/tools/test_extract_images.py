@@ -50,6 +50,37 @@ def test_folders_that_are_links(tmp_path):
     assert find_images(["links"]) == ["links/to/2.png", "links/to/deep/1.JPG"]
 
 
+@pytest.mark.parametrize("source", ["crops", "crops/**/*.[Jjpw]*", "**/*.[Jjpw]*"])
+def test_links_in_circles_are_followed_once(tmp_path, source, caplog):
+    for number in range(20):
+        Path(f"crops/circle{number}").symlink_to(".")
+        Path(f"crops/a/up{number}").symlink_to("..")
+    assert find_images([source]) == [name for name in NAMES if not name.endswith("bmp") or source == "crops"]
+    assert ("40 (a link to what is read already), such as crops/a/up0" in caplog.text) == (source == "crops")
+
+
+def test_what_is_left_out_is_counted_once_for_all_sources(caplog):
+    for name in [
+        "crops/.thumbs/1.jpg",
+        "crops/._b.webp",
+        "crops/@eaDir/1.jpg",
+        "other/1.HEIC",
+        "other/2.JFIF",
+    ]:
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    assert find_images(["crops", "other"]) == [*NAMES, "other/2.JFIF"]
+    (warning,) = caplog.messages
+    for told in (
+        "3 (hidden",
+        "such as crops/._b.webp",
+        "1 (image-like with a suffix",
+        "such as other/1.HEIC",
+    ):
+        assert told in warning
+    assert find_images(["crops/.thumbs"]) == ["crops/.thumbs/1.jpg"]  # asked for by name
+
+
 def test_a_name_that_looks_like_a_pattern():
     Path("a[1].png").touch()
     assert find_images(["a[1].png"]) == ["a[1].png"]
@@ -59,12 +90,12 @@ def test_a_name_that_looks_like_a_pattern():
 def test_sources_without_images(source):
     Path("empty").mkdir()
     Path("blank.txt").write_text("\n \n")
-    told = f"--images {source}: no image there; allowed: a folder of .jpg .jpeg .png .bmp .webp, a .txt file"
-    with pytest.raises(FileNotFoundError, match=re.escape(told)):
+    told = rf"--images {re.escape(source)}: no image there; allowed: a folder of \.jpg .*\.tiff .*, a \.txt"
+    with pytest.raises(FileNotFoundError, match=told):
         find_images(["crops", source])
 
 
 def test_a_list_that_is_no_text():
     Path("list.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"list\.txt: cannot be read as a list of paths in UTF-8"):
+    with pytest.raises(ValueError, match=r"list\.txt: cannot be read as text in UTF-8: .*UTF-16"):
         find_images(["list.txt"])

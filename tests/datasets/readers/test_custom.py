@@ -1,4 +1,5 @@
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -57,9 +58,9 @@ def test_csv_word_pids_share_one_mapping_and_train_has_its_own(tmp_path):
     )
     data = csv_dataset(root)
     assert [r.pid for r in data.train] == [1, 0]
-    # sorted words: "7", "ann", "carl"
-    assert [r.pid for r in data.query] == [2]
-    assert [r.pid for r in data.gallery] == [1, 2, 0]
+    # words follow the largest integer
+    assert [r.pid for r in data.query] == [9]
+    assert [r.pid for r in data.gallery] == [8, 9, 7]
 
 
 @pytest.mark.parametrize("need_train", [True, False])
@@ -76,13 +77,13 @@ def test_labels_are_kept_as_written(tmp_path, touch_files, need_train):
             assert [r.texts for r in sorted(records, key=lambda r: Path(r.path).name)] == texts
 
 
-def test_csv_cameras_sort_as_numbers_only_where_all_are_numbers(tmp_path):
+def test_csv_cameras_sort_by_number_and_then_by_word(tmp_path):
     rows = ["1.jpg,1,train,10", "2.jpg,1,train,9", "3.jpg,2,query,{}", "4.jpg,2,gallery,9"]
     root = write_csv(tmp_path, "path,pid,split,camid", *(row.format("010") for row in rows))
     assert [r.camid for r in csv_dataset(root).train] == [1, 0]
     assert csv_dataset(root).query[0].camid == 1  # 010 is 10
     write_csv(tmp_path, "path,pid,split,camid", *(row.format("gate") for row in rows))
-    assert [r.camid for r in csv_dataset(root).train] == [0, 1]
+    assert [r.camid for r in csv_dataset(root).train] == [1, 0]  # whatever other splits have
     assert csv_dataset(root).query[0].camid == 2
 
 
@@ -98,7 +99,7 @@ def test_csv_long_numbers_are_words(tmp_path):
     long = "20240101123000000000001"
     root = write_csv(tmp_path, "path,pid,split", "1.jpg,1,train", f"2.jpg,{long},query", "3.jpg,5,gallery")
     data = csv_dataset(root)
-    assert (data.query[0].pid, data.gallery[0].pid) == (0, 1)
+    assert (data.query[0].pid, data.gallery[0].pid) == (6, 5)
 
 
 def test_csv_for_testing_keeps_the_training_cameras_first(tmp_path):
@@ -140,6 +141,18 @@ def test_csv_from_a_spreadsheet(tmp_path):
         (["path,pid,split", "a,1"], r"dataset\.csv:2: 2 fields, allowed are 3: path, pid, split"),
         (["path,pid,split", "a,b,1,train"], r"dataset\.csv:2: 4 fields, allowed are 3"),
         (["path,pid,split", "a,,train"], r"dataset\.csv:2: pid is empty"),
+        (
+            ["path,pid,split", "a,nan,train"],
+            r"dataset\.csv:2: pid is 'nan'.* empty cell; .* or none in train",
+        ),
+        (["path,pid,split", "a,None,query"], r"dataset\.csv:2: pid is 'None', as tables write an empty cell"),
+        (["path,pid,split,camid", "a,1,train,NULL"], r"dataset\.csv:2: camid is 'NULL'.*-1: unknown camera"),
+        (["path,pid,split,viewid", "a,1,train,<NA>"], r"dataset\.csv:2: viewid is '<NA>'"),
+        (["path,pid,split", "a\u200b,1,test\xa0x"], r"dataset\.csv:2: split 'test\\xa0x', allowed are"),
+        (
+            ["path,pid,split", "a\ufeff,1,train", "a\ufeff,1,train"],
+            r"dataset\.csv:3: .*a\\ufeff is already in the train split",
+        ),
         (["path,pid,split", ",1,train"], r"dataset\.csv:2: path is empty"),
         (["path,pid,split,camid", "a,1,train,"], r"dataset\.csv:2: camid is empty.*-1: unknown camera"),
         (["path,pid,split,viewid", "a,1,train, "], r"dataset\.csv:2: viewid is empty"),
@@ -173,7 +186,7 @@ def test_the_csv_file_may_be_elsewhere(tmp_path):
 @pytest.mark.parametrize("text", ["x" * 200_000, "path,pid,split\n" + "x" * 100_000 + ",1,2"])
 def test_csv_of_huge_fields(tmp_path, text):
     (tmp_path / "dataset.csv").write_text(text)
-    with pytest.raises(ValueError, match=r"dataset\.csv(:2)?: ") as error:
+    with pytest.raises(ValueError, match=r"dataset\.csv:[12]: ") as error:
         csv_dataset(tmp_path)
     assert len(str(error.value)) < 500
 
@@ -182,7 +195,68 @@ def test_csv_missing_or_in_another_encoding(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"dataset\.csv: no such file.*path, pid, split"):
         csv_dataset(tmp_path)
     (tmp_path / "dataset.csv").write_bytes("path,pid,split\nä.jpg,1,train\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"dataset\.csv: cannot be read as a CSV file in UTF-8"):
+    with pytest.raises(ValueError, match=r"dataset\.csv: cannot be read as text in UTF-8"):
+        csv_dataset(tmp_path)
+    (tmp_path / "dataset.csv").write_text("path,pid,split\n", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"dataset\.csv: .*UTF-16"):
+        csv_dataset(tmp_path)
+
+
+def test_csv_whole_floats_are_integers(tmp_path, caplog):
+    root = write_csv(
+        tmp_path,
+        "path,pid,split,camid,viewid",
+        *["1.jpg,3.0,train,1,0", "2.jpg,3,train,1.0,0.0", "3.jpg,1e+01,train,-1.0,1"],
+        *["4.jpg,7.0,query,2.0,0", "5.jpg,7,gallery,01,0", "6.jpg,007,gallery,2,0", "7.jpg,8,gallery,-1,0"],
+    )
+    data = csv_dataset(root)
+    assert labels(data.train) == [(0, 0, 0), (0, 0, 0), (1, -1, 1)]
+    assert labels(data.query) == [(7, 1, 0)]
+    assert labels(data.gallery) == [(7, 0, 0), (7, 1, 0), (8, -1, 0)]
+    (warning,) = caplog.messages
+    for told in ("5 labels", "training pid '3' = '3.0', test pid '7' = '007' = '7.0'", "and 2 more"):
+        assert told in warning
+
+
+@pytest.mark.parametrize("more", ["ann", "0x7", "9" * 30, "8.5"])
+def test_csv_who_is_who_does_not_depend_on_other_rows(tmp_path, more):
+    rows = ["path,pid,split,camid", "1.jpg,07,train,1", "2.jpg,7,train,01", "3.jpg,7.0,query,1"]
+    rows += ["4.jpg,007,gallery,2", "5.jpg,8,gallery,2.0"]
+    before = csv_dataset(write_csv(tmp_path, *rows))
+    after = csv_dataset(write_csv(tmp_path, *rows, f"6.jpg,{more},train,1", f"7.jpg,{more},gallery,{more}"))
+    assert after.train[:-1] == before.train and after.query == before.query
+    assert after.gallery[:-1] == before.gallery and after.gallery[-1].pid == 9
+
+
+def test_csv_minus_one_is_an_unknown_identity_of_the_tests(tmp_path, caplog):
+    rows = ["1.jpg,-1,train", "2.jpg,2,query", "3.jpg,-1.0,query", "4.jpg,2,gallery", "5.jpg,-1,gallery"]
+    with caplog.at_level(logging.INFO, "transreid.datasets"):
+        data = csv_dataset(write_csv(tmp_path, "path,pid,split", *rows))
+    assert [r.pid for r in (*data.train, *data.query, *data.gallery)] == [0, 2, -1, 2, -1]
+    assert "no identity known (-1) for 2 of 4 query and gallery images" in caplog.text
+    assert "the training label -1 is an identity like others" in caplog.text
+
+
+def test_csv_names_labels_that_differ_only_in_writing(tmp_path, caplog):
+    rows = ["1.jpg,Ann,train,A", "2.jpg,ann,train,a", "3.jpg,zo\xeb,query,a"]
+    rows += ["4.jpg,zoe\u0308,gallery,\u200bA"]
+    data = csv_dataset(write_csv(tmp_path, "path,pid,split,camid", *rows))
+    assert labels([*data.train, *data.query, *data.gallery]) == [(0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 2, 0)]
+    (warning,) = caplog.messages
+    assert "3 labels" in warning and "training pid 'Ann' ≠ 'ann'" in warning
+    assert "test pid 'zoe\u0308' ≠ 'zo\xeb'" in warning and r"camid 'A' ≠ 'a' ≠ '\u200bA'" in warning
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+def test_csv_of_other_line_ends(tmp_path, end):
+    rows = ["path,pid,split", "1.jpg,1,train", "2.jpg,2,query", "3.jpg,2,gallery", ""]
+    (tmp_path / "dataset.csv").write_bytes(end.join(rows).encode())
+    assert labels(csv_dataset(tmp_path).gallery) == [(2, -1, 0)]
+
+
+def test_csv_that_is_no_plain_file(tmp_path):
+    os.mkfifo(tmp_path / "dataset.csv")
+    with pytest.raises(ValueError, match=r"dataset\.csv is a pipe; allowed: a plain file"):
         csv_dataset(tmp_path)
 
 
@@ -203,6 +277,48 @@ def test_folder_reads_identities_cameras_and_every_suffix(tmp_path, touch_files)
     assert labels(data.gallery) == [(9, 0, 0), (12, 2, 0)]
     assert data.query[0].path == str(tmp_path / "query/0009/a_c3.jpeg")
     assert (data.name, data.subject) == ("folder", "person")
+
+
+def test_folder_names_are_names(tmp_path, touch_files, caplog):
+    names = ["5", "005", "0005", "7.0", "-1"]
+    for split in ("train", "query", "gallery"):
+        touch_files(tmp_path, *(f"{split}/{name}/a.jpg" for name in names))
+    data = folder_dataset(tmp_path)
+    assert by_folder(data.query) == {"5": 5, "005": 6, "0005": 7, "7.0": 8, "-1": -1}
+    assert by_folder(data.gallery) == by_folder(data.query)
+    assert by_folder(data.train) == {"-1": 0, "5": 1, "005": 2, "0005": 3, "7.0": 4}
+    assert "test pid '5' ≠ '005' ≠ '0005'" in caplog.text
+    touch_files(tmp_path, "gallery/ann/a.jpg", "train/ann/a.jpg")
+    more = folder_dataset(tmp_path)
+    assert by_folder(more.gallery) == by_folder(data.gallery) | {"ann": 9}
+    assert by_folder(more.train) == by_folder(data.train) | {"ann": 5}
+
+
+def by_folder(records):
+    return {record.path.split("/")[-2]: record.pid for record in records}
+
+
+def test_folder_camera_numbers(tmp_path, touch_files, caplog):
+    names = ["train/1/a_c1.jpg", "train/1/b_c01.jpg", "train/1/c_c001_x.jpg", "train/1/d_c12.jpg"]
+    touch_files(tmp_path, *names, "query/2/e_c1_f_c2.jpg", "gallery/2/g_car12_c12_c012.jpg")
+    data = folder_dataset(tmp_path)
+    assert [r.camid for r in (*data.train, *data.query, *data.gallery)] == [0, 0, 0, 1, 0, 1]
+    assert "1 file names hold several cameras, of which the first counts, such as " in caplog.text
+    assert "1 labels are written" in caplog.text and "camid '1' = '01' = '001'" in caplog.text
+
+
+def test_folder_of_what_is_not_read(tmp_path, touch_files, caplog):
+    touch_files(tmp_path, *(f"{split}/1/a.jfif" for split in ("train", "query", "gallery")))
+    touch_files(tmp_path, "train/.ipynb_checkpoints/a.jpg", "query/1/._a.jpg", "gallery/1/b.heic")
+    (tmp_path / "gallery" / "circle").symlink_to(".")
+    data = folder_dataset(tmp_path)
+    assert [len(data.train), len(data.query), len(data.gallery)] == [1, 1, 1]
+    (warning,) = caplog.messages
+    for told in ("2 (hidden", "1 (image-like with a suffix", "b.heic", "1 (a link to what is read already)"):
+        assert told in warning
+    (tmp_path / "gallery/1/a.jfif").unlink()
+    with pytest.raises(ValueError, match=r"0 images in the gallery split, .*not read: .*b\.heic"):
+        folder_dataset(tmp_path)
 
 
 def test_folder_without_marks_has_no_cameras(tmp_path, touch_files, caplog):
