@@ -65,8 +65,10 @@ def check(cfg: CfgNode, args: argparse.Namespace) -> None:
             "errors": {name: found[name] for name in Findings.ERRORS},
             "notes": {name: found[name] for name in _NOTES},
         }
-        text = json.dumps(report, indent=1) + "\n"
-        write_atomically(args.report, lambda beside: beside.write_text(text, encoding="utf-8"))
+        text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+        # Bytes of a name that are no UTF-8 become escapes, as JSON has them.
+        content = text.encode("utf-8", "backslashreplace")
+        write_atomically(args.report, lambda beside: beside.write_bytes(content))
     if findings.are_errors:
         sys.exit(1)
 

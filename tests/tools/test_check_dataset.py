@@ -1,6 +1,7 @@
 """tools/check_dataset.py: what it prints and writes, and how it ends."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,20 @@ def test_queries_that_a_test_leaves_out(trials, found):
     dataset = ReIDDataset("toy", [], as_records, "person")
     files = {record.path: FileFacts(record.path[-2:]) for record in dataset.test_records()}
     assert unmatched_identities(dataset, files) == found
+
+
+def test_identities_are_named_as_written(tree, tmp_path, capsys):
+    """Also where a name has bytes that are no UTF-8."""
+    person, odd = tree / "train" / "машина35", tree / "query" / os.fsdecode(b"\xff")
+    (tree / "train" / "b").rename(person)
+    (tree / "query" / "d").rename(odd)
+    (person / "b_c1.jpg").unlink()
+    status, lines = run(words(tree, "--report", tmp_path / "report.json"), capsys)
+    text = (tmp_path / "report.json").read_text("utf-8")
+    assert status == 0 and f"  identity машина35, {person}/b_c2.jpg" in lines and "identity машина35" in text
+    unmatched = [f"identity {odd.name}, {path}" for path in sorted(map(str, odd.iterdir()))][:1]
+    assert json.loads(text)["notes"]["unmatched"] == unmatched
+    assert f"  identity \\udcff, {tree}/query/\\udcff/" in "\n".join(lines)
 
 
 @pytest.mark.parametrize(("options", "shown"), [((), 5), (("--show", 2), 2), (("--show", 0), 7)])
