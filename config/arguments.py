@@ -15,6 +15,7 @@ from yacs.config import CfgNode
 
 from config.keys import Keys, table_of
 from config.load import load_config
+from utils.launch import launched_processes
 from utils.logger import start_terminal
 from utils.package import MissingExtra, find_shipped
 from utils.text import Lines, filled, one_line
@@ -171,8 +172,7 @@ def end_in_one_line(*, show_traceback: bool = False) -> Iterator[None]:
             raise
         if show_traceback:
             print(filled("%s", (Lines(traceback.format_exc()),)), end="", file=sys.stderr)
-        several = int(os.environ.get("WORLD_SIZE", 1)) > 1  # processes that torchrun started
-        who = f"process {os.environ.get('RANK')}: " if several else ""
+        who = f"process {os.environ.get('RANK')}: " if launched_processes() > 1 else ""
         print(f"error: {who}{_one_line(error)}", file=sys.stderr)
         sys.exit(_FAILED)
     except KeyboardInterrupt:

@@ -17,9 +17,10 @@ from processor.make_evaluation import Evaluator
 from processor.make_parts import Parts, TrainingData, verify
 from processor.make_session import Session, training_session
 from processor.methods import Method
-from utils.distributed import is_first, launch_name
+from utils.distributed import is_first
 from utils.environment import describe_environment
 from utils.files import write_atomically
+from utils.launch import launch_name
 from utils.precision import training_precision
 
 _logger = logging.getLogger("transreid")

@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,19 +17,11 @@ from config.load import as_lines
 from config.resume import require_same_run
 from processor.engine import FILE, Snapshot, read_snapshot
 from utils.device import select_device
-from utils.distributed import (
-    any_process,
-    from_first,
-    is_first,
-    launch_name,
-    launched_processes,
-    local_rank,
-    process_group,
-    rank,
-    restarts,
-)
+from utils.distributed import any_process, from_first, is_first, process_group, rank
 from utils.environment import describe_environment
 from utils.files import make_output_dir
+from utils.launch import launch_name, launched_processes, local_rank, restarts
+from utils.lock import locked
 from utils.logger import setup_logger
 from utils.seed import seed_everything
 from utils.signals import StopRequest
@@ -58,12 +50,11 @@ def training_session(cfg: CfgNode, args: argparse.Namespace) -> Iterator[Session
     device = start_process(cfg)
     # torchrun passes a signal on that its processes may have got already, as members of a group.
     patience = _PATIENCE if launched_processes() > 1 else 0.0
-    with StopRequest(patience).listening() as stop, process_group(device):
+    with StopRequest(patience).listening() as stop, process_group(device), ExitStack() as held:
         output_dir = Path(cfg.OUTPUT_DIR)
-        if is_first():
-            _make_output_dir(cfg)
+        unlocked = held.enter_context(_own_output_dir(cfg, "train")) if is_first() else ""
         from_first(None)  # the others wait for the folder
-        start_log(cfg, args, output_dir, "train_log.txt")
+        start_log(cfg, args, output_dir, "train_log.txt", unlocked)
         snapshot = _find_snapshot(cfg, output_dir, resume=args.resume)
         seed_everything(cfg.SOLVER.SEED, deterministic=cfg.SOLVER.DETERMINISTIC)
         yield Session(device, output_dir, stop, snapshot)
@@ -76,9 +67,11 @@ def test_session(cfg: CfgNode, args: argparse.Namespace) -> Iterator[tuple[torch
     Raises ValueError or OSError as training does.
     """
     device = start_process(cfg)
-    with process_group(device):
-        output_dir = _make_output_dir(cfg) if cfg.OUTPUT_DIR and is_first() else None
-        start_log(cfg, args, output_dir, "test_log.txt")
+    with process_group(device), ExitStack() as held:
+        writes = cfg.OUTPUT_DIR and is_first()
+        unlocked = held.enter_context(_own_output_dir(cfg, "test")) if writes else ""
+        output_dir = Path(cfg.OUTPUT_DIR) if writes else None
+        start_log(cfg, args, output_dir, "test_log.txt", unlocked)
         yield device, output_dir
 
 
@@ -109,14 +102,33 @@ def start_process(cfg: CfgNode) -> torch.device:
     return select_device(cfg.MODEL.DEVICE, str(local_rank()))
 
 
-@as_keys({"path": "OUTPUT_DIR"})
-def _make_output_dir(cfg: CfgNode) -> Path:
-    return make_output_dir(cfg.OUTPUT_DIR)
+@contextmanager
+def _own_output_dir(cfg: CfgNode, work: str) -> Iterator[str]:
+    """Hold OUTPUT_DIR for one training and one test at a time, whose files differ.
+
+    Gives '', or the reason for which it cannot be locked. Raises OSError when it cannot be written to or
+    another process holds it.
+    """
+    with ExitStack() as held:
+        with as_keys({"path": "OUTPUT_DIR"}):
+            unlocked = held.enter_context(locked(make_output_dir(cfg.OUTPUT_DIR) / f".{work}.lock"))
+        yield unlocked
 
 
-def start_log(cfg: CfgNode, args: argparse.Namespace, output_dir: Path | None, file_name: str) -> None:
-    """Set the log up and begin it: the configuration, and where the program runs; warnings of unused keys."""
+def start_log(
+    cfg: CfgNode, args: argparse.Namespace, output_dir: Path | None, file_name: str, unlocked: str = ""
+) -> None:
+    """Set the log up and begin it: the configuration, and where the program runs; warnings of unused keys.
+
+    `unlocked` is the reason for which OUTPUT_DIR could not be locked, '' for none.
+    """
     setup_logger(output_dir, file_name, rank=rank())
+    if unlocked:
+        _logger.warning(
+            "OUTPUT_DIR %s cannot be locked (%s): a second run in it would not be noticed",
+            cfg.OUTPUT_DIR,
+            unlocked,
+        )
     _logger.info("Saving model in the path :%s", cfg.OUTPUT_DIR)
     _logger.info("%s", args)
     if args.config_file:

@@ -39,14 +39,13 @@ from utils.device import select_device
 from utils.distributed import (
     gather_objects,
     is_first,
-    launched_processes,
-    local_rank,
     process_group,
     rank,
     share,
 )
 from utils.files import require_writable
 from utils.labels import NO_CAMERA, NO_PID
+from utils.launch import launched_processes, local_rank
 from utils.logger import setup_logger
 from utils.precision import CHOICES, inference_precision
 from utils.text import printable

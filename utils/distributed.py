@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from utils.launch import ending_with_torchrun, launched_processes, restarts
+
 _logger = logging.getLogger("transreid")
 T = TypeVar("T")
 # An evaluation or a check of all images may keep the first process busy while the others wait.
@@ -30,33 +32,18 @@ _GONE = (
 )
 
 
-def launched_processes() -> int:
-    """Number of processes that torchrun has started, 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-def local_rank() -> int:
-    """Number of this process on this machine, from 0."""
-    return int(os.environ.get("LOCAL_RANK", 0))
-
-
-def restarts() -> int:
-    """How often torchrun has restarted this run after a failure."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-
-
-def launch_name() -> str:
-    """A name that all attempts of one torchrun share: its run id, or else its process."""
-    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-    return f"process {os.getppid()}" if name in ("", "none") else name
-
-
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Connect the processes that torchrun has started, while the context lasts; one process does nothing.
+    """Connect the processes that torchrun has started, while the context lasts; they end when torchrun does.
 
     Raises ValueError if torchrun's environment is incomplete, ConnectionError when another process has ended.
     """
+    with ending_with_torchrun(), _connected(device):
+        yield
+
+
+@contextmanager
+def _connected(device: torch.device) -> Iterator[None]:
     if launched_processes() == 1:
         yield
         return

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from utils.untrusted.pickles import check_archive, check_state_dict
+from utils.untrusted.plain import require_plain
 from utils.untrusted.torchscript import is_torchscript, read_torchscript
 
 _CONTAINERS = ("state_dict", "model")  # other programs wrap a state dict in one of these
@@ -97,6 +98,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     path = Path(path)
     beside = path.with_name(f".{path.name}.tmp")
     try:
+        beside.unlink(missing_ok=True)  # what a kill left, or a link or a pipe that somebody put there
         write(beside)
         with open(beside, "rb") as file:
             os.fsync(file.fileno())
@@ -127,11 +129,12 @@ def save_torch(content: object, path: str | Path) -> None:
 def append_line(path: str | Path, line: str) -> None:
     """Append a line of text, without its newline, to a file and flush it to the disk; creates the file.
 
-    Raises ValueError for several lines, and OSError, with the path and the reason, when it cannot be written;
-    the file then has its former length.
+    Raises ValueError for several lines and for what is no plain file, and OSError, with the path and the
+    reason, when it cannot be written; the file then has its former length.
     """
     if "\n" in line:
         raise ValueError(f"{path}: {line!r} is more than one line")
+    require_plain(path)
     rest = f"{line}\n".encode()
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)

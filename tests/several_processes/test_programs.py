@@ -174,3 +174,26 @@ def test_a_signal_to_one_process_stops_all_and_one_process_goes_on_alone(
         records(folder)[:12] for folder in (trained(2, "train_clipreid.py", *LONG), place / "stopped")
     )
     assert_same_course(whole, resumed, tolerance=1e-4)
+
+
+@LINUX
+def test_processes_end_with_torchrun_when_that_is_killed(torchrun, program, run, trained, place):
+    out = place / "orphans"
+    with start(torchrun(2, program("train_clipreid.py", "orphans", *LONG)), place) as started:
+        wait_for(out / "train_log.txt", "(stage2, epoch 3,")
+        orphans = [process_of_rank(rank, out) for rank in range(2)]
+        started.kill()
+        started.wait()
+        end = time.monotonic() + 15
+        while any(os.path.exists(f"/proc/{orphan}") for orphan in orphans):
+            assert time.monotonic() < end, "they go on"
+            time.sleep(0.05)
+    log = (out / "train_log.txt").read_text()
+    assert f"torchrun (process {started.pid}) has ended" in log + (place / "errors.txt").read_text()
+    assert "stopped by SIGTERM; --resume continues the run" in log
+    resumed = run(2, "train_clipreid.py", "orphans", *LONG, options=["--resume"])
+    assert resumed.returncode == 0, resumed.stderr
+    whole = trained(2, "train_clipreid.py", *LONG)
+    one, other = (torch.load(folder / "vit_30.pth", weights_only=True) for folder in (whole, out))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert_same_course(records(whole), records(out), tolerance=0)

@@ -67,14 +67,3 @@ def test_other_errors_pass_through_a_process_group(monkeypatch):
         distributed.process_group(torch.device("cpu")),
     ):
         raise RuntimeError("[pair.cc] Read error: Connection reset by peer")
-
-
-def test_what_torchrun_tells(monkeypatch):
-    for name in ("WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT"):
-        monkeypatch.delenv(name, raising=False)
-    told = distributed.launched_processes, distributed.local_rank, distributed.restarts
-    assert [ask() for ask in told] == [1, 0, 0]
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "2")
-    assert [ask() for ask in told] == [4, 3, 2]

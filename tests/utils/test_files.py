@@ -162,6 +162,22 @@ def test_a_killed_write_is_replaced_by_the_next(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["w"] and (tmp_path / "w").read_text() == "whole"
 
 
+def test_a_pipe_blocks_no_writer(tmp_path):
+    os.mkfifo(tmp_path / ".w.tmp")
+    write_atomically(tmp_path / "w", lambda beside: beside.write_text("whole"))
+    assert [p.name for p in tmp_path.iterdir()] == ["w"] and (tmp_path / "w").read_text() == "whole"
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is a pipe; allowed: a plain file"):
+        append_line(tmp_path / "metrics.jsonl", "x")
+
+
+def test_a_link_under_the_hidden_name_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / ".w.tmp").symlink_to(tmp_path / "precious")
+    write_atomically(tmp_path / "w", lambda beside: beside.write_text("whole"))
+    assert (tmp_path / "precious").read_text() == "kept" and not (tmp_path / "w").is_symlink()
+
+
 def test_lines_are_appended(tmp_path):
     path = tmp_path / "metrics.jsonl"
     append_line(path, '{"a": 1}')

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import BinaryIO, TextIO
 
@@ -81,6 +81,12 @@ def read_plain_text(path: str | os.PathLike[str], limit: int = MAX_TEXT) -> str:
 def read_plain_lines(path: str | os.PathLike[str]) -> list[str]:
     """The lines of such a file. Files that were put together may have a byte order mark in several."""
     return [line.removeprefix("\ufeff") for line in _LINE_END.split(read_plain_text(path))]
+
+
+def require_plain(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError, which names the path, unless a plain file, a link to one or nothing is there."""
+    with suppress(FileNotFoundError):
+        _require_plain(os.stat(path), printable(path), None)
 
 
 def _require_plain(state: os.stat_result, name: str, limit: int | None) -> None:

@@ -1,0 +1,65 @@
+"""What torchrun tells the processes that it starts, and that they end when it does. Imports no torch."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_logger = logging.getLogger("transreid")
+_POLL = 1.0  # seconds
+_GRACE = 30  # seconds, as many as torchrun gives its processes after a signal
+# Read while the program starts: torch takes seconds to import, in which torchrun may end.
+_STARTED = os.getpid(), os.getppid()
+
+
+def launched_processes() -> int:
+    """Number of processes that torchrun has started, 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def local_rank() -> int:
+    """Number of this process on this machine, from 0."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def restarts() -> int:
+    """How often torchrun has restarted this run after a failure."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+
+
+def launch_name() -> str:
+    """A name that all attempts of one torchrun share: its run id, or else its process."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return f"process {os.getppid()}" if name in ("", "none") else name
+
+
+@contextmanager
+def ending_with_torchrun() -> Iterator[None]:
+    """Send this process SIGTERM when the torchrun that started it has ended, while the context lasts.
+
+    SIGALRM ends it 30 seconds later if it hangs, in a GPU's collective for example. Without torchrun, and on
+    Windows, where a process does not see the end of its parent, nothing happens.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ or not hasattr(signal, "pthread_kill"):
+        yield
+        return
+    process, parent = _STARTED
+    over = threading.Event()
+    given = (parent if process == os.getpid() else os.getppid(), over)  # a fork has a parent of its own
+    threading.Thread(target=_end_with, args=given, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _end_with(parent: int, over: threading.Event) -> None:
+    while os.getppid() == parent:
+        if over.wait(_POLL):
+            return
+    _logger.warning("torchrun (process %d) has ended, so this process ends too", parent)
+    signal.alarm(_GRACE)
+    # To the main thread, which may wait in a system call.
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
