@@ -11,14 +11,18 @@ import torch
 from open_clip import CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
-from utils.files import read_state_dict
+from model.files import hugging_face
 from utils.package import find_shipped
 from utils.untrusted.torchscript import is_torchscript
+from utils.weights import read_state_dict, split_choice
 
 _logger = logging.getLogger("transreid.model")
 
 # The published names mean OpenAI's towers, whose activation is QuickGELU; open_clip's plain names mean GELU.
 OPENAI_NAMES = {"ViT-B-16": "ViT-B-16-quickgelu", "RN50": "RN50-quickgelu"}
+# By which weights are found in a file: those of re-id models, of CLIP, and of CLIP in Hugging Face's names.
+KNOWN_NAMES = ("image_encoder.conv1.weight", "visual.conv1.weight", hugging_face.PATCHES)
+_COUNTER = "num_batches_tracked"  # of a batch norm: no file of torch before 0.4.1 has it
 _NEEDED = ("embed_dim", "vision_cfg", "text_cfg")
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # numbers in OpenAI's archives
 
@@ -83,18 +87,23 @@ def build_clip(config: dict, seed_weights: dict[str, Tensor] | None, source: str
 
 
 def load_strictly(module: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Fill a module from float tensors of exactly its names and shapes.
+    """Fill a module from float tensors of exactly its names and shapes; counters of batches may be missing.
 
     Raises ValueError that names `source` and the first mismatches.
     """
     own = module.state_dict()
     check_fit(own, weights, source)
-    module.load_state_dict({key: value.to(own[key].dtype) for key, value in weights.items()})
+    counters = {key: torch.zeros_like(value) for key, value in own.items() if key not in weights}
+    if counters:
+        _logger.info(
+            "%s has no %s for its %d batch norms: they count from 0", source, _COUNTER, len(counters)
+        )
+    module.load_state_dict({key: value.to(own[key].dtype) for key, value in (weights | counters).items()})
 
 
 def check_fit(own: dict[str, Tensor], weights: dict[str, Tensor], source: str) -> None:
     """Raise ValueError that names `source` and the first differences in names and shapes, if any."""
-    problems = [f"{key} is missing" for key in own if key not in weights]
+    problems = [f"{key} is missing" for key in own if key not in weights and not key.endswith(_COUNTER)]
     problems += [
         f"{key} is {list(weights[key].shape)} instead of {list(own[key].shape)}"
         for key in own
@@ -107,15 +116,33 @@ def check_fit(own: dict[str, Tensor], weights: dict[str, Tensor], source: str) -
 
 
 def clip_weights_from_file(path: str | Path, name: str, config: dict) -> dict[str, Tensor]:
-    """CLIP weights in OpenAI's names from OpenAI's archive, a state dict of it, or an open_clip file."""
-    if Path(path).is_file() and is_torchscript(path) and not config.get("quick_gelu"):
+    """CLIP weights in OpenAI's names, from OpenAI's archive or from a file in its or Hugging Face's names."""
+    file, _ = split_choice(path)
+    weights = read_state_dict(path, KNOWN_NAMES)
+    if is_torchscript(file) and not config.get("quick_gelu"):
         _refuse_gelu(name, f"`path` {path} (OpenAI's)")
-    weights = read_state_dict(path)
-    if any(key.startswith("image_encoder.") for key in weights):
+    if KNOWN_NAMES[0] in weights:
         raise ValueError(
             f"path {path} is a re-id checkpoint; allowed: CLIP weights (re-id checkpoints can be tested)"
         )
+    if hugging_face.PATCHES in weights:
+        _check_activation(file, name, config)
+        weights = hugging_face.openai_names(weights)
     return weights
+
+
+def _check_activation(file: Path, name: str, config: dict) -> None:
+    """Raise ValueError when the file's settings name another activation than `name` computes."""
+    stated, own = hugging_face.activation_of(file), "quick_gelu" if config.get("quick_gelu") else "gelu"
+    if stated == "quick_gelu" != own:
+        _refuse_gelu(name, f"`path` {file}")
+    if stated not in (own, None):
+        raise ValueError(
+            f"name {name} computes {own}, but `path` {file} was trained with {stated}, says its config.json; "
+            "use a model with that activation, e.g. a description file without 'quick_gelu'"
+        )
+    source = "config.json says so" if stated else f"as `name` {name} has it; no config.json says so"
+    _logger.info("%s: Hugging Face's names; activation %s, %s", file, own, source)
 
 
 def clip_weights_by_tag(name: str, tag: str, config: dict) -> tuple[dict[str, Tensor], str]:
@@ -147,7 +174,7 @@ def clip_weights_by_tag(name: str, tag: str, config: dict) -> tuple[dict[str, Te
             f"fetch {what} on a machine with network and put it there, "
             "or name the file in `path`"
         ) from error
-    return read_state_dict(path), str(path)
+    return read_state_dict(path, KNOWN_NAMES), str(path)
 
 
 def _refuse_gelu(name: str, weights: str) -> None:

@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 
 from config.errors import as_keys
 from config.subject import prompt_subject
-from model.clip import build_clip, clip_config, load_clip, model_label
+from model.clip import KNOWN_NAMES, build_clip, clip_config, load_clip, model_label
 from model.files.card import ModelCard, read_card
 from model.files.info import CheckpointInfo, read_info
 from model.files.reid_file import build_reid_model
@@ -19,7 +19,7 @@ from model.prompts.identity import PromptLearner
 from model.reid import ReIDModel, SideInformation
 from model.towers.image import Backbone, make_backbone
 from model.towers.text import ClipText
-from utils.files import read_state_dict
+from utils.weights import read_state_dict
 
 _SHARED_KEYS = {
     "name": "MODEL.NAME",
@@ -122,7 +122,7 @@ def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, 
         raise ValueError(
             "TEST.WEIGHT is empty; allowed: the path of a checkpoint, e.g. logs/run/ViT-B-16_60.pth"
         )
-    weights = read_state_dict(path)
+    weights = read_state_dict(path, KNOWN_NAMES)
     info = read_info(weights, path)
     _warn_of_other_test(cfg, info)
     stated = None if info.card is None else info.card.sie

@@ -1,82 +1,20 @@
-"""Readers of weight files that run no code, and writers that leave a whole file or none."""
+"""Writers that leave a whole file or none, and checksums."""
 
 import contextlib
 import hashlib
 import os
-import pickle
 import re
 import tempfile
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from torch import Tensor
 
-from utils.untrusted.pickles import check_archive, check_state_dict
 from utils.untrusted.plain import require_plain
-from utils.untrusted.torchscript import is_torchscript, read_torchscript
 
-_CONTAINERS = ("state_dict", "model")  # other programs wrap a state dict in one of these
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict on the CPU: a `torch.save` file, a TorchScript archive, or a `.safetensors` file.
-
-    A `module.` prefix (from DataParallel) is removed; a dict under `state_dict` or `model` is unwrapped.
-    Nothing that the file contains is executed. Raises FileNotFoundError, or ValueError if the file is
-    not a checkpoint or holds pickled code.
-    """
-    path = Path(path)
-    content = _read(path)
-    for key in _CONTAINERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    check_state_dict(content, path)
-    if all(key.startswith("module.") for key in content):
-        content = {key.removeprefix("module."): value for key, value in content.items()}
-    return dict(content)
-
-
-def read_checkpoint(path: str | Path) -> object:
-    """Read a file of `save_torch` on the CPU: dicts, lists, numbers, text and tensors.
-
-    Nothing that the file contains is executed. Raises FileNotFoundError, or ValueError if it is another file
-    or holds pickled code.
-    """
-    return _read(Path(path))
-
-
-def _read(path: Path) -> object:
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights file at {path}")
-    try:
-        with warnings.catch_warnings():  # about deprecated forms of files, which still exist
-            warnings.simplefilter("ignore")
-            if path.suffix == ".safetensors":
-                return safetensors.torch.load_file(path)
-            check_archive(path)
-            if is_torchscript(path):
-                return read_torchscript(path)
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise OSError(f"{path} cannot be read: {error.strerror or _reason(error)}") from error
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file: {_reason(error)}") from error
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} is no checkpoint of plain tensors (pickled code is never run): {_reason(error)}"
-        ) from error
-    except Exception as error:  # readers raise many types, all due to the file
-        raise ValueError(f"{path} is no checkpoint: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """The line of a reader's message that says what is wrong; the others are advice to developers."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    line = next((line for line in lines if "Unsupported" in line), [*lines, type(error).__name__][0])
-    return "".join(char if char.isprintable() else "?" for char in line[:160])
+# The names by which other programs have known the readers.
+from utils.weights import read_checkpoint as read_checkpoint
+from utils.weights import read_state_dict as read_state_dict
 
 
 def sha256_of_file(path: str | Path) -> str:

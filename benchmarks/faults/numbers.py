@@ -11,7 +11,7 @@ from benchmarks.faults.rows import Row, file_problem, judge, line_problem, statu
 from benchmarks.faults.runs import Bench, Child, Ended, read_records, require_success
 from processor.engine import Run, Stage
 from tests.several_processes.whole_batch_norms import synchronise_batch_norms
-from utils.files import read_checkpoint
+from utils.weights import read_checkpoint
 
 # Stage 1 has four steps an epoch, the others eight: each is in the second epoch.
 _TERMS = {

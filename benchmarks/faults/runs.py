@@ -24,7 +24,7 @@ from config.arguments import end_in_one_line
 from config.load import load_config
 from processor import METHODS, Method, train
 from tests.toys import SETTINGS, draw_market, words, write_tower
-from utils.files import read_checkpoint
+from utils.weights import read_checkpoint
 
 TIMEOUT = 120  # seconds for a toy run
 LABEL = "toy"  # of the tower in the names of checkpoints

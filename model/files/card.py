@@ -15,6 +15,7 @@ from typing import Any
 
 from model.reid import SideInformation
 from utils.files import sha256_of_file, write_atomically
+from utils.weights import split_choice
 
 _logger = logging.getLogger("transreid.model")
 
@@ -67,8 +68,8 @@ class ModelCard:
 
 
 def card_path(path: str | Path) -> Path:
-    """The place of the card of the weights in `path`."""
-    return Path(path).with_suffix(".json")
+    """The place of the card of the weights in `path`; all weights in one file have one card."""
+    return split_choice(path)[0].with_suffix(".json")
 
 
 def read_card(path: str | Path) -> ModelCard | None:
@@ -78,7 +79,7 @@ def read_card(path: str | Path) -> ModelCard | None:
     used, with a warning: the weights may have been cut down or converted since, and can still be tested as
     files without a card are. open_clip's descriptions of models, also JSON, are not cards.
     """
-    file, path = card_path(path), Path(path)
+    file, path = card_path(path), split_choice(path)[0]
     if not file.is_file():
         return None
     stamps = ((each.stat().st_ino, each.stat().st_mtime_ns, each.stat().st_size) for each in (file, path))

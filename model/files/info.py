@@ -14,6 +14,7 @@ from timm.data.constants import (
 )
 from torch import Tensor
 
+from model.clip import KNOWN_NAMES
 from model.files.card import ModelCard, card_path, read_card
 from model.files.names import TOWER
 from model.files.shapes import check_weights, count_blocks, has_joint_classifier
@@ -70,7 +71,7 @@ def read_info(weights: dict[str, Tensor], path: str) -> CheckpointInfo:
     missing = [key for key in needed if key not in shape]
     if missing or not (is_vit or is_resnet):
         what = "a state dict"
-        if "visual.conv1.weight" in shape:
+        if not shape.keys().isdisjoint(KNOWN_NAMES[1:]):
             what = "CLIP weights (training starts from them)"
         raise ValueError(
             f"{path} is no re-id checkpoint but {what}: {[*missing, 'the image tower'][0]} is missing; "

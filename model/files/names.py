@@ -2,11 +2,11 @@
 
 import logging
 import re
-from pathlib import Path
 
 from torch import Tensor
 
 from model.clip import clip_config
+from utils.weights import split_choice
 
 TOWER = "image_encoder."
 IMAGE_SIDE = (TOWER, "bottleneck.", "bottleneck_proj.", "classifier.", "classifier_proj.", "cv_embed")
@@ -24,7 +24,7 @@ def image_side(weights: dict[str, Tensor], path: str) -> dict[str, Tensor]:
 
 def name_in(path: str) -> str:
     """The start of a file name such as `ViT-B-16_60.pth`, which may be a model's name."""
-    return re.sub(r"(_stage1)?(_\d+)?\.[^.]+$", "", Path(path).name)
+    return re.sub(r"(_stage1)?(_\d+)?\.[^.]+$", "", split_choice(path)[0].name)
 
 
 def known_name(name: str, layers: tuple[int, ...], projected_width: int) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.clip import check_fit, clip_config, image_tower, load_strictly
+from model.clip import KNOWN_NAMES, check_fit, clip_config, image_tower, load_strictly
 from model.files.geometry import fit_geometry
 from model.files.info import CheckpointInfo, read_info
 from model.files.names import TOWER, image_side, known_name, name_in
 from model.reid import ReIDModel, SideInformation
 from model.towers.image import make_backbone
-from utils.files import read_state_dict
+from utils.weights import read_state_dict
 
 _Pair = tuple[int, int]
 _logger = logging.getLogger("transreid.model")
@@ -46,7 +46,7 @@ def load_reid_model(
     Returns the model and the facts about it. Raises FileNotFoundError, or ValueError that names the first
     mismatches when the file is no re-id checkpoint or of another architecture than `name`.
     """
-    weights = read_state_dict(path)
+    weights = read_state_dict(path, KNOWN_NAMES)
     info = read_info(weights, str(path))
     card = info.card
     info = replace(info, name=name or "", neck=neck_feature or info.neck)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from model.clip import load_strictly
+from model.clip import KNOWN_NAMES, load_strictly
 from model.reid import ReIDModel
-from utils.files import read_state_dict
+from utils.weights import read_state_dict
 
 _PROMPTS = "prompt_learner.cls_ctx"
 _logger = logging.getLogger("transreid.model")
@@ -19,7 +19,7 @@ def load_stage1(model: ReIDModel, path: str | Path) -> None:
     Raises FileNotFoundError, or ValueError when the file has no prompts or those of another number of
     identities, has been through stage 2, or is of another architecture.
     """
-    weights = read_state_dict(path)
+    weights = read_state_dict(path, KNOWN_NAMES)
     if _PROMPTS not in weights:
         raise ValueError(
             f"path {path} has no learned prompts ({_PROMPTS}); allowed: a file of stage 1, "

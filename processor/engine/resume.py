@@ -19,9 +19,10 @@ from processor.engine.objective import Objective
 from processor.engine.stage import Stage
 from processor.engine.trackers import Tracker
 from utils.distributed import is_first
-from utils.files import read_checkpoint, save_torch
+from utils.files import save_torch
 from utils.meter import Meters
 from utils.precision import Precision
+from utils.weights import read_checkpoint
 
 FILE = "last.pt"
 _FORMAT = 2

@@ -1,6 +1,8 @@
 """CLIP weights from files and by tag, and what is refused."""
 
+import json
 import re
+import shutil
 import urllib.error
 import urllib.request
 import warnings
@@ -8,11 +10,12 @@ import warnings
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from model import make_model
 from model.clip import load_clip
+from tests.conftest import GOLDEN
 
 
 def one_line(error):
@@ -29,19 +32,95 @@ def assert_equal(clip, wanted):
     assert all(torch.equal(value, wanted[key]) for key, value in clip.state_dict().items())
 
 
+FORMS = {
+    "plain": lambda w: w,
+    "wrapped": lambda w: {"epoch": 1, "state_dict": w},
+    "module": lambda w: {f"module.{key}": value for key, value in w.items()},
+    "compiled": lambda w: {"net": {f"module._orig_mod.{key}": value for key, value in w.items()}, "epoch": 1},
+    "lightning": lambda w: {"state_dict": {f"model.{key}": w[key] for key in w} | {"f1": torch.ones(3)}},
+    "copy": lambda w: {"model_ema": {key: value + 1 for key, value in w.items()}, "model": w},
+    "old": lambda w: {key: value for key, value in w.items() if not key.endswith("num_batches_tracked")},
+}
+
+
 @pytest.mark.parametrize("name", ["toy-vit", "toy-resnet"])
-@pytest.mark.parametrize("form", ["pt", "wrapped", "module", "safetensors"])
+@pytest.mark.parametrize("form", FORMS)
 def test_weights_from_a_file(toy_clip, tmp_path, name, form):
     wanted = toy_clip(name).state_dict()
-    path = tmp_path / f"clip.{'safetensors' if form == 'safetensors' else 'pt'}"
-    if form == "safetensors":
-        save_file(wanted, path)
-    elif form == "wrapped":
-        torch.save({"epoch": 1, "state_dict": wanted}, path)
-    else:
-        prefix = "module." if form == "module" else ""
-        torch.save({f"{prefix}{key}": value for key, value in wanted.items()}, path)
+    path = tmp_path / "clip.pt"
+    torch.save(FORMS[form](wanted), path)
     assert_equal(load_clip(name, "clip", str(path), "openai"), wanted)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "clip_model."])
+def test_weights_from_safetensors(toy_clip, tmp_path, prefix):
+    wanted = toy_clip().state_dict()
+    save_file({f"{prefix}{key}": value for key, value in wanted.items()}, tmp_path / "clip.safetensors")
+    assert_equal(load_clip("toy-vit", "clip", str(tmp_path / "clip.safetensors"), "openai"), wanted)
+
+
+# ---- Hugging Face's names; the files were written by transformers 5.24
+
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 16, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8},
+    "text_cfg": {"context_length": 12, "vocab_size": 60, "width": 16, "heads": 2, "layers": 1},
+    "quick_gelu": True,
+}
+
+
+@pytest.fixture
+def hugging_face(tmp_path, golden):
+    """A folder with a model of `transformers`, and a description of its towers."""
+    for path in (GOLDEN / "hugging_face").glob("[cm]*"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    return tmp_path
+
+
+@pytest.mark.parametrize("form", ["safetensors", "bin", "old names"])
+def test_weights_in_hugging_faces_names(hugging_face, golden, caplog, form):
+    path = hugging_face / "model.safetensors"
+    weights = load_file(path)
+    if form != "safetensors":
+        path = hugging_face / "pytorch_model.bin"
+        ids = {f"{side}_model.embeddings.position_ids": torch.arange(12)[None] for side in ("text", "vision")}
+        names = {key: key.replace("layrnorm", "layernorm") if form == "old names" else key for key in weights}
+        torch.save(
+            {"state_dict": {f"model.{names[key]}": value for key, value in weights.items()} | ids}, path
+        )
+    with caplog.at_level("INFO", "transreid.model"):
+        clip = load_clip(str(hugging_face / "tiny.json"), "clip", str(path), "openai").eval()
+    stored = {key: torch.from_numpy(value) for key, value in golden("hugging_face/features.npz").items()}
+    with torch.no_grad():
+        image, text = clip.encode_image(stored["images"], True), clip.encode_text(stored["tokens"], True)
+    torch.testing.assert_close(image, stored["image"])
+    torch.testing.assert_close(text, stored["text"])
+    assert torch.equal(clip.logit_scale, weights["logit_scale"])
+    assert f"{path}: Hugging Face's names; activation quick_gelu, config.json says so" in caplog.text
+
+
+@pytest.mark.parametrize(("stated", "quick"), [("gelu", True), ("quick_gelu", False), ("gelu_new", False)])
+def test_hugging_faces_activation_must_be_that_of_the_name(hugging_face, stated, quick):
+    (hugging_face / "tiny.json").write_text(json.dumps(TINY | {"quick_gelu": quick}))
+    settings = json.loads((hugging_face / "config.json").read_text())
+    settings["vision_config"]["hidden_act"] = stated
+    (hugging_face / "config.json").write_text(json.dumps(settings))
+    path = hugging_face / "model.safetensors"
+    with pytest.raises(ValueError, match=r"tiny\.json computes ") as error:
+        load_clip(str(hugging_face / "tiny.json"), "clip", str(path), "openai")
+    assert str(path) in one_line(error)
+
+
+def test_other_models_of_hugging_face_are_refused(hugging_face):
+    weights = load_file(hugging_face / "model.safetensors")
+    weights["vision_model.head.attention.in_proj_weight"] = torch.ones(2)
+    del weights["vision_model.encoder.layers.1.self_attn.k_proj.weight"]
+    save_file(weights, hugging_face / "other.safetensors")
+    with pytest.raises(
+        ValueError, match=r"other\.safetensors .*resblocks\.1\.attn\.in_proj_weight is missing"
+    ):
+        load_clip(str(hugging_face / "tiny.json"), "clip", str(hugging_face / "other.safetensors"), "openai")
 
 
 class Archive(nn.Module):

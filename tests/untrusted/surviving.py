@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from hypothesis import HealthCheck, settings
 
-from utils.files import read_state_dict
+from utils.weights import read_state_dict
 
 LIMITS = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 SECONDS, ROOM = 20, 128 * 2**20

@@ -12,8 +12,8 @@ from torch import nn
 
 from tests.untrusted.surviving import LIMITS, read_or_refuse
 from tests.untrusted.weight_files import SCRIPT, WEIGHTS, saved, scripted, with_pickle, zipped
-from utils.files import read_checkpoint, read_state_dict
 from utils.untrusted.torchscript import is_torchscript
+from utils.weights import read_checkpoint, read_state_dict
 
 PLAIN = {
     "new": (".pth", saved(WEIGHTS)),

@@ -1,6 +1,7 @@
 """Weight files that were made to do harm, one by one."""
 
 import io
+import itertools
 import json
 import pickle
 import struct
@@ -12,7 +13,7 @@ import torch
 
 from tests.untrusted.surviving import nothing_else, read_or_refuse
 from tests.untrusted.weight_files import SCRIPT, WEIGHTS, saved, with_pickle, zipped
-from utils.files import read_checkpoint, read_state_dict
+from utils.weights import read_checkpoint, read_state_dict
 
 
 def deep_script(levels):
@@ -59,6 +60,37 @@ def lying_sizes(factor):
     return bytes(content)
 
 
+def number(multiple):
+    """A number whose hash is 0."""
+    return b"\x8a\x10" + (multiple * (2**61 - 1)).to_bytes(16, "little", signed=True)
+
+
+def twins(count):
+    """Tuples with one hash, because -1 and -2 have one."""
+    either = b"J\xff\xff\xff\xff", b"J\xfe\xff\xff\xff"
+    bits = itertools.islice(itertools.product(either, repeat=17), count)
+    return [b"(" + b"".join(each) + b"t" for each in bits]
+
+
+NUMBERS, TWINS = [number(each) for each in range(1, 100_001)], twins(30_000)
+ORDERED, SET, LIST = b"ccollections\nOrderedDict\n", b"cbuiltins\nset\n", b"]("
+SAME_HASH = {
+    "numbers as keys": b"}(" + b"N".join(NUMBERS) + b"Nu.",
+    "tuples as keys": b"}(" + b"N".join(TWINS) + b"Nu.",
+    "keys one by one": b"}" + b"".join(key + b"Ns" for key in NUMBERS) + b".",
+    "pairs of a dict": ORDERED + LIST + b"".join(key + b"N\x86" for key in NUMBERS) + b"e\x85R.",
+    "counted": b"ccollections\nCounter\n" + LIST + b"".join(TWINS) + b"e\x85R.",
+    "a set": SET + LIST + b"".join(NUMBERS) + b"e\x85R.",
+    "sizes as keys": b"}(" + b"".join(b"ctorch\nSize\n" + key + b"\x85RN" for key in TWINS) + b"u.",
+    "names of storages": LIST
+    + b"".join(b"(X\x07\0\0\0storagectorch\nFloatStorage\n" + k + b"X\x03\0\0\0cpuK\0tQ" for k in TWINS)
+    + b"e.",
+    "copies of a list": SET + b"q\x00](" + b"K\x01" * 1000 + b"e\x85q\x01](" + b"h\x00h\x01R" * 9**5 + b"e.",
+    "a list that grows in a tuple": b"]q\x01\x85q\x02]h\x01(" + b"".join(NUMBERS) + b"ee.",
+    "a million tensors": b"](ctorch._utils\n_rebuild_tensor_v2\nq\x00" + b"h\x00)R" * 10**6 + b"e.",
+    "many steps": b"](" + b"N" * 2_000_000 + b"e.",
+}  # fmt: skip
+
 HOSTILE = {
     "empty": (".pth", b""),
     "empty safetensors": (".safetensors", b""),
@@ -98,6 +130,24 @@ HOSTILE = {
     "one number as many": (".pth", saved({"a": torch.ones(1).expand(10**12)})),
     "many views": (".pth", saved(dict.fromkeys(map(str, range(2000)), torch.ones(1).expand(10**6)))),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("script", [False, True])
+@pytest.mark.parametrize("case", SAME_HASH)
+def test_work_that_grows_faster_than_the_file(tmp_path, capfd, case, script):
+    content = with_pickle(b"\x80\x02" + SAME_HASH[case], **(SCRIPT if script else {}))
+    told = read_or_refuse(tmp_path / "w.pth", content, capfd, read_checkpoint)
+    assert isinstance(told, str) and ("more than " in told or "it is broken" in told)
+
+
+def test_what_grows_with_the_file_is_read(tmp_path, capfd):
+    """Python 2's form of an ordered dict, as torch saved it, and small numbers as keys."""
+    pairs = b"".join(b"](X\x02\0\0\0%02dK\x01e" % number for number in range(99))
+    old = ORDERED + LIST + pairs + b"e\x85R."
+    got = read_or_refuse(tmp_path / "w.pth", with_pickle(b"\x80\x02" + old), capfd, read_checkpoint)
+    assert list(got) == [f"{number:02d}" for number in range(99)]
+    state = {number: (number, -1) for number in range(50_000)} | {(1, 2): 3, 2**70: 4}
+    assert read_or_refuse(tmp_path / "w.pth", saved(state), capfd, read_checkpoint) == state
 
 
 @pytest.mark.parametrize("case", HOSTILE)

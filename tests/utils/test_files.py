@@ -2,6 +2,7 @@
 
 import errno
 import os
+import zipfile
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,16 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.serialization import set_crc32_options
 
-from utils.files import (
-    append_line,
-    make_output_dir,
-    read_checkpoint,
-    read_state_dict,
-    save_torch,
-    write_atomically,
-)
+from utils.files import append_line, make_output_dir, save_torch, write_atomically
 from utils.untrusted.torchscript import is_torchscript
+from utils.weights import read_checkpoint, read_state_dict
 
 WEIGHTS = {"a.weight": torch.arange(4.0), "b": torch.ones(2, 2)}
 
@@ -48,6 +44,49 @@ def test_reads_safetensors_and_torchscript(tmp_path):
     torch.jit.trace(module, torch.zeros(1, 2)).save(tmp_path / "w.pt")
     assert is_torchscript(tmp_path / "w.pt")
     assert_equal(read_state_dict(tmp_path / "w.pt"), dict(module.state_dict()))
+
+
+def scripted(path):
+    torch.jit.trace(nn.Linear(64, 64), torch.zeros(1, 64)).save(path)
+
+
+BIG = {"a": torch.arange(4096.0), "b": torch.ones(3, dtype=torch.float16)}
+ZIPPED = {
+    "w.pth": (lambda path: torch.save(BIG, path), read_state_dict),
+    "last.pt": (lambda path: save_torch({"model": BIG, "epoch": 3}, path), read_checkpoint),
+    "script.pt": (scripted, read_state_dict),
+}
+
+
+@pytest.mark.parametrize("bit", [0, 7])
+@pytest.mark.parametrize("name", ZIPPED)
+def test_a_flipped_bit_is_found_in_every_part(tmp_path, name, bit):
+    write, read = ZIPPED[name]
+    path = tmp_path / name
+    write(path)
+    read(path)
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if member.file_size and member.compress_type == 0]
+    for member in members:
+        header = member.header_offset
+        names = sum(int.from_bytes(content[header + at : header + at + 2], "little") for at in (26, 28))
+        changed = bytearray(content)
+        changed[header + 30 + names + member.file_size // 2] ^= 1 << bit
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match="is damaged, the checksum differs") as error:
+            read(path)
+        assert str(path) in str(error.value) and f"part {member.filename} " in str(error.value)
+    assert len(members) >= 3
+
+
+def test_files_without_checksums_are_read(tmp_path):
+    set_crc32_options(False)
+    try:
+        torch.save(WEIGHTS, tmp_path / "w.pth")
+    finally:
+        set_crc32_options(True)
+    assert_equal(read_state_dict(tmp_path / "w.pth"), WEIGHTS)
 
 
 def test_values_that_are_no_tensors(tmp_path):

@@ -34,8 +34,9 @@ _DTYPES = {
 
 def is_torchscript(path: str | Path) -> bool:
     """Whether the file is a TorchScript archive, the form in which OpenAI published CLIP."""
-    if not zipfile.is_zipfile(path):
-        return False
+    with open(path, "rb") as file:
+        if file.read(4) != b"PK\x03\x04":  # zip files within others are nobody's
+            return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 

@@ -59,11 +59,106 @@ def test_either_program_tests_the_files_of_both(
     assert torch.equal(features(model, toy_images()), features(trained, toy_images()))
 
 
-@pytest.mark.parametrize("wrap", [lambda w: {f"module.{k}": v for k, v in w.items()}, lambda w: {"model": w}])
-def test_wrapped_files(toy_model, toy_images, save_weights, wrap):
-    trained = toy_model()
-    model, _ = load_reid_model(save_weights(wrap(trained.state_dict())), (64, 32))
+def prefixed(prefix, weights):
+    return {f"{prefix}{key}": value for key, value in weights.items()}
+
+
+LOST = {"module.n_averaged": torch.tensor(3), "val_acc.total": torch.ones(2)}
+WRAPPED = {
+    "DataParallel": lambda w: prefixed("module.", w),
+    "compiled": lambda w: prefixed("_orig_mod.", w),
+    "compiled in parallel": lambda w: prefixed("module._orig_mod.", w),
+    "parallel, compiled": lambda w: {"net": prefixed("_orig_mod.module.", w)},
+    "tower compiled": lambda w: {k.replace("encoder.", "encoder._orig_mod."): v for k, v in w.items()},
+    "averaged by torch": lambda w: {"n_averaged": torch.tensor(3), **prefixed("module.", w)},
+    "averaged, with a metric": lambda w: LOST | prefixed("module.model.", w),
+    "lightning": lambda w: {
+        "state_dict": prefixed("model.", w) | {"val_map.total": torch.ones(2), "loss.centers": torch.ones(3)},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}}],
+        "hyper_parameters": {"lr": 1e-3},
+    },
+    "timm": lambda w: {"epoch": 3, "arch": "vit", "state_dict": w, "args": {"lr": 1}, "metric": 0.5},
+    **{
+        key: lambda w, key=key: {key: w, "epoch": 3}
+        for key in ("model", "net", "model_state_dict", "weights")
+    },
+    **{key: lambda w, key=key: {key: w} for key in ("state_dict_ema", "model_ema", "teacher", "ema")},
+    "deep": lambda w: {"epoch": 1, "trainer": {"model": {"state_dict": prefixed("base.model.", w)}}},
+    "numbers among tensors": lambda w: {"epoch": 3, **w, "note": "best"},
+}
+
+
+@pytest.mark.parametrize("name", ["toy-vit", "toy-resnet"])
+@pytest.mark.parametrize("wrapping", WRAPPED)
+def test_wrapped_files(toy_model, toy_images, save_weights, caplog, wrapping, name):
+    trained = toy_model("MODEL.NAME", name)
+    path = save_weights(WRAPPED[wrapping](trained.state_dict()), f"{name}_3.pth")
+    with caplog.at_level(logging.INFO):
+        model, _ = load_reid_model(path, (64, 32))
     assert torch.equal(features(model, toy_images()), features(trained, toy_images()))
+    told = [record for record in caplog.records if record.name == "transreid.weights"]
+    assert told and all(str(path) in record.getMessage() for record in told)
+    assert all(record.levelno == logging.INFO for record in told)
+
+
+def test_what_was_renamed_and_left_out_is_counted(toy_model, save_weights, caplog):
+    weights = toy_model().state_dict()
+    wrapped = {"epoch": 3, "state_dict": prefixed("module.model.", weights) | {"loss.centers": torch.ones(3)}}
+    with caplog.at_level(logging.INFO, "transreid.weights"):
+        load_reid_model(save_weights(wrapped), (64, 32))
+    key = next(iter(weights))
+    assert "the weights under state_dict.model are taken" in caplog.text
+    assert f"{len(weights)} names are cut, e.g. module.model.{key} to {key}" in caplog.text
+    assert "2 other entries are left out, e.g. epoch, loss.centers" in caplog.text
+
+
+SEVERAL = {
+    "timm": (lambda w, ema: {"state_dict_ema": ema, "state_dict": w}, "state_dict_ema"),
+    "model and copy": (lambda w, ema: {"model_ema": {"module": ema}, "model": w}, "model_ema"),
+    "teacher": (lambda w, ema: prefixed("teacher.", ema) | prefixed("student.", w), "teacher"),
+    "in one dict": (lambda w, ema: prefixed("ema_model.module.", ema) | w, "ema_model"),
+    "wrapped next to plain": (lambda w, ema: prefixed("module.", ema) | w, "module"),
+    "best": (lambda w, ema: {"last": {"net": w}, "best": {"net": ema}}, "best"),
+}
+
+
+@pytest.mark.parametrize("form", SEVERAL)
+def test_of_several_models_one_is_taken_and_named(
+    toy_model, toy_config, toy_images, save_weights, caplog, form
+):
+    wrap, other = SEVERAL[form]
+    plain, copy = toy_model(), toy_model()
+    copy.image_encoder.proj.data.mul_(2)
+    path = save_weights(wrap(plain.state_dict(), copy.state_dict()))
+    model, _ = load_reid_model(path, (64, 32))
+    assert torch.equal(features(model, toy_images()), features(plain, toy_images()))
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "transreid.weights"]
+    assert str(path) in warning and other in warning and f"{path}#" in warning
+    for load in (
+        lambda place: load_reid_model(place, (64, 32)),
+        lambda place: make_test_model(toy_config("TEST.WEIGHT", place), 4, 1),
+    ):
+        model, info = load(f"{path}#{other}")
+        assert torch.equal(features(model, toy_images()), features(copy, toy_images()))
+        assert info.name == "toy-vit"
+    with pytest.raises(ValueError, match="holds no weights 'gone'; allowed: ") as error:
+        load_reid_model(f"{path}#gone", (64, 32))
+    assert str(path) in str(error.value) and other in str(error.value)
+
+
+def test_a_file_with_the_sign_in_its_name(toy_model, save_weights):
+    assert load_reid_model(save_weights(toy_model().state_dict(), "run#3.pth"), (64, 32))[1].num_classes == 5
+
+
+@pytest.mark.parametrize("name", ["toy-vit", "toy-resnet"])
+def test_files_without_counters_of_batches(toy_model, toy_images, save_weights, caplog, name):
+    trained = toy_model("MODEL.NAME", name)
+    weights = {k: v for k, v in trained.state_dict().items() if not k.endswith("num_batches_tracked")}
+    with caplog.at_level(logging.INFO, "transreid.model"):
+        model, _ = load_reid_model(save_weights(weights, f"{name}_3.pth"), (64, 32))
+    assert torch.equal(features(model, toy_images()), features(trained, toy_images()))
+    norms = len(model.state_dict().keys() - weights.keys())
+    assert f"no num_batches_tracked for its {norms} batch norms" in caplog.text and norms >= 2
 
 
 @pytest.mark.parametrize("classes", [1, 576, 1041])
