@@ -188,7 +188,7 @@ class _Machine:
         if op.stack_after:
             self.stack.append(made)
 
-    def put(self, place: int, position: int) -> None:
+    def put(self, place: Any, position: Any) -> None:
         """Remember the object on top of the stack."""
         if place > position:  # readers make room for that many objects
             raise ValueError("it is broken")
