@@ -54,13 +54,11 @@ def openai_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             renamed[name] = value.T.contiguous() if name in _TRANSPOSED and value.dim() == 2 else value
     for name in list(renamed):
         stem, found, kind = name.partition(".attn.q_proj.")
-        parts = [renamed.get(f"{stem}.attn.{part}_proj.{kind}") for part in "qkv"]
+        names = [f"{stem}.attn.{part}_proj.{kind}" for part in "qkv"]
         if found and all(
-            part is not None and part.dim() and part.shape == renamed[name].shape for part in parts
+            each in renamed and renamed[each].shape == renamed[name].shape != () for each in names
         ):
-            renamed[f"{stem}.attn.in_proj_{kind}"] = torch.cat(parts)
-            for part in "qkv":
-                del renamed[f"{stem}.attn.{part}_proj.{kind}"]
+            renamed[f"{stem}.attn.in_proj_{kind}"] = torch.cat([renamed.pop(each) for each in names])
     return renamed
 
 
