@@ -10,7 +10,7 @@ from retrieval.neighbours.reranking import k_reciprocal_blocks, k_reciprocal_dis
 from retrieval.pictures import name_pictures
 from retrieval.ranking import RankedImage, Ranking, rank_gallery, worst_queries
 from retrieval.report import log_metrics, metrics_lines, metrics_record, write_metrics
-from retrieval.rules import RULES, find_rule, have_match
+from retrieval.rules import RULES, find_rule, have_match, why_no_match
 from retrieval.task import RetrievalTask, TrialFeatures, TrialRows
 from retrieval.thresholds.operating_points import (
     AcceptRates,
@@ -66,6 +66,7 @@ __all__ = [
     "score_pairs",
     "score_queries",
     "squared_euclidean",
+    "why_no_match",
     "worst_queries",
     "write_metrics",
 ]

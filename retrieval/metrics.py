@@ -18,9 +18,8 @@ from torch import Tensor
 from retrieval.distance import Rerank, check_pair, distance_blocks
 from retrieval.features import FeatureSet
 from retrieval.ranks import ranks_in_rows
-from retrieval.rules import Rule, find_rule
+from retrieval.rules import Rule, find_rule, why_no_match
 from retrieval.task import RetrievalTask
-from utils.labels import NO_PID
 
 _logger = logging.getLogger("transreid.retrieval")
 
@@ -110,11 +109,7 @@ def evaluate(
     valid = ~scores.first_rank.isnan()
     num_valid = int(valid.sum())
     if not num_valid:
-        known, known_there = (int((part.pids != NO_PID).sum()) for part in (query, gallery))
-        raise ValueError(
-            f"none of the {len(query)} queries has {applied.match} among the {len(gallery)} gallery images; "
-            f"{known} queries and {known_there} images have a known identity"
-        )
+        raise ValueError(why_no_match(query, gallery, rule))
     if num_valid < len(query):
         _logger.info(
             "%d of %d queries have no match in the gallery and are skipped",

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from retrieval.features import FeatureSet
 from utils.labels import NO_CAMERA, NO_PID
+from utils.text import printable, shortened
 
+_SHOWN = 100  # characters of a path in a message
 _NO_CODE = -2  # equal to no code of the other side
 
 
@@ -122,6 +124,38 @@ def have_match(query: FeatureSet, gallery: FeatureSet, rule: str = "cross_camera
     found = torch.zeros_like(query.pids, dtype=torch.bool)
     found[matches.query] = True
     return found
+
+
+def why_no_match(query: FeatureSet, gallery: FeatureSet, rule: str = "cross_camera") -> str:
+    """One line for an error where no query has a match: whether identities or cameras are the reason.
+
+    Raises ValueError for an unknown rule.
+    """
+    match = find_rule(rule).match
+    start = f"none of the {len(query)} queries has {match} among the {len(gallery)} gallery images"
+    found = (torch.isin(query.pids, gallery.pids) & (query.pids != NO_PID)).nonzero().flatten().tolist()
+    if not found:
+        parts = f"{_identities(query)} of the queries and {_identities(gallery)} of the gallery"
+        return f"{start}; identities are the reason: {parts} have none in common"
+    by_camera = [row for row in found if query.camids[row] != NO_CAMERA]
+    row = (by_camera or found)[0]
+    other = int((gallery.pids == query.pids[row]).nonzero()[0])
+    reason = f"{start}; cameras are the reason: {len(found)} queries find only images of their own camera"
+    if not by_camera:
+        reason = f"{start}: {len(found)} queries find only their own picture (same file or same bytes)"
+    elif len(by_camera) < len(found):
+        reason += " or, where it is not known, their own picture"
+    return f"{reason}, such as {_shown(query.paths[row])} and {_shown(gallery.paths[other])}"
+
+
+def _identities(images: FeatureSet) -> str:
+    known = (images.pids != NO_PID).nonzero().flatten().tolist()
+    example = f" (such as that of {_shown(images.paths[known[0]])})" if known else ""
+    return f"{len(images.pids[known].unique())} known identities{example}"
+
+
+def _shown(path: str) -> str:
+    return shortened(printable(path), _SHOWN)
 
 
 class _Join:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 
 from config.arguments import Parser, end_in_one_line, say
 from config.errors import as_keys
-from retrieval import FeatureSet, RetrievalTask, TrialFeatures, rank_gallery, worst_queries
+from retrieval import FeatureSet, RetrievalTask, TrialFeatures, rank_gallery, why_no_match, worst_queries
 from tools.features.files import add_feature_options, add_rerank_options, read_task, reranker
 from tools.ranking.attention import attention_painter
 from tools.ranking.report import Album, PaintAttention, Report, make_rows
@@ -158,10 +158,8 @@ def choose_queries(args: argparse.Namespace, trial: TrialFeatures) -> tuple[list
         return rows, f"{_numbered(len(rows), total, args.random)}, drawn with seed {args.seed}"
     rows = worst_queries(trial.query, trial.gallery, args.worst, reranker(args), trial.rule)
     if not rows:
-        raise ValueError(
-            f"none of the {total} queries has a known match in the gallery, which --worst needs: "
-            "choose queries by --queries or --random"
-        )
+        reason = why_no_match(trial.query, trial.gallery, trial.rule)
+        raise ValueError(f"{reason}; --worst needs a match: choose queries by --queries or --random")
     return rows, f"{_numbered(len(rows), total, args.worst)}, lowest average precision first"
 
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from datasets import CaptionRecord, ImageRecord, Trial
 from processor.engine import TrainingBatch
-from retrieval import FeatureSet, LabelNames, RetrievalTask, TrialRows, find_rule, have_match
+from retrieval import FeatureSet, LabelNames, RetrievalTask, TrialRows, have_match, why_no_match
 from utils.device import move_module
 from utils.distributed import gather_objects, gather_rows, is_first
 from utils.precision import Precision
@@ -82,10 +82,8 @@ def require_matches(trials: Sequence[Trial]) -> None:
     """Raise ValueError for a trial without a query to score; evaluation would find out after training."""
     for trial in trials:
         if not any(queries_with_match(trial)):
-            raise ValueError(
-                f"none of the {len(trial.query)} queries has {find_rule(trial.rule).match} among the "
-                f"{len(trial.gallery)} gallery images"
-            )
+            query, gallery = (_without_features(part, {}) for part in (trial.query, trial.gallery))
+            raise ValueError(why_no_match(query, gallery, trial.rule))
 
 
 def queries_with_match(trial: Trial, pictures: Mapping[str, str] | None = None) -> Iterator[bool]:

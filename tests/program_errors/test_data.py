@@ -93,9 +93,10 @@ def test_listed_vehicles_that_are_absent(refused, tmp_path):
     refused("train_clipreid.py", *pairs, told=[folder / "image" / "0000004.jpg", "missing"])
 
 
-def test_queries_without_a_match(refused, write_csv):
+def test_queries_without_a_match(refused, write_csv, tmp_path):
     pairs = write_csv(gallery_pid=4)
     told = ["none of the 2 queries has an image of its identity from another camera", "2 gallery images"]
+    told += ["identities are the reason", tmp_path / "query_3_1.jpg", tmp_path / "gallery_4_1.jpg"]
     refused("train_clipreid.py", *pairs, told=told)
 
 

@@ -196,19 +196,23 @@ def test_an_image_has_one_identity():
         make_task(feature_set(), [Trial([other], trial.gallery)], {})
 
 
+IDENTITIES, CAMERAS = "; identities are the reason: ", "; cameras are the reason: "
+
+
 @pytest.mark.parametrize(
-    ("query", "gallery", "fine"),
+    ("query", "gallery", "reason"),
     [
-        ([(1, 0)], [(1, 1)], True),
-        ([(1, 0)], [(1, 0)], False),
-        ([(1, 0)], [(2, 1)], False),
-        ([(1, 0), (2, 0)], [(2, 1), (1, 0)], True),
-        ([(1, -1)], [(1, -1)], True),  # unknown cameras are not removed
-        ([(1, 0)], [(1, -1)], True),
-        ([(1, -1)], [(2, -1)], False),
+        ([(1, 0)], [(1, 1)], ""),
+        ([(1, 0), (3, 0)], [(1, 0)], f"{CAMERAS}1 queries .*, such as q0.jpg and g0.jpg"),
+        ([(1, 0)], [(2, 1), (-1, 1)], f"{IDENTITIES}1 known .*q0.jpg.* 1 known .*g0.jpg"),
+        ([(-1, 0)], [(-1, 1)], f"{IDENTITIES}0 known .* 0 known"),
+        ([(1, 0), (2, 0)], [(2, 1), (1, 0)], ""),
+        ([(1, -1)], [(1, -1)], ""),  # unknown cameras are not removed
+        ([(1, 0)], [(1, -1)], ""),
+        ([(1, -1)], [(2, -1)], IDENTITIES),
     ],
 )
-def test_trials_without_a_match_are_found_beforehand(query, gallery, fine):
+def test_trials_without_a_match_are_found_beforehand(query, gallery, reason):
     """As evaluation would find, but before the hours of training."""
     records = [
         [ImageRecord(f"{name}{i}.jpg", *ids, 0) for i, ids in enumerate(part)]
@@ -219,10 +223,11 @@ def test_trials_without_a_match_are_found_beforehand(query, gallery, fine):
     paths, pids = [record.path for record in everyone], [record.pid for record in everyone]
     features = FeatureSet(torch.rand(len(paths), 2), pids, [0] * len(paths), paths)
     for check in (lambda: require_matches(trials), lambda: evaluate_trials(features, trials[1:], False)):
-        if fine:
+        if not reason:
             check()
         else:
-            with pytest.raises(ValueError, match=f"none of the {len(query)} queries has an image of its"):
+            told = f"none of the {len(query)} queries has .* {len(gallery)} gallery images{reason}"
+            with pytest.raises(ValueError, match=told):
                 check()
 
 
@@ -233,5 +238,5 @@ def test_the_picture_of_the_query_is_no_match(tmp_path, own):
     query, mine, others = (
         ImageRecord(str(tmp_path / name), pid, -1, 0) for name, pid in (("q0.jpg", 1), (own, 1), ("g.jpg", 2))
     )
-    with pytest.raises(ValueError, match="none of the 1 queries"):
+    with pytest.raises(ValueError, match=r"none of the 1 queries .*: 1 queries find only their own picture"):
         require_matches([Trial([query], [mine, others])])
