@@ -76,12 +76,15 @@ class Model:
     info: CheckpointInfo
     device: torch.device
 
-    def encode_image(self, images: Images, *, batch_size: int = 64, workers: int = 0) -> FeatureSet:
+    def encode_image(
+        self, images: Images, *, batch_size: int = 64, workers: int = 0, amp: str = "off"
+    ) -> FeatureSet:
         """Features of N images, rows of L2 norm 1: their dot products are cosine similarities.
 
         An image is a path, a PIL image or an `ImageRecord`; only a record has an identity and a camera, the
         others get -1, unknown. The camera does not change a feature. `workers` processes read the files.
-        Raises ValueError or FileNotFoundError with the path of an image that cannot be read.
+        `amp` is the precision, a value of TEST.AMP: 'off' is float32. Raises ValueError or FileNotFoundError
+        with the path of an image that cannot be read.
         """
         from torch.utils.data import DataLoader
 
@@ -99,7 +102,7 @@ class Model:
             loader,
             self.device,
             lambda batch: self.network(batch.images),
-            precision=inference_precision("auto", self.device),
+            precision=inference_precision(amp, self.device),
         ).normalized()
 
 

@@ -232,9 +232,9 @@ _TEST = {
         "after", "The test feature is taken before or after the batch norms.", words("before", "after")
     ),
     "AMP": Key(
-        "auto",
-        "Precision of feature extraction. 'auto': fp16 on a GPU, bf16 on a CPU that has it, else 'off', "
-        "which is float32.",
+        "off",
+        "Precision of feature extraction. 'off' is float32, as published. 'auto', for speed: fp16 on a GPU, "
+        "bf16 on a CPU that has it, else 'off'; it moves features, those after the batch norms most.",
         _AMP,
     ),
     "FEAT_NORM": Key("yes", "L2-normalise features before distances are computed.", words("yes", "no")),

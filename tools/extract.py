@@ -297,7 +297,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--std", **rgb, help=f"INPUT.PIXEL_STD ({card}, else as for --mean)")
     add("--resize", choices=_RESIZES, help=f"INPUT.TEST_RESIZE ({card}, else bilinear)")
     add("--device", choices=("cuda", "cpu"), default="cuda", help="cuda (default): the GPU if there is one")
-    add("--amp", choices=CHOICES, default="auto", help="precision, TEST.AMP (default: auto)")
+    add("--amp", choices=CHOICES, default="off", help="precision, TEST.AMP (default: off, float32)")
     add("--batch", type=int, default=128, metavar="N", help="images at once (default: %(default)s)")
     add(
         "--workers",

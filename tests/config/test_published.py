@@ -163,6 +163,7 @@ def test_shipped_files_pass_the_checks_without_warning(repository, file):
     config = load_config(tree_of(file), repository / file)
     check_config(config)
     assert unused_keys(config) == {}
+    assert config.TEST.AMP == "off"  # the published tests are in float32
 
 
 @pytest.mark.parametrize("file", SHIPPED)

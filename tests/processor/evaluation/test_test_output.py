@@ -7,7 +7,6 @@ import torch
 
 from retrieval import RetrievalTask, evaluate_task, k_reciprocal_distance, metrics_record
 from tests.processor.running import run_test
-from utils.precision import inference_precision
 
 ARGS = argparse.Namespace(config_file="", opts=[])
 
@@ -35,13 +34,16 @@ def test_features_and_metrics_of_a_test(trained, toy_config, tmp_path):
         "pixel_mean": [0.485, 0.456, 0.406],
         "pixel_std": [0.229, 0.224, 0.225],
         "resize": "bilinear",
-        "precision": inference_precision("auto", torch.device("cpu")).name,
+        "precision": "float32",
         "normalize": True,
     }
     assert task.info == told
     metrics = evaluate_task(task.normalized())
     assert written.pop("cmc") == metrics.cmc.tolist()
     assert written == told | metrics_record(metrics) | {"rerank": None}
+    # The evaluation at the end of training has the same precision.
+    evaluated = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert metrics_record(metrics).items() <= evaluated.items()
     # Features are stored as the model gives them: to normalise is the protocol's choice.
     assert not torch.allclose(task.images.features.norm(dim=1), torch.ones(18))
 
