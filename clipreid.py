@@ -107,17 +107,18 @@ class Model:
 
 
 def _load_batch(images: Images, size: tuple[int, int], resize: str, pixels: PixelTransform) -> LoadedBatch:
-    from datasets import ImageRecord, collate, decode_image, from_pil, resize_like_pil
+    from datasets import ImageRecord, collate, decode_image, from_pil, resize_like_pil, to_rgb
     from utils.labels import NO_CAMERA, NO_PID
 
     items = []
     for image in images:
         if isinstance(image, ImageRecord):
-            record, picture = image, decode_image(image.path)
+            record, picture = image, decode_image(image.path, upright=True)
         elif isinstance(image, str | Path):
-            record, picture = ImageRecord(str(image), NO_PID, NO_CAMERA, 0), decode_image(str(image))
+            record = ImageRecord(str(image), NO_PID, NO_CAMERA, 0)
+            picture = decode_image(record.path, upright=True)
         else:
-            image = image.convert("RGB")
+            image = to_rgb(image, upright=True)
             name = f"image-{hashlib.sha256(image.tobytes()).hexdigest()[:16]}"  # equal pictures, equal names
             record, picture = ImageRecord(name, NO_PID, NO_CAMERA, 0), from_pil(image)
         items.append((resize_like_pil(picture, size, interpolation=resize), record, None))

@@ -115,6 +115,12 @@ _INPUT = {
     "TEST_RESIZE": Key(
         "bilinear", "Resizing of test images. Training images: bicubic.", words("bilinear", "bicubic")
     ),
+    "ORIENTATION": Key(
+        "auto",
+        "'exif' turns images as their EXIF orientation says, 'stored' leaves them as they lie in the file; "
+        "'auto' turns own images (csv, folder), not the published sets.",
+        words("auto", "exif", "stored"),
+    ),
     "PADDING": Key(10, "Black border on each side before the random crop, pixels.", ZERO_OR_MORE),
 }
 

@@ -11,6 +11,7 @@ from datasets.make_dataset import make_dataset
 from datasets.pixels.augmentation import AugmentedSampler, Draw
 from datasets.pixels.erasing import erase_constant
 from datasets.pixels.images import ImageDataset, decode_image, read_image
+from datasets.pixels.modes import to_rgb
 from datasets.pixels.resize import from_pil, resize_like_pil
 from datasets.pixels.transforms import PixelTransform, test_transform
 from datasets.records import CaptionRecord, ImageRecord, ReIDDataset, Trial
@@ -46,5 +47,6 @@ __all__ = [
     "read_image",
     "resize_like_pil",
     "test_transform",
+    "to_rgb",
     "verify_images",
 ]

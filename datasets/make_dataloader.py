@@ -78,7 +78,8 @@ def make_dataloader(
         pixels = PixelTransform(tuple(cfg.INPUT.PIXEL_MEAN), tuple(cfg.INPUT.PIXEL_STD))
         loader = functools.partial(_make_loader, workers=workers, seed=cfg.SOLVER.SEED)
         test_size = tuple(size or cfg.INPUT.SIZE_TEST)
-        test_images = ImageDataset(dataset.test_records(), test_size, interpolation=interpolation)
+        images_of = functools.partial(ImageDataset, upright=dataset.upright)
+        test_images = images_of(dataset.test_records(), test_size, interpolation=interpolation)
         test = loader(test_images, pixels, batch_size=cfg.TEST.IMS_PER_BATCH)
         if not dataset.train:
             return Loaders(None, None, test, None)
@@ -87,9 +88,9 @@ def make_dataloader(
         stand_ins = StandIns(dataset.train) if cfg.DATALOADER.ON_ERROR == "skip" else None
         fill = pixels.mean if cfg.INPUT.RE_MODE == "constant" else None
         erased = dataclasses.replace(pixels, erase_prob=cfg.INPUT.RE_PROB, erase_fill=fill)
-        images = _training_images(cfg, dataset.train, stand_ins, workers)
+        images = _training_images(cfg, dataset, stand_ins, workers)
         train = loader(images, erased, batch_sampler=batches)
-        plain_images = ImageDataset(
+        plain_images = images_of(
             dataset.train, tuple(cfg.INPUT.SIZE_TRAIN), interpolation=interpolation, stand_ins=stand_ins
         )
         # Used once or once an epoch, so its workers need not outlive a pass.
@@ -119,14 +120,15 @@ def _make_loader(
 
 
 def _training_images(
-    cfg: CfgNode, records: Sequence[ImageRecord], stand_ins: StandIns | None, workers: int
+    cfg: CfgNode, dataset: ReIDDataset, stand_ins: StandIns | None, workers: int
 ) -> ImageDataset:
     images = ImageDataset(
-        records,
+        dataset.train,
         tuple(cfg.INPUT.SIZE_TRAIN),
         interpolation="fast bicubic",
         padding=cfg.INPUT.PADDING,
         stand_ins=stand_ins,
+        upright=dataset.upright,
     )
     return cache_images(images, workers=workers) if cfg.DATALOADER.CACHE else images
 

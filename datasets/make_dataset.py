@@ -41,6 +41,8 @@ def make_dataset(cfg: CfgNode, *, need_train: bool = True, need_labels: bool = T
     )
     with as_keys(_KEYS):
         dataset = READERS[name](root, options)
+    if cfg.INPUT.ORIENTATION != "auto":
+        dataset = dataclasses.replace(dataset, upright=cfg.INPUT.ORIENTATION == "exif")
     if cfg.DATASETS.SUBJECT:
         dataset = dataclasses.replace(dataset, subject=cfg.DATASETS.SUBJECT)
     _logger.info("Data set %s at %s\n%s", dataset.name, root, Lines(dataset.table()))

@@ -75,13 +75,15 @@ class ReIDDataset:
     """Training records and one or more trials, whose results are averaged.
 
     `train` is empty if the training split was not asked for; `subject` is the noun of the prompts
-    ("person", "vehicle"). Raises ValueError without a trial.
+    ("person", "vehicle"); with `upright` images are turned as their EXIF orientation says. Raises ValueError
+    without a trial.
     """
 
     name: str
     train: list[ImageRecord]
     trials: list[Trial]
     subject: str
+    upright: bool = False
 
     def __post_init__(self) -> None:
         if not self.trials:

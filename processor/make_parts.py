@@ -101,6 +101,7 @@ def image_test(cfg: CfgNode, dataset: ReIDDataset) -> tuple[nn.Module, Evaluatio
         "pixel_mean": list(checkpoint.mean),
         "pixel_std": list(checkpoint.std),
         "resize": checkpoint.resize,
+        "orientation": "exif" if dataset.upright else "stored",
     }
     loaders = make_dataloader(cfg, dataset, size=checkpoint.size)
     return model, ImageToImage(loaders.test, dataset.trials, info)

@@ -24,6 +24,7 @@ from utils.package import require_extra
 
 STRIPES = 6
 BINS = (16, 4, 4)  # hue, saturation, value
+_AT_A_TIME = 1 << 16  # pixels converted to HSV, which takes about 100 bytes for each
 
 
 def colour_histogram(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -34,9 +35,11 @@ def colour_histogram(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     from skimage.color import rgb2hsv
 
     histograms = []
-    for stripe in np.array_split(rgb2hsv(image), STRIPES):
-        pixels = stripe.reshape(-1, 3)
-        counts, _ = np.histogramdd(pixels, BINS, range=((0, 1),) * 3)
+    for stripe in np.array_split(image, STRIPES):
+        pixels, counts = stripe.reshape(-1, 3), np.zeros(BINS)
+        for start in range(0, len(pixels), _AT_A_TIME):
+            colours = rgb2hsv(pixels[start : start + _AT_A_TIME])
+            counts += np.histogramdd(colours, BINS, range=((0, 1),) * 3)[0]
         histograms.append(np.sqrt(counts.ravel() / len(pixels)))
     return np.concatenate(histograms).astype(np.float32)
 
@@ -47,7 +50,7 @@ def report(cfg: CfgNode, args: argparse.Namespace) -> None:
     dataset = make_dataset(cfg, need_train=False)
     features: dict[str, NDArray[np.float32]] = {}
     for record in dataset.test_records():
-        image = np.asarray(read_image(record.path))
+        image = np.asarray(read_image(record.path, upright=dataset.upright))
         if len(image) < STRIPES:
             raise ValueError(f"{record.path}: {len(image)} pixels high; allowed: {STRIPES} or more")
         features[record.key] = colour_histogram(image)

@@ -107,12 +107,18 @@ def _read_list(path: Path) -> list[Path]:
 
 
 class ReadableImages(Dataset[tuple[Tensor, ImageRecord, None] | str]):
-    """Items (image uint8 (3, H, W), record, no seed), or one line that says why a file could not be read."""
+    """Items (image uint8 (3, H, W), record, no seed), or one line that says why a file could not be read.
 
-    def __init__(self, paths: Sequence[str], size: tuple[int, int], interpolation: str) -> None:
+    With `upright` images are turned as their EXIF orientation says.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], size: tuple[int, int], interpolation: str, *, upright: bool = True
+    ) -> None:
         self.paths = paths
         self.size = size
         self.interpolation = interpolation
+        self.upright = upright
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -120,7 +126,7 @@ class ReadableImages(Dataset[tuple[Tensor, ImageRecord, None] | str]):
     def __getitem__(self, index: int) -> tuple[Tensor, ImageRecord, None] | str:
         path = self.paths[index]
         try:
-            image = decode_image(path)
+            image = decode_image(path, upright=self.upright)
         except (FileNotFoundError, ValueError) as error:
             return str(error)
         image = resize_like_pil(image, self.size, interpolation=self.interpolation)
@@ -212,7 +218,7 @@ def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.devic
     if info.side_rows:
         _logger.info("SIE by the mean of the %d rows, times %g", info.side_rows, info.sie_scale)
     loader = DataLoader(
-        ReadableImages(paths, info.size, resize),
+        ReadableImages(paths, info.size, resize, upright=args.orientation == "exif"),
         args.batch,
         sampler=share(len(paths)),
         num_workers=args.workers,
@@ -238,6 +244,7 @@ def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.devic
             "pixel_mean": mean,
             "pixel_std": std,
             "resize": resize,
+            "orientation": args.orientation,
             "precision": precision.name,
             "normalize": True,
             "dataset": None,
@@ -296,6 +303,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--mean", **rgb, help=f"INPUT.PIXEL_MEAN ({card}, else 0.5 each for ViT, ImageNet's for ResNet)")
     add("--std", **rgb, help=f"INPUT.PIXEL_STD ({card}, else as for --mean)")
     add("--resize", choices=_RESIZES, help=f"INPUT.TEST_RESIZE ({card}, else bilinear)")
+    add(
+        "--orientation",
+        choices=("exif", "stored"),
+        default="exif",
+        help="'exif' (default) turns images as their EXIF orientation says, 'stored' leaves them as they lie",
+    )
     add("--device", choices=("cuda", "cpu"), default="cuda", help="cuda (default): the GPU if there is one")
     add("--amp", choices=CHOICES, default="off", help="precision, TEST.AMP (default: off, float32)")
     add("--batch", type=int, default=128, metavar="N", help="images at once (default: %(default)s)")

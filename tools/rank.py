@@ -113,7 +113,8 @@ def report(args: argparse.Namespace) -> None:
     query, gallery, rule = trial
     queries, choice = choose_queries(args, trial)
     rankings = rank_gallery(query, gallery, queries, args.top, reranker(args), rule)
-    album = Album(args.images, task.names)
+    upright = task.info.get("orientation") == "exif"  # as the model saw them
+    album = Album(args.images, task.names, upright=upright)
     rows = make_rows(query, gallery, rankings, album, paint)
     written = Report(
         title=_title(task, args.features),

@@ -1,5 +1,6 @@
 """Faults in the files and labels of a data set: each image is decoded in full, and bytes are compared."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,10 +12,11 @@ import torch
 from tqdm import tqdm
 
 from datasets.pixels.images import decode_image
+from datasets.pixels.modes import conversions
 from datasets.records import ImageRecord, ReIDDataset, count_pids
-from utils.files import sha256_of_file
 from utils.labels import NO_CAMERA, NO_PID
 from utils.text import printable
+from utils.untrusted.pictures import open_picture, orientation, read_picture
 
 _CHUNK = 16  # files that a process takes at a time
 
@@ -23,12 +25,14 @@ class FileFacts(NamedTuple):
     """One file: `digest` is the SHA-256 of its bytes in hex, '' if there is a `problem`.
 
     `problem` is '', 'absent' (or no file), 'empty' or 'unreadable'; `reason` is one line that names an
-    unreadable file.
+    unreadable file. `conversions` are those of reading, in words; `orientation` is EXIF's, 1 to 8.
     """
 
     digest: str
     problem: str = ""
     reason: str = ""
+    conversions: tuple[str, ...] = ()
+    orientation: int = 1
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Findings:
     }
     NOTES: ClassVar[dict[str, str]] = {
         "repeated": "images of one identity in several files",
+        "converted": "images that reading as RGB of 8 bits changes",
+        "turned": "images with an EXIF orientation",
         "single_image": "training identities of one image",
         "single_camera": "training identities of one camera",
     }
@@ -56,6 +62,8 @@ class Findings:
     duplicates: list[str]
     train_in_test: list[str]
     repeated: list[str]
+    converted: list[str]
+    turned: list[str]
     single_image: list[str]
     single_camera: list[str]
 
@@ -94,6 +102,8 @@ def audit(dataset: ReIDDataset, files: Mapping[str, FileFacts]) -> Findings:
         repeated=[
             " = ".join(_paths(same)) for same in same_bytes if count_pids(same) <= 1 and len(_paths(same)) > 1
         ],
+        converted=[f"{path}: {what}" for path, facts in files.items() for what in facts.conversions],
+        turned=[f"{path}: {facts.orientation}" for path, facts in files.items() if facts.orientation > 1],
         single_image=_with_image(own for own in _by_pid(train).values() if len(_paths(own)) == 1),
         single_camera=_single_camera(train),
     )
@@ -122,13 +132,16 @@ def inspect_files(paths: Sequence[str], workers: int) -> dict[str, FileFacts]:
 
 def inspect_file(path: str) -> FileFacts:
     """Decode one file in full and take the digest of its bytes."""
-    if not os.path.isfile(path):
+    if not os.path.exists(path) or os.path.isdir(path):
         return FileFacts("", "absent")
-    if not os.path.getsize(path):
-        return FileFacts("", "empty")
     try:
-        decode_image(path)
-        return FileFacts(sha256_of_file(path))
+        data = read_picture(path)
+        if not data:
+            return FileFacts("", "empty")
+        decode_image(path, data=data)
+        with open_picture(path, data) as image:
+            facts = conversions(image), orientation(image)
+        return FileFacts(hashlib.sha256(data).hexdigest(), "", "", *facts)
     except (OSError, ValueError, MemoryError) as error:
         return FileFacts("", "unreadable", printable(error) or f"{path}: {type(error).__name__}")
 

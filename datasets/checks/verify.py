@@ -2,14 +2,16 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from tqdm import tqdm
 
+from datasets.pixels.modes import conversions
 from datasets.pixels.stand_ins import MOST_UNREADABLE
 from datasets.records import ImageRecord
-from utils.untrusted.pictures import open_picture
+from utils.untrusted.pictures import open_picture, orientation
 
 _SHOWN = 5
 _logger = logging.getLogger("transreid.datasets")
@@ -18,11 +20,12 @@ _logger = logging.getLogger("transreid.datasets")
 def verify_images(records: Iterable[ImageRecord], workers: int = 1, *, skip: bool = False) -> None:
     """Check that every file exists and decodes to its end; `workers` threads (0 counts as 1).
 
-    Raises FileNotFoundError or ValueError with the number of missing or damaged files and the first few; with
+    Logs how many images have an EXIF orientation, and how many lose what as they become RGB of 8 bits. Raises
+    FileNotFoundError or ValueError with the number of missing or damaged files and the first few; with
     `skip` only if they are too many to be skipped, else it warns.
     """
     paths = list(dict.fromkeys(record.path for record in records))
-    missing = [path for path in paths if not os.path.isfile(path)]
+    missing = [path for path in paths if not os.path.exists(path)]
     total = len(paths)
     if missing and not (skip and _can_skip(missing, total, "missing")):
         raise FileNotFoundError(f"{len(missing)} of {len(paths)} image files are missing: {_first(missing)}")
@@ -30,11 +33,13 @@ def verify_images(records: Iterable[ImageRecord], workers: int = 1, *, skip: boo
     paths = [path for path in paths if path not in absent]
     pool = ThreadPoolExecutor(max(workers, 1))
     try:
-        results = pool.map(_damage, paths)
-        bar = tqdm(results, "check images", len(paths), leave=False, disable=None)
-        damage = [text for text in bar if text is not None]
+        results = pool.map(_look, paths)
+        looks = list(tqdm(results, "check images", len(paths), leave=False, disable=None))
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupted check does not decode the rest first
+    damage = [text for text, _ in looks if text]
+    for what, count in sorted(Counter(what for _, oddities in looks for what in oddities).items()):
+        _logger.info("%d of %d images have %s", count, total, what)
     if damage and not (skip and _can_skip([*missing, *damage], total, "missing or damaged")):
         raise ValueError(f"{len(damage)} of {len(paths)} image files are damaged: {_first(damage)}")
 
@@ -49,15 +54,19 @@ def _can_skip(texts: list[str], total: int, what: str) -> bool:
     return few
 
 
-def _damage(path: str) -> str | None:
+def _look(path: str) -> tuple[str, tuple[str, ...]]:
+    """'' or the damage, and what the image has that is worth a line."""
     try:
         with open_picture(path) as image:
+            oddities = conversions(image)
             # JPEG only: decode at an eighth of the size, which is cheap and still reads the file to its end.
             image.draft("RGB", (1, 1))
+            if orientation(image) > 1:
+                oddities += ("an EXIF orientation",)
             image.load()
     except (OSError, ValueError) as error:
-        return str(error)
-    return None
+        return str(error), ()
+    return "", oddities
 
 
 def _first(texts: list[str]) -> str:

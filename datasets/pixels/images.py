@@ -1,5 +1,6 @@
 """From a record to a tensor; an image that cannot be read raises with its path."""
 
+import functools
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -10,31 +11,44 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.pixels.augmentation import Draw, augment
+from datasets.pixels.modes import to_rgb, turned
 from datasets.pixels.resize import RESIZES, from_pil
 from datasets.pixels.stand_ins import StandIns
 from datasets.records import ImageRecord
-from utils.untrusted.pictures import is_small_jpeg, open_picture
+from utils.untrusted.pictures import is_small_jpeg, may_be_turned, open_picture, orientation, read_picture
 
 _UNCHANGED = 0  # torchvision.io.ImageReadMode: as many channels as the file has
 
 
-def read_image(path: str) -> Image.Image:
-    """The image as RGB. Raises FileNotFoundError or ValueError with the path, as `open_picture` does."""
+def read_image(path: str, *, upright: bool = False) -> Image.Image:
+    """The image as RGB: see `to_rgb`.
+
+    Raises FileNotFoundError or ValueError with the path, as `open_picture` does.
+    """
     with open_picture(path) as image:
-        return image.convert("RGB")
+        return to_rgb(image, upright=upright)
 
 
-def decode_image(path: str) -> Tensor:
-    """The pixels of `read_image` as uint8 (3, H, W), JPEG files faster. Raises as `read_image` does."""
-    # PIL reads files that torchvision does not, or names the damage. AttributeError: torchvision has no
-    # decoders. ValueError: no path at all.
-    with suppress(OSError, RuntimeError, AttributeError, ValueError), open(path, "rb", buffering=0) as file:
-        data = bytearray(file.read())
-        if is_small_jpeg(data):  # the operator takes memory for whatever size the header claims
-            image = _decode_jpeg(torch.frombuffer(data, dtype=torch.uint8))
+def decode_image(path: str, *, upright: bool = False, data: bytes | None = None) -> Tensor:
+    """The pixels of `read_image` as uint8 (3, H, W), JPEG files faster. Raises as `read_image` does.
+
+    `data` are the file's bytes where they have been read.
+    """
+    if data is None:
+        data = read_picture(path)
+    if is_small_jpeg(data):  # the operator takes memory for whatever size the header claims
+        number = 1
+        if upright and may_be_turned(data):
+            with open_picture(path, data) as picture:
+                number = orientation(picture)
+        # PIL reads files that torchvision does not, or names the damage. AttributeError: torchvision has no
+        # decoders.
+        with suppress(RuntimeError, AttributeError):
+            image = _decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8))
             if image.shape[0] != 4:  # grey or RGB, and not CMYK
-                return image.expand(3, -1, -1)
-    return from_pil(read_image(path))
+                return turned(image.expand(3, -1, -1), number)
+    with open_picture(path, data) as picture:
+        return from_pil(to_rgb(picture, upright=upright))
 
 
 def _decode_jpeg(data: Tensor) -> Tensor:
@@ -49,8 +63,9 @@ class ImageDataset(Dataset[tuple[Tensor, ImageRecord, int | None]]):
     `interpolation` is 'bilinear' or 'bicubic' (exact to PIL, for testing) or 'fast bicubic' (for training).
     A `Draw` as index gives the image flipped, padded by `padding` pixels and cropped as drawn; the seed of
     another index is None. `stand_ins` may give another record for one whose file cannot be read. With the
-    resized images in `cached` (N, 3, H, W), set by `cache_images`, no file is read. Raises ValueError for
-    another interpolation; items raise as `decode_image` does.
+    resized images in `cached` (N, 3, H, W), set by `cache_images`, no file is read. With `upright` images are
+    turned as their EXIF orientation says. Raises ValueError for another interpolation; items raise as
+    `decode_image` does.
     """
 
     cached: Tensor | None = None
@@ -63,6 +78,7 @@ class ImageDataset(Dataset[tuple[Tensor, ImageRecord, int | None]]):
         interpolation: str,
         padding: int = 0,
         stand_ins: StandIns | None = None,
+        upright: bool = False,
     ) -> None:
         if interpolation not in RESIZES:
             raise ValueError(f"interpolation is {interpolation!r}; allowed: {', '.join(RESIZES)}")
@@ -71,6 +87,7 @@ class ImageDataset(Dataset[tuple[Tensor, ImageRecord, int | None]]):
         self.resize = RESIZES[interpolation]
         self.padding = padding
         self.stand_ins = stand_ins
+        self.upright = upright
 
     def __len__(self) -> int:
         return len(self.records)
@@ -96,7 +113,8 @@ class ImageDataset(Dataset[tuple[Tensor, ImageRecord, int | None]]):
         ]
 
     def _decode(self, index: int) -> tuple[Tensor, ImageRecord]:
+        decode = functools.partial(decode_image, upright=self.upright)
         if self.stand_ins is not None:
-            return self.stand_ins.decode(index, decode_image)
+            return self.stand_ins.decode(index, decode)
         record = self.records[index]
-        return decode_image(record.path), record
+        return decode(record.path), record

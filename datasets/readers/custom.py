@@ -227,7 +227,7 @@ def _build(
     train = records("train", train_pids) if need_train else []
     trial = Trial(records("query", test_pids), records("gallery", test_pids))
     _log_unknown(source, train, trial)
-    return ReIDDataset(name, train, [trial], "person")
+    return ReIDDataset(name, train, [trial], "person", upright=True)
 
 
 def _number(

@@ -97,6 +97,7 @@ def data_cfg(tmp_path):
                 "SIZE_TRAIN": [32, 16],
                 "SIZE_TEST": [32, 16],
                 "PROB": 0.5,
+                "ORIENTATION": "auto",
                 "PADDING": 2,
                 "RE_PROB": 0.5,
                 "RE_MODE": "pixel",

@@ -63,7 +63,7 @@ def test_a_good_data_set(tree, capsys, workers):
     assert status == 0
     assert lines[0] == "Data set folder: 8 image files"
     assert lines[3] == "train   |      2 |        4 |         2"
-    assert len(lines) == 6 + 9 and all(line.endswith(": 0") for line in lines[6:])
+    assert len(lines) == 6 + 11 and all(line.endswith(": 0") for line in lines[6:])
 
 
 def test_what_should_be_put_right(tree, tmp_path, capsys):

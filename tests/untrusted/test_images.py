@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datasets import ImageRecord, decode_image, read_image, verify_images
+from utils.text import printable
 from utils.untrusted.pictures import FORMATS, MAX_PIXELS, picture_suffixes
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # pytest sets filters of its own
@@ -223,4 +224,4 @@ def test_paths_that_no_file_can_have(path):
     for read in (read_image, decode_image):
         with pytest.raises((ValueError, FileNotFoundError)) as error:
             read(path)
-        assert str(error.value).startswith(f"{path}: ")
+        assert str(error.value).startswith(f"{printable(path)}: ")

@@ -80,11 +80,15 @@ class Album:
 
     `root` is a folder for the paths in the file, where the path is searched, then its ends, the longest first
     (`/old/query/a.jpg`: root/old/query/a.jpg, root/query/a.jpg, root/a.jpg). None takes paths as they are.
+    With `upright` images are turned as their EXIF orientation says.
     """
 
-    def __init__(self, root: Path | None = None, names: LabelNames | None = None) -> None:
+    def __init__(
+        self, root: Path | None = None, names: LabelNames | None = None, *, upright: bool = True
+    ) -> None:
         self.root = root
         self.names = names or LabelNames()
+        self.upright = upright
         self.seen: set[str] = set()
         self.unreadable: dict[str, str] = {}
 
@@ -93,7 +97,7 @@ class Album:
         self.seen.add(path)
         found = self._locate(path)
         try:
-            return read_image(found)
+            return read_image(found, upright=self.upright)
         except (OSError, ValueError) as error:
             # The reason is shown in place of the picture, without room for the path.
             self.unreadable[path] = str(error).removeprefix(f"{found}: ").replace(f" {found!r}", "")

@@ -37,7 +37,7 @@ def test_it_holds_the_resized_images_in_order(records, workers, capfd):
 def test_too_many_are_refused_before_one_is_read(records, monkeypatch):
     records = records * 200  # 1600 images of 1536 bytes
     read = []
-    monkeypatch.setattr("datasets.pixels.images.decode_image", lambda path: read.append(path))
+    monkeypatch.setattr("datasets.pixels.images.decode_image", lambda path, **_: read.append(path))
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=2_000_000))
     with pytest.raises(ValueError) as error:
         cache_images(small(records), workers=1)
@@ -53,10 +53,10 @@ def test_a_damaged_file_is_named_and_ends_the_work(records, monkeypatch):
         file.truncate(60)
     asked = []
 
-    def slow(path):
+    def slow(path, **options):
         asked.append(path)
         time.sleep(0.002)
-        return decode_image(path)
+        return decode_image(path, **options)
 
     monkeypatch.setattr("datasets.pixels.images.decode_image", slow)
     with pytest.raises(ValueError, match=rf"^{records[0].path}: cannot be read as an image: "):

@@ -1,0 +1,79 @@
+"""From any image that Pillow opens to RGB of 8 bits a channel, turned upright where that is wanted."""
+
+import numpy as np
+from PIL import ExifTags, Image
+from PIL.Image import Transpose
+from torch import Tensor
+
+from utils.untrusted.pictures import orientation
+
+_TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+_TURNS_BACK = _TURNS | {6: Transpose.ROTATE_90, 8: Transpose.ROTATE_270}
+_WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_OTHER_COLOURS = ("CMYK", "LAB", "YCbCr")
+_WHITE_IS_ZERO = 0  # TIFF's photometric interpretation, which Pillow minds in grey of 8 bits only
+
+
+def to_rgb(image: Image.Image, *, upright: bool = False) -> Image.Image:
+    """The image as RGB: of 16 or 12 bits the highest 8, without transparency, its first frame.
+
+    With `upright` it is turned as its EXIF orientation says. Raises ValueError for pixels whose range is not
+    known: integers of 32 bits and floats.
+    """
+    depth = _depth(image)
+    number = orientation(image)
+    image.load()
+    rgb = image.convert("RGB") if depth == 8 else _from_deep_grey(image, depth)
+    if image.format == "TIFF":  # Pillow turns these by itself
+        turn = None if upright else _TURNS_BACK.get(number)
+    else:
+        turn = _TURNS.get(number) if upright else None
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def turned(image: Tensor, number: int) -> Tensor:
+    """An image (3, H, W) turned upright from an EXIF orientation of 1 to 8."""
+    if number > 4:  # its first row is a side
+        image = image.transpose(1, 2)
+    sides = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(number)
+    return image if sides is None else image.flip(sides)
+
+
+def conversions(image: Image.Image) -> tuple[str, ...]:
+    """What `to_rgb` changes in an image that is not decoded yet, in words. Raises as it does."""
+    rows_of_16_bits = ";16" in str(image.tile[:1])  # Pillow keeps 8 of them, in modes such as RGB
+    found = {
+        "more than 8 bits a channel, of which 8 are read": _depth(image) > 8 or rows_of_16_bits,
+        "transparency, which is left out": image.mode in _WITH_ALPHA or "transparency" in image.info,
+        f"colours in {image.mode}, read as RGB": image.mode in _OTHER_COLOURS,
+    }
+    return tuple(what for what, holds in found.items() if holds)
+
+
+def _depth(image: Image.Image) -> int:
+    """Bits of a level: 8, or of deep grey 16 or 12. It is the file's, never guessed from the pixels."""
+    if image.mode.startswith("I;16"):
+        is_tiff = image.format == "TIFF"
+        return image.tag_v2[ExifTags.Base.BitsPerSample][0] if is_tiff else 16
+    if image.mode == "I" and image.format in ("PNG", "PPM"):  # grey of 16 bits, in some versions of Pillow
+        return 16
+    if image.mode in ("I", "F"):
+        kind = "integers of 32 bits" if image.mode == "I" else "floats"
+        raise ValueError(f"its pixels are {kind}, of no known range; allowed: 8 or 16 bits a channel")
+    return 8
+
+
+def _from_deep_grey(image: Image.Image, depth: int) -> Image.Image:
+    # Without rounding, as Pillow reads colours of 16 bits: a level of 8 bits times 257 becomes that level.
+    grey = (np.asarray(image) >> (depth - 8)).astype(np.uint8)  # (H, W)
+    if image.format == "TIFF" and image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
+        grey = 255 - grey
+    return Image.fromarray(grey).convert("RGB")
