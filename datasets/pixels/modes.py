@@ -31,7 +31,11 @@ def to_rgb(image: Image.Image, *, upright: bool = False) -> Image.Image:
     depth = _depth(image)
     number = orientation(image)
     image.load()
-    rgb = image.convert("RGB") if depth == 8 else _from_deep_grey(image, depth)
+    if depth > 8:
+        rgb = _from_deep_grey(image, depth)
+    else:
+        # From grey with premultiplied transparency Pillow only knows the way to the plain one.
+        rgb = (image.convert("LA") if image.mode == "La" else image).convert("RGB")
     if image.format == "TIFF":  # Pillow turns these by itself
         turn = None if upright else _TURNS_BACK.get(number)
     else:
