@@ -95,11 +95,18 @@ def test_what_should_be_put_right(tree, tmp_path, capsys):
 def test_notes_are_no_failure(tree, tmp_path, capsys):
     (tree / "train" / "a" / "copy.jpg").write_bytes((tree / "train" / "a" / "a_c1.jpg").read_bytes())
     (tree / "train" / "b" / "b_c1.jpg").unlink()
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (20, 40)).save(tree / "query" / "e" / "e_c1.jpg", exif=exif)
+    Image.new("LA", (20, 40)).save(tree / "gallery" / "e" / "e_c2.jpg", "PNG")
     (tree / "gallery" / "d" / "d_c2.jpg").rename(tree / "gallery" / "d" / "d_c1.jpg")
     status, lines = run(words(tree, "--report", tmp_path / "report.json"), capsys)
     assert status == 0
     text = "\n".join(lines)
     assert "note: images of one identity in several files: 1\n" in text
+    assert f"note: images with an EXIF orientation: 1\n  {tree}/query/e/e_c1.jpg: 6" in text
+    line = f"{tree}/gallery/e/e_c2.jpg: transparency, which is left out"
+    assert f"note: images that reading as RGB of 8 bits changes: 1\n  {line}" in text
     assert f"note: training identities of one image: 1\n  identity b, {tree}/train/b/b_c2.jpg" in text
     line = f"identity d, {tree}/query/d/d_c1.jpg"
     assert f"note: query identities without a gallery image from another camera: 1\n  {line}" in text

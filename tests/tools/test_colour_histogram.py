@@ -1,5 +1,6 @@
 import runpy
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,35 @@ def test_an_image_of_too_few_rows_is_named(tree, capsys):
         main(["DATASETS.NAMES", "folder", "DATASETS.ROOT_DIR", str(tree)])
     assert end.value.code == 2
     assert capsys.readouterr().err.endswith("a_c2.png: 4 pixels high; allowed: 6 or more\n")
+
+
+def test_large_images_take_memory_as_the_file_does_and_keep_their_features():
+    from skimage.color import rgb2hsv
+
+    image = np.random.default_rng(0).integers(0, 256, (1500, 1000, 3), dtype=np.uint8)
+    wanted = []
+    for stripe in np.array_split(rgb2hsv(image), 6):
+        counts, _ = np.histogramdd(stripe.reshape(-1, 3), (16, 4, 4), range=((0, 1),) * 3)
+        wanted.append(np.sqrt(counts.ravel() / (250 * 1000)))
+    tracemalloc.start()
+    found = colour_histogram(image)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.array_equal(found, np.concatenate(wanted).astype(np.float32))
+    assert peak < 12e6  # bytes, of which an image needs none; 145e6 when it was converted as a whole
+
+
+@pytest.mark.parametrize(("setting", "rank1"), [("auto", 1), ("exif", 1), ("stored", 0.5)])
+def test_photographs_on_their_side_are_turned(tmp_path, capsys, setting, rank1):
+    exif = Image.Exif()
+    exif[274] = 3  # upside down
+    for pid, upper, lower in (("a", RED, GREEN), ("b", GREEN, RED)):
+        save(tmp_path / "query" / pid / f"{pid}_c1.png", upper, lower)
+        save(
+            tmp_path / "gallery" / pid / f"{pid}_c2.png", *((lower, upper) if pid == "a" else (upper, lower))
+        )
+    path = tmp_path / "gallery" / "a" / "a_c2.png"
+    Image.open(path).save(path, exif=exif)
+    words = ["DATASETS.NAMES", "folder", "DATASETS.ROOT_DIR", str(tmp_path), "INPUT.ORIENTATION", setting]
+    assert main(words) == 0
+    assert f"Rank-1 {rank1:.1%}" in capsys.readouterr().out

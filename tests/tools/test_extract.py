@@ -118,6 +118,7 @@ def test_features_of_a_folder(toy, crops, command, tmp_path, capsys, workers):
     message = {"weight": str(tmp_path / "weights" / "toy-vit_3.pth"), "model": "toy-vit", "dataset": None}
     message |= {"size": [128, 64], "stride": [8, 8], "pixel_mean": [0.5] * 3, "pixel_std": [0.5] * 3}
     message |= {"neck_feature": "before", "resize": "bilinear", "normalize": True, "precision": "float32"}
+    message["orientation"] = "exif"
     assert task.info == message
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.endswith(f"transreid INFO: 5 features of width 80 written to {tmp_path / 'features.npz'}")
@@ -299,3 +300,17 @@ def test_an_output_folder_that_cannot_be_written_to(toy, crops, command, tmp_pat
     assert fails(command("crops"), capsys) == (
         f"error: --out {out}: no file can be written in {tmp_path}: Permission denied\n"
     )
+
+
+@pytest.mark.parametrize("orientation", ["exif", "stored"])
+def test_photographs_are_turned_upright(toy, command, tmp_path, orientation):
+    exif = Image.Exif()
+    exif[274] = 6
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 128, 3), dtype=np.uint8)
+    (tmp_path / "crops").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "crops" / "a.png", exif=exif)
+    upright = np.rot90(pixels, -1) if orientation == "exif" else pixels
+    Image.fromarray(np.ascontiguousarray(upright)).save(tmp_path / "crops" / "b.png")
+    assert extract.main([*command("crops"), "--orientation", orientation]) == 0
+    task = RetrievalTask.load(tmp_path / "features.npz")
+    assert torch.equal(*task.images.features) and task.info["orientation"] == orientation

@@ -1,6 +1,8 @@
 """Image files made to do harm or damaged by chance: they decode, or end in one line that names them."""
 
 import io
+import os
+import socket
 import struct
 import subprocess
 import sys
@@ -12,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datasets import ImageRecord, decode_image, read_image, verify_images
+from datasets import ImageRecord, decode_image, inspect_files, read_image, verify_images
 from utils.text import printable
-from utils.untrusted.pictures import FORMATS, MAX_PIXELS, picture_suffixes
+from utils.untrusted.pictures import FORMATS, MAX_PIXELS, MAX_SCANS, MAX_SEGMENTS, picture_suffixes
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # pytest sets filters of its own
 READERS = (read_image, decode_image, lambda path: verify_images([ImageRecord(path, 0, 0, 0)]))
@@ -225,3 +227,96 @@ def test_paths_that_no_file_can_have(path):
         with pytest.raises((ValueError, FileNotFoundError)) as error:
             read(path)
         assert str(error.value).startswith(f"{printable(path)}: ")
+
+
+# ---- files that are no plain files, and files that claim time
+
+
+@pytest.fixture
+def oddity(request, tmp_path):
+    path, kind = tmp_path / "odd.jpg", request.param
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a socket":
+        with socket.socket(socket.AF_UNIX) as end:
+            end.bind(str(path))
+    elif kind == "a device":
+        path.symlink_to("/dev/zero")
+    elif kind == "a folder":
+        path.mkdir()
+    else:
+        with path.open("wb") as file:
+            file.write(encode("jpeg"))
+            file.truncate(6 * 2**30)
+    return str(path), kind
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes among its files")
+@pytest.mark.parametrize(
+    "oddity", ["a pipe", "a socket", "a device", "a folder", "6,442,450,944 bytes"], indirect=True
+)
+def test_what_is_no_plain_file_is_refused_before_it_is_opened(oddity, monkeypatch):
+    path, kind = oddity
+    monkeypatch.setattr("os.open", lambda *_: pytest.fail("opened"))
+    for read in READERS:
+        with pytest.raises(ValueError, match=rf"odd\.jpg: cannot be read as an image: .*{kind}; allowed: "):
+            read(path)
+    if kind != "a folder":
+        facts = inspect_files([path], 0)[path]
+        assert facts.problem == "unreadable" and kind in facts.reason
+
+
+def scans(count, *, form="progressive", before=b"", after=b""):
+    """A JPEG of `count` scans, the last one repeated."""
+    content = encode(form)
+    last, end = content.rindex(b"\xff\xda"), content.rindex(b"\xff\xd9")
+    again = count - content.count(b"\xff\xda")
+    return content[:2] + before + content[2:end] + content[last:end] * again + content[end:] + after
+
+
+COMMENT = b"\xff\xfe\0\x08" + b"\xff\xda" * 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        scans(MAX_SCANS),
+        scans(10, before=COMMENT * 50),
+        scans(10, after=b"\xff\xda" * 500),  # a film behind a photograph
+        scans(10, before=COMMENT * (MAX_SEGMENTS - 100)),
+    ],
+    ids=["most scans", "comments", "a film", "most segments"],
+)
+def test_jpeg_files_within_the_limits(data, file):
+    assert outcomes(file, data) == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("data", "limit"),
+    [
+        (scans(MAX_SCANS + 1), "100 scans"),
+        (scans(3000), "100 scans"),
+        (scans(200, before=b"\xff\xff\xff\xd0\xff\x01odd" + COMMENT), "100 scans"),
+        (scans(10, before=COMMENT * MAX_SEGMENTS), "10,000 segments"),
+    ],
+)
+def test_jpeg_files_beyond_them(data, limit, file, monkeypatch):
+    monkeypatch.setattr("datasets.pixels.images._decode_jpeg", lambda data: pytest.fail("decoded"))
+    assert all(
+        f"more than {limit}; allowed: at most {limit.split()[0]}" in line for line in outcomes(file, data)
+    )
+
+
+def tiles(side, tile):
+    content = bytearray(encode("jpeg2000", (side, side)))
+    start = content.index(b"\xff\x4f\xff\x51")
+    content[start + 24 : start + 32] = struct.pack(">II", tile, tile)
+    return bytes(content)
+
+
+@pytest.mark.skipif("JPEG2000" not in FORMATS, reason="this Pillow has no decoder for JPEG 2000")
+def test_jpeg_2000_files_of_many_tiles(file):
+    assert outcomes(file, tiles(64, 64)) == [None] * 3
+    assert all(
+        "its header says 65,536 tiles; allowed: at most 4,096" in e for e in outcomes(file, tiles(256, 1))
+    )

@@ -100,7 +100,7 @@ class Album:
             return read_image(found, upright=self.upright)
         except (OSError, ValueError) as error:
             # The reason is shown in place of the picture, without room for the path.
-            self.unreadable[path] = str(error).removeprefix(f"{found}: ").replace(f" {found!r}", "")
+            self.unreadable[path] = str(error).removeprefix(f"{printable(found)}: ")
             return None
 
     def _locate(self, path: str) -> str:

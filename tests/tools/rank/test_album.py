@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tools.ranking.report import Album
 
@@ -27,6 +28,15 @@ def test_the_longest_end_of_a_path_is_taken(small, tmp_path):
     assert album.unreadable == {"b.png": "no such image file"}
 
 
+@pytest.mark.parametrize(("info", "size"), [({}, (20, 8)), ({"orientation": "exif"}, (8, 20))])
+def test_images_are_shown_as_the_model_saw_them(small, run, info, size):
+    small.task(**info).save("features.npz")
+    exif = Image.Exif()
+    exif[274] = 8
+    Image.new("RGB", (20, 8)).save(small.queries[0], exif=exif)
+    assert run("--queries", "0").pictures()[0].size == size
+
+
 def test_a_missing_and_a_broken_image_leave_grey_places(small, run, capsys):
     Path(small.gallery[0]).unlink()
     Path(small.queries[0]).write_text("x")
@@ -35,7 +45,7 @@ def test_a_missing_and_a_broken_image_leave_grey_places(small, run, capsys):
     assert query["aria-label"].startswith(
         "Query: id 1, cam 0, 1_c0.jpg (no image: cannot be read as an image:"
     )
-    assert query_reason == "cannot be read as an image: cannot identify image file"
+    assert query_reason.startswith("cannot be read as an image: cannot identify image file; allowed: JPEG,")
     assert reason == "no such image file"
     assert len(page.pictures()) == 2
     told = capsys.readouterr().out.splitlines()[-1]
