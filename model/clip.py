@@ -1,17 +1,16 @@
 """CLIP models by open_clip's names, and their weights: by tag (downloaded, checked) or from a file."""
 
 import difflib
-import json
 import logging
 import os
 from pathlib import Path
 
 import open_clip
 import torch
-from open_clip import CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
 from model.files import hugging_face
+from model.files.description import check_towers, read_description
 from utils.package import find_shipped
 from utils.untrusted.torchscript import is_torchscript
 from utils.weights import read_state_dict, split_choice
@@ -33,13 +32,17 @@ def clip_config(name: str) -> dict:
     `name` is a name that open_clip knows, or a `.json` file with such a description. Raises ValueError for an
     unknown name, or a model without CLIP's own kinds of towers; FileNotFoundError for a missing file.
     """
-    config = _description_in(find_shipped(name)) if name.endswith(".json") else _description_of(name)
+    file = find_shipped(name) if name.endswith(".json") else None
+    config = read_description(file) if file else _description_of(name)
     vision, text = config["vision_cfg"], config["text_cfg"]
     if config.get("custom_text") or "timm_model_name" in vision or "hf_model_name" in text:
         raise ValueError(
             f"name is {name!r}, which has no plain CLIP towers; allowed: e.g. 'ViT-B-16', 'RN50'"
         )
-    return {key: config[key] for key in (*_NEEDED, "quick_gelu") if key in config}
+    plain = {key: config[key] for key in (*_NEEDED, "quick_gelu") if key in config}
+    if file:
+        check_towers(plain, str(file))
+    return plain
 
 
 def _description_of(name: str) -> dict:
@@ -51,20 +54,6 @@ def _description_of(name: str) -> dict:
             + (f", e.g. {', '.join(near)}" if near else "")
         )
     return open_clip.get_model_config(OPENAI_NAMES.get(name, name)) or {}
-
-
-def _description_in(path: Path) -> dict:
-    if not path.is_file():
-        raise FileNotFoundError(f"name is {path}: no such model description of open_clip")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        config = config.get("model_cfg", config)  # its form on model hubs
-        config["embed_dim"], CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"name {path} is no model description of open_clip: {error}; needed: {', '.join(_NEEDED)}"
-        ) from error
-    return config
 
 
 def model_label(name: str) -> str:

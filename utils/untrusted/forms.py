@@ -66,9 +66,11 @@ def _escaped(found: re.Match[bytes]) -> bytes:
 def _first_mistake(error: ValidationError) -> str:
     first, *others = error.errors(include_url=False, include_context=False)
     message = printable(first["msg"].removeprefix("Value error, "))
+    allowed = message.removeprefix("Input should be ")
+    message = f": {message}" if allowed == message else f"; allowed: {allowed}"
     if first["type"] == "json_invalid":
-        return message
+        return message[2:]
     place = shortened(printable(".".join(map(str, first["loc"]))), _VALUE) or "it"
     value = "" if first["type"] == "missing" else f" is {shortened(printable(repr(first['input'])), _VALUE)}"
     more = f" (and {len(others)} more)" if others else ""
-    return f"{place}{value}: {message}{more}"
+    return f"{place}{value}{message}{more}"

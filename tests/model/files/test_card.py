@@ -97,7 +97,8 @@ def test_a_card_of_other_weights_is_not_used(saved, toy_model, toy_images, save_
         {"resize": "nearest"},
         {"neck": ["before"]},
         *({"sie": value} for value in (3, [6, 0, 1.0], {}, {"cameras": 0, "views": 0, "scale": 1.0})),
-        {"sie": {"cameras": 6, "views": 0, "scale": "1"}},
+        *({"sie": {"cameras": 6, "views": 0, "scale": value}} for value in ("1", float("nan"), True)),
+        *({"sie": {"cameras": value, "views": 3, "scale": 1.0}} for value in (-1, 6.0, True)),
         *({"classes": value} for value in (-1, 1.5, True)),
         {"tokenizer": 1},
         {"quick_gelu": 1},
@@ -109,20 +110,21 @@ def test_a_card_of_other_weights_is_not_used(saved, toy_model, toy_images, save_
 )
 def test_wrong_fields_are_named(changed, fields):
     path = changed(**fields)
-    with pytest.raises(ValueError, match=f"is no model card: {next(iter(fields))} is ") as error:
+    with pytest.raises(ValueError, match=rf"is no model card: {next(iter(fields))}[\w.]*( is |: )") as error:
         load_reid_model(path, (64, 32))
     text = str(error.value)
-    assert text.startswith(str(path.with_suffix(".json"))) and "\n" not in text and "allowed: " in text
+    assert text.startswith(str(path.with_suffix(".json"))) and "\n" not in text
+    assert any(words in text for words in ("allowed: ", "should have at ", "Field required"))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "Expecting property name"),
-        ("[1]", "it holds a list"),
+        ("{", "Invalid JSON"),
+        ("[1]", "it is "),
         ("[" * 100_000, "recursion"),
-        ('{"name": "a"}', "method is missing"),
-        (b"\xff\xfe", "utf-8"),
+        ('{"name": "a"}', "method: Field required"),
+        (b"\xff\xfe", "Invalid JSON"),
     ],
 )
 def test_files_that_are_no_cards(saved, text, message):
