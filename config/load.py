@@ -6,27 +6,21 @@ import functools
 import operator
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from yacs.config import CfgNode
 
 from config import TABLES
 from config.keys import Key, Keys, table_of
 from utils.package import find_shipped
 from utils.text import Lines, printable
+from utils.untrusted.plain import read_plain_text
+from utils.untrusted.settings import MAX_SETTINGS, Settings, leaves, parse_settings
 
 _SUFFIXES = (".yml", ".yaml")
 _PARENT = "_BASE_"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a date is text: no key takes one."""
-
-
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
 
 
 class _Setting(NamedTuple):
@@ -58,17 +52,6 @@ def load_config(base: CfgNode, yaml_path: str | os.PathLike[str] = "", opts: Seq
     return config
 
 
-def leaves(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of a tree by full key, e.g. 'MODEL.NAME'; an empty node counts as None."""
-    found: dict[str, Any] = {}
-    for name, value in node.items():
-        if isinstance(value, Mapping) and value:
-            found |= leaves(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = None if isinstance(value, Mapping) else value
-    return found
-
-
 def as_lines(config: CfgNode) -> Lines:
     """The configuration as a log shows it: each key and value is one line, whatever the value holds."""
 
@@ -97,40 +80,12 @@ def _file_settings(path: Path, seen: tuple[Path, ...] = ()) -> list[_Setting]:
     return settings
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, str]]]:
-    """The file's mapping, and of each full key its line and its value as written."""
+def _read_yaml(path: Path) -> Settings:
     if path.suffix not in _SUFFIXES:
         raise ValueError(f"configuration file {path}; allowed: files that end in {' or '.join(_SUFFIXES)}")
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"configuration file {path} does not exist")
-    try:
-        # The composed document has the lines, and both of two equal keys; the constructed one has neither.
-        document = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
-        tree = _Loader("").construct_document(document) if document else None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ValueError(f"{path}{line}: not valid YAML, {error.problem or error.context}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # not UTF-8, lists within lists
-        raise ValueError(f"{path}: not valid YAML, {' '.join(str(error).split())}") from error
-    if tree is None:
-        return {}, {}
-    if not isinstance(tree, dict):
-        raise ValueError(f"{path}: holds a {type(tree).__name__}; allowed: a mapping of keys to values")
-    return tree, dict(_places(document, "", path))
-
-
-def _places(node: yaml.Node, prefix: str, path: Path) -> Iterator[tuple[str, tuple[int, str]]]:
-    if not isinstance(node, yaml.MappingNode):
-        return
-    lines: dict[str, int] = {}
-    for name, value in node.value:
-        key, line = f"{prefix}{name.value}", name.start_mark.line + 1
-        if key in lines:
-            raise ValueError(f"{path}, line {line}: {key} stands already in line {lines[key]}")
-        lines[key] = line
-        yield key, (line, str(value.value))
-        yield from _places(value, f"{key}.", path)
+    return parse_settings(read_plain_text(path, MAX_SETTINGS), printable(path))
 
 
 def _pair_settings(opts: Sequence[Any]) -> list[_Setting]:

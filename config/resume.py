@@ -1,8 +1,9 @@
 """Whether a run can be resumed with a configuration that differs from the one it was started with."""
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
-import yaml
 from yacs.config import CfgNode
 
 from config.keys import table_of
@@ -11,16 +12,14 @@ from config.load import leaves
 _logger = logging.getLogger("transreid.config")
 
 
-def require_same_run(cfg: CfgNode, former: str, where: str) -> None:
-    """Compare with the configuration (YAML text) of the run in the file `where`; one warning per changed key.
+def require_same_run(cfg: CfgNode, before: Mapping[str, Any], where: str) -> None:
+    """Compare with the values by full key of the run in the file `where`; one warning per changed key.
 
-    Raises ValueError when a key that defines the run has changed, or when `former` is not a configuration.
+    Raises ValueError when a key that defines the run has changed, or when there are none.
     """
-    try:
-        before = leaves(yaml.safe_load(former))
-    except (yaml.YAMLError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{where} holds no configuration: {' '.join(str(error).split())[:200]}") from error
-    keys, now = table_of(cfg).keys, leaves(yaml.safe_load(cfg.dump()))
+    keys, now = table_of(cfg).keys, leaves(cfg)
+    if not keys.keys() & before.keys():
+        raise ValueError(f"{where} holds no configuration")
     for name in sorted(now.keys() & before.keys()):
         if now[name] == before[name]:
             continue

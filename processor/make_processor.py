@@ -64,10 +64,10 @@ def _starting_model(
     if snapshot is None:
         return method.start(cfg, build)
     for name, now in _fingerprint(dataset).items():
-        if snapshot.content.get(name) != now:
+        if snapshot.state.facts.get(name) != now:
             raise ValueError(
                 f"the training split has {now} {name}, but the run in {snapshot.path} has "
-                f"{snapshot.content.get(name)}; allowed with --resume: the same data"
+                f"{snapshot.state.facts.get(name)}; allowed with --resume: the same data"
             )
     model = build(pretrained=False)
     snapshot.restore_model(model)
@@ -79,7 +79,7 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
     precision = training_precision(cfg.SOLVER.AMP, session.device)
     _logger.info("Training in %s (SOLVER.AMP %r)", precision.name, cfg.SOLVER.AMP)
     environment = describe_environment()
-    about = {"config": cfg.dump(), "versions": environment, "launch": launch_name()}
+    about = {"config": leaves(cfg), "versions": environment, "launch": launch_name()}
     trackers = [JsonLines(session.output_dir)]
     saver = Saver(
         session.output_dir,

@@ -160,9 +160,9 @@ def _find_snapshot(cfg: CfgNode, output_dir: Path, *, resume: bool) -> Snapshot 
             raise
         _logger.warning("%s; it is not of this run, which starts at its beginning", error)
         return None
-    if not resume and snapshot.content.get("launch") != from_first(launch_name()):
+    if not resume and snapshot.state.launch != from_first(launch_name()):
         return None  # torchrun's first attempt ended before it had a file of its own
-    require_same_run(cfg, str(snapshot.content.get("config", "")), str(path))
+    require_same_run(cfg, snapshot.state.config, str(path))
     _logger.info(
         "resuming %s: %s; finished stages: %s",
         path,

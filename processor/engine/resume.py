@@ -5,7 +5,8 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -22,10 +23,13 @@ from utils.distributed import is_first
 from utils.files import save_torch
 from utils.meter import Meters
 from utils.precision import Precision
+from utils.text import one_line
+from utils.untrusted.forms import check_form
+from utils.untrusted.run_states import RunState
 from utils.weights import read_checkpoint
 
 FILE = "last.pt"
-_FORMAT = 2
+_FORMATS = (2, 3)  # that are read; the last one is written
 _logger = logging.getLogger("transreid.train")
 
 
@@ -52,47 +56,61 @@ class Progress:
 class Snapshot:
     """What a `last.pt` holds.
 
-    `finished` names the stages that are done; `progress` is that of the stage in work, None between two.
-    `content` is the file; what has been restored is dropped from it, as it takes as much memory as training.
+    `progress` is that of the stage in work, None between two. What has been restored is dropped from `state`,
+    as it takes as much memory as training.
     """
 
     path: Path
-    finished: tuple[str, ...]
+    state: RunState
     progress: Progress | None
-    content: dict[str, Any]
+
+    @property
+    def finished(self) -> tuple[str, ...]:
+        """The stages that are done."""
+        return tuple(self.state.finished)
 
     def restore_model(self, model: nn.Module) -> None:
         """Load the model's weights. Raises ValueError when they are of another architecture."""
-        try:
-            model.load_state_dict(self.content.pop("model"))
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"{self.path} does not fit the model of this configuration: {reason}") from error
+        with self._fits("the model"):
+            model.load_state_dict(self.state.model)
+        self.state.model.clear()
 
     def restore_run(self, precision: Precision) -> None:
-        """Load what all stages share: the gradient scaler and the random states."""
-        if precision.scaler.is_enabled() and self.content["scaler"]:
-            precision.scaler.load_state_dict(self.content["scaler"])
-        set_random_states(self.content["random"])
+        """Load what all stages share: the gradient scaler and the random states; raises ValueError."""
+        with self._fits("the scaler"):
+            if precision.scaler.is_enabled() and self.state.scaler:
+                precision.scaler.load_state_dict(dict(self.state.scaler))
+        with self._fits("the generators"):
+            set_random_states(self.state.random)
 
     def rewind(self, trackers: Iterable[Tracker]) -> None:
         """Let each tracker forget what will be trained again; those that the run did not have start fresh."""
         for tracker in trackers:
-            if tracker.name in self.content["trackers"]:
-                tracker.rewind(self.content["trackers"][tracker.name])
+            if tracker.name in self.state.trackers:
+                with self._fits(tracker.name):
+                    tracker.rewind(self.state.trackers[tracker.name])
 
     def restore_stage(self, stage: Stage, model: nn.Module) -> None:
         """Load what the stage keeps next to the model, and its optimizer.
 
         Raises ValueError where something differs.
         """
+        if self.state.optimizer is None:
+            return
+        with self._fits(stage.name):
+            _load_beside(stage.objective, model, self.state.beside)
+            _load_optimizer(stage.optimizer, self.state.optimizer)
+        self.state.beside.clear()
+        self.state.optimizer["state"].clear()
+
+    @contextmanager
+    def _fits(self, what: str) -> Iterator[None]:
+        """Errors of torch and others become one that names the file."""
         try:
-            _load_beside(stage.objective, model, self.content.pop("beside"))
-            _load_optimizer(stage.optimizer, self.content.pop("optimizer"))
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
+            yield
+        except (ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
             raise ValueError(
-                f"{self.path} does not fit {stage.name} of this configuration: {reason}"
+                f"{self.path} does not fit {what} of this configuration: {one_line(error, 200)}"
             ) from error
 
 
@@ -100,21 +118,15 @@ def read_snapshot(path: Path) -> Snapshot:
     """Read `last.pt` without running code. Raises FileNotFoundError, or ValueError when it is none."""
     content = read_checkpoint(path)
     form = content.get("format") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or form != _FORMAT:
+    if not isinstance(content, dict) or form not in _FORMATS:
         of = f"has format {form}" if isinstance(form, int) else "is not the state of a run"
-        raise ValueError(f"{path} {of}; allowed: a {FILE} of this version, format {_FORMAT}")
-    try:
-        _require(content, "model", "random", "scaler", "trackers")
-        progress = None
-        if content["stage"]:
-            _require(content, "beside", "optimizer")
-            progress = Progress(
-                *(content[name] for name in ("stage", "epoch", "iteration", "seconds", "skipped"))
-            )
-            progress.meters.load_state_dict(content["meters"])
-        return Snapshot(path, tuple(content["finished"]), progress, content)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is a damaged {FILE}: {error!r}") from error
+        raise ValueError(f"{path} {of}; allowed: a {FILE} of this version, format {_FORMATS[-1]}")
+    state = check_form(content, RunState, f"{path}, a damaged {FILE}")
+    progress = None
+    if state.meters is not None:
+        progress = Progress(state.stage, state.epoch, state.iteration, state.seconds, state.skipped)
+        progress.meters.load_state_dict(dict(state.meters))
+    return Snapshot(path, state, progress)
 
 
 class Saver:
@@ -171,7 +183,7 @@ class Saver:
         if not is_first():
             return
         content = {
-            "format": _FORMAT,
+            "format": _FORMATS[-1],
             "finished": list(self.finished),
             "stage": "",
             "trackers": {tracker.name: tracker.state() for tracker in self.trackers},
@@ -239,20 +251,16 @@ def set_random_states(states: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 
-def _require(content: Mapping[str, Any], *names: str) -> None:
-    missing = [name for name in names if name not in content]
-    if missing:
-        raise KeyError(", ".join(missing))
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+def _load_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
     """Load an optimizer's state but not its settings, which may have been changed on purpose."""
     settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(saved)
+    optimizer.load_state_dict(dict(saved))
     for group, own in zip(optimizer.param_groups, settings, strict=True):
         group.update(own)
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape != parameter.shape and name != "step":
+                raise ValueError(f"{name} of a parameter {tuple(parameter.shape)} is {tuple(value.shape)}")
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 # Fused kernels go by memory, whose order may differ where the file was written.
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

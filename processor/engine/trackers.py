@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from pydantic import NonNegativeInt
+
 from utils.distributed import is_first
 from utils.files import append_line
+from utils.untrusted.forms import Form, check_form
 
 METRICS_FILE = "metrics.jsonl"
 Record = Mapping[str, float | int | str]
@@ -50,6 +53,10 @@ class Tracker(Protocol):
         ...
 
 
+class _Length(Form):
+    bytes: NonNegativeInt
+
+
 class JsonLines:
     """Appends each record as one JSON object to `metrics.jsonl`; only the first process writes."""
 
@@ -73,9 +80,10 @@ class JsonLines:
 
     def rewind(self, state: Mapping[str, Any]) -> None:
         """Cut the lines of epochs that will be trained again."""
-        if is_first() and self.path.exists() and self.path.stat().st_size > state["bytes"]:
+        length = check_form(dict(state), _Length, self.name).bytes
+        if is_first() and self.path.exists() and self.path.stat().st_size > length:
             with open(self.path, "r+b") as file:
-                file.truncate(state["bytes"])
+                file.truncate(length)
 
     def finish(self, status: str) -> None:
         """Nothing: the last line is the end."""

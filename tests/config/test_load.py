@@ -169,7 +169,7 @@ def test_file_errors(write, tmp_path):
     )
     latin = tmp_path / "latin.yml"
     latin.write_bytes("OUTPUT_DIR: é".encode("latin-1"))
-    assert "latin.yml: not valid YAML" in fails(cfg, latin)
+    assert "latin.yml: cannot be read as text in UTF-8" in fails(cfg, latin)
 
 
 @pytest.mark.parametrize(

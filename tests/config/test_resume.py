@@ -3,7 +3,7 @@
 import pytest
 
 from config import cfg, cfg_base
-from config.load import load_config
+from config.load import leaves, load_config
 from config.resume import require_same_run
 
 
@@ -13,7 +13,7 @@ def check(caplog):
 
     def run(before, now, tree=cfg):
         former, present = (load_config(tree, "", list(pairs)) for pairs in (before, now))
-        require_same_run(present, former.dump(), "run/last.pt")
+        require_same_run(present, leaves(former), "run/last.pt")
         return [record.getMessage() for record in caplog.records]
 
     return run
@@ -67,13 +67,12 @@ def test_other_keys_are_told_one_by_one(check):
 
 
 def test_keys_that_a_former_version_did_not_have_are_no_difference(caplog):
-    former = "\n".join(line for line in cfg.dump().splitlines() if "SAVE_EVERY_MIN" not in line)
+    former = {key: value for key, value in leaves(cfg).items() if key != "SOLVER.SAVE_EVERY_MIN"}
     require_same_run(cfg, former, "run/last.pt")
     assert not caplog.records
 
 
-@pytest.mark.parametrize("text", ["", "- a\n- b", "just words", "a: [", "1"])
-def test_what_is_no_configuration_is_refused(text):
-    with pytest.raises(ValueError, match=r"run/last\.pt holds no configuration: ") as caught:
-        require_same_run(cfg, text, "run/last.pt")
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("former", [{}, {"A": 1}])
+def test_what_is_no_configuration_is_refused(former):
+    with pytest.raises(ValueError, match=r"run/last\.pt holds no configuration"):
+        require_same_run(cfg, former, "run/last.pt")

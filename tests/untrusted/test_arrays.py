@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import time
 import zipfile
 
 import numpy as np
@@ -56,15 +55,12 @@ def read(tmp_path, content):
     path = tmp_path / "features.npz"
     path.write_bytes(content)
     with nothing_else():
-        start = time.monotonic()
         try:
             return RetrievalTask.load(path)
         except ValueError as error:
             told = str(error)
             assert told.startswith(str(path)) and "\n" not in told and len(told) < 900
             return told
-        finally:
-            assert time.monotonic() - start < 2
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -5,6 +5,7 @@ pydantic compares types strictly (no 1.0 or "1" for 1) and refuses deep nesting 
 
 import os
 import re
+import reprlib
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -71,6 +72,13 @@ def _first_mistake(error: ValidationError) -> str:
     if first["type"] == "json_invalid":
         return message[2:]
     place = shortened(printable(".".join(map(str, first["loc"]))), _VALUE) or "it"
-    value = "" if first["type"] == "missing" else f" is {shortened(printable(repr(first['input'])), _VALUE)}"
+    value = "" if first["type"] == "missing" else f" is {_shown(first['input'])}"
     more = f" (and {len(others)} more)" if others else ""
     return f"{place}{value}{message}{more}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return shortened(printable(reprlib.repr(value)), _VALUE)
+    except ValueError:  # of a number of thousands of digits
+        return f"a {type(value).__name__}"
