@@ -46,6 +46,8 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         if reason is None:
             raise
         kept = "the former file is kept" if path.is_file() else "no file was written"
+        if not path.parent.is_dir():
+            kept += f", as the folder {path.parent} does not exist"
         raise OSError(f"{path} cannot be written: {reason}; {kept}") from error
     finally:
         with contextlib.suppress(OSError):

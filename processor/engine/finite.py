@@ -1,15 +1,15 @@
-"""Training ends at the first loss or gradient that is not finite, with all that helps to find out why."""
+"""Training ends at the first number that is not finite, with all that helps to find out why."""
 
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from utils.distributed import any_process, gather_objects, is_first
 from utils.files import write_atomically
@@ -42,6 +42,23 @@ def is_finite(loss: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
     return torch.stack([*largest, loss.detach().float()]).isfinite().all()
 
 
+def not_finite(model: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Names of what is trained or saved and is not finite: weights, buffers of the model, moments."""
+    tensors: dict[str, Tensor] = dict(model.state_dict(keep_vars=True))
+    known = {id(tensor) for tensor in tensors.values()}
+    trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    tensors |= {n: p for n, p in objective.named_parameters() if id(p) in trained - known}
+    names = {id(tensor): name for name, tensor in tensors.items()}
+    for parameter, state in optimizer.state.items():
+        for kind, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                tensors[f"{kind} of {names[id(parameter)]}"] = value
+    numbers = {n: t.detach() for n, t in tensors.items() if t.is_floating_point() and t.numel()}
+    largest = [torch.linalg.vector_norm(tensor, math.inf).isfinite() for tensor in numbers.values()]
+    good = torch.stack(largest).tolist() if largest else []
+    return [name for name, is_good in zip(numbers, good, strict=True) if not is_good]
+
+
 class FiniteGuard:
     """Looks at each step when the next one is queued, so that a GPU never waits for it.
 
@@ -59,6 +76,7 @@ class FiniteGuard:
         self._tolerated = MOST_SKIPS if skips else 0
         self._last: WatchedStep | None = None
         self._judged: WatchedStep  # from the first judgement on
+        self._overflowed: list[str] = []
 
     def watch(self, step: WatchedStep) -> bool:
         """Keep this step; whether the one before must end the training, by `fail` in all processes."""
@@ -66,9 +84,15 @@ class FiniteGuard:
         self._last = step
         return bad
 
-    def check(self) -> None:
-        """Judge the last step now; all processes must ask at the same time. Raises as `fail` does."""
-        if any_process(self._judge())[0]:
+    def check(self, written: Callable[[], list[str]]) -> None:
+        """Judge the last step now, and then the weights that it has written, by their `not_finite`.
+
+        All processes must ask at the same time. Raises as `fail` does.
+        """
+        new = self._last is not None
+        bad = self._judge()
+        self._overflowed = written() if new and not bad else []
+        if any_process(bad or bool(self._overflowed))[0]:
             self.fail()
 
     def _judge(self) -> bool:
@@ -99,6 +123,9 @@ class FiniteGuard:
         losses = {name: float(value) for name, value in step.losses.items()}
         paths = [path for part in gather_objects(list(step.paths)) for path in part]
         told = ", ".join(f"{name} {value:.6g}" for name, value in losses.items())
+        what = "loss or gradient is"
+        if self._overflowed:
+            what = f"after the step {len(self._overflowed)} tensors, first {self._overflowed[0]!r}, are"
         after = f" after {self._tolerated} steps that the scaler left out" if self._tolerated else ""
         path = self.output_dir / FILE
         content = {
@@ -107,15 +134,20 @@ class FiniteGuard:
             "iteration": step.iteration,
             # JSON has no nan and inf.
             "losses": {n: value if math.isfinite(value) else str(value) for n, value in losses.items()},
+            "not_finite_after_step": self._overflowed,
             "learning_rates": list(step.rates),
             "paths": list(dict.fromkeys(paths)),
         }
+        where = f"the images of the step are in {path}"
         if is_first():
             text = json.dumps(content, indent=1) + "\n"
-            write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+            try:
+                write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+            except OSError as error:
+                where = str(error)
         raise FloatingPointError(
-            f"{_place(step)}: loss or gradient is not finite{after} (losses: {told}; learning rates: "
-            f"{', '.join(f'{rate:.3g}' for rate in step.rates)}); the images of the step are in {path}"
+            f"{_place(step)}: {what} not finite{after} (losses: {told}; learning rates: "
+            f"{', '.join(f'{rate:.3g}' for rate in step.rates)}); {where}"
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from processor.engine.finite import FiniteGuard, WatchedStep, is_finite
+from processor.engine.finite import FiniteGuard, WatchedStep, is_finite, not_finite
 from processor.engine.journal import log_iteration, log_lines, save_model
 from processor.engine.objective import Step, TrainingBatch
 from processor.engine.resume import Progress, Saver, Snapshot
@@ -213,8 +213,7 @@ def _run_epoch(
             _save(stage, run, progress, guard)
         if stop:
             _stop(run)
-    guard.check()
-    progress.skipped = guard.skipped
+    _judge(stage, run, progress, guard)
     return {"lr": rate, **_summarise(stage, progress, total, rate)}
 
 
@@ -270,10 +269,15 @@ def _batches(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> 
 
 
 def _save(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> None:
-    """Save within an epoch; the last step is judged first, so that no file holds a NaN."""
-    guard.check()
-    progress.skipped = guard.skipped
+    """Save within an epoch."""
+    _judge(stage, run, progress, guard)
     run.saver.save(stage, progress)
+
+
+def _judge(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> None:
+    """Judge the last step and its weights before they are saved, so that no file holds a NaN."""
+    guard.check(lambda: not_finite(run.model, stage.objective, stage.optimizer))
+    progress.skipped = guard.skipped
 
 
 @contextmanager

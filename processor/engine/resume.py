@@ -211,7 +211,9 @@ class Saver:
         except OSError as error:
             if self._holds is None:
                 raise
-            raise OSError(f"{error}, which --resume continues ({self._holds})") from error
+            kept = (self.output_dir / FILE).is_file()  # unless somebody has removed it
+            rest = f", which --resume continues ({self._holds})" if kept else f"; {FILE} is gone"
+            raise OSError(f"{error}{rest}") from error
         self._holds = holds
         _logger.info("saved %s (%s)", self.output_dir / FILE, holds)
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -167,6 +168,13 @@ def test_a_full_disk_when_last_pt_is_saved(trained, monkeypatch, whole, folder, 
     assert [(folder / "last.pt").read_bytes()] == before
     assert not list(folder.glob(".*"))
     assert_same_run(resumed(trained, monkeypatch, *EVERY_STEP), whole)
+
+
+def test_a_folder_that_is_gone(trained, monkeypatch, folder):
+    """Nothing is said to be kept there."""
+    kill_at_step(monkeypatch, 6, lambda *_: shutil.rmtree(folder))
+    with pytest.raises(OSError, match=rf"last\.pt cannot be written: .*{folder} does not exist.* is gone$"):
+        trained("clipreid", *OFTEN, *EVERY_STEP)
 
 
 def test_a_full_disk_at_the_first_save(trained, monkeypatch, whole, folder):

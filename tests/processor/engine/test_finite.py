@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from processor.engine.finite import MOST_SKIPS, is_finite
+from processor.engine.finite import MOST_SKIPS, is_finite, not_finite
 from processor.engine.loop import fit
 from processor.engine.resume import read_snapshot
 from processor.recipes.image_objective import ImageObjective
@@ -17,6 +17,7 @@ from tests.processor.running import (
     EVERY_STEP,
     all_finite,
     assert_same_run,
+    checkpoints,
     kill_at_step,
     last,
     place,
@@ -124,6 +125,55 @@ def test_a_bad_gradient_alone_ends_the_run(trained, toy_config, monkeypatch, num
     content = last(folder)
     assert (content["stage"], content.get("epoch"), content.get("iteration")) == before
     assert not list(folder.glob("toy-vit_2.pth"))
+
+
+@pytest.mark.parametrize(("stage", "number", "saved"), [("stage1", 2, 1), ("stage1", 4, 2), ("stage2", 8, 2)])
+@pytest.mark.parametrize("within", [True, False], ids=["saved within the epoch", "saved at its end"])
+def test_weights_that_overflow_in_the_last_step_before_a_save(
+    trained, toy_config, monkeypatch, stage, number, saved, within
+):
+    """The loss and the gradients of that step were finite."""
+
+    def hook(stage, *rest):
+        for group in stage.optimizer.param_groups:
+            group["lr"] = 3e38  # Adam's first steps are larger than the rate
+
+    kill_at_step(monkeypatch, number, hook)
+    often = EVERY_STEP if within else ("SOLVER.SAVE_EVERY_MIN", 0)
+    told = failing(
+        trained, "clipreid", *often, "MAIN.CHECKPOINT_PERIOD", 1, "SOLVER.STAGE1.CHECKPOINT_PERIOD", 1
+    )
+    folder = folder_of(toy_config)
+    assert told.startswith(f"{stage}, epoch {saved}, iteration 2: after the step ")
+    assert "3e+38" in told and "nan" not in told
+    written = strict_json(folder / "bad_step.json")
+    assert written["not_finite_after_step"][0] in told and written["paths"]
+    assert all(isinstance(loss, float) for loss in written["losses"].values())
+    assert place(folder) == (stage, saved, 1 if within else 0) and all_finite(last(folder))
+    assert all(all_finite(content) for content in checkpoints(folder).values())
+    assert f"toy-vit_{'stage1_' if stage == 'stage1' else ''}{saved}.pth" not in checkpoints(folder)
+
+
+def test_moments_that_overflow_are_found():
+    """Adam's second moment is a square: such a weight would never move again, without a word."""
+    model = torch.nn.Linear(1, 1)
+    objective = torch.nn.ModuleDict({"model": model, "texts": torch.nn.Linear(1, 1)})
+    model.register_buffer("mask", torch.tensor([-math.inf]), persistent=False)
+    optimizer = torch.optim.Adam(objective.parameters(), lr=1.0)
+    for parameter in objective.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    model.bias.grad.fill_(1e30)
+    objective["texts"].bias.grad.fill_(math.nan)
+    optimizer.step()
+    names = {"texts.bias", "exp_avg_sq of bias", "exp_avg of texts.bias", "exp_avg_sq of texts.bias"}
+    assert set(not_finite(model, objective, optimizer)) == names
+
+
+def test_an_error_stays_when_its_report_cannot_be_written(trained, toy_config, spoil):
+    (folder_of(toy_config) / "bad_step.json").mkdir(parents=True)
+    spoil(ImageObjective, "id", math.nan, 2)
+    told = failing(trained, "baseline")
+    assert "loss or gradient is not finite" in told and "bad_step.json cannot be written" in told
 
 
 def test_the_run_can_be_resumed(trained, monkeypatch, spoil, tmp_path):
