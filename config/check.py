@@ -2,12 +2,14 @@
 
 import logging
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from yacs.config import CfgNode
 
 from config.keys import Check, Rule, table_of
-from config.load import leaves
+from config.load import COMMAND_LINE, leaves, sources
 
 _logger = logging.getLogger("transreid.config")
 
@@ -32,12 +34,26 @@ def check_training(cfg: CfgNode) -> None:
 
 def _check(cfg: CfgNode, across_keys: Iterable[Check]) -> None:
     values = leaves(cfg)
-    for name, key in table_of(cfg).keys.items():
-        _FINITE.require(name, values[name])
-        if key.rule:
-            key.rule.require(name, values[name])
-    for check in across_keys:
-        check(cfg)
+    with _naming_files(cfg):
+        for name, key in table_of(cfg).keys.items():
+            _FINITE.require(name, values[name])
+            if key.rule:
+                key.rule.require(name, values[name])
+        for check in across_keys:
+            check(cfg)
+
+
+@contextmanager
+def _naming_files(cfg: CfgNode) -> Iterator[None]:
+    """Adds to an error the files in which the keys that it names are set."""
+    try:
+        yield
+    except ValueError as error:
+        keys = set(re.findall(r"[A-Z0-9_.]+", str(error)))
+        files = sorted({where for key, where in sources(cfg).items() if key in keys} - {COMMAND_LINE})
+        if not files:
+            raise
+        raise ValueError(f"{error} ({', '.join(files)})") from error
 
 
 def unused_keys(cfg: CfgNode) -> dict[str, str]:

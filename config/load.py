@@ -21,6 +21,10 @@ from utils.untrusted.settings import MAX_SETTINGS, Settings, leaves, parse_setti
 
 _SUFFIXES = (".yml", ".yaml")
 _PARENT = "_BASE_"
+COMMAND_LINE = "command line"
+_SOURCES = "__sources__"  # the attribute that says where the values of a configuration were written
+# Null, and surrogates but those in which Python keeps bytes that are no text.
+_NO_NAME = frozenset(map(chr, (0, *range(0xD800, 0xDC80), *range(0xDD00, 0xE000))))
 
 
 class _Setting(NamedTuple):
@@ -46,10 +50,17 @@ def load_config(base: CfgNode, yaml_path: str | os.PathLike[str] = "", opts: Seq
     config.defrost()
     keys = table_of(base).keys
     settings = _file_settings(find_shipped(yaml_path)) if os.fspath(yaml_path) else []
-    for setting in [*settings, *_pair_settings(opts)]:
+    settings += _pair_settings(opts)
+    for setting in settings:
         _assign(config, keys, setting)
+    config.__dict__[_SOURCES] = sources(base) | {setting.key: setting.where for setting in settings}
     config.freeze()
     return config
+
+
+def sources(config: CfgNode) -> dict[str, str]:
+    """Where the values of a loaded configuration were written, by full key; defaults are not in it."""
+    return config.__dict__.get(_SOURCES, {})
 
 
 def as_lines(config: CfgNode) -> Lines:
@@ -91,11 +102,11 @@ def _read_yaml(path: Path) -> Settings:
 def _pair_settings(opts: Sequence[Any]) -> list[_Setting]:
     if len(opts) % 2:
         raise ValueError(
-            f"command line: {len(opts)} words {' '.join(map(str, opts))!r}; allowed: KEY VALUE pairs "
+            f"{COMMAND_LINE}: {len(opts)} words {' '.join(map(str, opts))!r}; allowed: KEY VALUE pairs "
             "(a list is one word in quotes, '[12, 12]')"
         )
     pairs = zip(opts[::2], opts[1::2], strict=True)
-    return [_Setting(str(key), raw, "command line", str(raw)) for key, raw in pairs]
+    return [_Setting(str(key), raw, COMMAND_LINE, str(raw)) for key, raw in pairs]
 
 
 def _assign(config: CfgNode, keys: Keys, setting: _Setting) -> None:
@@ -136,9 +147,11 @@ def _converted(setting: _Setting, declared: Key) -> Any:
     else:
         fits, expected = _fits(value, default), _EXPECTED[type(default)]
         result = type(default)(value) if fits else None
-    if fits:
+    if fits and isinstance(default, str) and not _NO_NAME.isdisjoint(result):
+        expected += " without null and halves of letters, which no name may hold"
+    elif fits:
         return result
-    if isinstance(default, str):
+    elif isinstance(default, str):
         # A folder 2024, the GPUs 0,1 or the word None: the text was meant; not so a tuple in brackets.
         is_bare = isinstance(value, tuple) and not written.lstrip().startswith("(")
         if is_bare or not isinstance(value, bool | list | tuple | dict | set):

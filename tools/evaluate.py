@@ -11,7 +11,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 
 from config.arguments import Parser, end_in_one_line
 from retrieval import evaluate_task, log_metrics, write_metrics
-from tools.features.files import add_feature_options, add_rerank_options, read_task, rerank_settings, reranker
+from tools.features.files import (
+    about_features,
+    add_feature_options,
+    add_rerank_options,
+    read_task,
+    rerank_settings,
+    reranker,
+)
 from utils.files import require_writable
 from utils.logger import setup_logger
 
@@ -31,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.out:
             require_writable(args.out, "--out")
         task = read_task(args)
-        metrics = evaluate_task(task, args.max_rank, reranker(args))
+        rerank = reranker(args)
+        with about_features(args):
+            metrics = evaluate_task(task, args.max_rank, rerank)
         log_metrics(metrics, f"Validation Results of {len(task)} trial{'s' if len(task) > 1 else ''}")
         if args.out:
             write_metrics(args.out, metrics, {**task.info, "rerank": rerank_settings(args)})

@@ -164,6 +164,7 @@ class ReadableBatches:
 
     def __iter__(self) -> Iterator[LoadedBatch]:
         self.unreadable = 0
+        reason = ""
         for batch, reasons in self.loader:
             if reasons and self.strict:
                 raise ValueError(reasons[0])
@@ -173,7 +174,7 @@ class ReadableBatches:
             if batch is not None:
                 yield batch
         if self.unreadable == len(self.loader.dataset):
-            raise ValueError(f"none of the {self.unreadable} images could be read")
+            raise ValueError(f"{reason}; none of the {self.unreadable} images could be read")
 
 
 def extract_to_file(args: argparse.Namespace) -> None:

@@ -296,7 +296,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             contents = {fonts.drawable(f"{i} {label}", str(i)): content for i, (label, content) in numbered}
             say("No installed font has %s: runs are numbered in the order given", fonts.describe_missing())
         with rc_context(STYLE | {"font.family": list(fonts.families)}):
-            kind.draw(contents).savefig(args.out)
+            figure = kind.draw(contents)
+            try:
+                figure.savefig(args.out)
+            except OSError as error:  # of a full disk, which does not name the file
+                raise OSError(error.errno, error.strerror, str(args.out)) from error
     say("%s: %s of %s", args.out, kind.what, ", ".join(sources))
     return 0
 

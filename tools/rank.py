@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 from config.arguments import Parser, end_in_one_line, say
 from config.errors import as_keys
 from retrieval import FeatureSet, RetrievalTask, TrialFeatures, rank_gallery, why_no_match, worst_queries
-from tools.features.files import add_feature_options, add_rerank_options, read_task, reranker
+from tools.features.files import about_features, add_feature_options, add_rerank_options, read_task, reranker
 from tools.ranking.attention import attention_painter
 from tools.ranking.report import Album, PaintAttention, Report, make_rows
 from utils.files import require_writable
@@ -111,8 +111,9 @@ def report(args: argparse.Namespace) -> None:
     require_writable(out / "ranking.html", "--out")
     trial = next(islice(task, args.trial, None))
     query, gallery, rule = trial
-    queries, choice = choose_queries(args, trial)
-    rankings = rank_gallery(query, gallery, queries, args.top, reranker(args), rule)
+    with about_features(args):
+        queries, choice = choose_queries(args, trial)
+        rankings = rank_gallery(query, gallery, queries, args.top, reranker(args), rule)
     upright = task.info.get("orientation") == "exif"  # as the model saw them
     album = Album(args.images, task.names, upright=upright)
     rows = make_rows(query, gallery, rankings, album, paint)
@@ -160,7 +161,9 @@ def choose_queries(args: argparse.Namespace, trial: TrialFeatures) -> tuple[list
     rows = worst_queries(trial.query, trial.gallery, args.worst, reranker(args), trial.rule)
     if not rows:
         reason = why_no_match(trial.query, trial.gallery, trial.rule)
-        raise ValueError(f"{reason}; --worst needs a match: choose queries by --queries or --random")
+        raise ValueError(
+            f"{reason}; --worst needs a match in {args.features}: choose queries by --queries or --random"
+        )
     return rows, f"{_numbered(len(rows), total, args.worst)}, lowest average precision first"
 
 

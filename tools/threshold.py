@@ -32,7 +32,7 @@ from retrieval import (
     operating_points,
     score_pairs,
 )
-from tools.features.files import add_feature_options, read_task
+from tools.features.files import about_features, add_feature_options, read_task
 from utils.files import make_output_dir, write_atomically
 from utils.package import require_extra
 from utils.text import Lines
@@ -265,7 +265,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         require_extra("plots")
         folder = _output_folder(args.out)
         task = read_task(args)
-        scores = score_pairs(task)
+        with about_features(args):
+            scores = score_pairs(task)
         found = report(task, scores, args.far, rounds=args.bootstrap, seed=args.seed)
         found = {"features": args.features, "gallery": args.gallery} | found
         text = json.dumps(found, indent=2, allow_nan=False) + "\n"

@@ -122,8 +122,8 @@ def make_output_dir(path: str | Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
-    except OSError as error:
-        raise OSError(f"path {path} is not writable: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: no file can have such a name
+        raise OSError(f"path {path} is not writable: {_system_reason(error) or error}") from error
     return path
 
 

@@ -184,3 +184,14 @@ def test_one_warning_per_unused_key(caplog):
         "MODEL.COS_LAYER True has no effect: the classifiers are always linear",
         "MODEL.NECK 'no' has no effect: the head always has the two batch norms",
     ]
+
+
+def test_an_error_names_the_file_that_sets_the_key(tmp_path):
+    (tmp_path / "a.yml").write_text("SOLVER: {SEED: -1}\nDATALOADER: {SAMPLER: softmax_triplet}\n")
+    (tmp_path / "b.yml").write_text("_BASE_: a.yml\nDATALOADER:\n  NUM_INSTANCE: 7\n")
+    with pytest.raises(ValueError, match=r"SEED is -1; .* \(.*a\.yml, line 1\)$"):
+        check_config(load_config(cfg, tmp_path / "b.yml"))
+    with pytest.raises(ValueError, match=r"IMS_PER_BATCH is 64; .*_INSTANCE 7 \(.*b\.yml, line 3\)$"):
+        check_config(load_config(cfg, tmp_path / "b.yml", ["SOLVER.SEED", "1"]))
+    with pytest.raises(ValueError, match=r"SEED is -2; allowed: 0 to \d+$"):
+        check_config(load_config(cfg, tmp_path / "b.yml", ["SOLVER.SEED", "-2"]))

@@ -278,6 +278,12 @@ def test_wrong_types(key, text, expected):
     assert message.startswith(f"command line: {key} is ") and f"expected: {expected}" in message
 
 
+@pytest.mark.parametrize("letter", ["\\0", "\\ud800", "\\udfff"])
+def test_text_that_no_name_can_hold(write, letter):
+    message = fails(cfg, write(f'OUTPUT_DIR: "a{letter}b"'))
+    assert "run.yml, line 1: OUTPUT_DIR is 'a\\" in message and "expected: str, text without null" in message
+
+
 def test_wrong_types_in_a_file_name_the_line(write):
     message = fails(cfg, write("MODEL:\n  IF_LABELSMOOTH: on\n"))
     assert "run.yml, line 2: MODEL.IF_LABELSMOOTH is True; expected: str, text" in message

@@ -2,6 +2,8 @@
 
 import argparse
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from config.arguments import Parser
@@ -45,6 +47,18 @@ def read_task(args: argparse.Namespace) -> RetrievalTask:
     wanted = args.normalize or ("yes" if task.info.get("normalize", True) else "no")
     task = replace(task, info={**task.info, "normalize": wanted == "yes"}).with_pictures()
     return task.normalized() if wanted == "yes" else task
+
+
+@contextmanager
+def about_features(args: argparse.Namespace) -> Iterator[None]:
+    """Names the feature files in errors about what they hold, which do not know where it came from."""
+    try:
+        yield
+    except ValueError as error:
+        if args.features in str(error):
+            raise
+        files = " and ".join(filter(None, (args.features, args.gallery)))
+        raise ValueError(f"{error} (in {files})") from error
 
 
 def _require_same_model(query: RetrievalTask, gallery: RetrievalTask, args: argparse.Namespace) -> None:

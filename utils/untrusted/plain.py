@@ -43,7 +43,7 @@ def open_plain(path: str | os.PathLike[str], limit: int | None = None) -> Binary
     except OSError as error:
         raise OSError(f"{name} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        if "null" in str(error):
+        if "null" in str(error) or isinstance(error, UnicodeEncodeError):
             raise ValueError(f"{name}: no file can have this name") from None
         raise
     try:
