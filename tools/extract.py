@@ -187,10 +187,9 @@ def extract_to_file(args: argparse.Namespace) -> None:
     require_writable(args.out, "--out")
     several = launched_processes() > 1
     device = select_device(args.device, str(local_rank()) if several else "0")
-    paths = find_images(args.images)
     with process_group(device):
         setup_logger(None, "", rank=rank())
-        _extract(args, paths, device)
+        _extract(args, find_images(args.images), device)
 
 
 def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.device) -> None:

@@ -17,6 +17,7 @@ UNKNOWN = "-1"
 _INTEGER = re.compile(rf"-?[0-9]{{1,{MOST_DIGITS}}}")
 # Of a spreadsheet or a table with empty cells: 7.0, and 1e+05. Without the sign, 1e5 may be a word.
 _WHOLE = re.compile(r"-?[0-9]+(\.0*)?|-?[0-9](\.[0-9]+)?[eE]\+[0-9]{2,3}")
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,25}(\.[0-9]{0,9})?(e[+-]?[0-9]{1,3})?")
 _ZEROS = re.compile(r"(?<![0-9.])0+(?=[0-9])")
 _INVISIBLE = ("Cc", "Cf", "Zs")  # categories of Unicode: control, format, space
 _QUOTED = 40  # characters of a label that a message shows
@@ -63,8 +64,8 @@ def rank_labels(first: Iterable[str], others: Iterable[str] = ()) -> dict[str, i
 def written_alike(numbers: Mapping[str, int]) -> list[str]:
     """One text for each group of labels, given with their numbers, that differ only in how they are written.
 
-    That is in leading zeros, upper and lower case, invisible characters or the form of letters in Unicode:
-    "'7' = '7.0'" where they are one label, "'A' ≠ 'a'" where they are not.
+    That is in the form of a number, leading zeros, upper and lower case, invisible characters or the form of
+    letters in Unicode: "'7' = '7.0'" where they are one label, "'A' ≠ 'a'" where they are not.
     """
     groups: dict[str, dict[int, list[str]]] = {}
     for text in sorted(numbers, key=_order):
@@ -92,4 +93,6 @@ def _value(label: str) -> int | None:
 def _folded(text: str) -> str:
     letters = unicodedata.normalize("NFKC", text).casefold()
     visible = "".join(letter for letter in letters if unicodedata.category(letter) not in _INVISIBLE)
-    return _ZEROS.sub("", in_table(visible))
+    if _DECIMAL.fullmatch(number := visible.replace(",", ".")):
+        return str(Decimal(number).normalize() + 0)
+    return _ZEROS.sub("", visible)

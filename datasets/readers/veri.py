@@ -53,7 +53,7 @@ def _find_views(folder: Path, root: Path, options: ReadOptions) -> dict[str, int
     found: dict[str, Path] = {}
     for name, paths in places.items():
         for path in paths:
-            if path.is_file():
+            if path.exists():
                 found.setdefault(name, path)
     for name in (_TRAIN_LABELS, _TEST_LABELS) if options.need_train else (_TEST_LABELS,):
         if name in found:

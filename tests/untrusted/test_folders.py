@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from utils.untrusted.folders import HIDDEN, LINKED, NOT_PLAIN, OTHER_SUFFIX, LeftOut, find_files, find_folders
+from utils.untrusted.folders import (
+    HIDDEN,
+    LINKED,
+    NO_IMAGE,
+    NOT_PLAIN,
+    OTHER_SUFFIX,
+    LeftOut,
+    find_files,
+    find_folders,
+)
 
 SUFFIXES = (".jpg", ".png")
 
@@ -37,7 +46,7 @@ def test_files_of_the_suffixes_are_found_sorted():
     touch("people/notes.txt", "people/Thumbs.db", "people/2/LICENSE")
     assert walk() == (THREE, {})
     assert walk("people/1", deep=False) == (THREE[:2], {})
-    assert walk("people", deep=False) == ([], {})
+    assert walk("people", deep=False) == ([], {NO_IMAGE: (2, "people/Thumbs.db")})
 
 
 def test_hidden_files_and_folders_and_those_of_services_are_not_read():
@@ -51,6 +60,11 @@ def test_hidden_files_and_folders_and_those_of_services_are_not_read():
 def test_image_like_files_of_other_suffixes_are_counted():
     touch("people/2/d.heic", "people/2/e.TIF", "people/1/f.dng", "people/1/g.mp4", "people/1/h.json")
     assert walk() == (THREE, {OTHER_SUFFIX: (4, "people/1/f.dng")})
+
+
+def test_all_files_are_counted_where_none_is_found():
+    touch("crops/1", "crops/2", "crops/3.jpg.part", "crops/.hidden")
+    assert walk("crops") == ([], {NO_IMAGE: (3, "crops/1")})
 
 
 def test_what_is_no_plain_file_is_not_read():

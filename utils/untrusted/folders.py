@@ -26,9 +26,10 @@ _KINDS = """
 """
 _IMAGE_LIKE = frozenset(f".{kind}" for kind in _KINDS.split())
 _SHOWN = 150  # characters of a path in a message
-HIDDEN, OTHER_SUFFIX, NOT_PLAIN, LINKED = (
+HIDDEN, OTHER_SUFFIX, NO_IMAGE, NOT_PLAIN, LINKED = (
     "hidden or of a service",
     "image-like with a suffix that is not read",
+    "without the suffix of an image",
     "no plain file",
     "a link to what is read already",
 )
@@ -63,19 +64,20 @@ def find_files(
     """The files with one of the suffixes (in lower case) in a folder and, if `deep`, below it, sorted.
 
     Each real folder and file once, however many links lead there. Names that begin with a dot and folders of
-    services are never read. They, image-like files of another suffix, what is no plain file, and links to
-    what is read already are counted. Links to nothing count as files. Raises OSError for a folder that cannot
-    be listed.
+    services are never read. They, image-like files of another suffix, what is no plain file, links to what is
+    read already and, where no file is found, all others are counted. Links to nothing count as files. Raises
+    OSError for a folder that cannot be listed.
     """
     files: list[Path] = []
     links: list[Path] = []
+    others: list[Path] = []
     real_files: set[str] = set()
     for place, real, entries in _walk(Path(folder), left_out, deep):
         for entry in entries:
             path = place / entry.name
             if not has_suffix(entry.name, suffixes):
-                if has_suffix(entry.name, _IMAGE_LIKE):
-                    left_out.add(OTHER_SUFFIX, path)
+                is_image_like = has_suffix(entry.name, _IMAGE_LIKE)
+                left_out.add(OTHER_SUFFIX, path) if is_image_like else others.append(path)
             elif (
                 not entry.is_file(follow_symlinks=False) and os.path.exists(path) and not os.path.isfile(path)
             ):
@@ -92,6 +94,8 @@ def find_files(
         else:
             files.append(path)
             real_files.add(target)
+    for path in () if files else others:  # images without a suffix, perhaps
+        left_out.add(NO_IMAGE, path)
     return sorted(files)
 
 

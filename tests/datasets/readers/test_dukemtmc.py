@@ -40,6 +40,7 @@ def test_errors_name_folder_and_camera(golden_tree, touch_files, tmp_path, name)
     ):
         reader(tmp_path)
     root = golden_tree(name)
-    touch_files(root / "dukemtmcreid" / folder / "query", "0002_c9_f0.jpg")
-    with pytest.raises(ValueError, match=r"0002_c9_f0\.jpg: camera 9, allowed are 1 to 8"):
-        reader(root)
+    for camera, file in ((9, "0002_c9_f0"), (12, "0001_c12_f0")):  # the first by name is told
+        touch_files(root / "dukemtmcreid" / folder / "query", f"{file}.jpg")
+        with pytest.raises(ValueError, match=rf"{file}\.jpg: camera {camera}, allowed are 1 to 8"):
+            reader(root)

@@ -54,6 +54,9 @@ def test_errors_name_folder_and_file(golden_tree, touch_files, tmp_path):
     (root / FOLDER / "query" / "1502_c1s1_000001_00.jpg").rename(root / FOLDER / "query" / "0002_c7s1.jpg")
     with pytest.raises(ValueError, match=r"0002_c7s1\.jpg: camera 7, allowed are 1 to 6"):
         market1501(root)
+    (root / FOLDER / "query" / "0002_c7s1.jpg").rename(root / FOLDER / "query" / "0002_c12s1.jpg")
+    with pytest.raises(ValueError, match=r"0002_c12s1\.jpg: camera 12, allowed are 1 to 6"):
+        market1501(root)
 
 
 def test_it_is_also_found_in_the_folder_of_pcl_clip(golden_tree):

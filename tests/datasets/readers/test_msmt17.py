@@ -87,6 +87,13 @@ def test_bad_lines_are_named(tree, line, message):
         msmt17(tree)
 
 
+def test_byte_order_marks_are_no_part_of_a_path(tree):
+    wanted = msmt17(tree)
+    for file in (tree / "MSMT17").glob("list_*.txt"):
+        file.write_text(file.read_text().replace("\n", "\r"), encoding="utf-8-sig")
+    assert msmt17(tree) == wanted
+
+
 # ---- the folders of PCL-CLIP
 
 

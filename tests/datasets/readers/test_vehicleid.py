@@ -83,3 +83,10 @@ def test_errors_name_folder_file_and_line(tree, tmp_path):
     test_list.write_text("0000001 5\n0000002 6\n")
     with pytest.raises(ValueError, match=r"test_list_800\.txt: 0 images in the query split"):
         vehicleid(tree)
+
+
+def test_byte_order_marks_are_no_part_of_a_path(tree):
+    wanted = vehicleid(tree)
+    for file in (tree / "VehicleID_V1.0/train_test_split").iterdir():
+        file.write_text(file.read_text().replace("\n", "\r\n"), encoding="utf-8-sig")
+    assert vehicleid(tree) == wanted

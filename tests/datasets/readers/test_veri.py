@@ -89,6 +89,14 @@ def test_bad_label_lines_are_named(tree, line, message):
         veri(tree)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_label(tree):
+    wanted = veri(tree)
+    for name in ("train", "test"):
+        file = tree / f"keypoint_{name}.txt"
+        file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert veri(tree) == wanted
+
+
 def test_a_split_without_any_label_is_an_error(tree):
     write_labels(tree / "keypoint_test.txt", {"other.jpg": 1})
     with pytest.raises(
