@@ -53,7 +53,7 @@ from utils.untrusted.folders import LeftOut, find_files, find_folders
 from utils.untrusted.pictures import picture_suffixes
 from utils.untrusted.plain import read_plain_lines
 
-_ANY_DEPTH = re.compile(r"(?:^|(?<=/))\*\*(?:/|$)")
+_ANY_DEPTH = re.compile(r"(?:^|(?<=/))(?:\*\*(?:/|$))+")
 _RESIZES = ("bilinear", "bicubic")
 _logger = logging.getLogger("transreid.tools")
 

@@ -50,7 +50,7 @@ def test_folders_that_are_links(tmp_path):
     assert find_images(["links"]) == ["links/to/2.png", "links/to/deep/1.JPG"]
 
 
-@pytest.mark.parametrize("source", ["crops", "crops/**/*.[Jjpw]*", "**/*.[Jjpw]*"])
+@pytest.mark.parametrize("source", ["crops", "crops/**/*.[Jjpw]*", "**/**/**/**/*.[Jjpw]*"])
 def test_links_in_circles_are_followed_once(tmp_path, source, caplog):
     for number in range(20):
         Path(f"crops/circle{number}").symlink_to(".")
