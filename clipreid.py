@@ -126,19 +126,25 @@ def _load_batch(images: Images, size: tuple[int, int], resize: str, pixels: Pixe
 
 
 def load_model(
-    path: str | Path, *, device: str = "cuda", size: tuple[int, int] | None = None, name: str | None = None
+    path: str | Path,
+    *,
+    device: str = "cuda",
+    size: tuple[int, int] | None = None,
+    name: str | None = None,
+    **settings: Any,
 ) -> Model:
     """The model in a checkpoint of any of the programs, or of the published form; needs nothing else.
 
-    `device` 'cuda' is the GPU where there is one, else the CPU. `size` (H, W) and `name` (MODEL.NAME) are
-    those of training, where neither the file nor its model card shows them. Raises FileNotFoundError, or
-    ValueError when the file is no re-id checkpoint.
+    `device` 'cuda' is the GPU where there is one, else the CPU. `size` (H, W), `name` (MODEL.NAME) and
+    `settings` are those of training, where neither the file nor its model card shows them: `stride`, `mean`,
+    `std`, `resize`, `neck_feature` and `sie_scale` of `load_reid_model`. A warning names all that is assumed.
+    Raises FileNotFoundError, or ValueError when the file is no re-id checkpoint.
     """
     from model import load_reid_model
     from utils.device import select_device
 
     # No camera is known: the mean row of the file's table stands for all.
-    network, info = load_reid_model(path, size, name=name, sie=(1, 0))
+    network, info = load_reid_model(path, size, name=name, sie=(1, 0), **settings)
     return Model(network, info, select_device(device))
 
 

@@ -151,6 +151,11 @@ def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, 
         resize=cfg.INPUT.TEST_RESIZE,
         neck=cfg.TEST.NECK_FEAT,
     )
+    if info.card is None:
+        _logger.info(
+            "%s has no model card: mean %s, std %s, resize %s and neck %s are the configuration's",
+            *(path, info.mean, info.std, info.resize, info.neck),
+        )
     return build_reid_model(weights, info, tuple(cfg.INPUT.SIZE_TEST), tuple(node.STRIDE_SIZE), side)
 
 

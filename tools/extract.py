@@ -193,37 +193,39 @@ def extract_to_file(args: argparse.Namespace) -> None:
 
 
 def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.device) -> None:
-    with as_keys({"name": "--model", "size": "--size"}):
+    with as_keys({"name": "--model", "size": "--size", "stride": "--stride"}):
         model, info = load_reid_model(
             args.weight,
-            tuple(args.size) if args.size else None,
+            _pair(args.size),
             name=args.model,
+            stride=_pair(args.stride),
             sie=(1, 0),  # the cameras of the images are not known
             sie_scale=args.sie_coe,
             neck_feature=args.neck,
+            mean=args.mean and tuple(args.mean),
+            std=args.std and tuple(args.std),
+            resize=args.resize,
         )
-    mean, std = list(args.mean or info.mean), list(args.std or info.std)
-    resize = args.resize or info.resize
     _logger.info(
         "%s: %s, %d x %d pixels, %s, normalised with mean %s and std %s, feature %s the neck; %s",
         args.weight,
         info.name or info.kind,
         *info.size,
-        resize,
-        mean,
-        std,
+        info.resize,
+        list(info.mean),
+        list(info.std),
         info.neck,
         _source(args, info),
     )
     if info.side_rows:
         _logger.info("SIE by the mean of the %d rows, times %g", info.side_rows, info.sie_scale)
     loader = DataLoader(
-        ReadableImages(paths, info.size, resize, upright=args.orientation == "exif"),
+        ReadableImages(paths, info.size, info.resize, upright=args.orientation == "exif"),
         args.batch,
         sampler=share(len(paths)),
         num_workers=args.workers,
         pin_memory=device.type == "cuda",
-        collate_fn=functools.partial(collate_readable, pixels=PixelTransform(tuple(mean), tuple(std))),
+        collate_fn=functools.partial(collate_readable, pixels=PixelTransform(info.mean, info.std)),
     )
     batches = ReadableBatches(loader, strict=args.strict)
     precision = inference_precision(args.amp, device)
@@ -241,9 +243,9 @@ def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.devic
             "size": info.size,
             "stride": info.stride,
             "neck_feature": info.neck,
-            "pixel_mean": mean,
-            "pixel_std": std,
-            "resize": resize,
+            "pixel_mean": info.mean,
+            "pixel_std": info.std,
+            "resize": info.resize,
             "orientation": args.orientation,
             "precision": precision.name,
             "normalize": True,
@@ -263,15 +265,17 @@ def _check_numbers(args: argparse.Namespace) -> None:
         raise ValueError(f"--batch is {args.batch}; allowed: 1 or more")
     if args.workers < 0:
         raise ValueError(f"--workers is {args.workers}; allowed: 0 or more")
-    if args.size and min(args.size) < 1:
-        raise ValueError(f"--size is {args.size}; allowed: a height and a width of 1 or more")
     if args.std and not all(value > 0 for value in args.std):
         raise ValueError(f"--std is {args.std}; allowed: numbers above 0")
 
 
+def _pair(numbers: Sequence[int] | None) -> tuple[int, int] | None:
+    return (numbers[0], numbers[1]) if numbers else None
+
+
 def _source(args: argparse.Namespace, info: CheckpointInfo) -> str:
     """A line about where the settings of images and features come from."""
-    options = ("size", "mean", "std", "resize", "neck", "sie_coe")
+    options = ("size", "stride", "mean", "std", "resize", "neck", "sie_coe")
     given = [f"--{option}" for option in options if getattr(args, option) is not None]
     rest = "as published, without a model card" if info.card is None else "by the model card"
     return f"{', '.join(given)} given, all else {rest}" if given else rest
@@ -291,13 +295,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--out", required=True, type=Path, metavar="FILE", help="feature file to write, e.g. features.npz")
     add("--model", metavar="NAME", help=f"MODEL.NAME ({card}, else from file name or shapes)")
-    add(
-        "--size",
-        type=int,
-        nargs=2,
-        metavar=("H", "W"),
-        help=f"image size in pixels ({card}, else from shapes)",
-    )
+    pair = {"type": int, "nargs": 2}
+    add("--size", **pair, metavar=("H", "W"), help=f"image size in pixels ({card}, else from shapes)")
+    add("--stride", **pair, metavar=("V", "H"), help=f"MODEL.STRIDE_SIZE ({card}, else from shapes)")
     add("--neck", choices=("before", "after"), help=f"TEST.NECK_FEAT ({card}, else before)")
     add("--sie_coe", type=float, metavar="X", help=f"MODEL.SIE_COE of training ({card}, else 1.0)")
     add("--mean", **rgb, help=f"INPUT.PIXEL_MEAN ({card}, else 0.5 each for ViT, ImageNet's for ResNet)")

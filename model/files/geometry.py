@@ -1,6 +1,7 @@
 """Image size and stride of a re-id file, found from its number of positions."""
 
 import itertools
+import logging
 import math
 
 from model.files.info import RESNET_STEP, CheckpointInfo
@@ -8,33 +9,60 @@ from model.towers.image import grid_size
 
 _COMMON_SIZES = ((256, 128), (256, 256), (384, 128), (224, 224), (384, 192), (320, 320), (128, 64))
 _PUBLISHED_OVERLAP = 12
+_SHOWN = 6  # pairs in a message
 _Pair = tuple[int, int]
+_Fit = tuple[_Pair, _Pair]  # size and stride
+_logger = logging.getLogger("transreid.model")
 
 
-def fit_geometry(info: CheckpointInfo, size: _Pair | None, stride: _Pair | None) -> tuple[_Pair, _Pair]:
+def fit_geometry(info: CheckpointInfo, size: _Pair | None, stride: _Pair | None) -> _Fit:
     """The (H, W) and the stride that give the file's number of positions, the wanted ones if they do.
 
     Otherwise the usual strides are tried at the wanted size and at sizes in common use. Odd strides fit many
-    numbers by chance and are taken only where they leave one grid. Raises ValueError when nothing fits.
+    numbers by chance and are taken only where they leave one grid. Without a model card, a warning names all
+    that fit as well. Raises ValueError when nothing fits.
     """
+    for key, pair in (("size", size), ("stride", stride)):
+        if pair is not None and min(pair) < 1:
+            raise ValueError(f"{key} is {pair}; allowed: two whole numbers above 0")
     wanted = [size] if size is not None else []
     common = [candidate for candidate in _COMMON_SIZES if candidate != size]
     likely, *odd = _strides(info, stride)
     fits = _fits(info, wanted + common, likely)
     if fits:
+        # An image of another size than the wanted one is not what the user has.
+        places = wanted if fits[0][0] == size else wanted + common
+        _warn_of_others(info, fits[0], _fits(info, places, [*likely, *(odd[0] if odd else [])]))
         return fits[0]
     for strides in odd:
         fits = _fits(info, wanted or common, strides)
         if len({(place, grid_size(place, info.patch, step)) for place, step in fits}) == 1:
+            _warn_of_others(info, fits[0], [*fits, *_fits(info, wanted or common, odd[-1])])
             return fits[0]
+    several = f" ({_in_words(fits)})" if fits else ""
     raise ValueError(
         f"{info.path} has {info.positions} positions, which no stride gives at "
-        f"{'any common size' if size is None else f'{size[0]}x{size[1]} or another common size'}, or several "
-        "do: give the `size` and `stride` that it was trained with"
+        f"{'any common size' if size is None else f'{size[0]}x{size[1]} or another common size'}, "
+        f"or several do{several}: give the `size` and `stride` that it was trained with"
     )
 
 
-def _fits(info: CheckpointInfo, sizes: list[_Pair], strides: list[_Pair]) -> list[tuple[_Pair, _Pair]]:
+def _warn_of_others(info: CheckpointInfo, taken: tuple[_Pair, _Pair], fits: list[_Fit]) -> None:
+    others = [each for each in dict.fromkeys(fits) if each != taken]
+    if others and info.card is None:
+        _logger.warning(
+            "%s: without a model card, size and stride are a guess: %s is taken for its %d positions, but %s "
+            "would fit as well. Give those of training",
+            *(info.path, _in_words([taken]), info.positions, _in_words(others)),
+        )
+
+
+def _in_words(fits: list[_Fit]) -> str:
+    shown = [f"{size[0]}x{size[1]} at stride {step[0]}x{step[1]}" for size, step in fits[:_SHOWN]]
+    return ", ".join(shown) + (f" and {len(fits) - _SHOWN} more" if len(fits) > _SHOWN else "")
+
+
+def _fits(info: CheckpointInfo, sizes: list[_Pair], strides: list[_Pair]) -> list[_Fit]:
     """The pairs of a size and a stride that give the file's number of positions."""
     return [
         (size, step)

@@ -4,7 +4,10 @@ The published files carry no configuration. Backbone, grid, classes and rows of 
 shapes; the preparation of images is in the model card next to the file, or else assumed as published.
 """
 
+import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from timm.data.constants import (
     IMAGENET_DEFAULT_MEAN,
@@ -18,7 +21,9 @@ from model.clip import KNOWN_NAMES
 from model.files.card import ModelCard, card_path, read_card
 from model.files.names import TOWER
 from model.files.shapes import check_weights, count_blocks, has_joint_classifier
+from utils.weights import split_choice
 
+_logger = logging.getLogger("transreid.model")
 RESNET_STEP = (16, 16)
 # Mean and standard deviation of pixels in the published configurations.
 _PUBLISHED_PIXELS = {
@@ -114,3 +119,28 @@ def _described(info: CheckpointInfo, card: ModelCard) -> CheckpointInfo:
         sie_scale=info.sie_scale if card.sie is None else card.sie.scale,
         card=card,
     )
+
+
+def warn_of_other_facts(info: CheckpointInfo, given: Mapping[str, Any]) -> None:
+    """Warn of facts that are given by hand although the file's model card has others."""
+    stated = {"sie_scale": info.sie_scale, **dict(info.card or ())}
+    for key, value in given.items():
+        if value != stated[key] and (key != "sie_scale" or info.side_rows):
+            _logger.warning(
+                "%s: %s %s is used as given, but %s has %s",
+                *(info.path, key, value, card_path(info.path), stated[key]),
+            )
+
+
+def warn_of_assumptions(info: CheckpointInfo, given: Collection[str]) -> None:
+    """Warn of facts that only a model card would have; those in `given` are known."""
+    names = ("mean", "std", "resize", "neck", "size", "stride", *(["sie_scale"] if info.side_rows else []))
+    assumed = [f"{name} {getattr(info, name)}" for name in names if name not in given]
+    if assumed:
+        settings = split_choice(info.path)[0].with_name("config.yml")
+        hint = f"; {settings} may have those of training" if settings.is_file() else ""
+        _logger.warning(
+            "%s has no model card: assumed are %s, as published, with size and stride by its shapes; "
+            "where its training had others, the features are wrong%s",
+            *(info.path, ", ".join(assumed), hint),
+        )

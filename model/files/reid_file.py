@@ -10,13 +10,14 @@ from torch import Tensor
 
 from model.clip import KNOWN_NAMES, check_fit, clip_config, image_tower, load_strictly
 from model.files.geometry import fit_geometry
-from model.files.info import CheckpointInfo, read_info
+from model.files.info import CheckpointInfo, read_info, warn_of_assumptions, warn_of_other_facts
 from model.files.names import TOWER, image_side, known_name, name_in
 from model.reid import ReIDModel, SideInformation
 from model.towers.image import make_backbone
 from utils.weights import read_state_dict
 
 _Pair = tuple[int, int]
+_RGB = tuple[float, float, float]
 _logger = logging.getLogger("transreid.model")
 
 
@@ -29,8 +30,14 @@ def load_reid_model(
     sie: _Pair | None = None,
     sie_scale: float | None = None,
     neck_feature: str | None = None,
+    mean: _RGB | None = None,
+    std: _RGB | None = None,
+    resize: str | None = None,
 ) -> tuple[ReIDModel, CheckpointInfo]:
     """A model in evaluation mode from a re-id file; arguments that are None come from its model card.
+
+    An argument that differs from the card is named in a warning, and so is, without a card, all that is
+    assumed.
 
     Args:
         path: a file of the published form; text tower and prompts in it are not loaded.
@@ -42,22 +49,30 @@ def load_reid_model(
             stands for all. Without a card every row is one camera.
         sie_scale: factor of the table's rows; without a card 1.
         neck_feature: 'before' or 'after' the BNNeck; without a card 'before'.
+        mean, std: of pixels, for the facts; without a card those of the published settings.
+        resize: 'bilinear' or 'bicubic', for the facts; without a card 'bilinear'.
 
     Returns the model and the facts about it. Raises FileNotFoundError, or ValueError that names the first
     mismatches when the file is no re-id checkpoint or of another architecture than `name`.
     """
     weights = read_state_dict(path, KNOWN_NAMES)
     info = read_info(weights, str(path))
+    given = {"size": size, "stride": stride, "neck": neck_feature, "mean": mean, "std": std, "resize": resize}
+    given = {key: value for key, value in (given | {"sie_scale": sie_scale}).items() if value is not None}
     card = info.card
-    info = replace(info, name=name or "", neck=neck_feature or info.neck)
+    if card is not None:
+        size, stride = size or card.size, stride or card.stride
+        warn_of_other_facts(info, given)
+    info = replace(info, name=name or "", **{k: given[k] for k in given if k not in ("size", "stride")})
     side = None
     if info.side_rows:
         if sie is None:
             sie = (info.side_rows, 0) if card is None or card.sie is None else card.sie[:2]
-        side = SideInformation(*sie, info.sie_scale if sie_scale is None else sie_scale)
-    if card is not None:
-        size, stride = size or card.size, stride or card.stride
-    return build_reid_model(weights, info, size, stride, side)
+        side = SideInformation(*sie, info.sie_scale)
+    model, info = build_reid_model(weights, info, size, stride, side)
+    if card is None:
+        warn_of_assumptions(info, given)
+    return model, info
 
 
 def build_reid_model(

@@ -29,28 +29,27 @@ def attention_painter(
 ) -> PaintAttention:
     """A function that paints images with the model in a re-id file; `method` is that of `attention_map`.
 
-    `made_with` has the settings of a feature file: `size`, `pixel_mean`, `pixel_std` and `resize` are used;
+    `made_with` has the settings of a feature file: `size`, `stride`, `pixel_mean`, `pixel_std`
+    and `resize` are used;
     those that are missing, and `name` and `sie_scale` if None, come from the model card as for
     `load_reid_model`. Raises FileNotFoundError for a missing file, ValueError for one that is no re-id
     checkpoint or no ViT.
     """
-    size = made_with.get("size")
+    keys = {"size": "size", "stride": "stride", "mean": "pixel_mean", "std": "pixel_std", "resize": "resize"}
+    stated = {name: made_with[key] for name, key in keys.items() if key in made_with}
+    stated = {name: tuple(value) if isinstance(value, list) else value for name, value in stated.items()}
     # The cameras of the images are not known: the mean row stands for all.
-    model, info = load_reid_model(
-        weight, tuple(size) if size else None, name=name, sie=(1, 0), sie_scale=sie_scale
-    )
+    model, info = load_reid_model(weight, name=name, sie=(1, 0), sie_scale=sie_scale, **stated)
     if info.kind != "ViT":
         raise ValueError(f"{weight} holds a {info.kind}, which has no class token; allowed: a ViT")
-    mean, std = made_with.get("pixel_mean", info.mean), made_with.get("pixel_std", info.std)
-    resize = made_with.get("resize", info.resize)
-    transform = test_transform(info.size, mean, std, interpolation=resize)
+    transform = test_transform(info.size, info.mean, info.std, interpolation=info.resize)
     _logger.info(
         "%s sees images of %d x %d pixels, %s, mean %s, std %s; what the features do not say is %s",
         weight,
         *info.size,
-        resize,
-        mean,
-        std,
+        info.resize,
+        info.mean,
+        info.std,
         "as published" if info.card is None else "by the model card",
     )
 

@@ -159,6 +159,58 @@ def test_the_model_is_that_of_the_card(saved, toy_images):
     assert (info.neck, info.sie_scale) == ("before", 1.0) and other.side_information == (12, 0, 1.0)
 
 
+def test_what_is_given_against_the_card_is_named(saved, caplog):
+    _, path = saved(*SETTINGS, *SIE)
+    given = {"mean": (0.5,) * 3, "std": (0.5, 0.6, 0.7), "resize": "bilinear", "neck_feature": "before"}
+    _, info = load_reid_model(path, sie_scale=1.0, **given)
+    assert (info.mean, info.std, info.resize, info.neck) == tuple(given.values()) and info.sie_scale == 1.0
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 4 and all(line.startswith(f"{path}: ") for line in told)
+    for words in (
+        "mean (0.5, 0.5, 0.5)",
+        "(0.1, 0.2, 0.3)",
+        "resize bilinear",
+        "neck before",
+        "sie_scale 1.0",
+    ):
+        assert any(words in line and str(path.with_suffix(".json")) in line for line in told)
+
+
+@pytest.mark.parametrize("stride", [7, 8])
+def test_the_card_knows_the_stride(saved, toy_images, caplog, stride):
+    """Strides 7 and 8 give images of 41 x 26 pixels as many positions; without the card, 8 is a guess."""
+    size = ("INPUT.SIZE_TRAIN", [41, 26], "INPUT.SIZE_TEST", [41, 26], "MODEL.STRIDE_SIZE", [stride, stride])
+    trained, path = saved(*size)
+    images = toy_images(2, (41, 26))
+    model, info = load_reid_model(path)
+    assert info.stride == (stride, stride) and not caplog.text
+    assert torch.equal(features(model, images), features(trained, images))
+    path.with_suffix(".json").unlink()
+    _, info = load_reid_model(path, (41, 26))
+    assert info.stride == (8, 8) and "41x26 at stride 7x7" in caplog.text
+
+
+def test_what_is_assumed_without_a_card_is_said_once(toy_model, save_weights, caplog):
+    path = save_weights(toy_model(*SIE[:2], "INPUT.SIZE_TRAIN", [128, 64]).state_dict())
+    path.with_name("config.yml").touch()
+    load_reid_model(path)
+    (line,) = [record.getMessage() for record in caplog.records if "no model card" in record.getMessage()]
+    for words in (
+        f"{path} ",
+        "mean (0.5, 0.5, 0.5)",
+        "std (0.5, 0.5, 0.5)",
+        "resize bilinear",
+        "neck before",
+    ):
+        assert words in line
+    for words in ("size (128, 64)", "stride (8, 8)", "sie_scale 1.0", str(path.with_name("config.yml"))):
+        assert words in line
+    caplog.clear()
+    pixels = {"mean": (0.1,) * 3, "std": (0.2,) * 3, "resize": "bicubic"}
+    load_reid_model(path, (128, 64), stride=(8, 8), neck_feature="after", sie_scale=3.0, **pixels)
+    assert "no model card" not in caplog.text
+
+
 @pytest.mark.parametrize("label", ["mine", "toy-vit", "toy-vit-quickgelu"])
 @pytest.mark.parametrize("name", ["toy-vit", "toy-vit-quickgelu"])
 def test_the_tower_of_a_description_file_is_known(saved, toy_images, tmp_path, name, label):

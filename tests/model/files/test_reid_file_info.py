@@ -128,6 +128,36 @@ def test_strides_are_not_guessed_among_several():
         assert fit_geometry(file_info(176), (256, 128), stride) == ((256, 128), stride)
 
 
+@pytest.mark.parametrize(
+    ("positions", "size", "stride", "found", "others"),
+    [
+        (196, None, None, ((224, 224), (16, 16)), ["224x224 at stride 15x15"]),
+        (196, (224, 224), None, ((224, 224), (16, 16)), ["224x224 at stride 15x15"]),
+        (196, (224, 224), (16, 16), ((224, 224), (16, 16)), ["224x224 at stride 15x15"]),
+        (196, (224, 224), (15, 15), ((224, 224), (15, 15)), ["224x224 at stride 16x16"]),
+        (32, (128, 64), (16, 16), ((128, 64), (16, 16)), ["128x64 at stride 15x15"]),
+        (105, (240, 120), None, ((240, 120), (16, 16)), ["240x120 at stride 15x15"]),
+        (105, (240, 120), (15, 15), ((240, 120), (15, 15)), ["240x120 at stride 16x16"]),
+        (441, None, None, ((256, 256), (12, 12)), ["224x224 at stride 10x10", "320x320 at stride 15x15"]),
+    ],
+)
+def test_all_that_fits_is_named_where_no_card_decides(caplog, positions, size, stride, found, others):
+    assert fit_geometry(file_info(positions), size, stride) == found
+    (line,) = [record.getMessage() for record in caplog.records]
+    taken = f"{found[0][0]}x{found[0][1]} at stride {found[1][0]}x{found[1][1]}"
+    assert line.startswith("f.pth: ") and f"{taken} is taken for its {positions} positions" in line
+    assert all(other in line for other in others)
+
+
+@pytest.mark.parametrize("step", [16, 12])
+@pytest.mark.parametrize("size", [(256, 128), (256, 256), (384, 128), (320, 320)])
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_published_geometry_at_its_size_is_no_guess(caplog, size, step, wanted):
+    positions = ((size[0] - 16) // step + 1) * ((size[1] - 16) // step + 1)
+    fit_geometry(file_info(positions), size, (step, step) if wanted else None)
+    assert not caplog.text
+
+
 def test_resnets_have_one_stride():
     assert fit_geometry(file_info(256, "ResNet"), (256, 128), (12, 12)) == ((256, 256), (16, 16))
     assert fit_geometry(file_info(128, "ResNet"), None, None) == ((256, 128), (16, 16))
