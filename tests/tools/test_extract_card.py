@@ -28,7 +28,7 @@ OTHER = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tested(toy_towers, tmp_path_factory):
     """(weights, features of the test program) of a model with other settings than published."""
     folder = tmp_path_factory.mktemp("run")
