@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import shutil
+import subprocess
 import sys
 from xml.etree import ElementTree
 
@@ -12,6 +14,7 @@ import yaml
 import test_clipreid
 import train_clipreid
 from retrieval import RetrievalTask
+from tests.processes import ENVIRONMENT, ROOT
 from tests.toys import SETTINGS, save_noise, words
 from tools import check_dataset, colour_histogram, cross_domain, evaluate, extract, plots, rank, threshold
 
@@ -133,3 +136,26 @@ def test_what_is_written_keeps_or_escapes_the_names(place, tmp_path, capsys):
     assert plots.main(options) == 0
     ElementTree.parse(tmp_path / "a.svg")
     capsys.readouterr()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("setting", "shown"),
+    [
+        ({"PYTHONIOENCODING": "ascii"}, r"\u4e1c\u95e8\udcff_c1.jpg"),
+        ({"PYTHONIOENCODING": "latin-1:strict"}, r"\u4e1c\u95e8\udcff_c1.jpg"),
+        ({"LC_ALL": "C.UTF-8"}, r"东门\udcff_c1.jpg"),
+        ({"LC_ALL": "POSIX"}, r"东门\udcff_c1.jpg"),
+    ],
+)
+def test_terminals(tmp_path, setting, shown):
+    for number, name in enumerate(("query", "gallery")):
+        save_noise(tmp_path / name / "машина35" / "东门\udcff_c1.jpg", number)
+    (tmp_path / "query" / "машина35" / "东门\udcff_c1.jpg").write_bytes(b"no image")
+    options = ["--test_only", *words(SETTINGS | {"DATASETS.NAMES": "folder", "DATASETS.ROOT_DIR": tmp_path})]
+    command = [sys.executable, ROOT / "tools" / "check_dataset.py", *options]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
+    done = subprocess.run(command, env=environment | ENVIRONMENT | setting, capture_output=True)
+    encoding = setting.get("PYTHONIOENCODING", "utf-8").partition(":")[0]
+    assert done.returncode == 1 and f"{shown}: cannot be read" in done.stdout.decode(encoding)
+    assert b"Traceback" not in done.stderr

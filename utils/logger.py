@@ -7,6 +7,8 @@ import contextlib
 import io
 import logging
 import sys
+import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import tqdm
 from utils.text import Lines, filled
 
 _NAME = "transreid"
+_FORMAT_WARNING = warnings.formatwarning
 FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 
 
@@ -68,7 +71,7 @@ def setup_logger(output_dir: str | Path | None, file_name: str, rank: int = 0) -
 
 
 def start_terminal() -> None:
-    """Let stdout, stderr and warnings show any name; a program calls it before its first output.
+    """Let stdout, stderr, warnings and tracebacks show any name; a program calls it before its first output.
 
     Letters that the terminal's encoding lacks, and bytes that are no text, are escaped instead of an error.
     """
@@ -77,6 +80,14 @@ def start_terminal() -> None:
             stream.reconfigure(errors="backslashreplace")
     if logging.lastResort is not None:  # shows warnings until, and where, there is no handler of ours
         logging.lastResort.setFormatter(_Formatter())
+    warnings.formatwarning = lambda message, *rest: _FORMAT_WARNING(_escaped_lines(str(message)), *rest)
+    sys.excepthook = lambda *error: sys.stderr.write(
+        _escaped_lines("".join(traceback.format_exception(*error)))
+    )
+
+
+def _escaped_lines(text: str) -> str:
+    return filled("%s", (Lines(text),))
 
 
 class _Formatter(logging.Formatter):
@@ -92,4 +103,4 @@ class _Formatter(logging.Formatter):
             record.name, record.msg, record.args = kept
 
     def formatException(self, ei: Any) -> str:
-        return filled("%s", (Lines(super().formatException(ei)),))
+        return _escaped_lines(super().formatException(ei))

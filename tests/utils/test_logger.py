@@ -3,6 +3,8 @@
 import io
 import logging
 import re
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -133,3 +135,12 @@ def test_before_the_log_is_set_up_warnings_are_escaped_too(monkeypatch):
     logging.getLogger("transreid.x").propagate = False
     logging.getLogger("transreid.x").warning("%s", "a\x1bb\nc")
     assert seen.getvalue() == "a\\x1bb\\nc\n"
+
+
+@pytest.mark.parametrize("ending", ["warnings.warn(name)", "raise TypeError(name)"])
+def test_warnings_and_tracebacks_are_escaped(ending):
+    name = "a\x1b[2J\n2026-01-01 00:00:00,000 transreid INFO: mAP: 99.9%"
+    code = f"import warnings; from config.arguments import Parser; Parser(); name = {name!r}; {ending}"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
+    assert r"Warning: a\x1b[2J" in told or r"Error: a\x1b[2J" in told
+    assert "\x1b" not in told and "\n 2026-01-01" in told
