@@ -144,7 +144,14 @@ def tiff(width, height):
     return content
 
 
-MADE = [jpeg, png, bmp, gif, gif_frame, webp, tiff]
+def tiff_tile(width, height):
+    tags = [(256, 16), (257, 16), (258, 8), (259, 5), (262, 1), (277, 1), (325, 64)]
+    tags += [(322, width), (323, height), (324, 8 + 2 + 12 * 10 + 4)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4 + 64)
+
+
+MADE = [jpeg, png, bmp, gif, gif_frame, webp, tiff, tiff_tile]
 
 
 @pytest.mark.parametrize("make", MADE)

@@ -86,11 +86,15 @@ def open_picture(path: str, data: bytes | None = None) -> Iterator[Image.Image]:
     try:
         _require_bounds(data)
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ValueError(
-                    f"its header says {width} x {height} pixels; allowed: at most {MAX_PIXELS:,} in all"
-                )
+            sizes = [image.size]
+            if image.format == "TIFF":  # a decoder takes memory for a whole tile
+                tags = ExifTags.Base.TileWidth, ExifTags.Base.TileLength
+                sizes.append(tuple(image.tag_v2.get(tag, 0) for tag in tags))
+            for width, height in sizes:
+                if width * height > MAX_PIXELS:
+                    raise ValueError(
+                        f"its header says {width} x {height} pixels; allowed: at most {MAX_PIXELS:,} in all"
+                    )
             yield image
     except MemoryError:  # the machine's fault, not the file's
         raise
@@ -113,8 +117,10 @@ def is_small_jpeg(data: bytes) -> bool:
 
 
 def may_be_turned(data: bytes) -> bool:
-    """Whether a JPEG file may have an `orientation`, by a far faster look at its header."""
-    header = next((start for marker, start, _ in _jpeg_segments(data) if marker == _SCAN), len(data))
+    """Whether a JPEG file may have an `orientation`, by a far faster look at its bytes."""
+    header = len(data)
+    if header > _CROP:
+        header = next((start for marker, start, _ in _jpeg_segments(data) if marker == _SCAN), header)
     return any(data.find(mark, 0, header) >= 0 for mark in (b"Exif\0\0", b"tiff:Orientation"))
 
 
