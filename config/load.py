@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 
 from config import TABLES
 from config.keys import Key, Keys, table_of
+from config.shared import single_name
 from utils.package import find_shipped
 from utils.text import Lines, printable
 from utils.untrusted.plain import read_plain_text
@@ -137,11 +138,11 @@ def _converted(setting: _Setting, declared: Key) -> Any:
     """The value in the type of the default, which it must have or fit without loss."""
     key, raw, where, written = setting
     value, default = _decoded(raw), declared.default
-    if key == "DATASETS.NAMES" and isinstance(value, list | tuple) and value:
-        value, *others = value
-        if others:
-            names = ", ".join(map(str, [value, *others]))
-            raise ValueError(f"{where}: {key} has {len(others) + 1} names, {names}; allowed: one data set")
+    if key == "DATASETS.NAMES":
+        try:
+            value = single_name(value)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
     if isinstance(default, list):
         fits, expected, result = _converted_list(value, declared)
     else:

@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 from yacs.config import CfgNode
 
@@ -131,6 +132,17 @@ _DATASETS = {
         fixed=True,
         common=True,
     ),
+    "TRAIN_ALSO": Key(
+        "",
+        "Data sets under ROOT_DIR whose training splits are trained on as well, e.g. 'msmt17,dukemtmc'. "
+        "Their identities and cameras follow those of NAMES and of each other.",
+        fixed=True,
+    ),
+    "TEST": Key(
+        "",
+        "Data set under ROOT_DIR whose query and gallery are ranked, also one that is not trained on. '': "
+        "NAMES.",
+    ),
     "ROOT_DIR": Key(
         "../data",
         "Folder that holds the data set's folder; for csv and folder the data set itself.",
@@ -246,8 +258,9 @@ _TEST = {
     "FEAT_NORM": Key("yes", "L2-normalise features before distances are computed.", words("yes", "no")),
     "SIE": Key(
         "auto",
-        "'auto': the SIE row of each image's camera when the test cameras fit the file's table, else the "
-        "mean row for all images; 'mean': always the mean row.",
+        "'auto': the SIE row of each image's camera when the file's table is of the data set that is tested, "
+        "by the model card, and has its cameras, else the mean row for all images; 'mean': always the mean "
+        "row.",
         words("auto", "mean"),
     ),
     "EVAL_BEFORE_TRAINING": Key(False, "Evaluate the model once before training, logged as epoch 0."),
@@ -287,6 +300,22 @@ KEYS = {
         common=True,
     ),
 }
+
+
+def single_name(names: Any) -> Any:
+    """The one data set in a value of DATASETS.NAMES, also of a tuple of one; other kinds of values as given.
+
+    Raises ValueError for several names, as a tuple or with commas between them.
+    """
+    given = names.split(",") if isinstance(names, str) else names
+    if not isinstance(given, list | tuple) or not given:
+        return names
+    if len(given) > 1:
+        raise ValueError(
+            f"DATASETS.NAMES has {len(given)} names, {', '.join(map(str, given))}; allowed: one data set, "
+            "further training sets in DATASETS.TRAIN_ALSO, another test set in DATASETS.TEST"
+        )
+    return given[0]
 
 
 def main_solver(cfg: CfgNode) -> CfgNode:

@@ -3,36 +3,78 @@
 import dataclasses
 import difflib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from yacs.config import CfgNode
 
 from config.errors import as_keys
+from config.shared import single_name
 from datasets.readers import READERS, ReadOptions
 from datasets.readers.parsing import require_folder
-from datasets.records import ReIDDataset
+from datasets.records import ReIDDataset, join_training
 from utils.text import Lines
 
 _KEYS = {"test_size": "DATASETS.VEHICLEID_TEST_SIZE"}
+_SAME_PEOPLE = ({"dukemtmc", "occ_duke"},)
 _logger = logging.getLogger("transreid.datasets")
 
 
 def make_dataset(cfg: CfgNode, *, need_train: bool = True, need_labels: bool = True) -> ReIDDataset:
-    """Read the data set DATASETS.NAMES under DATASETS.ROOT_DIR and log its table.
+    """Read the training splits of DATASETS.NAMES and TRAIN_ALSO and the trials of TEST; log their table.
 
-    Without `need_train` the training split may be absent and `.train` is empty. Without `need_labels` the
-    identities of training images may be unknown (csv and folder). Raises ValueError for an unknown name and
-    for bad lines or file names, FileNotFoundError for missing folders and lists.
+    All lie under DATASETS.ROOT_DIR. Without `need_train` only the data set that is tested is read, whose
+    training split may be absent, and `.train` is empty. Without `need_labels` the identities of training
+    images may be unknown (csv and folder). Raises ValueError for an unknown name, training sets that share
+    people or images, several nouns for prompts, and bad lines or file names; FileNotFoundError for missing
+    folders and lists.
     """
-    name = _single_name(cfg.DATASETS.NAMES)
+    names, tested = _training_names(cfg), cfg.DATASETS.TEST or single_name(cfg.DATASETS.NAMES)
+    _require_known("TEST", tested)
+    trained = names if need_train else []
+    parts = {
+        name: _read(cfg, name, need_train=name in trained, need_test=name == tested, need_labels=need_labels)
+        for name in dict.fromkeys((*trained, tested))
+    }
+    dataset, where = parts[tested], Path(cfg.DATASETS.ROOT_DIR).expanduser()
+    if trained not in ([], [tested]):
+        dataset = join_training([parts[name] for name in trained], parts[tested])
+        _require_one_noun(cfg, dataset.parts)
+        where = f"{where}, query and gallery of {tested}"
+        if cfg.MODEL.SIE_VIEW and not cfg.MODEL.SIE_CAMERA:
+            _logger.warning("%s: views of one number share a row of the SIE table", dataset.name)
+    _logger.info("Data set %s at %s\n%s", dataset.name, where, Lines(dataset.table()))
+    return dataset
+
+
+def _training_names(cfg: CfgNode) -> list[str]:
+    """DATASETS.NAMES and the names in TRAIN_ALSO, whose people are all different."""
+    also = cfg.DATASETS.TRAIN_ALSO
+    names = [single_name(cfg.DATASETS.NAMES), *(also.split(",") if also else ())]
+    names = [name.strip() for name in names]
+    for place, name in enumerate(names):
+        _require_known("TRAIN_ALSO" if place else "NAMES", name)
+        same = next((other for other in names[:place] if {name, other} in (*_SAME_PEOPLE, {name})), None)
+        if same:
+            raise ValueError(
+                f"DATASETS.TRAIN_ALSO is {also!r}, but {name} has the people of {same}; allowed: one of them"
+            )
+    return names
+
+
+def _require_known(key: str, name: str) -> None:
     if name not in READERS:
         raise ValueError(
-            f"DATASETS.NAMES {name!r} is unknown{_nearest(name)}, allowed are {', '.join(READERS)}"
+            f"DATASETS.{key} {name!r} is unknown{_nearest(name)}, allowed are {', '.join(READERS)}"
         )
+
+
+def _read(cfg: CfgNode, name: str, *, need_train: bool, need_test: bool, need_labels: bool) -> ReIDDataset:
     root = Path(cfg.DATASETS.ROOT_DIR).expanduser()
     require_folder(root, f"the data set {name} (DATASETS.ROOT_DIR)")
     options = ReadOptions(
         need_train=need_train,
+        need_test=need_test,
         need_labels=need_train and need_labels,
         need_views=cfg.MODEL.SIE_VIEW,
         csv=cfg.DATASETS.CSV,
@@ -45,17 +87,14 @@ def make_dataset(cfg: CfgNode, *, need_train: bool = True, need_labels: bool = T
         dataset = dataclasses.replace(dataset, upright=cfg.INPUT.ORIENTATION == "exif")
     if cfg.DATASETS.SUBJECT:
         dataset = dataclasses.replace(dataset, subject=cfg.DATASETS.SUBJECT)
-    _logger.info("Data set %s at %s\n%s", dataset.name, root, Lines(dataset.table()))
     return dataset
 
 
-def _single_name(names: str | list[str] | tuple[str, ...]) -> str:
-    """The one name, which older configurations write as a tuple of one."""
-    if isinstance(names, str):
-        return names
-    if len(names) != 1:
-        raise ValueError(f"DATASETS.NAMES {tuple(names)} has {len(names)} names, allowed is one")
-    return names[0]
+def _require_one_noun(cfg: CfgNode, parts: Sequence[ReIDDataset]) -> None:
+    nouns = {part.subject for part in parts}
+    if len(nouns) > 1 and cfg.MODEL.TEXT == "prompts":
+        each = ", ".join(f"{part.name} ({part.subject})" for part in parts)
+        raise ValueError(f"DATASETS.SUBJECT is ''; allowed with {each}: the noun of all their prompts")
 
 
 def _nearest(name: str) -> str:

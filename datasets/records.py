@@ -75,8 +75,8 @@ class ReIDDataset:
     """Training records and one or more trials, whose results are averaged.
 
     `train` is empty if the training split was not asked for; `subject` is the noun of the prompts
-    ("person", "vehicle"); with `upright` images are turned as their EXIF orientation says. Raises ValueError
-    without a trial.
+    ("person", "vehicle"); with `upright` images are turned as their EXIF orientation says. `parts` are the
+    data sets that are trained on together, if there are several. Raises ValueError without a trial.
     """
 
     name: str
@@ -84,6 +84,7 @@ class ReIDDataset:
     trials: list[Trial]
     subject: str
     upright: bool = False
+    parts: tuple["ReIDDataset", ...] = ()
 
     def __post_init__(self) -> None:
         if not self.trials:
@@ -114,6 +115,11 @@ class ReIDDataset:
         """Distinct viewids of the training split, 0 when it is empty."""
         return len({record.viewid for record in self.train})
 
+    @property
+    def camera_rows(self) -> dict[str, int]:
+        """Camids of each data set in training, up to its highest, in the order in which they are numbered."""
+        return {part.name: _next(record.camid for record in part.train) for part in self.parts or (self,)}
+
     def test_records(self) -> list[ImageRecord]:
         """Image records of all trials, one per key, by first appearance: one extraction serves every trial.
 
@@ -128,13 +134,73 @@ class ReIDDataset:
 
     def table(self) -> str:
         """Table of # ids, # images, # cameras (known ones each) for train, query and gallery."""
-        lines = ["split   |  # ids | # images | # cameras", "--------|--------|----------|----------"]
-        for split, records in (("train", self.train), ("query", self.query), ("gallery", self.gallery)):
+        rows = [("train", self.train), *((f"- {part.name}", part.train) for part in self.parts)]
+        rows += [("query", self.query), ("gallery", self.gallery)]
+        width = max(len(name) for name, _ in rows)
+        lines = [
+            f"{'split':<{width}} |  # ids | # images | # cameras",
+            f"{'-' * width}-|--------|----------|----------",
+        ]
+        for name, records in rows:
             pids, cams = count_pids(records), _known_cameras(records)
-            lines.append(f"{split:<7} | {pids:6d} | {len(records):8d} | {cams:9d}")
+            lines.append(f"{name:<{width}} | {pids:6d} | {len(records):8d} | {cams:9d}")
         if len(self.trials) > 1:
             lines.append(f"query and gallery: the first of {len(self.trials)} trials")
         return "\n".join(lines)
+
+
+def join_training(parts: Sequence[ReIDDataset], test: ReIDDataset) -> ReIDDataset:
+    """The training splits of all `parts` as one, and the trials of `test`, which may be one of them.
+
+    Identities and cameras of a part follow those of the parts before it; -1 stays, and views keep their
+    numbers. Cameras of query and gallery have the numbers that they have in training, or, where training does
+    not have all of them, follow all others. Raises ValueError for an image in several parts.
+    """
+    train: list[ImageRecord] = []
+    sources: dict[str, str] = {}
+    pids = cameras = 0
+    first_camera, own_cameras = 0, 0
+    for part in parts:
+        for record in part.train:
+            other = sources.setdefault(record.key, part.name)
+            if other != part.name:
+                raise ValueError(f"{record.key} is in {other} and in {part.name}; allowed: in one of them")
+        own = part.camera_rows[part.name]
+        if part.name == test.name:
+            first_camera, own_cameras = cameras, own
+        train += _follow(part.train, pids, cameras)
+        pids, cameras = pids + count_pids(part.train), cameras + own
+    if (
+        _next(record.camid for trial in test.trials for record in (*trial.query, *trial.gallery))
+        > own_cameras
+    ):
+        first_camera = cameras
+    trials = [
+        trial._replace(
+            query=_follow(trial.query, 0, first_camera), gallery=_follow(trial.gallery, 0, first_camera)
+        )
+        for trial in test.trials
+    ]
+    upright = any(part.upright for part in (*parts, test))
+    return ReIDDataset(
+        "+".join(part.name for part in parts), train, trials, parts[0].subject, upright, tuple(parts)
+    )
+
+
+def _follow(records: Iterable[ImageRecord], pids: int, cameras: int) -> list[ImageRecord]:
+    """The records with higher numbers of known identities and cameras."""
+    return [
+        record._replace(
+            pid=record.pid if record.pid == NO_PID else record.pid + pids,
+            camid=record.camid if record.camid == NO_CAMERA else record.camid + cameras,
+        )
+        for record in records
+    ]
+
+
+def _next(numbers: Iterable[int]) -> int:
+    """The number that follows all of them, 0 where none is known."""
+    return max(numbers, default=-1) + 1
 
 
 def count_pids(records: Iterable[ImageRecord]) -> int:

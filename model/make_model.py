@@ -9,12 +9,13 @@ from typing import Any
 from yacs.config import CfgNode
 
 from config.errors import as_keys
+from config.shared import single_name
 from config.subject import prompt_subject
 from model.clip import KNOWN_NAMES, build_clip, clip_config, load_clip, model_label
 from model.files.card import ModelCard, read_card
 from model.files.info import CheckpointInfo, read_info
 from model.files.reid_file import build_reid_model
-from model.files.sides import fitting_side_information, side_information_for
+from model.files.sides import side_information_for, trained_side_information
 from model.prompts.identity import PromptLearner
 from model.reid import ReIDModel, SideInformation
 from model.towers.image import Backbone, make_backbone
@@ -110,8 +111,10 @@ def _training_side(cfg: CfgNode, backbone: Backbone, cameras: int, views: int) -
 
 
 @as_keys(_TEST_KEYS)
-def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, CheckpointInfo]:
-    """The model in TEST.WEIGHT for a test set of that many cameras and views (highest id + 1).
+def make_test_model(
+    cfg: CfgNode, cameras: int, views: int, *, data: str = ""
+) -> tuple[ReIDModel, CheckpointInfo]:
+    """The model in TEST.WEIGHT for test set `data` of that many cameras and views (highest id + 1).
 
     Stride and size are adopted from the file where they differ from the configuration, and the numbers of
     its SIE rows from its model card. Warns of a PCL-CLIP file where features or resizing are not those of its
@@ -125,10 +128,16 @@ def make_test_model(cfg: CfgNode, cameras: int, views: int) -> tuple[ReIDModel, 
     weights = read_state_dict(path, KNOWN_NAMES)
     info = read_info(weights, path)
     _warn_of_other_test(cfg, info)
-    stated = None if info.card is None else info.card.sie
-    if stated is not None:
-        table = stated._replace(scale=node.SIE_COE)
-        side, summary = fitting_side_information(table, info.side_rows, cameras=cameras, views=views)
+    card = info.card
+    if card is not None and card.sie is not None:
+        table, rows = card.sie._replace(scale=node.SIE_COE), weights["cv_embed"]
+        trained = card.cameras or {card.data: card.sie.cameras}
+        side, summary, weights["cv_embed"] = trained_side_information(
+            table, rows, trained, data, cameras=cameras, views=views
+        )
+    elif info.side_rows and (cfg.DATASETS.TRAIN_ALSO or data not in ("", single_name(cfg.DATASETS.NAMES))):
+        side = SideInformation(1, 0, node.SIE_COE if node.SIE_CAMERA or node.SIE_VIEW else info.sie_scale)
+        summary = f"SIE by the mean row: without a model card the rows of {data} are not known"
     else:
         side, summary = side_information_for(
             info.side_rows,
@@ -198,9 +207,18 @@ def adopt_card(cfg: CfgNode, given: Collection[str]) -> CfgNode:
 
 
 def make_card(
-    cfg: CfgNode, model: ReIDModel, method: str, *, data: str, versions: Mapping[str, str]
+    cfg: CfgNode,
+    model: ReIDModel,
+    method: str,
+    *,
+    data: str,
+    versions: Mapping[str, str],
+    cameras: Mapping[str, int] | None = None,
 ) -> ModelCard:
-    """The card of a model that was made from the configuration and trained by `method` on `data`."""
+    """The card of a model that was made from the configuration and trained by `method` on `data`.
+
+    `cameras` are those of each data set in `data`, which follow each other in the table of side information.
+    """
     node = cfg.MODEL
     tower = clip_config(node.NAME)
     return ModelCard(
@@ -219,4 +237,5 @@ def make_card(
         head_width=tower["vision_cfg"].get("head_width", 64),
         data=data,
         versions=versions,
+        cameras=cameras or {},
     )

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from torch import nn
 from yacs.config import CfgNode
@@ -48,7 +48,7 @@ class Parts:
 
 
 def image_data(cfg: CfgNode, *, need_train: bool = True, need_labels: bool = True) -> ReIDDataset:
-    """The data set DATASETS.NAMES. Raises ValueError where SIE_CAMERA is on and an image has no camera."""
+    """The data sets of DATASETS. Raises ValueError where SIE_CAMERA is on and an image has no camera."""
     dataset = make_dataset(cfg, need_train=need_train, need_labels=need_labels)
     unknown = next((record for record in dataset.train if record.camid < 0), None)
     if cfg.MODEL.SIE_CAMERA and unknown is not None:
@@ -90,7 +90,7 @@ def image_test(cfg: CfgNode, dataset: ReIDDataset) -> tuple[nn.Module, Evaluatio
     records = dataset.test_records()
     cameras = max(record.camid for record in records) + 1
     views = max(record.viewid for record in records) + 1
-    model, checkpoint = make_test_model(cfg, cameras, views)
+    model, checkpoint = make_test_model(cfg, cameras, views, data=dataset.name)
     info = {
         "dataset": dataset.name,
         "model": model_label(cfg.MODEL.NAME),
@@ -109,7 +109,9 @@ def image_test(cfg: CfgNode, dataset: ReIDDataset) -> tuple[nn.Module, Evaluatio
 
 def image_card(cfg: CfgNode, parts: Parts, method: str) -> Callable[[Path], object]:
     """Writes the model card of a re-id model next to a checkpoint."""
-    return make_card(cfg, parts.model, method, data=parts.dataset.name, versions=package_versions()).write
+    dataset, versions = cast("ReIDDataset", parts.dataset), package_versions()
+    about = {"data": dataset.name, "cameras": dataset.camera_rows, "versions": versions}
+    return make_card(cfg, parts.model, method, **about).write
 
 
 Build = Callable[..., Any]  # `pretrained=` to the method's own kind of model

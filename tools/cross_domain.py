@@ -53,7 +53,8 @@ def weight(text: str) -> Named:
 def data_set(text: str) -> Named:
     """`NAME`, or `NAME=ROOT_DIR` for one that lies elsewhere than the others."""
     name, _, root = text.partition("=")
-    return Named(text, {"DATASETS.NAMES": name} | ({"DATASETS.ROOT_DIR": root} if root else {}))
+    tested = {"DATASETS.NAMES": name, "DATASETS.TRAIN_ALSO": "", "DATASETS.TEST": ""}
+    return Named(text, tested | ({"DATASETS.ROOT_DIR": root} if root else {}))
 
 
 def compare(cfg: CfgNode, args: argparse.Namespace) -> None:

@@ -59,7 +59,7 @@ def csv_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     another empty or an unknown value, or an image listed twice in one split.
     """
     file = require_file(root / options.csv, f"a CSV file with the columns {', '.join(_REQUIRED)}")
-    return _build("csv", _read_csv(file, root, options.need_labels), file, options.need_train, in_table)
+    return _build("csv", _read_csv(file, root, options.need_labels), file, options, in_table)
 
 
 def folder_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
@@ -70,7 +70,7 @@ def folder_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     those of `find_files`; one warning counts what it leaves out. Raises FileNotFoundError for a missing
     folder, ValueError for an image at another depth or an empty split.
     """
-    needed = SPLITS if options.need_train else SPLITS[1:]
+    needed = _needed(options)
     for split in needed:
         require_folder(root / split, "<identity>/<image>")
     # Training cameras come first in the numbering of every split, so testing looks for them too.
@@ -85,7 +85,11 @@ def folder_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     if marks:
         text = "%s: %d file names hold several cameras, of which the first counts, such as %s"
         _logger.warning(text, printable(root), len(marks), printable(marks[0]))
-    return _build("folder", rows, root, options.need_train, as_written)
+    return _build("folder", rows, root, options, as_written)
+
+
+def _needed(options: ReadOptions) -> tuple[str, ...]:
+    return SPLITS[not options.need_train : None if options.need_test else 1]
 
 
 def _read_csv(file: Path, root: Path, need_labels: bool) -> list[_Row]:
@@ -187,7 +191,7 @@ def _cameras(path: str) -> list[str]:
 
 
 def _build(
-    name: str, rows: list[_Row], source: Path, need_train: bool, pid_form: Callable[[str], str]
+    name: str, rows: list[_Row], source: Path, options: ReadOptions, pid_form: Callable[[str], str]
 ) -> ReIDDataset:
     """Number the labels: training cameras and views first, even when that split is not asked for.
 
@@ -198,7 +202,7 @@ def _build(
     cameras = _number("camera", in_table, rank_labels, train_rows, test_rows)
     views = _number("view", in_table, rank_labels, train_rows, test_rows)
     # Ranks from the first, so that a label '-1' is not taken for an unknown identity.
-    train_pids = _number("pid", pid_form, rank_labels, train_rows if need_train else [])
+    train_pids = _number("pid", pid_form, rank_labels, train_rows if options.need_train else [])
     test_pids = _number("pid", pid_form, number_pids, test_rows)
     _warn_of_forms(
         source, {"training pid": train_pids, "test pid": test_pids, "camid": cameras, "viewid": views}
@@ -212,6 +216,8 @@ def _build(
         )
 
     def records(split: str, pids: Mapping[str, int]) -> list[ImageRecord]:
+        if split not in _needed(options):
+            return []
         found = [
             ImageRecord(
                 row.path,
@@ -224,7 +230,7 @@ def _build(
         ]
         return require_records(found, split, source)
 
-    train = records("train", train_pids) if need_train else []
+    train = records("train", train_pids)
     trial = Trial(records("query", test_pids), records("gallery", test_pids))
     _log_unknown(source, train, trial)
     return ReIDDataset(name, train, [trial], "person", upright=True)

@@ -24,7 +24,7 @@ FOLDER = "MSMT17"
 # (training folder, test folder) of each release; V2 has the faces masked.
 _RELEASES = (("train", "test"), ("mask_train_v2", "mask_test_v2"))
 _CAMERAS = range(1, 16)
-_, _QUERY, _GALLERY = SPLIT_FOLDERS
+_TRAIN, _QUERY, _GALLERY = SPLIT_FOLDERS
 _RULE = NameRule(cameras=_CAMERAS, pids=range(0, 10_000), junk=-1)
 
 
@@ -38,27 +38,31 @@ def msmt17(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     folder = require_folder(
         root / FOLDER, f"test or mask_test_v2, list_query.txt, list_gallery.txt; or {_QUERY}, {_GALLERY}"
     )
-    if (folder / _GALLERY).is_dir() and not any(folder.glob("list_*.txt")):
+    images = folder / (_GALLERY if options.need_test else _TRAIN)
+    if images.is_dir() and not any(folder.glob("list_*.txt")):
         return _read_folders(folder, options)
     train_images, test_images = _release(folder, options)
     train = []
     if options.need_train:
         lists = (folder / "list_train.txt", folder / "list_val.txt")
         train = relabel([record for file in lists for record in _read(file, train_images, "train")])
-    query = _read(folder / "list_query.txt", test_images, "query")
-    gallery = _read(folder / "list_gallery.txt", test_images, "gallery")
+    query, gallery = [], []
+    if options.need_test:
+        query = _read(folder / "list_query.txt", test_images, "query")
+        gallery = _read(folder / "list_gallery.txt", test_images, "gallery")
     return ReIDDataset("msmt17", train, [Trial(query, gallery)], "person")
 
 
 def _release(folder: Path, options: ReadOptions) -> tuple[Path, Path]:
     for train, test in _RELEASES:
-        if (folder / test).is_dir():
+        if (folder / (test if options.need_test else train)).is_dir():
             if options.need_train:
                 require_folder(folder / train, f"the train images of the release that has {test}")
             return folder / train, folder / test
-    tests = " or ".join(test for _, test in _RELEASES)
+    split, other = ("test", _GALLERY) if options.need_test else ("train", _TRAIN)
+    folders = " or ".join(test if options.need_test else train for train, test in _RELEASES)
     raise FileNotFoundError(
-        f"{folder}: no folder with test images, expected there: {tests}; or {_GALLERY} and no list files"
+        f"{folder}: no folder with {split} images, expected there: {folders}; or {other} and no list files"
     )
 
 

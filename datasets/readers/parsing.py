@@ -111,8 +111,8 @@ def read_named(
     train, query, gallery = (folder / split for split in splits)
     records = (
         _read_split(train, "train", rule, left_out, viewid) if options.need_train else [],
-        _read_split(query, "query", rule, left_out, viewid),
-        _read_split(gallery, "gallery", rule, left_out, viewid),
+        _read_split(query, "query", rule, left_out, viewid) if options.need_test else [],
+        _read_split(gallery, "gallery", rule, left_out, viewid) if options.need_test else [],
     )
     if left_out:
         _logger.warning("%s: not read: %s", printable(folder), left_out)

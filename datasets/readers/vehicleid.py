@@ -27,6 +27,8 @@ def vehicleid(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     lists = require_folder(folder / "train_test_split", "train_list.txt and test_list_*.txt")
     images = folder / "image"
     train = relabel(_read(lists / "train_list.txt", images, "train")) if options.need_train else []
+    if not options.need_test:
+        return ReIDDataset("VehicleID", train, [Trial([], [])], "vehicle")
     test_list = lists / f"test_list_{options.test_size}.txt"
     records = _read(test_list, images, "test")
     rng = random.Random(options.seed)

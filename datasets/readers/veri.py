@@ -42,8 +42,8 @@ def veri(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     views = _find_views(folder, root, options)
     train, query, gallery = read_named(folder, _SPLIT_FOLDERS, _RULE, options)
     if views is not None:
-        train = _labelled(train, "train", views) if options.need_train else []
-        query, gallery = _labelled(query, "query", views), _labelled(gallery, "gallery", views)
+        splits = (("train", train), ("query", query), ("gallery", gallery))
+        train, query, gallery = (_labelled(records, split, views) for split, records in splits)
     return ReIDDataset("veri", relabel(train), [Trial(query, gallery)], "vehicle")
 
 
@@ -55,8 +55,9 @@ def _find_views(folder: Path, root: Path, options: ReadOptions) -> dict[str, int
         for path in paths:
             if path.exists():
                 found.setdefault(name, path)
-    for name in (_TRAIN_LABELS, _TEST_LABELS) if options.need_train else (_TEST_LABELS,):
-        if name in found:
+    needed = ((_TRAIN_LABELS, options.need_train), (_TEST_LABELS, options.need_test))
+    for name, is_needed in needed:
+        if name in found or not is_needed:
             continue
         expected = " or ".join(map(printable, places[name]))
         if options.need_views:
@@ -89,6 +90,8 @@ def _read_views(file: Path) -> dict[str, int]:
 
 
 def _labelled(records: list[ImageRecord], split: str, views: Mapping[str, int]) -> list[ImageRecord]:
+    if not records:  # not asked for
+        return []
     folder = Path(records[0].path).parent
     names = [Path(record.path).name for record in records]
     labelled = [

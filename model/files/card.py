@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Strict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    Strict,
+    ValidationInfo,
+    field_validator,
+)
 
 from model.reid import SideInformation
 from utils.files import sha256_of_file, write_atomically
@@ -58,7 +66,8 @@ class ModelCard(Form):
     `name` is open_clip's, or the label of a description file; `quick_gelu` and `head_width` (of attention)
     are facts of its tower that shapes do not show. `method` trained it on `data`, with `versions` of
     packages. `size` (H, W), `stride`, `mean`, `std` and `resize` prepare images, `neck` is the test feature,
-    `sie` the table of side information. `tokenizer` is None without a text tower. `sha256` is the file's.
+    `sie` the table of side information, in which the cameras of each data set in `cameras` follow those of
+    the one before ({}: not known). `tokenizer` is None without a text tower. `sha256` is the file's.
     """
 
     name: Text
@@ -76,12 +85,21 @@ class ModelCard(Form):
     head_width: Positive
     data: Text
     versions: Mapping[Text, Text]
+    cameras: Mapping[Text, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     sha256: Text = ""
 
     def write(self, path: str | Path) -> None:
         """Write the card next to the weights in `path`, with their SHA-256. Raises OSError."""
         text = json.dumps(self.model_dump() | {"sha256": sha256_of_file(path)}, indent=2) + "\n"
         write_atomically(card_path(path), lambda file: file.write_text(text, encoding="utf-8"))
+
+    @field_validator("cameras")
+    @classmethod
+    def _require_rows(cls, cameras: Mapping[str, int], info: ValidationInfo) -> Mapping[str, int]:
+        sie = info.data.get("sie")
+        if sie and sie.cameras and cameras and sum(cameras.values()) != sie.cameras:
+            raise ValueError(f"allowed: {sie.cameras} cameras in all, as sie has")
+        return cameras
 
 
 class _OtherJson(Form):

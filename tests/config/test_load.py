@@ -296,9 +296,15 @@ def test_a_group_takes_no_value(write):
     assert "unknown key MODEL.NAME.A" in fails(cfg, write("MODEL: {NAME: {A: 1}}\n"))
 
 
-def test_one_data_set_only():
-    message = fails(cfg, "", ["DATASETS.NAMES", "('market1501', 'msmt17')"])
-    assert "DATASETS.NAMES has 2 names, market1501, msmt17; allowed: one" in message
+@pytest.mark.parametrize(
+    "names", ["('market1501', 'msmt17')", "['market1501', 'msmt17']", "market1501,msmt17"]
+)
+def test_one_data_set_only(write, names):
+    in_file = write(f"DATASETS:\n  NAMES: {names}\n")
+    for message in (fails(cfg, "", ["DATASETS.NAMES", names]), fails(cfg, in_file)):
+        assert "DATASETS.NAMES has 2 names, market1501, msmt17; allowed: one" in message
+        assert "DATASETS.TRAIN_ALSO" in message and "DATASETS.TEST" in message
+    assert "run.yml, line 2: DATASETS.NAMES" in message
 
 
 def test_pairs_must_be_pairs():

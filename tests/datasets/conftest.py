@@ -87,6 +87,8 @@ def data_cfg(tmp_path):
         {
             "DATASETS": {
                 "NAMES": "market1501",
+                "TRAIN_ALSO": "",
+                "TEST": "",
                 "ROOT_DIR": str(tmp_path),
                 "CSV": "dataset.csv",
                 "SUBJECT": "",

@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from datasets import ImageRecord, ReIDDataset, Trial
+from datasets.records import join_training
 from utils.labels import NO_PID
 
 A, B, C = ImageRecord("a", 3, 0, 1), ImageRecord("b", 3, 1, 1), ImageRecord("c", 5, -1, 1)
@@ -46,3 +49,68 @@ def test_images_of_no_known_identity_are_counted_as_images_alone():
     data = ReIDDataset("x", [A, B, B._replace(pid=NO_PID)], [Trial([A], [B])], "person")
     assert data.num_train_pids == 1
     assert "train   |      1 |        3 |         2" in data.table()
+
+
+# ---- training sets that are joined
+
+
+def part(name, records, query=(), gallery=(), **more):
+    trials = [Trial(*([ImageRecord(f"{name}/{r[0]}", *r[1:]) for r in split] for split in (query, gallery)))]
+    train = [ImageRecord(f"{name}/{path}", *labels) for path, *labels in records]
+    return ReIDDataset(name, train, trials, "person", **more)
+
+
+ONE = [("a", 0, 0, 0), ("b", 1, 2, 1), ("c", -1, -1, 1)]
+TWO = [("a", 0, 1, 5), ("b", -1, -1, 0), ("c", 1, 0, 0)]
+
+
+def labels(records):
+    return [record[:4] for record in records]
+
+
+def test_labels_of_parts_follow_each_other_and_unknown_ones_stay():
+    x, y, z = (part(name, records) for name, records in (("x", ONE), ("y", TWO), ("z", ONE[:1])))
+    joined = join_training([x, y, z], x)
+    assert labels(joined.train) == [
+        *(("x/a", 0, 0, 0), ("x/b", 1, 2, 1), ("x/c", -1, -1, 1)),
+        *(("y/a", 2, 4, 5), ("y/b", -1, -1, 0), ("y/c", 3, 3, 0)),
+        ("z/a", 4, 5, 0),
+    ]
+    assert (joined.name, joined.num_train_pids, joined.camera_rows) == ("x+y+z", 5, {"x": 3, "y": 2, "z": 1})
+    assert [line.split() for line in joined.table().splitlines()[2:6]] == [
+        ["train", "|", "5", "|", "7", "|", "5"],
+        ["-", "x", "|", "2", "|", "3", "|", "2"],
+        ["-", "y", "|", "2", "|", "3", "|", "2"],
+        ["-", "z", "|", "1", "|", "1", "|", "1"],
+    ]
+    assert len({line.index("|") for line in joined.table().splitlines() if "|" in line}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "cameras", "wanted"),
+    [
+        ("x", (0, 2), [0, 2]),  # the first part's own
+        ("y", (0, 1), [3, 4]),  # those of the part in training
+        ("y", (0, 2), [5, 7]),  # one of them was not in training: none has a row
+        ("z", (0, 1), [5, 6]),  # another site
+        ("z", (-1, 0), [-1, 5]),
+    ],
+)
+def test_cameras_of_the_tests_have_rows_in_training_or_follow_all(name, cameras, wanted):
+    tests = [("q", 7, cameras[0], 0)], [("g", 7, cameras[1], 3)]
+    x, y, z = part("x", ONE), part("y", TWO), part("z", ONE)
+    test = part(name, TWO if name == "y" else ONE, *tests, upright=name == "z")
+    joined = join_training([test if each.name == name else each for each in (x, y)], test)
+    assert labels(joined.query + joined.gallery) == [
+        (f"{name}/q", 7, wanted[0], 0),
+        (f"{name}/g", 7, wanted[1], 3),
+    ]
+    assert joined.upright == test.upright and z.upright is False
+
+
+def test_an_image_in_two_parts_is_refused():
+    twice = part("x", [("../same", 0, 0, 0)]), part("y", [("../same", 0, 0, 0)])
+    one, other = (replace(each, train=[each.train[0]._replace(key="same.jpg")]) for each in twice)
+    with pytest.raises(ValueError, match=r"same\.jpg is in x and in y"):
+        join_training([one, other], one)
+    assert len(join_training([replace(one, train=one.train * 2)], one).train) == 2  # as one data set has it

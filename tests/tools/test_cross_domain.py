@@ -73,7 +73,8 @@ def test_a_cell_is_what_the_test_program_says(run, place, tmp_path):
     from processor import METHODS
     from processor import test as run_test
 
-    run("--weight", place / "toy-vit_1.pth", "--data", "market1501")
+    others = {"DATASETS.TEST": "veri", "DATASETS.TRAIN_ALSO": "msmt17"}  # of the training: --data counts
+    run("--weight", place / "toy-vit_1.pth", "--data", "market1501", **others)
     (cell,) = json.loads((tmp_path / "cross_domain.json").read_text())
     settings = SETTINGS | {"DATASETS.ROOT_DIR": str(place / "data1"), "OUTPUT_DIR": str(tmp_path / "test")}
     settings |= {"TEST.WEIGHT": str(place / "toy-vit_1.pth")}

@@ -100,6 +100,7 @@ def test_a_card_of_other_weights_is_not_used(saved, toy_model, toy_images, save_
         *({"sie": {"cameras": 6, "views": 0, "scale": value}} for value in ("1", float("nan"), True)),
         *({"sie": {"cameras": value, "views": 3, "scale": 1.0}} for value in (-1, 6.0, True)),
         *({"classes": value} for value in (-1, 1.5, True)),
+        *({"cameras": value} for value in ([6], {"a": -1}, {"a": "6"})),
         {"tokenizer": 1},
         {"quick_gelu": 1},
         *({"head_width": value} for value in (0, "64")),
@@ -279,3 +280,36 @@ def test_the_card_of_pcl_clip_is_its_own_test(toy_model, toy_config, save_weight
     make_card(toy_config(*pairs, tree=cfg_pcl), model, "pcl", data="", versions={}).write(path)
     _, info = load_reid_model(path)
     assert (info.neck, info.resize, info.joint_classifier) == ("after", "bicubic", True)
+
+
+@pytest.mark.parametrize(
+    ("cameras", "data", "first"),
+    [
+        ({"dukemtmc": 6}, "dukemtmc", 0),
+        ({"a": 4, "dukemtmc": 2}, "dukemtmc", 4),
+        ({"a": 1, "dukemtmc": 2, "b": 3}, "dukemtmc", 1),
+        ({"dukemtmc": 6}, "occ_duke", None),  # as many cameras, but of another site
+        ({"a": 5, "dukemtmc": 1}, "dukemtmc", None),  # the test has one that training had not
+        (None, "dukemtmc", 0),  # cards of former versions
+        (None, "market1501", None),
+    ],
+)
+def test_rows_are_those_of_the_data_set_in_training(saved, toy_config, toy_images, cameras, data, first):
+    model, path = saved(*SIE)
+    card = json.loads(path.with_suffix(".json").read_text())
+    card = {**card, "cameras": cameras} if cameras else {k: card[k] for k in card if k != "cameras"}
+    path.with_suffix(".json").write_text(json.dumps(card))
+    tested, _ = make_test_model(toy_config("TEST.WEIGHT", str(path), *SIE), 2, 2, data=data)
+    camids, views = torch.tensor([0, 1]), torch.tensor([1, 0])
+    with torch.no_grad():
+        wanted = model.eval()(toy_images(), *(() if first is None else (camids + first, views)))
+        torch.testing.assert_close(tested(toy_images(), camids, views), wanted)
+        torch.testing.assert_close(tested(toy_images(), camids - 9, views), model(toy_images()))
+
+
+def test_cameras_are_counted_by_the_table(saved):
+    _, path = saved(*SIE)
+    file = path.with_suffix(".json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"cameras": {"a": 3, "b": 4}}))
+    with pytest.raises(ValueError, match=r"cameras is .*'b': 4.*allowed: 6 cameras in all"):
+        read_card(path)

@@ -103,6 +103,19 @@ def test_mean_row_for_all(toy_model, toy_config, toy_images, save_weights, caplo
     assert not torch.allclose(features(trained, toy_images(), [0, 5]), wanted, atol=1e-4)
 
 
+@pytest.mark.parametrize("pairs", [("DATASETS.TEST", "csv"), ("DATASETS.TRAIN_ALSO", "msmt17"), ()])
+def test_without_a_card_rows_of_joined_or_other_sets_are_not_known(
+    toy_model, toy_config, toy_images, save_weights, caplog, pairs
+):
+    trained = toy_model(*SIE)
+    config = toy_config(*SIE, *pairs, "TEST.WEIGHT", str(save_weights(trained.state_dict())))
+    with caplog.at_level(logging.INFO, "transreid.model"):
+        model, _ = make_test_model(config, 6, 1, data="csv" if "csv" in pairs else "market1501")
+    wanted = features(trained, toy_images(), *([[0, 5]] if not pairs else []))
+    assert torch.allclose(features(model, toy_images(), [0, 5]), wanted, atol=1e-6)
+    assert ("without a model card the rows of" in caplog.text) == bool(pairs)
+
+
 @torch.no_grad()
 def test_every_row_is_one_camera_unless_told(toy_model, toy_images, save_weights):
     trained = toy_model(*SIE, "MODEL.SIE_VIEW", True, cameras=2, views=3)
