@@ -44,6 +44,8 @@ def make_dataset(cfg: CfgNode, *, need_train: bool = True, need_labels: bool = T
         if cfg.MODEL.SIE_VIEW and not cfg.MODEL.SIE_CAMERA:
             _logger.warning("%s: views of one number share a row of the SIE table", dataset.name)
     _logger.info("Data set %s at %s\n%s", dataset.name, where, Lines(dataset.table()))
+    how = "upright, as EXIF says" if dataset.upright else "as stored"
+    _logger.info("Images are read %s (INPUT.ORIENTATION)", how)
     return dataset
 
 

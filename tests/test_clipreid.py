@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -58,6 +59,19 @@ def test_paths_pictures_and_records_have_the_features_of_the_tool(model, people,
     # A product of one row rounds differently.
     torch.testing.assert_close(named.features, expected.features, atol=1e-6, rtol=0)
     assert records.pids.tolist() == [0, 1] and named.pids.tolist() == pictures.camids.tolist() == [-1, -1]
+
+
+def test_odd_images_have_the_features_of_plain_ones(model, tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (64, 32), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(grey).save(tmp_path / "plain.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.fromarray(np.ascontiguousarray(np.rot90(grey))).save(tmp_path / "turned.png", exif=exif)
+    paths = [tmp_path / name for name in ("plain.png", "deep.png", "turned.png")]
+    for images in (paths, [Image.open(path) for path in paths]):
+        plain, deep, turned = model.encode_image(images).features
+        assert torch.equal(plain, deep) and torch.equal(plain, turned)
 
 
 def test_precision_is_a_choice(model, people):

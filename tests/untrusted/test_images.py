@@ -1,5 +1,6 @@
 """Image files made to do harm or damaged by chance: they decode, or end in one line that names them."""
 
+import errno
 import io
 import os
 import socket
@@ -271,6 +272,20 @@ def test_what_is_no_plain_file_is_refused_before_it_is_opened(oddity, monkeypatc
     if kind != "a folder":
         facts = inspect_files([path], 0)[path]
         assert facts.problem == "unreadable" and kind in facts.reason
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.EIO, ValueError), (errno.EMFILE, OSError)])
+def test_a_file_that_cannot_be_opened_is_its_fault_or_the_machines(number, kind, file, monkeypatch):
+    """Too many open files must not make training take other images."""
+
+    def fails(*_):
+        raise OSError(number, os.strerror(number))
+
+    file.write_bytes(encode("png"))
+    monkeypatch.setattr("os.open", fails)
+    for read in (read_image, decode_image):
+        with pytest.raises(kind, match=f"{file}.*{os.strerror(number)}"):
+            read(str(file))
 
 
 def scans(count, *, form="progressive", before=b"", after=b""):
