@@ -1,12 +1,13 @@
 """Programs of toy models, started in one process or under torchrun, on the CPU."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from datasets.drawn import draw_market1501
+from datasets.drawn import FOLDER, draw_market1501
 from tests.processes import ENVIRONMENT, run_program
 from tests.toys import SETTINGS, words, write_tower
 
@@ -30,6 +31,10 @@ def place(tmp_path_factory):
     draw_market1501(
         folder, train_ids=8, test_ids=3, images_per_camera=2, cameras=2, distractors=0, size=(64, 32)
     )
+    for image in (folder / FOLDER / "bounding_box_train").iterdir():  # the same as a second training set
+        own = folder / "train" / image.name[:4] / image.name
+        own.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, own)
     return folder
 
 

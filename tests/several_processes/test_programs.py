@@ -41,8 +41,9 @@ def test_two_stages_take_the_same_course(trained, processes):
             "TEST.NECK_FEAT",
             "after",
         ),
+        ("DATASETS.TRAIN_ALSO", "folder", "MODEL.SIE_CAMERA", "True"),
     ],
-    ids=["micro-batches", "plain shuffle and centres"],
+    ids=["micro-batches", "plain shuffle and centres", "two data sets"],
 )
 def test_the_baseline_takes_the_same_course(trained, options):
     whole = tuple("0" if word == "2" and options[0] == "SOLVER.MICRO_BATCH" else word for word in options)
