@@ -23,7 +23,7 @@ _logger = logging.getLogger("transreid")
 
 
 def test(cfg: CfgNode, args: argparse.Namespace, *, method: Method) -> None:
-    """Evaluate TEST.WEIGHT on the test split of DATASETS.NAMES; it needs only that file and the items.
+    """Evaluate TEST.WEIGHT on the test split of DATASETS.TEST (else NAMES); it needs that file and the items.
 
     OUTPUT_DIR gets `test_log.txt`, `metrics.json`, and the features under the name TEST.FEATURES.
     """
