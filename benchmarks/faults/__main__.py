@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.faults import numbers, single
+from benchmarks.faults.bits import bits
 from benchmarks.faults.rows import Row, table
 from benchmarks.faults.runs import Bench
 from benchmarks.faults.soak import soak
@@ -28,6 +29,7 @@ SCENARIOS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "folder": single.folder,
     "image": single.image,
     "worker": single.worker,
+    "bits": bits,
     "rank": rank,
     "nan": numbers.nan,
     "processes": numbers.processes,

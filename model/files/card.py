@@ -23,10 +23,11 @@ from pydantic import (
 from model.reid import SideInformation
 from utils.files import sha256_of_file, write_atomically
 from utils.text import printable
-from utils.untrusted.forms import MAX_JSON, Form, parse_json
+from utils.untrusted.forms import Form, parse_json
 from utils.untrusted.plain import open_plain
 from utils.weights import split_choice
 
+_MAX_BYTES = 2**16  # a thousand are usual
 _logger = logging.getLogger("transreid.model")
 
 
@@ -132,7 +133,7 @@ def read_card(path: str | Path) -> ModelCard | None:
 def _read_card(file: Path, path: Path, *stamps: tuple[int, int, int]) -> ModelCard | None:
     """`read_card`; while the files keep their `stamps`, large weights are hashed once and warned of once."""
     where = f"{file} is no model card"
-    with open_plain(file, MAX_JSON) as opened:
+    with open_plain(file, _MAX_BYTES) as opened:
         text = opened.read()
     if parse_json(text, _OtherJson, where).model_fields_set:
         return None

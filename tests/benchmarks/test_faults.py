@@ -22,7 +22,16 @@ SECONDS = 240
 @pytest.mark.slow
 @linux_only
 def test_stopped_runs_as_a_user_sees_them(repository, tmp_path):
-    command = [sys.executable, "-m", "benchmarks.faults", "--only", "stop", "--json", str(tmp_path / "rows")]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.faults",
+        "--only",
+        "stop",
+        "bits",
+        "--json",
+        str(tmp_path / "rows"),
+    ]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=SECONDS)
     rows = [json.loads(line) for line in (tmp_path / "rows").read_text().splitlines()]
     assert done.returncode == 0, done.stderr

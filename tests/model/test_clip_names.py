@@ -81,8 +81,9 @@ def described(vision=None, text=None, **more):
     [
         ("{", "Invalid JSON"),
         ("[1]", "it is [1]; allowed: "),
-        ("[" * 10**5, "recursion"),
-        ('{"a": ' * 10**5, "recursion"),
+        ("[" * 10**4, "recursion"),
+        ('{"a": ' * 10**4, "recursion"),
+        (" " * 10**5, "has 100,000 bytes; allowed: at most 65,536"),
         ('{"embed_dim": 8}', "vision_cfg: Field required"),
         (described({"depth": 3}), "'depth'"),
         (described({"width": 2**40}), f"vision_cfg.width is {2**40}; allowed: "),

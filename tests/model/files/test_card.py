@@ -123,7 +123,7 @@ def test_wrong_fields_are_named(changed, fields):
     [
         ("{", "Invalid JSON"),
         ("[1]", "it is "),
-        ("[" * 100_000, "recursion"),
+        ("[" * 50_000, "recursion"),
         ('{"name": "a"}', "method: Field required"),
         (b"\xff\xfe", "Invalid JSON"),
     ],
