@@ -163,6 +163,7 @@ def test_the_model_is_that_of_the_card(saved, toy_images):
 def test_what_is_given_against_the_card_is_named(saved, caplog):
     _, path = saved(*SETTINGS, *SIE)
     given = {"mean": (0.5,) * 3, "std": (0.5, 0.6, 0.7), "resize": "bilinear", "neck_feature": "before"}
+    caplog.clear()
     _, info = load_reid_model(path, sie_scale=1.0, **given)
     assert (info.mean, info.std, info.resize, info.neck) == tuple(given.values()) and info.sie_scale == 1.0
     told = [record.getMessage() for record in caplog.records]
@@ -183,6 +184,7 @@ def test_the_card_knows_the_stride(saved, toy_images, caplog, stride):
     size = ("INPUT.SIZE_TRAIN", [41, 26], "INPUT.SIZE_TEST", [41, 26], "MODEL.STRIDE_SIZE", [stride, stride])
     trained, path = saved(*size)
     images = toy_images(2, (41, 26))
+    caplog.clear()
     model, info = load_reid_model(path)
     assert info.stride == (stride, stride) and not caplog.text
     assert torch.equal(features(model, images), features(trained, images))
