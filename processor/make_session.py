@@ -26,6 +26,7 @@ from utils.logger import setup_logger
 from utils.seed import seed_everything
 from utils.signals import StopRequest
 from utils.text import Lines, printable
+from utils.untrusted.plain import read_plain_text
 
 _logger = logging.getLogger("transreid")
 _PATIENCE = 10.0  # seconds
@@ -133,7 +134,7 @@ def start_log(
     _logger.info("%s", args)
     if args.config_file:
         _logger.info("Loaded configuration file %s", args.config_file)
-        _logger.info("\n%s", Lines(Path(args.config_file).read_text(encoding="utf-8")))
+        _logger.info("\n%s", Lines(read_plain_text(args.config_file)))
     _logger.info("Running with config:\n%s", as_lines(cfg))
     environment = (f"{name}: {printable(value)}" for name, value in describe_environment().items())
     _logger.info("Running on:\n%s", Lines("\n".join(environment)))

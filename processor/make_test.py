@@ -18,6 +18,7 @@ from processor.methods import Method
 from retrieval import RetrievalTask, metrics_lines, write_metrics
 from utils.distributed import is_first
 from utils.seed import seed_everything
+from utils.untrusted.plain import require_plain
 
 _logger = logging.getLogger("transreid")
 
@@ -29,6 +30,9 @@ def test(cfg: CfgNode, args: argparse.Namespace, *, method: Method) -> None:
     """
     check_config(cfg)
     with test_session(cfg, args) as (device, output_dir):
+        if output_dir:  # before the test, not after it
+            for name in {cfg.TEST.FEATURES or "metrics.json", "metrics.json"}:
+                require_plain(output_dir / name)
         cfg = method.adopt(cfg, args.opts[::2])
         task = extract_task(cfg, method, read_test_data(cfg, method), device)
         if is_first():

@@ -5,7 +5,6 @@ A copy, a link and another spelling of a path are thus the same picture.
 
 import logging
 import os
-import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -13,6 +12,7 @@ from functools import lru_cache
 from tqdm import tqdm
 
 from utils.files import sha256_of_file
+from utils.untrusted.pictures import MAX_BYTES
 
 _logger = logging.getLogger("transreid.retrieval")
 
@@ -37,17 +37,15 @@ def name_pictures(paths: Sequence[str]) -> list[str]:
 
 
 def _digest(path: str) -> str:
-    """'' where there is no file to read."""
+    """'' where there is no plain file, or one that is too large for an image."""
     try:
         state = os.stat(path)
-        if stat.S_ISREG(state.st_mode):
-            return _cached_digest(path, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns))
-    except (OSError, ValueError):  # a path may hold what no file name can
-        pass
-    return ""
+        return _cached_digest(path, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns))
+    except (OSError, ValueError):  # no image's file, or what no file name can hold
+        return ""
 
 
 # An evaluation every few epochs does not read all files again.
 @lru_cache(1 << 17)
 def _cached_digest(path: str, state: tuple[int, ...]) -> str:
-    return sha256_of_file(path)
+    return sha256_of_file(path, MAX_BYTES)

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import torch
 
-from utils.untrusted.plain import require_plain
+from utils.untrusted.plain import open_plain, require_plain
 
 # The names by which other programs have known the readers.
 from utils.weights import read_checkpoint as read_checkpoint
 from utils.weights import read_state_dict as read_state_dict
 
 
-def sha256_of_file(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+def sha256_of_file(path: str | Path, limit: int | None = None) -> str:
+    """SHA-256 of a plain file's bytes, at most `limit`, in hex; raises as `open_plain` does."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_plain(path, limit) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -31,9 +31,11 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
 
     A full disk or a kill in between leaves the former file whole. After a kill the hidden file stays until
     the next write of `path` replaces it; only one process may write `path` at a time. Raises OSError that
-    says why nothing could be written and what is kept.
+    says why nothing could be written and what is kept, ValueError where `path` is a pipe, a device or the
+    like, which the file would take the place of.
     """
     path = Path(path)
+    require_plain(path)
     beside = path.with_name(f".{path.name}.tmp")
     try:
         beside.unlink(missing_ok=True)  # what a kill left, or a link or a pipe that somebody put there
@@ -130,8 +132,10 @@ def make_output_dir(path: str | Path) -> Path:
 def require_writable(path: str | Path, option: str) -> None:
     """Check that a file can be written at `path`; raises OSError with the option's name and the reason."""
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{option} {path} is a folder; allowed: the path of a file")
+    try:
+        require_plain(path)
+    except ValueError as error:
+        raise OSError(f"{option} {error}") from error
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass

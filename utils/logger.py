@@ -15,6 +15,7 @@ from typing import Any
 import tqdm
 
 from utils.text import Lines, filled
+from utils.untrusted.plain import require_plain
 
 _NAME = "transreid"
 _FORMAT_WARNING = warnings.formatwarning
@@ -49,7 +50,8 @@ def setup_logger(output_dir: str | Path | None, file_name: str, rank: int = 0) -
     """Log to stdout and append to `output_dir/file_name` if there is a folder; removes earlier handlers.
 
     `rank` is the number of this process in the run. Processes other than 0 only show warnings and errors, on
-    stderr with their number in front. Raises OSError when the file cannot be opened.
+    stderr with their number in front. Raises OSError when the file cannot be opened, ValueError when it is no
+    plain file.
     """
     logger = logging.getLogger(_NAME)
     logger.setLevel(logging.INFO)
@@ -63,6 +65,7 @@ def setup_logger(output_dir: str | Path | None, file_name: str, rank: int = 0) -
     elif output_dir is not None:
         # File names may contain bytes that are not text.
         path = Path(output_dir) / file_name
+        require_plain(path)
         handlers.append(_LogFile(path, encoding="utf-8", errors="backslashreplace"))
     for handler in handlers:
         handler.setFormatter(_Formatter(f"[process {rank}] {FORMAT}" if rank else FORMAT))

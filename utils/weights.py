@@ -12,6 +12,7 @@ from torch import Tensor
 
 from utils.text import printable, shortened
 from utils.untrusted.pickles import check_archive, check_claims, check_state_dict
+from utils.untrusted.plain import require_plain
 from utils.untrusted.torchscript import is_torchscript, read_torchscript
 from utils.untrusted.wrappers import Found, find_state_dicts
 
@@ -94,8 +95,9 @@ def read_checkpoint(path: str | Path) -> object:
 
 
 def _read(path: Path) -> object:
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"no weights file at {path}")
+    require_plain(path)
     try:
         with warnings.catch_warnings():  # about deprecated forms of files, which still exist
             warnings.simplefilter("ignore")

@@ -11,6 +11,7 @@ from pydantic import NonNegativeInt
 from utils.distributed import is_first
 from utils.files import append_line
 from utils.untrusted.forms import Form, check_form
+from utils.untrusted.plain import require_plain
 
 METRICS_FILE = "metrics.jsonl"
 Record = Mapping[str, float | int | str]
@@ -66,7 +67,8 @@ class JsonLines:
         self.path = output_dir / METRICS_FILE
 
     def start(self, config: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-        """Nothing: `config.yml` and the log have both."""
+        """Raise ValueError where lines cannot be appended; `config.yml` and the log have the settings."""
+        require_plain(self.path)
 
     def log(self, record: Record) -> None:
         """Append a line without values that JSON cannot hold, the NaN means of nothing. Raises OSError."""

@@ -40,6 +40,16 @@ def test_a_changed_file_has_another_name(files):
     assert name_pictures(["gallery/b.jpg"]) != [before]
 
 
+def test_what_is_no_image_s_file_is_compared_as_text(files, caplog):
+    """A pipe would block, and a file that is empty on the disk claims any size."""
+    os.mkfifo(files / "pipe.jpg")
+    with open(files / "sparse.jpg", "wb") as file:
+        file.truncate(6 * 2**30)
+    odd = [str(files / name) for name in ("pipe.jpg", "sparse.jpg")]
+    assert name_pictures(odd) == odd
+    assert caplog.messages[0].startswith("2 of 2 image files cannot be read")
+
+
 def test_paths_without_a_file_are_compared_as_text(files, caplog):
     gone = ["x/gone.jpg", "./x/y/../gone.jpg", "query", "a\0b.jpg", "gallery/b.jpg"]
     with caplog.at_level(logging.WARNING, logger="transreid.retrieval"):

@@ -284,7 +284,7 @@ def test_wrong_weights(toy, crops, command, tmp_path, capsys):
     [
         ("gone/features.npz", "gone: No such file or directory"),
         ("crops/c.bmp/features.npz", "c.bmp: Not a directory"),
-        ("crops", "crops is a folder; allowed: the path of a file"),
+        ("crops", "crops is a folder; allowed: a plain file"),
     ],
 )
 def test_wrong_output(toy, crops, command, tmp_path, capsys, out, message):

@@ -111,7 +111,7 @@ def test_a_checkpoint_of_a_run_is_read_back(tmp_path):
 def test_absent_checkpoints_of_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"):
         read_checkpoint(tmp_path / "absent.pt")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match="is a folder"):
         read_checkpoint(tmp_path)
 
 
