@@ -4,7 +4,6 @@ Nothing is downloaded. Identities differ in clothes, hair and bag, cameras in li
 people that are tested are never seen in training.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from config.arguments import Parser, end_in_one_line, say
 from datasets.drawn import draw_market1501
 from train_clipreid import main as train
 from utils.text import Lines
+from utils.untrusted.metrics_files import read_epochs
 
 CONFIG = "configs/demo/clipreid.yml"
 SEED = 1
@@ -40,11 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def table(file: Path) -> str:
     """Rank-1 and mAP on people never seen, before and after training, from a run's metrics."""
-    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    tested = [record for record in records if "mAP" in record]
-    rows = [("before training", tested[0]), (f"after {tested[-1]['epoch']} epochs", tested[-1])]
+    tested = [epoch for epoch in read_epochs(file) if "mAP" in epoch.model_fields_set]
+    rows = [("before training", tested[0]), (f"after {tested[-1].epoch} epochs", tested[-1])]
     lines = [f"\n{'people never seen in training':<32}  Rank-1     mAP"]
-    lines += [f"{name:<32}{100 * row['rank1']:7.1f}%{100 * row['mAP']:7.1f}%" for name, row in rows]
+    lines += [f"{name:<32}{100 * row.rank1:7.1f}%{100 * row.mAP:7.1f}%" for name, row in rows]
     return "\n".join(lines)
 
 

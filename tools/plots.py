@@ -6,7 +6,6 @@ python tools/plots.py training --out training.svg logs/market/vit logs/market/cn
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 
 from config.arguments import Parser, end_in_one_line, say
 from tools.ranking.style import COLOURS, DASHES, STYLE
+from utils.files import require_writable, write_atomically
 from utils.package import require_extra
 from utils.text import printable, shortened
+from utils.untrusted.forms import read_json
+from utils.untrusted.metrics_files import MAX_METRICS, TestMetrics, read_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".svg", ".pdf")
 COLUMNS = 3  # of panels
+MAX_PANELS, MAX_STAGES = 60, 20
 MARKED = 15  # a line of more epochs has no dots
 TITLES = {
     "loss": "Loss, sum of all terms",
@@ -75,11 +78,8 @@ def parse_sources(words: Sequence[str], file_name: str) -> dict[str, Path]:
 
 def read_scores(path: Path) -> Scores:
     """Read `metrics.json`; raises OSError, or ValueError that names the file."""
-    content = _parse(_read_text(path), str(path))
-    cmc, mean = content.get("cmc"), content.get("mAP")
-    if not isinstance(cmc, list) or not cmc or not _are_numbers([*cmc, mean]):
-        raise ValueError(f"{path}: no CMC curve with its mAP in it; allowed: metrics.json of a test program")
-    return Scores(cmc, mean, str(content.get("dataset", "")), bool(content.get("rerank")))
+    found = read_json(path, TestMetrics, MAX_METRICS)
+    return Scores(found.cmc, found.mAP, found.dataset or "", bool(found.rerank))
 
 
 def read_last_run(path: Path) -> list[Record]:
@@ -88,42 +88,18 @@ def read_last_run(path: Path) -> list[Record]:
     A run begins with 'untrained', or with epoch 1 of a stage that does not follow it, or as stage 2 stage 1.
     """
     run: list[Record] = []
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
-        where = f"{path}, line {number}"
-        record = _parse(line, where)
-        stage, epoch = record.get("stage"), record.get("epoch")
-        values = [record[key] for key in record if key in TITLES or key.startswith("loss_")]
-        if not isinstance(stage, str) or not _are_numbers([epoch, *values]):
-            raise ValueError(f"{where}: no epoch of training; allowed: metrics.jsonl of a training program")
+    for epoch in read_epochs(path):
         before = run[-1]["stage"] if run else ""
-        follows = before == "untrained" or (stage == "stage2" and before == "stage1")
-        if stage == "untrained" or (epoch == 1 and not follows):
+        follows = before == "untrained" or (epoch.stage == "stage2" and before == "stage1")
+        if epoch.stage == "untrained" or (epoch.epoch == 1 and not follows):
             run = []
-        run.append(record)
+        run.append(epoch.model_dump(exclude_unset=True))
     if not any("loss" in record for record in run):
         raise ValueError(f"{path}: no epoch of training in its last run; allowed: one or more")
+    stages = len({record["stage"] for record in run})
+    if stages > MAX_STAGES:
+        raise ValueError(f"{path}: {stages} stages in its last run; allowed: up to {MAX_STAGES}")
     return run
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: no text file; allowed: what a program wrote as metrics") from error
-
-
-def _parse(text: str, where: str) -> dict:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{where}: a JSON {type(content).__name__}; allowed: an object")
-    return content
-
-
-def _are_numbers(values: Sequence[object]) -> bool:
-    return all(isinstance(value, int | float) for value in values)
 
 
 def draw_cmc(tests: Mapping[str, Scores]) -> Figure:
@@ -161,6 +137,9 @@ def draw_training(runs: Mapping[str, Sequence[Record]]) -> Figure:
     found = dict.fromkeys(key for record in records for key in record)
     terms = [key for key in found if key.startswith("loss_")]
     keys = [key for key in ("loss", *terms, *list(TITLES)[1:]) if key in found]
+    if len(keys) > MAX_PANELS:
+        say("%d of %d quantities are drawn, the first ones", MAX_PANELS, len(keys))
+        keys = keys[:MAX_PANELS]
     rows = math.ceil(len(keys) / COLUMNS)
     figure = Figure(figsize=(3.4 * COLUMNS, 2.5 * rows), layout="constrained")
     for place, key in enumerate(keys, start=1):
@@ -203,7 +182,7 @@ def _draw_panel(axes: Axes, key: str, runs: Mapping[str, dict[str, list[tuple[fl
     for stage, length in lengths.items():
         if starts[stage]:
             axes.axvline(starts[stage], color="#808080", linewidth=0.8)
-        middle, above = starts[stage] + length / 2, axes.get_xaxis_transform()
+        middle, above = starts[stage] + (1 + length) / 2, axes.get_xaxis_transform()
         axes.text(middle, 1.02, _shown(stage), transform=above, ha="center", size="small", color="#606060")
         share = length / sum(lengths.values())
         for tick in _whole_ticks(1, length, at_most=max(1, round(6 * share))):
@@ -288,6 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if args.out.suffix.lower() not in FORMATS:
             raise ValueError(f"--out is {args.out}; allowed: a file name that ends in {', '.join(FORMATS)}")
+        require_writable(args.out, "--out")
         sources = parse_sources(args.files, kind.file_name)
         contents = {label: kind.read(path) for label, path in sources.items()}
         fonts = find_fonts(contents)
@@ -296,11 +276,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             contents = {fonts.drawable(f"{i} {label}", str(i)): content for i, (label, content) in numbered}
             say("No installed font has %s: runs are numbered in the order given", fonts.describe_missing())
         with rc_context(STYLE | {"font.family": list(fonts.families)}):
-            figure = kind.draw(contents)
-            try:
-                figure.savefig(args.out)
-            except OSError as error:  # of a full disk, which does not name the file
-                raise OSError(error.errno, error.strerror, str(args.out)) from error
+            figure, form = kind.draw(contents), args.out.suffix[1:].lower()
+            write_atomically(args.out, lambda path: figure.savefig(path, format=form))
     say("%s: %s of %s", args.out, kind.what, ", ".join(sources))
     return 0
 

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from utils.text import printable, shortened
+from utils.text import one_line, printable, shortened
 from utils.untrusted.plain import MEBIBYTE, open_plain
 
 MAX_JSON = 64 * MEBIBYTE
-_VALUE = 60  # characters of a wrong value that an error shows
+_VALUE, _MESSAGE = 60, 200  # characters of a wrong value that an error shows, and of what is wrong with it
 # A backslash, a whole pair (both stay), or half of one.
 _HALF_PAIR = re.compile(
     rb"(\\\\|\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|\\(ud[89a-f][0-9a-f]{2})", re.IGNORECASE
@@ -66,10 +66,10 @@ def _escaped(found: re.Match[bytes]) -> bytes:
 
 def _first_mistake(error: ValidationError) -> str:
     first, *others = error.errors(include_url=False, include_context=False)
-    message = printable(first["msg"].removeprefix("Value error, "))
+    message = one_line(first["msg"].removeprefix("Value error, "), _MESSAGE)
     allowed = message.removeprefix("Input should be ")
     message = f": {message}" if allowed == message else f"; allowed: {allowed}"
-    if first["type"] == "json_invalid":
+    if first["type"] == "json_invalid" or (first["type"] == "value_error" and not first["loc"]):
         return message[2:]
     place = shortened(printable(".".join(map(str, first["loc"]))), _VALUE) or "it"
     value = "" if first["type"] == "missing" else f" is {_shown(first['input'])}"
