@@ -39,4 +39,4 @@ def test_a_picture_on_a_full_disk(tmp_path, told, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", full)
     line = told(plots, "cmc", "--out", tmp_path / "cmc.png", tmp_path)
-    assert f"{tmp_path / 'cmc.png'}: No space left" in line
+    assert f"{tmp_path / 'cmc.png'} cannot be written: No space left" in line
