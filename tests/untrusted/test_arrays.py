@@ -90,6 +90,8 @@ def read(tmp_path, content):
         (lambda: saved(info=np.array('{"size": [1000000000, 128]}')), "its info: size.0 is 1000000000"),
         (lambda: saved(info=np.array('{"pixel_std": [0, 1, 1]}')), "its info: pixel_std.0 is 0"),
         (lambda: saved(info=np.array('{"other": {"x": NaN}}')), "its info: other"),
+        (lambda: saved(info=np.array("[" * 2**23)), "info has 8,388,608 characters"),
+        (lambda: saved(names=np.array("[")), "its names: Invalid JSON"),
         (lambda: saved(info=np.array(5)), "info has shape .*int64"),
         (lambda: saved(info=np.array(["{}", "{}"])), "info"),
     ],

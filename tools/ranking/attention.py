@@ -1,6 +1,7 @@
 """Attention maps of the class token of a re-id ViT, drawn over images."""
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from model import attention_map, load_reid_model
 from tools.ranking.report import PaintAttention
 
 _logger = logging.getLogger("transreid.tools")
+_STRIDE = (16, 16)  # assumed where the features do not say
+_MAX_POSITIONS = 2**13  # a map has a number for each pair
 _OPACITY = (0.25, 0.8)  # of the least and the most attended place
 
 
@@ -36,8 +39,14 @@ def attention_painter(
     checkpoint or no ViT.
     """
     keys = {"size": "size", "stride": "stride", "mean": "pixel_mean", "std": "pixel_std", "resize": "resize"}
-    stated = {name: made_with[key] for name, key in keys.items() if key in made_with}
+    stated = {name: made_with[key] for name, key in keys.items() if made_with.get(key) is not None}
     stated = {name: tuple(value) if isinstance(value, list) else value for name, value in stated.items()}
+    positions = math.prod(stated.get("size", (1, 1))) // math.prod(stated.get("stride", _STRIDE))
+    if positions > _MAX_POSITIONS:
+        raise ValueError(
+            f"the features' size {stated['size']} has {positions} positions at the stride "
+            f"{stated.get('stride', _STRIDE)}; allowed for attention maps: up to {_MAX_POSITIONS}"
+        )
     # The cameras of the images are not known: the mean row stands for all.
     model, info = load_reid_model(weight, name=name, sie=(1, 0), sie_scale=sie_scale, **stated)
     if info.kind != "ViT":

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, JsonValue
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
 from utils.text import printable
 from utils.untrusted.arrays import read_arrays
 from utils.untrusted.forms import Form, parse_json
 
 MAX_TRIALS = 10_000  # VehicleID has 10
+MAX_LETTERS = 2**22  # of JSON
 _NEEDED = ("features", "pids", "camids", "paths")
 _WHAT = f"a feature file, an .npz with {', '.join(_NEEDED)}"
 _ITEMS = (*_NEEDED, "keys", "pictures")
@@ -30,8 +31,8 @@ def _is_json(value: JsonValue) -> JsonValue:
 
 _Pixels = Annotated[int, Field(ge=1, le=10_000)]
 _Pair = Annotated[list[_Pixels], Field(min_length=2, max_length=2)]
-_Colour = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3)]
-_PositiveColour = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+_Means = Annotated[list[Annotated[float, Field(ge=-1000, le=1000)]], Field(min_length=3, max_length=3)]
+_Stds = Annotated[list[Annotated[float, Field(ge=1e-6, le=1000)]], Field(min_length=3, max_length=3)]
 
 
 class FeatureInfo(Form):
@@ -46,8 +47,8 @@ class FeatureInfo(Form):
     neck_feature: str | None = None
     size: _Pair | None = None
     stride: _Pair | None = None
-    pixel_mean: _Colour | None = None
-    pixel_std: _PositiveColour | None = None
+    pixel_mean: _Means | None = None
+    pixel_std: _Stds | None = None
     resize: Literal["bilinear", "bicubic"] | None = None
 
 
@@ -96,6 +97,8 @@ def _checked(name: str, array: np.ndarray) -> Any:
     too_fine = kinds == "f" and array.dtype.itemsize > 8
     if array.ndim != dimensions or array.dtype.kind not in kinds or too_fine:
         raise ValueError(f"{name} has shape {array.shape} of {array.dtype}; allowed: {allowed}")
+    if not dimensions and array.itemsize > 4 * MAX_LETTERS:
+        raise ValueError(f"{name} has {array.itemsize // 4:,} characters; allowed: up to {MAX_LETTERS:,}")
     if kinds == "iu" and array.max(initial=0) > np.iinfo(np.int64).max:
         raise ValueError(f"{name} has the number {array.max()}; allowed: {allowed} with a sign")
     return array.tolist() if kinds == "U" else array.astype(np.int64, copy=False) if kinds == "iu" else array

@@ -108,3 +108,42 @@ def test_overlay_is_bright_where_the_map_is_high():
 def test_overlay_of_equal_attention_is_even():
     image = overlay(Image.new("RGB", (20, 40), (100, 100, 100)), torch.full((4, 2), 0.125))
     assert len(image.getcolors()) == 1
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"size": [1, 1]},
+        {"size": [10_000, 10_000]},
+        {"size": [512, 512], "stride": [1, 1]},
+        {"stride": [10_000, 1]},
+        {"pixel_mean": [1000.0] * 3, "pixel_std": [1e-6] * 3},
+        {"size": None, "stride": None, "pixel_mean": None, "pixel_std": None, "resize": None},
+        {"size": "x"},
+        {"size": [48.0, 24]},
+        {"size": [48]},
+        {"size": {"a": 1}},
+        {"stride": [0, 8]},
+        {"stride": True},
+        {"pixel_mean": [0.5]},
+        {"pixel_mean": ["0.5"] * 3},
+        {"pixel_std": [0, 1, 1]},
+        {"pixel_std": [-1.0] * 3},
+        {"resize": "nearest"},
+        {"resize": 3},
+        {"normalize": "no"},
+        {"dataset": ["x"]},
+        {"model": {}},
+    ],
+)
+def test_odd_settings_are_a_page_or_one_line(small, run, checkpoint, capsys, info):
+    weight = checkpoint("toy-vit")
+    small.task(**info).save("features.npz")
+    try:
+        page = run("--queries", "0", "--weight", weight)
+    except SystemExit as end:
+        err = capsys.readouterr().err
+        assert end.code == 2 and err.startswith("error: ") and err.count("\n") == 1
+        assert any(key in err for key in info) or "size" in err or "stride" in err
+    else:
+        assert page.labels()[1] == "attention"
