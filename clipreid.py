@@ -90,13 +90,14 @@ class Model:
 
         from datasets import PixelTransform
         from processor import extract
+        from utils.limits import allowed_workers
         from utils.precision import inference_precision
 
         if isinstance(images, str | Path) or not isinstance(images, Sequence):
             raise ValueError(f"images is a {type(images).__name__}; allowed: a list of paths or images")
         pixels = PixelTransform(self.info.mean, self.info.std)
         load = functools.partial(_load_batch, size=self.info.size, resize=self.info.resize, pixels=pixels)
-        loader = DataLoader(images, batch_size, num_workers=workers, collate_fn=load)
+        loader = DataLoader(images, batch_size, num_workers=allowed_workers(workers), collate_fn=load)
         return extract(
             self.network,
             loader,

@@ -15,10 +15,11 @@ from yacs.config import CfgNode
 
 from config.keys import Keys, table_of
 from config.load import load_config
+from config.shortage import shortage
 from utils.launch import launched_processes
 from utils.logger import start_terminal
 from utils.package import MissingExtra, find_shipped
-from utils.text import Lines, filled, one_line
+from utils.text import Lines, filled, one_line, shortened
 
 _EPILOG = """\
 examples:
@@ -39,7 +40,6 @@ keys used most (values are Python literals or text; put lists in quotes):
 All keys: docs/keys.md
 """
 _FAILED, _INTERRUPTED = 2, 130
-_LOADER_DIED = "DataLoader worker"  # the beginning of torch's message when one was killed
 _LONGEST = 400  # characters of an error's line, in which the path may be long and what is allowed stands last
 _RESUMES = "--resume takes no file: it continues last.pt in OUTPUT_DIR"
 _TRACE = re.compile(r"^(?:Original )?Traceback \(most recent call last\):\n(?: .*\n)*", re.MULTILINE)
@@ -162,18 +162,21 @@ def _key_lines(keys: Keys) -> str:
 def end_in_one_line(*, show_traceback: bool = False) -> Iterator[None]:
     """Turns an error about a setting or file into one line on stderr and SystemExit.
 
-    ValueError, KeyError, OSError, FloatingPointError, a missing extra and the end of a process that loads
-    images give status 2, Ctrl-C status 130. Any other exception is a bug and passes through.
+    ValueError, KeyError, OSError, FloatingPointError, a missing extra and a RuntimeError of a `shortage` give
+    status 2, Ctrl-C status 130. Any other exception is a bug and passes through.
     """
     try:
         yield
     except (ValueError, KeyError, OSError, FloatingPointError, RuntimeError, MissingExtra) as error:
-        if isinstance(error, RuntimeError) and not str(error).startswith(_LOADER_DIED):
+        line = _one_line(error)
+        advice = shortage(line)
+        if isinstance(error, RuntimeError) and not advice:
             raise
+        line = f"{shortened(line, _LONGEST // 2).rstrip('.')}; {advice}" if advice else line
         if show_traceback:
             print(filled("%s", (Lines(traceback.format_exc()),)), end="", file=sys.stderr)
         who = f"process {os.environ.get('RANK')}: " if launched_processes() > 1 else ""
-        print(f"error: {who}{_one_line(error)}", file=sys.stderr)
+        print(f"error: {who}{line}", file=sys.stderr)
         sys.exit(_FAILED)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

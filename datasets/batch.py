@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from datasets.pixels.transforms import PixelTransform
 from datasets.records import ImageRecord
@@ -29,6 +30,11 @@ class Batch:
     def pin_memory(self: B) -> B:
         """The batch with its tensors in page-locked memory; DataLoader calls it if it pins."""
         return self.replace(**{name: value.pin_memory() for name, value in self._tensors()})
+
+    def share_memory(self) -> None:
+        """Move the tensors to memory that other processes see."""
+        for _, value in self._tensors():
+            value.share_memory_()
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
         return [(name, value) for name, value in vars(self).items() if isinstance(value, Tensor)]
@@ -88,7 +94,7 @@ class CaptionBatch(Batch):
 def collate(items: Sequence[tuple[Tensor, ImageRecord, int | None]], pixels: PixelTransform) -> LoadedBatch:
     """Stack the items of an ImageDataset."""
     images, records, seeds = zip(*items, strict=True)
-    return LoadedBatch(
+    batch = LoadedBatch(
         # Channels stay last in memory, as decoders leave them; the device reorders them faster.
         images=torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2),
         pids=torch.tensor([record.pid for record in records]),
@@ -99,3 +105,8 @@ def collate(items: Sequence[tuple[Tensor, ImageRecord, int | None]], pixels: Pix
         pixels=pixels,
         seeds=[seed for seed in seeds if seed is not None],
     )
+    if get_worker_info() is not None:
+        # Here an error is one of the batch. Later, in the worker's queue, it would be printed and the batch
+        # lost, for which the program then waits forever.
+        batch.share_memory()
+    return batch

@@ -27,6 +27,7 @@ from datasets.sampling.epoch_batches import EpochBatches
 from datasets.sampling.identity import RandomIdentitySampler
 from datasets.sampling.repeated import RepeatedSampler
 from utils.distributed import rank, share, world_size
+from utils.limits import allowed_workers
 from utils.signals import leave_signals_to_parent
 
 _SAMPLERS = ("softmax", "softmax_triplet")
@@ -166,16 +167,18 @@ def available_processors() -> int:
 def num_workers(wanted: int) -> int:
     """The number of processes that load images for DATALOADER.NUM_WORKERS `wanted`.
 
-    -1 gives this process's share of the processors, 1 to 16; other numbers are capped to the processors.
+    -1 gives this process's share of the processors, 1 to 16; other numbers are capped to the processors, and
+    all by the limit of open files.
     """
     available = available_processors()
     if wanted < 0:
         # Set by torchrun: the processes of a torch.distributed run on this machine.
         own = available // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        return min(max(own, 1), _MOST_WORKERS)
-    if wanted > available:
+        wanted = min(max(own, 1), _MOST_WORKERS)
+    elif wanted > available:
         _logger.info("DATALOADER.NUM_WORKERS %d is capped to the %d processors here", wanted, available)
-    return min(wanted, available)
+        wanted = available
+    return allowed_workers(wanted)
 
 
 def _fork() -> str | None:

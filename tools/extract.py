@@ -46,6 +46,7 @@ from utils.distributed import (
 from utils.files import require_writable
 from utils.labels import NO_CAMERA, NO_PID
 from utils.launch import launched_processes, local_rank
+from utils.limits import allowed_workers
 from utils.logger import setup_logger
 from utils.precision import CHOICES, inference_precision
 from utils.text import printable
@@ -223,7 +224,7 @@ def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.devic
         ReadableImages(paths, info.size, info.resize, upright=args.orientation == "exif"),
         args.batch,
         sampler=share(len(paths)),
-        num_workers=args.workers,
+        num_workers=allowed_workers(args.workers),
         pin_memory=device.type == "cuda",
         collate_fn=functools.partial(collate_readable, pixels=PixelTransform(info.mean, info.std)),
     )

@@ -52,7 +52,7 @@ def not_finite(model: nn.Module, objective: nn.Module, optimizer: torch.optim.Op
     for parameter, state in optimizer.state.items():
         for kind, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
-                tensors[f"{kind} of {names[id(parameter)]}"] = value
+                tensors[f"{kind} of {names.get(id(parameter), 'a parameter')}"] = value
     numbers = {n: t.detach() for n, t in tensors.items() if t.is_floating_point() and t.numel()}
     largest = [torch.linalg.vector_norm(tensor, math.inf).isfinite() for tensor in numbers.values()]
     good = torch.stack(largest).tolist() if largest else []

@@ -1,5 +1,7 @@
 """The command line, its help, and how programs end."""
 
+import errno
+import os
 import sys
 from types import SimpleNamespace
 
@@ -114,7 +116,8 @@ def test_main_gets_the_loaded_configuration():
         (FloatingPointError("stage1, epoch 1,\n bad"), "error: stage1, epoch 1, bad\n"),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
-            "error: DataLoader worker (pid 7) is killed by signal: Killed.\n",
+            "error: DataLoader worker (pid 7) is killed by signal: Killed; most often memory is full: lower "
+            "DATALOADER.NUM_WORKERS (a tool's --workers); 0 needs none\n",
         ),
         (
             OSError("a.pth cannot be written: No space left"),
@@ -137,6 +140,62 @@ def test_main_gets_the_loaded_configuration():
 )
 def test_expected_errors_are_one_line_and_status_2(capsys, error, line):
     assert ends(capsys, raising(error)) == (2, line)
+
+
+FILES = ["Too many open files", "ulimit -n", "NUM_WORKERS", "--workers"]
+SHARED = ["/dev/shm", "--shm-size", "--ipc=host", "NUM_WORKERS"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), FILES),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/data/a.jpg"), ["/data/a.jpg", *FILES]),
+        (ValueError("/data/a.jpg cannot be read: Too many open files"), ["/data/a.jpg", *FILES]),
+        (RuntimeError("received 0 items of ancdata"), ["0 items of ancdata", *FILES[1:]]),
+        (
+            RuntimeError("Too many open files. Communication with the workers is no longer possible."),
+            FILES,
+        ),
+        (
+            RuntimeError(
+                "unable to open shared memory object </torch_28350_4> in read-write mode: "
+                "Too many open files (24)"
+            ),
+            FILES,
+        ),
+        (
+            RuntimeError(
+                f"Caught RuntimeError in DataLoader worker process 0.\nOriginal {_TRACE}\nRuntimeError: "
+                "unable to allocate shared memory(shm) for file </torch_9_0>: No space left on device (28)\n"
+            ),
+            ["No space left on device", *SHARED],
+        ),
+        (RuntimeError("unable to write to file </torch_9_0>: No space left on device (28)"), SHARED),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that"),
+            ["pid 7", *SHARED],
+        ),
+        (RuntimeError("Pin memory thread exited unexpectedly"), ["Pin memory thread", "NUM_WORKERS"]),
+        (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), ["7, 8", "NUM_WORKERS"]),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), ["No space left on device", *SHARED]),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), ["Cannot allocate memory", "NUM_WORKERS"]),
+    ],
+)
+def test_what_the_system_has_run_out_of_is_one_line_with_what_to_do(capsys, error, told):
+    status, line = ends(capsys, raising(error))
+    assert status == 2 and line.startswith("error: ") and line.count("\n") == 1 and len(line) < 600
+    for words in told:
+        assert words in line
+
+
+def test_a_bug_in_a_loader_process_is_not_taken_for_a_shortage():
+    with pytest.raises(RuntimeError):
+        run(
+            raising(
+                RuntimeError(f"Caught in DataLoader worker process 0.\nOriginal {_TRACE}\nRuntimeError: x\n")
+            )
+        )
 
 
 def test_a_long_error_keeps_its_ends(capsys):

@@ -1,0 +1,48 @@
+"""How many files this process may open, and how many processes can load images for it then."""
+
+import logging
+import sys
+
+if sys.platform != "win32":
+    import resource
+
+_ENOUGH = 65_536  # some programs count up to their limit
+# Files that a program has open, with a GPU, and for each worker: pipes, and batches that are on their way.
+_OWN, _OF_WORKER = 128, 32
+_logger = logging.getLogger("transreid")
+
+
+def raise_file_limit() -> int:
+    """Raise this process's limit of open files as far as its user may, and return it."""
+    if sys.platform == "win32":
+        return _ENOUGH  # limited by memory only
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return _ENOUGH
+    goal = _ENOUGH if most == resource.RLIM_INFINITY else min(most, _ENOUGH)
+    if limit < goal:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (goal, most))
+        except (OSError, ValueError):  # macOS allows fewer than it says
+            return limit
+        _logger.info("this process may open %d files now instead of %d", goal, limit)
+    return max(limit, goal)
+
+
+def allowed_workers(wanted: int) -> int:
+    """`wanted`, or as many processes that load images as the limit of open files allows, with a warning.
+
+    Beyond the limit batches are lost, for which a program waits forever.
+    """
+    if not wanted:
+        return 0
+    files = raise_file_limit()
+    allowed = max(files - _OWN, 0) // _OF_WORKER
+    if wanted > allowed:
+        _logger.warning(
+            "%d processes load images instead of %d: this process may open %d files (ulimit -n)",
+            allowed,
+            wanted,
+            files,
+        )
+    return min(wanted, allowed)
