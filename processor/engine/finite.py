@@ -143,7 +143,7 @@ class FiniteGuard:
             text = json.dumps(content, indent=1) + "\n"
             try:
                 write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 where = str(error)
         raise FloatingPointError(
             f"{_place(step)}: {what} not finite{after} (losses: {told}; learning rates: "
