@@ -123,7 +123,7 @@ def read_card(path: str | Path) -> ModelCard | None:
     files without a card are. open_clip's descriptions of models, also JSON, are not cards.
     """
     file, path = card_path(path), split_choice(path)[0]
-    if not file.is_file():
+    if not file.exists():
         return None
     stamps = ((each.stat().st_ino, each.stat().st_mtime_ns, each.stat().st_size) for each in (file, path))
     return _read_card(file, path, *stamps)

@@ -68,4 +68,4 @@ def activation_of(path: Path) -> str | None:
     Raises ValueError that names the file when it is damaged.
     """
     settings = path.with_name("config.json")
-    return read_json(settings, _Settings).vision_config.hidden_act if settings.is_file() else None
+    return read_json(settings, _Settings).vision_config.hidden_act if settings.exists() else None

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+import torch
 
 import tools.evaluate
 import tools.plots
@@ -55,6 +56,21 @@ def test_inputs_of_programs(refused, odd, program, key, name):
     path, told = odd(name)
     pairs = ("MODEL.PRETRAIN_CHOICE", "imagenet") if key == "MODEL.PRETRAIN_PATH" else ()
     refused(program, *pairs, key, str(path), told=[told])
+
+
+def test_model_cards(refused, odd, tmp_path):
+    _, told = odd("reid.json")
+    torch.save({}, tmp_path / "reid.pth")
+    refused("test.py", "TEST.WEIGHT", str(tmp_path / "reid.pth"), told=[told])
+
+
+@pytest.mark.parametrize(("name", "file"), [("csv", "data/dataset.csv"), ("msmt17", "MSMT17/list_train.txt")])
+def test_tables_of_data_sets(refused, odd, tmp_path, name, file):
+    _, told = odd(file)
+    for folder in ("data", "MSMT17/train", "MSMT17/test"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    root = tmp_path / "data" if name == "csv" else tmp_path
+    refused("train.py", "DATASETS.NAMES", name, "DATASETS.ROOT_DIR", str(root), told=[told])
 
 
 def test_configurations(refused, odd):
