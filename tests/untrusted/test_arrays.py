@@ -102,15 +102,20 @@ def test_what_a_file_only_claims_is_refused_at_once(tmp_path, content, told):
 
 
 def test_a_part_that_stands_for_many_is_refused(tmp_path):
-    """Members of one place in the file: 100 claim its 4 MB each."""
+    """Members of one place in the file: 100 claim its 4 MB each; of 2,000 the table is too long."""
+    for copies, told in ((100, "its parts are said to have"), (2000, "its table of contents has")):
+        assert told in read(tmp_path, with_copies(copies))
+
+
+def with_copies(copies):
     content = bytearray(saved(features=np.zeros((4, 2**18), np.float32)))
     start = content.rindex(b"PK\x05\x06")
     first = content.index(b"PK\x01\x02")
     entry = bytes(content[first : content.index(b"PK\x01\x02", first + 1)])
-    content[start + 8 : start + 12] = (len(ARRAYS) + 100).to_bytes(2, "little") * 2
-    content[start + 12 : start + 16] = (start - first + 100 * len(entry)).to_bytes(4, "little")
-    content[start:start] = entry * 100
-    assert "its parts are said to have" in read(tmp_path, bytes(content))
+    content[start + 8 : start + 12] = (len(ARRAYS) + copies).to_bytes(2, "little") * 2
+    content[start + 12 : start + 16] = (start - first + copies * len(entry)).to_bytes(4, "little")
+    content[start:start] = entry * copies
+    return bytes(content)
 
 
 def test_a_flipped_bit_is_found(tmp_path):

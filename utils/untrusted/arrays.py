@@ -15,6 +15,7 @@ from utils.untrusted.plain import MEBIBYTE, open_plain
 MAX_ARRAYS = 16 * 1024 * MEBIBYTE  # of a whole file
 # Labels and paths, whose texts are padded, become many times smaller; features hardly do.
 _MAX_RATIO, _SMALL = 20, 64 * MEBIBYTE
+_MAX_TABLE = 2**16  # bytes of the table of contents; ours has 13 entries
 _KINDS = "fiuU"  # NumPy's letters: floats, integers, texts
 _MAX_HEADER = 1000  # characters
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -28,6 +29,10 @@ def read_arrays(path: str | os.PathLike[str], form: str) -> dict[str, np.ndarray
     """
     with open_plain(path, MAX_ARRAYS) as file:
         try:
+            # ZipFile makes an object of each entry, and its own function knows where their table ends.
+            end = zipfile._EndRecData(file)
+            if end and end[zipfile._ECD_SIZE] > _MAX_TABLE:
+                raise ValueError(f"its table of contents has {end[zipfile._ECD_SIZE]:,} bytes")
             with ZipFile(file) as archive, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about headers of former versions of NumPy
                 _check_sizes(archive, os.fstat(file.fileno()).st_size)
