@@ -19,14 +19,15 @@ _TURNS = {
 _TURNS_BACK = _TURNS | {6: Transpose.ROTATE_90, 8: Transpose.ROTATE_270}
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _OTHER_COLOURS = ("CMYK", "LAB", "YCbCr")
-_WHITE_IS_ZERO = 0  # TIFF's photometric interpretation, which Pillow minds in grey of 8 bits only
+# Of TIFF: photometric interpretation, which Pillow minds in grey of 8 bits only; sample format; planes.
+_WHITE_IS_ZERO, _SIGNED, _SEPARATE = 0, 2, 2
 
 
 def to_rgb(image: Image.Image, *, upright: bool = False) -> Image.Image:
     """The image as RGB: of 16 or 12 bits the highest 8, without transparency, its first frame.
 
     With `upright` it is turned as its EXIF orientation says. Raises ValueError for pixels whose range is not
-    known: integers of 32 bits and floats.
+    known (signed, of 32 bits, floats) and for planes of 16 bits that Pillow takes for 8.
     """
     depth = _depth(image)
     number = orientation(image)
@@ -58,20 +59,37 @@ def conversions(image: Image.Image) -> tuple[str, ...]:
         "more than 8 bits a channel, of which 8 are read": _depth(image) > 8 or rows_of_16_bits,
         "transparency, which is left out": image.mode in _WITH_ALPHA or "transparency" in image.info,
         f"colours in {image.mode}, read as RGB": image.mode in _OTHER_COLOURS,
+        "further frames or pages, of which the first is read": _has_further_frames(image),
     }
     return tuple(what for what, holds in found.items() if holds)
 
 
+def _has_further_frames(image: Image.Image) -> bool:
+    try:
+        return getattr(image, "is_animated", False)
+    except Exception:  # of any type, for damage behind the first frame, which is not read
+        return True
+
+
 def _depth(image: Image.Image) -> int:
     """Bits of a level: 8, or of deep grey 16 or 12. It is the file's, never guessed from the pixels."""
+    allowed = "allowed: 8 or 16 bits a channel"
+    depth = 16
+    if image.format == "TIFF":
+        tags, base = image.tag_v2, ExifTags.Base
+        depth = tags.get(base.BitsPerSample, (1,))[0]
+        if _SIGNED in tags.get(base.SampleFormat, ()):
+            raise ValueError(f"its pixels are signed integers, of no known range; {allowed}")
+        is_raw = image.tile and image.tile[0][0] == "raw"
+        if depth > 8 and is_raw and tags.get(base.PlanarConfiguration) == _SEPARATE:
+            raise ValueError(f"its colours are planes of {depth} bits; {allowed}, in one plane or compressed")
     if image.mode.startswith("I;16"):
-        is_tiff = image.format == "TIFF"
-        return image.tag_v2[ExifTags.Base.BitsPerSample][0] if is_tiff else 16
+        return depth
     if image.mode == "I" and image.format in ("PNG", "PPM"):  # grey of 16 bits, in some versions of Pillow
         return 16
     if image.mode in ("I", "F"):
         kind = "integers of 32 bits" if image.mode == "I" else "floats"
-        raise ValueError(f"its pixels are {kind}, of no known range; allowed: 8 or 16 bits a channel")
+        raise ValueError(f"its pixels are {kind}, of no known range; {allowed}")
     return 8
 
 

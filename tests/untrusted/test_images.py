@@ -17,7 +17,14 @@ from PIL import Image
 
 from datasets import ImageRecord, decode_image, inspect_files, read_image, verify_images
 from utils.text import printable
-from utils.untrusted.pictures import FORMATS, MAX_PIXELS, MAX_SCANS, MAX_SEGMENTS, picture_suffixes
+from utils.untrusted.pictures import (
+    FORMATS,
+    MAX_PIXELS,
+    MAX_SCANS,
+    MAX_SEGMENTS,
+    MAX_STRIPS,
+    picture_suffixes,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # pytest sets filters of its own
 READERS = (read_image, decode_image, lambda path: verify_images([ImageRecord(path, 0, 0, 0)]))
@@ -320,6 +327,7 @@ def test_jpeg_files_within_the_limits(data, file):
         (scans(3000), "100 scans"),
         (scans(200, before=b"\xff\xff\xff\xd0\xff\x01odd" + COMMENT), "100 scans"),
         (scans(10, before=COMMENT * MAX_SEGMENTS), "10,000 segments"),
+        (scans(10, before=b"\xff\xe1\0\x10Exif\0\0II*\0\x08\0\0\0" * 101), "100 segments of EXIF"),
     ],
 )
 def test_jpeg_files_beyond_them(data, limit, file, monkeypatch):
@@ -334,6 +342,26 @@ def tiles(side, tile):
     start = content.index(b"\xff\x4f\xff\x51")
     content[start + 24 : start + 32] = struct.pack(">II", tile, tile)
     return bytes(content)
+
+
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True), (">", True)])
+@pytest.mark.parametrize("count", [MAX_STRIPS, MAX_STRIPS + 1])
+def test_tiff_files_of_many_strips(order, big, count, file):
+    """Of one pixel each, all at one place of the file."""
+    tags = [(256, 1), (257, count), (258, 8), (259, 1), (262, 1), (273, count), (277, 1), (278, 1), (279, 1)]
+    head = struct.pack(order + "HHHQQ", 43, 8, 0, 16, 9) if big else struct.pack(order + "HIH", 42, 8, 9)
+    entry, end = ("HHQQ", 8) if big else ("HHII", 4)
+    place = 2 + len(head) + 9 * struct.calcsize(order + entry) + end
+    data = {"<": b"II", ">": b"MM"}[order] + head
+    for tag, value in tags:
+        several = (value, place) if tag == 273 else (1, value)
+        data += struct.pack(order + entry, tag, 4, *several)
+    data += bytes(end) + struct.pack(order + "I", place) * count
+    refused = outcomes(file, data)
+    if count > MAX_STRIPS:
+        assert all("values of tag 273; allowed: at most 100,000" in line for line in refused)
+    elif (order, big) != (">", True):  # which Pillow does not read
+        assert refused == [None] * 3
 
 
 @pytest.mark.skipif("JPEG2000" not in FORMATS, reason="this Pillow has no decoder for JPEG 2000")

@@ -7,6 +7,7 @@ import errno
 import io
 import logging
 import re
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ MAX_BYTES = 256 * MEBIBYTE
 MAX_PIXELS = 89_478_485
 MAX_SCANS = 100  # of a JPEG file, as in libtiff; each goes over the whole image. Encoders write about ten.
 MAX_SEGMENTS = 10_000  # of a JPEG file, which Pillow reads one by one
+MAX_EXIF = 100  # of them with EXIF, which Pillow joins one by one; cameras write one
+MAX_STRIPS = 100_000  # of a TIFF file, for each of which Pillow takes 300 bytes
 MAX_TILES = 4096  # of a JPEG 2000 file, whose decoder takes 12 KB for each
 # Among Pillow's other formats are some that run programs, such as Ghostscript for PostScript. Not every build
 # of Pillow has the decoders of the last two; both check the size in the header against that in the data.
@@ -36,8 +39,12 @@ _JPEG_START = b"\xff\xd8\xff"
 _JPEG_FRAME = re.compile(rb"\xff(?=[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf].{3}(.{2})(.{2}))", re.DOTALL)
 _JPEG_SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])(..)?", re.DOTALL)  # its marker and length
 _SCAN, _JPEG_END = b"\xda", b"\xd9"
+_EXIF = b"Exif\0\0"
 _CROP = 8192  # bytes
 _SEQUENTIAL = (b"\xc0", b"\xc1", b"\xc9")  # frames that are not progressive
+_TIFF_STARTS = tuple(order + kind for order in (b"II", b"MM") for kind in (b"*\0", b"\0*", b"+\0", b"\0+"))
+_TIFF_BYTES = (1, 2, 7)  # types of entries: bytes, text, anything
+_TIFF_PRIVATE = 32768  # the first of the tags that Pillow does not look into
 _JPEG_2000_STARTS = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
 # Width and height, of the image and of a tile, where a codestream begins.
 _CODESTREAM = re.compile(rb"\xff\x4f\xff\x51(?=.{4}(.{4})(.{4}).{8}(.{4})(.{4}))", re.DOTALL)
@@ -121,7 +128,7 @@ def may_be_turned(data: bytes) -> bool:
     header = len(data)
     if header > _CROP:
         header = next((start for marker, start, _ in _jpeg_segments(data) if marker == _SCAN), header)
-    return any(data.find(mark, 0, header) >= 0 for mark in (b"Exif\0\0", b"tiff:Orientation"))
+    return any(data.find(mark, 0, header) >= 0 for mark in (_EXIF, b"tiff:Orientation"))
 
 
 def orientation(image: Image.Image) -> int:
@@ -144,6 +151,8 @@ def _require_bounds(data: bytes) -> None:
         excess = _excess_of_jpeg(data)
     elif data.startswith(_JPEG_2000_STARTS):
         excess = _excess_of_jpeg_2000(data)
+    elif data.startswith(_TIFF_STARTS):
+        excess = _excess_of_tiff(data)
     if excess:
         raise ValueError(excess)
 
@@ -153,13 +162,16 @@ def _excess_of_jpeg(data: bytes) -> str:
     # Most crops of people: a scan or segment begins with this byte. Larger files are faster to walk through.
     if len(data) < _CROP and data.count(b"\xff") <= MAX_SCANS:
         return ""
-    scans = components = 0
+    scans = components = exif = 0
     for number, (marker, start, _) in enumerate(_jpeg_segments(data), start=1):
         if marker in _SEQUENTIAL:
             components = data[start + 9 : start + 10]
         if marker == _SCAN and data[start + 4 : start + 5] == components:  # the one scan of all pixels
             break
         scans += marker == _SCAN
+        exif += data.startswith(_EXIF, start + 4)
+        if exif > MAX_EXIF:
+            return f"it has more than {MAX_EXIF} segments of EXIF; allowed: at most {MAX_EXIF}"
         if scans > MAX_SCANS:
             return f"it has more than {MAX_SCANS} scans; allowed: at most {MAX_SCANS}"
         if number > MAX_SEGMENTS:
@@ -182,4 +194,18 @@ def _excess_of_jpeg_2000(data: bytes) -> str:
         tiles = -(-width // max(tile_width, 1)) * -(-height // max(tile_height, 1))
         if tiles > MAX_TILES:
             return f"its header says {tiles:,} tiles; allowed: at most {MAX_TILES:,}"
+    return ""
+
+
+def _excess_of_tiff(data: bytes) -> str:
+    order, is_big = "<" if data.startswith(b"II") else ">", b"+" in data[2:4]
+    offset, number, entry = ("8xQ", "Q", "HHQ8x") if is_big else ("4xI", "H", "HHI4x")
+    (start,) = struct.unpack_from(order + offset, data)
+    (entries,) = struct.unpack_from(order + number, data, start)
+    start += struct.calcsize(order + number)
+    size = struct.calcsize(order + entry)
+    for place in range(start, min(start + entries * size, len(data) - size + 1), size):
+        tag, kind, count = struct.unpack_from(order + entry, data, place)
+        if count > MAX_STRIPS and tag < _TIFF_PRIVATE and kind not in _TIFF_BYTES:
+            return f"its header says {count:,} values of tag {tag}; allowed: at most {MAX_STRIPS:,}"
     return ""

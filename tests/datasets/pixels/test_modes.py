@@ -37,10 +37,10 @@ def png(levels):
     return b"\x89PNG\r\n\x1a\n" + b"".join(made)
 
 
-def tiff(data, *, order="<", bits=16, kind=1, channels=1, photometric=1):
+def tiff(data, *, order="<", bits=16, kind=1, channels=1, photometric=1, planes=1):
     """An uncompressed TIFF of 5 x 6 pixels; `kind` is the sample format, `photometric` 0 means white is 0."""
     tags = [(256, 4, 5), (257, 4, 6), (259, 3, 1), (262, 3, photometric), (277, 3, channels), (278, 4, 6)]
-    tags += [(279, 4, len(data)), (339, 3, kind)]
+    tags += [(279, 4, len(data)), (284, 3, planes), (339, 3, kind)]
     start = 8 + 2 + 12 * (len(tags) + 2) + 4
     depths = struct.pack(f"{order}{channels}H", *[bits] * channels)
     tags += [(258, 3, bits), (273, 4, start + len(depths))]
@@ -110,6 +110,7 @@ UNKNOWN = {
     "integers of 32 bits": tiff(GREY.astype("<u4").tobytes(), bits=32),
     "signed integers of 32 bits": tiff(GREY.astype("<i4").tobytes(), bits=32, kind=2),
     "signed integers of 16 bits": tiff(GREY.astype("<i2").tobytes(), kind=2),
+    "signed integers of 8 bits": tiff(GREY.tobytes(), bits=8, kind=2),
     "floats": tiff((GREY / 255).astype("<f4").tobytes(), bits=32, kind=3),
     "floats in pfm": b"Pf\n5 6\n-1.0\n" + (GREY / 255).astype("<f4").tobytes(),
 }
@@ -126,6 +127,15 @@ def test_pixels_of_unknown_range_are_refused_by_every_reader_and_check(form, tmp
             assert ("floats" if "floats" in form else "integers") in str(error.value)
     facts = inspect_files([path], 0)[path]
     assert facts.problem == "unreadable" and path in facts.reason
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_deep_colours_in_planes_of_which_pillow_reads_half_are_refused(order, tmp_path):
+    planes = in_16_bits(COLOUR.transpose(2, 0, 1), order)
+    (tmp_path / "a.tif").write_bytes(tiff(planes, order=order, channels=3, photometric=2, planes=2))
+    for read in READERS:
+        with pytest.raises(ValueError, match=r"a\.tif: .* planes of 16 bits; allowed: "):
+            read(str(tmp_path / "a.tif"))
 
 
 MODES = {
@@ -242,6 +252,9 @@ def test_odd_images_are_counted_in_the_log(tmp_path, caplog):
     (tmp_path / "colour.png").write_bytes(png(COLOUR))
     Image.fromarray(COLOUR).convert("CMYK").save(tmp_path / "print.jpg")
     Image.fromarray(COLOUR).convert("RGBA").save(tmp_path / "clear.png")
+    several = {"save_all": True, "append_images": [Image.fromarray(255 - COLOUR)]}
+    for name in ("two.gif", "two.png", "two.tif", "two.mpo", "two.webp"):
+        Image.fromarray(COLOUR).save(tmp_path / name, **several)
     Image.fromarray(COLOUR).save(tmp_path / "plain.png")
     for name, number in (("6.jpg", 6), ("3.png", 3), ("8.tif", 8), ("1.jpg", 1)):
         save_turned(tmp_path / name, number)
@@ -249,12 +262,13 @@ def test_odd_images_are_counted_in_the_log(tmp_path, caplog):
     with caplog.at_level("INFO", "transreid.datasets"):
         verify_images([ImageRecord(path, 0, 0, 0) for path in paths], 2)
     assert caplog.messages == [
-        "3 of 9 images have an EXIF orientation",
-        "1 of 9 images have colours in CMYK, read as RGB",
-        "2 of 9 images have more than 8 bits a channel, of which 8 are read",
-        "1 of 9 images have transparency, which is left out",
+        "3 of 14 images have an EXIF orientation",
+        "1 of 14 images have colours in CMYK, read as RGB",
+        "5 of 14 images have further frames or pages, of which the first is read",
+        "2 of 14 images have more than 8 bits a channel, of which 8 are read",
+        "1 of 14 images have transparency, which is left out",
     ]
     facts = inspect_files(paths, 0)
     numbers = {path.removeprefix(f"{tmp_path}/"): fact.orientation for path, fact in facts.items()}
     assert numbers == dict.fromkeys(numbers, 1) | {"6.jpg": 6, "3.png": 3, "8.tif": 8}
-    assert [len(facts[path].conversions) for path in paths] == [0, 0, 0, 0, 1, 1, 1, 0, 1]
+    assert [len(facts[path].conversions) for path in paths] == [0, 0, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1]
