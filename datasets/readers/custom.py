@@ -133,6 +133,11 @@ def _check_columns(columns: Sequence[str], file: Path) -> list[str]:
         if stripped.count(column) > 1:
             times = stripped.count(column)
             raise ValueError(f"{where}: column {column!r} comes {times} times, allowed is once")
+    others = [column for column in stripped if column not in (*_REQUIRED, *_OPTIONAL)]
+    if others:
+        _logger.info(
+            "%s: %d columns are not read: %s", where, len(others), _shown(", ".join(map(quote, others)))
+        )
     return stripped
 
 
@@ -258,6 +263,14 @@ def _warn_of_forms(source: Path, columns: Mapping[str, Mapping[str, int]]) -> No
             ", ".join(alike[:_SHOWN]),
             f", and {len(alike) - _SHOWN} more" if len(alike) > _SHOWN else "",
         )
+
+    # Of 202301000001 and 202301000002 a spreadsheet makes 2.02301E+11.
+    short = [
+        text for numbers in columns.values() for text in numbers if "E+" in text and text != in_table(text)
+    ]
+    if short:
+        text = "%s: %d labels are powers of ten, of which a spreadsheet may have left out digits, such as %s"
+        _logger.warning(text, printable(source), len(short), quote(min(short)))
 
 
 def _log_unknown(source: Path, train: Sequence[ImageRecord], trial: Trial) -> None:

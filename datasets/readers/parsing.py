@@ -124,10 +124,14 @@ def _read_split(
 ) -> list[ImageRecord]:
     require_folder(folder, f"the {split} images, *.jpg")
     records = []
-    for path in find_files(folder, _SUFFIXES, left_out, deep=False):
+    files = find_files(folder, _SUFFIXES, left_out, deep=False)
+    for path in files:
         pid, camera, texts = rule.read(path)
         if pid != rule.junk:
             records.append(ImageRecord(str(path), pid, camera - rule.cameras.start, viewid, texts=texts))
+    if len(records) < len(files):
+        text = "%s: %d of %d images have identity %d and are left out"
+        _logger.info(text, printable(folder), len(files) - len(records), len(files), rule.junk)
     return require_records(records, split, folder, left_out)
 
 

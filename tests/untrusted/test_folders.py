@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from utils.untrusted.folders import (
+    BROKEN,
+    DEEPER,
     HIDDEN,
     LINKED,
     NO_IMAGE,
@@ -46,7 +48,9 @@ def test_files_of_the_suffixes_are_found_sorted():
     touch("people/notes.txt", "people/Thumbs.db", "people/2/LICENSE")
     assert walk() == (THREE, {})
     assert walk("people/1", deep=False) == (THREE[:2], {})
-    assert walk("people", deep=False) == ([], {NO_IMAGE: (2, "people/Thumbs.db")})
+    found, left_out = walk("people", deep=False)
+    assert not found
+    assert left_out == {NO_IMAGE: (2, "people/Thumbs.db"), DEEPER: (2, "people/1")}
 
 
 def test_hidden_files_and_folders_and_those_of_services_are_not_read():
@@ -59,7 +63,8 @@ def test_hidden_files_and_folders_and_those_of_services_are_not_read():
 
 def test_image_like_files_of_other_suffixes_are_counted():
     touch("people/2/d.heic", "people/2/e.TIF", "people/1/f.dng", "people/1/g.mp4", "people/1/h.json")
-    assert walk() == (THREE, {OTHER_SUFFIX: (4, "people/1/f.dng")})
+    touch("people/2/i.jpg ", "people/2/j.png.")
+    assert walk() == (THREE, {OTHER_SUFFIX: (6, "people/1/f.dng")})
 
 
 def test_all_files_are_counted_where_none_is_found():
@@ -103,11 +108,12 @@ def test_each_real_file_is_read_once():
     assert walk() == ([*THREE, "people/2/d.jpg", "people/2/f.jpg"], {LINKED: (2, "people/0.jpg")})
 
 
-def test_links_to_nothing_count_as_files():
+def test_links_to_nothing_count_as_files_or_as_left_out():
     Path("people/2/gone.jpg").symlink_to("nowhere.jpg")
     Path("people/2/self.jpg").symlink_to("self.jpg")
     Path("people/3").symlink_to("nowhere")
-    assert walk() == ([*THREE, "people/2/gone.jpg", "people/2/self.jpg"], {})
+    found = [*THREE, "people/2/gone.jpg", "people/2/self.jpg"]
+    assert walk() == (found, {BROKEN: (1, "people/3")})
 
 
 def test_a_folder_that_cannot_be_listed_is_named(monkeypatch):

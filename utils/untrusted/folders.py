@@ -26,12 +26,14 @@ _KINDS = """
 """
 _IMAGE_LIKE = frozenset(f".{kind}" for kind in _KINDS.split())
 _SHOWN = 150  # characters of a path in a message
-HIDDEN, OTHER_SUFFIX, NO_IMAGE, NOT_PLAIN, LINKED = (
+HIDDEN, OTHER_SUFFIX, NO_IMAGE, NOT_PLAIN, LINKED, BROKEN, DEEPER = (
     "hidden or of a service",
     "image-like with a suffix that is not read",
     "without the suffix of an image",
     "no plain file",
     "a link to what is read already",
+    "a link to nothing",
+    "a folder among the images",
 )
 
 
@@ -65,8 +67,9 @@ def find_files(
 
     Each real folder and file once, however many links lead there. Names that begin with a dot and folders of
     services are never read. They, image-like files of another suffix, what is no plain file, links to what is
-    read already and, where no file is found, all others are counted. Links to nothing count as files. Raises
-    OSError for a folder that cannot be listed.
+    read already or to nothing, folders if not `deep` and, where no file is found, all others are counted. A
+    link to nothing with one of the suffixes counts as a file. Raises OSError for a folder that cannot be
+    listed.
     """
     files: list[Path] = []
     links: list[Path] = []
@@ -75,13 +78,11 @@ def find_files(
     for place, real, entries in _walk(Path(folder), left_out, deep):
         for entry in entries:
             path = place / entry.name
-            if not has_suffix(entry.name, suffixes):
-                is_image_like = has_suffix(entry.name, _IMAGE_LIKE)
-                left_out.add(OTHER_SUFFIX, path) if is_image_like else others.append(path)
-            elif (
-                not entry.is_file(follow_symlinks=False) and os.path.exists(path) and not os.path.isfile(path)
-            ):
-                left_out.add(NOT_PLAIN, path)
+            reason = _reason_to_leave_out(entry, path, suffixes)
+            if reason == NO_IMAGE:
+                others.append(path)
+            elif reason:
+                left_out.add(reason, path)
             elif entry.is_symlink():
                 links.append(path)
             else:
@@ -109,6 +110,16 @@ def has_suffix(name: str, suffixes: Collection[str]) -> bool:
     return os.path.splitext(name)[1].lower() in suffixes
 
 
+def _reason_to_leave_out(entry: os.DirEntry[str], path: Path, suffixes: Collection[str]) -> str:
+    if has_suffix(entry.name, suffixes):
+        is_plain = entry.is_file(follow_symlinks=False) or os.path.isfile(path) or not os.path.exists(path)
+        return "" if is_plain else NOT_PLAIN
+    if has_suffix(entry.name.rstrip(". "), _IMAGE_LIKE):
+        return OTHER_SUFFIX
+    is_lost = entry.is_symlink() and not os.path.exists(path)  # it was a folder, perhaps
+    return BROKEN if is_lost else NO_IMAGE
+
+
 def _walk(folder: Path, left_out: LeftOut, deep: bool) -> Iterator[tuple[Path, str, list[os.DirEntry[str]]]]:
     """Each folder with its real path and its entries that are no folders; real folders before linked ones."""
     entered: set[str] = set()
@@ -133,9 +144,11 @@ def _walk(folder: Path, left_out: LeftOut, deep: bool) -> Iterator[tuple[Path, s
                     left_out.add(HIDDEN, path)
             elif not is_folder:
                 rest.append(entry)
-            elif deep and entry.is_symlink():
+            elif not deep:
+                left_out.add(DEEPER, path)
+            elif entry.is_symlink():
                 heapq.heappush(links, path)
-            elif deep:
+            else:
                 folders.append((path, os.path.join(real, entry.name)))
         yield place, real, rest
 

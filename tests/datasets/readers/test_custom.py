@@ -22,10 +22,11 @@ def labels(records):
 # ---- csv
 
 
-def test_csv_with_all_columns_and_others_beside(tmp_path):
+def test_csv_with_all_columns_and_others_beside(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "transreid.datasets")
     root = write_csv(
         tmp_path,
-        "note,path,pid,split,camid,viewid",
+        " CamID,path,pid,split,camid,viewid",
         "x,a/1.jpg,40,train,7,front",
         'x,"a/2, left.jpg",7,train,3,rear',
         f",{tmp_path}/abs/3.jpg,1000,query,9,front",
@@ -39,6 +40,7 @@ def test_csv_with_all_columns_and_others_beside(tmp_path):
     assert [r.path for r in data.train] == [str(tmp_path / "a/1.jpg"), str(tmp_path / "a/2, left.jpg")]
     assert data.query[0].path == str(tmp_path / "abs/3.jpg")
     assert (data.name, data.subject, len(data.trials)) == ("csv", "person", 1)
+    assert caplog.messages == [f"{root}/dataset.csv:1: 1 columns are not read: 'CamID'"]
 
 
 def test_csv_without_cameras_and_views(tmp_path, caplog):
@@ -245,6 +247,16 @@ def test_csv_names_labels_that_differ_only_in_writing(tmp_path, caplog):
     (warning,) = caplog.messages
     assert "3 labels" in warning and "training pid 'Ann' ≠ 'ann'" in warning
     assert "test pid 'zoe\u0308' ≠ 'zo\xeb'" in warning and r"camid 'A' ≠ 'a' ≠ '\u200bA'" in warning
+
+
+def test_csv_of_numbers_that_a_spreadsheet_shortened(tmp_path, caplog):
+    """202301000001 and 202301000002 became one."""
+    rows = ["1.jpg,1E5,train", "2.jpg,2.02301E+11,query", "3.jpg,2.02301E+11,gallery"]
+    assert labels(csv_dataset(write_csv(tmp_path, "path,pid,split", *rows)).gallery) == [
+        (202301000000, -1, 0)
+    ]
+    (warning,) = caplog.messages
+    assert "1 labels" in warning and "'2.02301E+11'" in warning
 
 
 @pytest.mark.parametrize("end", ["\r", "\r\n"])

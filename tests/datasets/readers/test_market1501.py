@@ -22,12 +22,14 @@ def test_golden_records(golden_tree, golden_form, golden_records, touch_files):
     assert (data.subject, len(data.trials)) == ("person", 1)
 
 
-def test_background_stays_in_the_gallery_and_junk_does_not(golden_tree, touch_files):
+def test_background_stays_in_the_gallery_and_junk_does_not(golden_tree, touch_files, caplog):
     root = golden_tree("market1501")
     touch_files(root / FOLDER / "bounding_box_test", "-1_c3s1_025147_02.jpg")
-    pids = [record.pid for record in market1501(root).gallery]
+    with caplog.at_level("INFO", "transreid.datasets"):
+        pids = [record.pid for record in market1501(root).gallery]
     assert 0 in pids
     assert -1 not in pids
+    assert f"of {1 + len(pids)} images have identity -1 and are left out" in caplog.text
 
 
 def test_testing_needs_no_training_split(golden_tree):

@@ -29,9 +29,15 @@ def test_named_files_are_sorted_and_cameras_start_at_zero(tmp_path, caplog):
 
 def test_image_files_that_are_passed_over_are_counted_in_one_warning(tmp_path, caplog):
     touch(tmp_path, "query/0001_c1.png", "query/._0001_c1.jpg", "test/0001_c2.jpeg")
-    assert len(read(tmp_path, "0002_c1.jpg", "._0002_c1.jpg", "@eaDir/0002_c1.jpg")) == 1
+    assert len(read(tmp_path, "0002_c1.jpg", "._0002_c1.jpg", "@eaDir/0002_c1.jpg", "more/0003_c1.jpg")) == 1
     (warning,) = caplog.messages
-    for told in ("3 (hidden", "query/._0001_c1.jpg", "2 (image-like with a suffix", "query/0001_c1.png"):
+    for told in (
+        "3 (hidden",
+        "query/._0001_c1.jpg",
+        "2 (image-like with a suffix",
+        "query/0001_c1.png",
+        "1 (a folder",
+    ):
         assert told in warning
 
 
