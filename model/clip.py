@@ -9,8 +9,8 @@ import open_clip
 import torch
 from torch import Tensor
 
-from model.files import hugging_face
-from model.files.description import check_towers, read_description
+from model import hugging_face
+from model.description import check_towers, read_description
 from utils.package import find_shipped
 from utils.untrusted.torchscript import is_torchscript
 from utils.weights import read_state_dict, split_choice

@@ -90,7 +90,8 @@ def test_a_run_cut_resumed_and_tested(gpu, trained, toy_config, monkeypatch, tmp
     # The names of functions at work, the innermost first.
     waits = {at[0] for at in gpu.waits if "_run_epoch" in at and not {"begin_epoch", "set_epoch"} & {*at}}
     by_design = {"_move_by_all"} if settings["MODEL.MEMORY_UPDATE"] == "all" else set()
-    assert waits == {"_judge", "means"} | by_design  # the step before is judged, means are logged
+    # The step before is judged, means are logged, weights are looked at before they are saved.
+    assert waits == {"_judge", "means", "not_finite"} | by_design
     assert {at[0] for at in gpu.waits if "extract" in at} <= {"move_module"}
 
     weight = ("TEST.WEIGHT", str(folder / f"{Path(settings['MODEL.NAME']).stem}_2.pth"))
