@@ -17,7 +17,7 @@ from processor.make_evaluation import Evaluator
 from processor.make_parts import Parts, TrainingData, verify
 from processor.make_session import Session, training_session
 from processor.methods import Method
-from utils.distributed import is_first
+from utils.distributed import is_first, world_size
 from utils.environment import describe_environment
 from utils.files import write_atomically
 from utils.launch import launch_name
@@ -79,7 +79,12 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
     precision = training_precision(cfg.SOLVER.AMP, session.device)
     _logger.info("Training in %s (SOLVER.AMP %r)", precision.name, cfg.SOLVER.AMP)
     environment = describe_environment()
-    about = {"config": leaves(cfg), "versions": environment, "launch": launch_name()}
+    about = {
+        "config": leaves(cfg),
+        "versions": environment,
+        "launch": launch_name(),
+        "processes": world_size(),
+    }
     trackers = [JsonLines(session.output_dir)]
     saver = Saver(
         session.output_dir,

@@ -17,7 +17,7 @@ from config.load import as_lines
 from config.resume import require_same_run
 from processor.engine import FILE, Snapshot, read_snapshot
 from utils.device import select_device
-from utils.distributed import any_process, from_first, is_first, process_group, rank
+from utils.distributed import any_process, from_first, is_first, process_group, rank, world_size
 from utils.environment import describe_environment
 from utils.files import make_output_dir
 from utils.launch import launch_name, launched_processes, local_rank, restarts
@@ -170,4 +170,13 @@ def _find_snapshot(cfg: CfgNode, output_dir: Path, *, resume: bool) -> Snapshot 
         snapshot.progress or "no stage in work",
         ", ".join(snapshot.finished) or "none",
     )
+    before = snapshot.state.facts.get("processes", world_size())  # older files do not say
+    if before != world_size():
+        _logger.info(
+            "%s is of %s processes, now there are %d: the course stays the same up to rounding (on the CPU "
+            "also up to batch norms, which see one process's part of a batch)",
+            path,
+            before,
+            world_size(),
+        )
     return snapshot

@@ -170,6 +170,7 @@ def test_a_signal_to_one_process_stops_all_and_one_process_goes_on_alone(
     assert torch.load(place / "stopped" / "last.pt", weights_only=True)["stage"] == "stage2"
     alone = run(1, "train_clipreid.py", "stopped", *LONG, options=["--resume"])
     assert alone.returncode == 0, alone.stderr
+    assert "last.pt is of 2 processes, now there are 1: " in log.read_text()
     # Later on, differences of the last bits have grown.
     whole, resumed = (
         records(folder)[:12] for folder in (trained(2, "train_clipreid.py", *LONG), place / "stopped")
