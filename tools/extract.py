@@ -78,7 +78,7 @@ def _expand(source: str, left_out: LeftOut) -> list[Path]:
     path = Path(source)
     if path.is_dir():
         found = find_files(path, picture_suffixes(), left_out)
-    elif path.is_file():
+    elif path.exists():
         found = _read_list(path) if path.suffix.lower() == ".txt" else [path]
     else:
         found = sorted(Path(name) for name in _match(source) if os.path.isfile(name))

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from datasets.readers.labels import (
     UNKNOWN,
-    as_written,
     in_table,
     number_pids,
     rank_labels,
@@ -85,7 +84,7 @@ def folder_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     if marks:
         text = "%s: %d file names hold several cameras, of which the first counts, such as %s"
         _logger.warning(text, printable(root), len(marks), printable(marks[0]))
-    return _build("folder", rows, root, options, as_written)
+    return _build("folder", rows, root, options, str)
 
 
 def _needed(options: ReadOptions) -> tuple[str, ...]:

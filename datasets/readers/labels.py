@@ -33,11 +33,6 @@ def in_table(text: str) -> str:
     return str(int(number))
 
 
-def as_written(text: str) -> str:
-    """A label that is a name, such as that of a folder: 5 and 005 are two."""
-    return text
-
-
 def number_pids(labels: Iterable[str]) -> dict[str, int]:
     """Label → pid of query and gallery, each label another one; -1 is the unknown identity.
 

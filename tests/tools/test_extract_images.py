@@ -1,5 +1,6 @@
 """tools/extract.py: the files that --images names."""
 
+import os
 import re
 from pathlib import Path
 
@@ -99,3 +100,12 @@ def test_a_list_that_is_no_text():
     Path("list.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"list\.txt: cannot be read as text in UTF-8: .*UTF-16"):
         find_images(["list.txt"])
+
+
+def test_what_is_no_plain_file_is_named_as_what_it_is():
+    """An image is opened later, where others may take its place."""
+    for name in ("pipe.txt", "pipe.jpg"):
+        os.mkfifo(name)
+    with pytest.raises(ValueError, match=r"pipe\.txt is a pipe; allowed: a plain file"):
+        find_images(["pipe.txt"])
+    assert find_images(["pipe.jpg"]) == ["pipe.jpg"]
