@@ -114,7 +114,13 @@ def clip_weights_from_file(path: str | Path, name: str, config: dict) -> dict[st
         raise ValueError(
             f"path {path} is a re-id checkpoint; allowed: CLIP weights (re-id checkpoints can be tested)"
         )
+    if weights.keys().isdisjoint(KNOWN_NAMES):
+        raise ValueError(
+            f"path {path} has no CLIP weights in OpenAI's, open_clip's or Hugging Face's names; it holds e.g. "
+            f"{', '.join(list(weights)[:3])}"
+        )
     if hugging_face.PATCHES in weights:
+        hugging_face.require_clip(weights, f"path {path}")
         _check_activation(file, name, config)
         weights = hugging_face.openai_names(weights)
     return weights

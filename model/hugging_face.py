@@ -1,6 +1,7 @@
 """CLIP weights in Hugging Face's names (`transformers.CLIPModel`), turned into OpenAI's."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -38,6 +39,17 @@ class _Settings(Form):
     """`config.json` of a model; only the activation is not in the weights."""
 
     vision_config: _Tower = _Tower()
+
+
+def require_clip(weights: Mapping[str, Tensor], where: str) -> None:
+    """Raise ValueError, which begins with `where`, for other models that have the image tower's names."""
+    kind = ""
+    if "vision_model.embeddings.class_embedding" not in weights:
+        kind = "another model without a class token, such as SigLIP"
+    elif "text_model.embeddings.token_embedding.weight" not in weights:
+        kind = "the image tower alone, a CLIPVisionModel"
+    if kind:
+        raise ValueError(f"{where} is Hugging Face's file of {kind}; allowed: a whole CLIPModel")
 
 
 def openai_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:

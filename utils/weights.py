@@ -26,8 +26,8 @@ def split_choice(path: str | Path) -> tuple[Path, str]:
 
     A file whose own name has a `#` is found, too.
     """
-    file, mark, choice = str(path).rpartition("#")
-    return (Path(path), "") if not mark or Path(path).exists() else (Path(file), choice)
+    file, _, choice = str(path).rpartition("#")
+    return (Path(path), "") if not Path(file).is_file() or Path(path).exists() else (Path(file), choice)
 
 
 def read_state_dict(path: str | Path, known: Sequence[str] = ()) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ def check_weights(weights: dict[str, Tensor], path: str) -> None:
     if not all(layers) or sum(layers) > _MOST_BLOCKS:
         counts = " + ".join(map(str, layers))
         raise ValueError(f"{path} is no re-id checkpoint: {counts} blocks; allowed: 1 to {_MOST_BLOCKS}")
-    _check_types(weights, path)
+    _check_numbers(weights, path)
 
 
 def count_blocks(shape: _Shapes) -> tuple[int, ...]:
@@ -77,13 +77,17 @@ def _check_widths(shape: _Shapes, path: str) -> None:
             raise _refused(path, key, shape[key], f"{[rows, width]}, as other layers have it")
 
 
-def _check_types(weights: dict[str, Tensor], path: str) -> None:
-    """Layers hold floats; only the counters of batch norms are integers."""
+def _check_numbers(weights: dict[str, Tensor], path: str) -> None:
+    """Layers hold finite floats; only the counters of batch norms are integers."""
     for key, value in weights.items():
         counter = key.endswith("num_batches_tracked") and value.dtype == torch.int64
-        if key.startswith(IMAGE_SIDE) and value.dtype not in _FLOATS and not counter:
+        if not key.startswith(IMAGE_SIDE) or counter:
+            continue
+        if value.dtype not in _FLOATS:
             kind = str(value.dtype).removeprefix("torch.")
             raise ValueError(f"{path} is no re-id checkpoint: {key} holds {kind}; allowed: floats")
+        if not value.isfinite().all():
+            raise ValueError(f"{path}: {key} has numbers that are not finite, so no feature would be right")
 
 
 def _refused(path: str, key: str, shape: tuple[int, ...], allowed: str) -> ValueError:

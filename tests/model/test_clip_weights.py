@@ -123,6 +123,30 @@ def test_other_models_of_hugging_face_are_refused(hugging_face):
         load_clip(str(hugging_face / "tiny.json"), "clip", str(hugging_face / "other.safetensors"), "openai")
 
 
+@pytest.mark.parametrize(
+    ("lacks", "named"),
+    [
+        ("vision_model.embeddings.class_embedding", "SigLIP"),
+        ("text_model", "CLIPVisionModel"),
+        ("vision_model", "logit_scale, text_model."),
+    ],
+)
+def test_other_kinds_of_models_are_named(hugging_face, lacks, named):
+    weights = load_file(hugging_face / "model.safetensors")
+    kept = {key: value for key, value in weights.items() if not key.startswith(lacks)}
+    save_file(kept, hugging_face / "other.safetensors")
+    with pytest.raises(ValueError, match=r"other\.safetensors") as error:
+        load_clip(str(hugging_face / "tiny.json"), "clip", str(hugging_face / "other.safetensors"), "openai")
+    assert named in one_line(error)
+
+
+def test_averaged_weights_of_torch(toy_clip, tmp_path):
+    clip = toy_clip()
+    torch.save(torch.optim.swa_utils.AveragedModel(clip).state_dict(), tmp_path / "clip.pt")
+    loaded = load_clip("toy-vit", "clip", str(tmp_path / "clip.pt"), "openai")
+    assert torch.equal(loaded.visual.proj, clip.visual.proj)
+
+
 class Archive(nn.Module):
     """A module tree with CLIP's names and the three numbers that OpenAI's archives hold besides."""
 

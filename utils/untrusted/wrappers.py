@@ -96,4 +96,6 @@ def _unknown(place: str, content: _Dict, around: tuple[Any, ...]) -> Found:
 
 
 def _tensors(content: _Dict) -> list[str]:
-    return [key for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)]
+    """The keys of tensors, without the counter that torch's averaged models put next to theirs."""
+    names = [key for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)]
+    return [name for name in names if name.rpartition(".")[2] != "n_averaged"]

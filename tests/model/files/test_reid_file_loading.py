@@ -146,6 +146,21 @@ def test_of_several_models_one_is_taken_and_named(
     assert str(path) in str(error.value) and other in str(error.value)
 
 
+@pytest.mark.parametrize("key", ["image_encoder.proj", "bottleneck.running_var"])
+@pytest.mark.parametrize("number", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite(toy_model, save_weights, key, number):
+    weights = toy_model().state_dict()
+    weights[key].view(-1)[3] = number
+    path = save_weights(weights)
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: {re.escape(key)} .*not finite"):
+        load_reid_model(path, (64, 32))
+
+
+def test_a_folder_with_the_sign_in_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{tmp_path}/a#b/gone.pth")):
+        load_reid_model(tmp_path / "a#b/gone.pth", (64, 32))
+
+
 def test_a_file_with_the_sign_in_its_name(toy_model, save_weights):
     assert load_reid_model(save_weights(toy_model().state_dict(), "run#3.pth"), (64, 32))[1].num_classes == 5
 
