@@ -79,12 +79,14 @@ def fit(stage: Stage, run: Run, snapshot: Snapshot | None = None) -> None:
     their periods and at the end, `last.pt` after each epoch, before an evaluation, and when its time comes.
     Raises FloatingPointError for losses or gradients that are not finite, SystemExit after SIGTERM or SIGINT.
     """
-    progress = (snapshot.progress if snapshot is not None else None) or Progress(stage.name)
-    if progress.stage != stage.name or progress.epoch > stage.plan.epochs:
-        raise ValueError(
-            f"{stage.name} has {stage.plan.epochs} epochs, but the resumed run is at {progress}; allowed: "
-            f"{progress.stage} with {progress.epoch} or more"
-        )
+    progress = Progress(stage.name)
+    if snapshot is not None and snapshot.progress is not None:
+        progress = snapshot.progress
+        if progress.stage != stage.name or progress.epoch > stage.plan.epochs:
+            raise ValueError(
+                f"{stage.name} has {stage.plan.epochs} epochs, but the run in {snapshot.path} is at {progress}; "
+                f"allowed: {progress.stage} with {progress.epoch} or more"
+            )
     with _only_trained(stage):
         forward = prepare(stage, run.device, run.precision, sync_batch_norm=run.sync_batch_norm)
         if snapshot is not None:
