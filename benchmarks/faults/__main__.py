@@ -19,7 +19,7 @@ from benchmarks.faults.bits import bits
 from benchmarks.faults.rows import Row, table
 from benchmarks.faults.runs import Bench
 from benchmarks.faults.soak import soak
-from benchmarks.faults.torchrun import rank
+from benchmarks.faults.torchrun import orphans, rank
 from config.arguments import Parser
 
 SCENARIOS: dict[str, Callable[[Bench], Iterator[Row]]] = {
@@ -30,7 +30,9 @@ SCENARIOS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "image": single.image,
     "worker": single.worker,
     "bits": bits,
+    "together": single.together,
     "rank": rank,
+    "orphans": orphans,
     "nan": numbers.nan,
     "processes": numbers.processes,
     "soak": soak,

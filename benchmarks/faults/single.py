@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from benchmarks.faults.hooks import (
     Fault,
@@ -198,6 +199,44 @@ def folder(bench: Bench) -> Iterator[Row]:
             _ended_in_one_line(ended, str(place)),
             (f"after {ended.seconds:.1f} s, before any step", unless(child.watch.steps == 0, "it trained")),
         )
+
+
+def together(bench: Bench) -> Iterator[Row]:
+    """A second run in the folder of a first one, which trains or has just been killed."""
+    for resume, name in ((False, "a second run"), (True, "a second --resume")):
+        run = bench.folder("shared")
+        if resume:
+            child = bench.start(run, faults=[slow_steps(_SLOW)])
+            child.wait_until(_in_stage2)
+            child.send(signal.SIGTERM)
+            child.wait()
+        first = bench.start(run, resume=resume, faults=[slow_steps(_SLOW)])
+        first.wait_until(lambda watch: watch.phase == "stage2" and watch.steps > 1)
+        second = bench.run(run, resume=resume)
+        ended = first.wait()
+        yield judge(
+            "together",
+            f"{name} in the folder of one that trains",
+            _ended_in_one_line(second, str(run), f"process {first.process.pid} "),
+            (
+                "the first one ends undisturbed, equal",
+                status_problem(ended, 0) or equality_problem(differences(run, bench.reference())),
+            ),
+        )
+    changed = {"DATALOADER.NUM_WORKERS": 1}
+    run = bench.folder("shared")
+    child = bench.start(run, changed, faults=[slow_steps(_SLOW)])
+    child.wait_until(_in_stage2)
+    workers = psutil.Process(child.process.pid).children(recursive=True)
+    child.send(signal.SIGKILL)
+    child.wait()
+    alive = sum(worker.is_running() for worker in workers)
+    yield judge(
+        "together",
+        "a run killed, and the next one started at once",
+        (f"{alive} processes that loaded images were still there", unless(alive > 0, "none was left")),
+        (EQUAL, equality_problem(bench.resumed(run, changed))),
+    )
 
 
 def image(bench: Bench) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Kills one of two processes that torchrun has started."""
+"""Kills one of two processes that torchrun has started, or torchrun itself."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.faults.numbers import together
-from benchmarks.faults.rows import EQUAL, Row, equality_problem, judge, unless
-from benchmarks.faults.runs import TIMEOUT, Bench, differences, read_records, require_success
+from benchmarks.faults.rows import EQUAL, Row, equality_problem, judge, place_in_words, unless
+from benchmarks.faults.runs import TIMEOUT, Bench, differences, progress, read_records, require_success
 from benchmarks.measure import ROOT
 
 _CHANGED = {"SOLVER.STAGE1.MAX_EPOCHS": 2, "MAIN.MAX_EPOCHS": 40, "MAIN.CHECKPOINT_PERIOD": 20}
@@ -46,6 +46,36 @@ def rank(bench: Bench) -> Iterator[Row]:
     )
 
 
+def orphans(bench: Bench) -> Iterator[Row]:
+    """torchrun itself is killed."""
+    reference = bench.folder("two-processes")
+    for ended in together(bench, reference, _CHANGED, 2):
+        require_success(ended)
+    folder = bench.folder("orphans")
+    with Torchrun(bench, folder, [], []) as torchrun:
+        torchrun.wait_for_lines()
+        processes = torchrun.processes()
+        lines = len(read_records(folder))
+        torchrun.kill()
+        killed = time.monotonic()
+        _, left = psutil.wait_procs(processes, timeout=TIMEOUT)
+        seconds = time.monotonic() - killed
+        for process in left:
+            process.kill()
+    further = len(read_records(folder)) - lines
+    place = place_in_words(progress(folder))
+    with Torchrun(bench, folder, [], ["--resume"]) as torchrun:
+        resumed = torchrun.wait()
+    different = differences(folder, reference) if resumed == 0 else [f"its status {resumed}"]
+    yield judge(
+        "orphans",
+        "torchrun killed, with two processes",
+        (f"they ended {seconds:.1f} s later", unless(not left, f"{len(left)} trained on")),
+        (place, unless(further < _CHANGED["MAIN.MAX_EPOCHS"] - _LINES, "they trained to their end")),
+        (EQUAL, equality_problem(different)),
+    )
+
+
 def _ended(status: int | None, seconds: float, expected: int) -> tuple[str, str]:
     fact = f"torchrun ended {seconds:.0f} s later with status {status}"
     return fact, unless(status == expected, fact)
@@ -55,7 +85,7 @@ def _killed(bench: Bench, folder: Path, options: list[str]) -> tuple[int | None,
     """Kill the second process in stage 2; returns torchrun's status and the seconds until its end."""
     with Torchrun(bench, folder, options, []) as torchrun:
         torchrun.wait_for_lines()
-        torchrun.kill(1)
+        next(each for each in torchrun.processes() if each.environ()["RANK"] == "1").kill()
         killed = time.monotonic()
         return torchrun.wait(), time.monotonic() - killed
 
@@ -104,7 +134,12 @@ class Torchrun:
             time.sleep(0.05)
         raise RuntimeError(f"too few lines of metrics under torchrun:\n{self._printed.read_text()[-9000:]}")
 
-    def kill(self, rank: int) -> None:
-        """Kill a process of the run."""
-        processes = psutil.Process(self._process.pid).children(recursive=True)
-        next(process for process in processes if process.environ().get("RANK") == str(rank)).kill()
+    def processes(self) -> list[psutil.Process]:
+        """The processes of the run."""
+        started = psutil.Process(self._process.pid).children(recursive=True)
+        return [process for process in started if "RANK" in process.environ()]
+
+    def kill(self) -> None:
+        """Kill torchrun, and nothing that it has started."""
+        self._process.kill()
+        self._process.wait()

@@ -84,8 +84,8 @@ def fit(stage: Stage, run: Run, snapshot: Snapshot | None = None) -> None:
         progress = snapshot.progress
         if progress.stage != stage.name or progress.epoch > stage.plan.epochs:
             raise ValueError(
-                f"{stage.name} has {stage.plan.epochs} epochs, but the run in {snapshot.path} is at {progress}; "
-                f"allowed: {progress.stage} with {progress.epoch} or more"
+                f"{stage.name} has {stage.plan.epochs} epochs, but the run in {snapshot.path} is at "
+                f"{progress}; allowed: {progress.stage} with {progress.epoch} or more"
             )
     with _only_trained(stage):
         forward = prepare(stage, run.device, run.precision, sync_batch_norm=run.sync_batch_norm)
