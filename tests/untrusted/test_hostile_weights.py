@@ -161,6 +161,9 @@ def test_hostile_files(tmp_path, capfd, case):
 
 def test_what_is_no_file(tmp_path, capfd):
     with nothing_else(capfd):
-        for path in (tmp_path, tmp_path / "absent.pth", tmp_path / "absent.safetensors", "/dev/zero"):
+        for path in (tmp_path / "absent.pth", tmp_path / "absent.safetensors"):
             with pytest.raises(FileNotFoundError, match="no weights file at"):
+                read_state_dict(path)
+        for path in (tmp_path, "/dev/zero"):
+            with pytest.raises(ValueError, match=f"{path} is a .*; allowed: a plain file"):
                 read_state_dict(path)
