@@ -38,7 +38,8 @@ def process_group(device: torch.device) -> Iterator[None]:
 
     Raises ValueError if torchrun's environment is incomplete, ConnectionError when another process has ended.
     """
-    with ending_with_torchrun(), _connected(device):
+    with ending_with_torchrun() as works, _connected(device):
+        works.set()
         yield
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 _logger = logging.getLogger("transreid")
 _POLL = 1.0  # seconds
 _GRACE = 30  # seconds, as many as torchrun gives its processes after a signal
+_AT_ONCE = 1
 # Read while the program starts: torch takes seconds to import, in which torchrun may end.
 _STARTED = os.getpid(), os.getppid()
 
@@ -36,30 +37,32 @@ def launch_name() -> str:
 
 
 @contextmanager
-def ending_with_torchrun() -> Iterator[None]:
+def ending_with_torchrun() -> Iterator[threading.Event]:
     """Send this process SIGTERM when the torchrun that started it has ended, while the context lasts.
 
-    SIGALRM ends it 30 seconds later if it hangs, in a GPU's collective for example. Without torchrun, and on
-    Windows, where a process does not see the end of its parent, nothing happens.
+    If it hangs then, in a GPU's collective for example, SIGALRM ends it after 30 seconds, or at once until
+    the event that the context gives is set: it may wait for torchrun to connect it, and has nothing to lose.
+    Without torchrun, and on Windows, where a process does not see the end of its parent, nothing happens.
     """
+    works = threading.Event()
     if "TORCHELASTIC_RUN_ID" not in os.environ or not hasattr(signal, "pthread_kill"):
-        yield
+        yield works
         return
     process, parent = _STARTED
+    parent = parent if process == os.getpid() else os.getppid()  # a fork has a parent of its own
     over = threading.Event()
-    given = (parent if process == os.getpid() else os.getppid(), over)  # a fork has a parent of its own
-    threading.Thread(target=_end_with, args=given, daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent, works, over), daemon=True).start()
     try:
-        yield
+        yield works
     finally:
         over.set()
 
 
-def _end_with(parent: int, over: threading.Event) -> None:
+def _end_with(parent: int, works: threading.Event, over: threading.Event) -> None:
     while os.getppid() == parent:
         if over.wait(_POLL):
             return
     _logger.warning("torchrun (process %d) has ended, so this process ends too", parent)
-    signal.alarm(_GRACE)
+    signal.alarm(_GRACE if works.is_set() else _AT_ONCE)
     # To the main thread, which may wait in a system call.
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)

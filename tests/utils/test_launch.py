@@ -36,7 +36,7 @@ from utils.launch import ending_with_torchrun
 from utils.signals import StopRequest
 
 {before}
-with StopRequest(10).listening() as stop, ending_with_torchrun():
+with StopRequest(10).listening() as stop, ending_with_torchrun() as works:
     print(os.getpid(), flush=True)
     {work}
 """
@@ -85,9 +85,12 @@ def test_a_process_ends_with_torchrun(orphan, work):
 
 
 @pytest.mark.slow
-def test_a_process_that_hangs_is_ended(orphan):
-    before = "from utils import launch; launch._GRACE = 2"
-    assert 2 < seconds_until_end(orphan(HANGS, before=before, TORCHELASTIC_RUN_ID="none")) < 6
+@pytest.mark.parametrize(("works", "grace", "least"), [("works.set()", 4, 3), ("pass", 60, 0)])
+def test_a_process_that_hangs_is_ended(orphan, works, grace, least):
+    """Sooner while it still waits for the others to connect."""
+    before = f"from utils import launch; launch._GRACE = {grace}"
+    process = orphan(f"{works}; {HANGS}", before=before, TORCHELASTIC_RUN_ID="none")
+    assert least < seconds_until_end(process, most=20) < 20
 
 
 @pytest.mark.slow
