@@ -75,15 +75,15 @@ def as_lines(config: CfgNode) -> Lines:
     return Lines(escaped(config))
 
 
-def _file_settings(path: Path, seen: tuple[Path, ...] = ()) -> list[_Setting]:
+def _file_settings(path: Path, seen: tuple[str, ...] = ()) -> list[_Setting]:
     tree, places = _read_yaml(path)
     parent = tree.pop(_PARENT, None)
     settings = []
     if parent is not None:
         if not isinstance(parent, str):
             raise ValueError(f"{path}: {_PARENT} is {parent!r}; allowed: the path of a YAML file")
-        seen = (*seen, path.resolve())
-        if (path.parent / parent).resolve() in seen:
+        seen = (*seen, os.path.realpath(path))
+        if os.path.realpath(path.parent / parent) in seen:
             raise ValueError(f"{path}: {_PARENT} {parent!r} leads back to the file itself")
         settings = _file_settings(path.parent / parent, seen)
     for key, raw in leaves(tree).items():

@@ -116,8 +116,8 @@ def clip_weights_from_file(path: str | Path, name: str, config: dict) -> dict[st
         )
     if weights.keys().isdisjoint(KNOWN_NAMES):
         raise ValueError(
-            f"path {path} has no CLIP weights in OpenAI's, open_clip's or Hugging Face's names; it holds e.g. "
-            f"{', '.join(list(weights)[:3])}"
+            f"path {path} has no CLIP weights in OpenAI's, open_clip's or Hugging Face's names; it holds "
+            f"e.g. {', '.join(list(weights)[:3])}"
         )
     if hugging_face.PATCHES in weights:
         hugging_face.require_clip(weights, f"path {path}")

@@ -4,6 +4,7 @@ Nothing is downloaded. Identities differ in clothes, hair and bag, cameras in li
 people that are tested are never seen in training.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(description=__doc__)
     parser.add_argument("--out", type=Path, default="logs/demo", help="folder for pictures and results")
     args = parser.parse_args(argv)
-    data, run = args.out.resolve() / "data", args.out.resolve() / "run"
+    out = Path(os.path.realpath(args.out))
+    data, run = out / "data", out / "run"
     say("Drawing people in %s …", data)
     with end_in_one_line():
         draw_market1501(data, seed=SEED, overwrite=True)
-    (run / "metrics.jsonl").unlink(missing_ok=True)  # of an earlier demo; a run appends
+        (run / "metrics.jsonl").unlink(missing_ok=True)  # of an earlier demo; a run appends
     words = ["--config_file", CONFIG, "DATASETS.ROOT_DIR", str(data), "OUTPUT_DIR", str(run)]
     say("$ python train_clipreid.py %s\n", " ".join(words))
     train(argv=words)

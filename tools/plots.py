@@ -7,6 +7,7 @@ python tools/plots.py training --out training.svg logs/market/vit logs/market/cn
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
@@ -69,7 +70,7 @@ def parse_sources(words: Sequence[str], file_name: str) -> dict[str, Path]:
         path = Path(place)
         if path.is_dir():
             path = path / file_name
-        label = label or path.resolve().parent.name  # what the run's folder is called
+        label = label or Path(os.path.realpath(path)).parent.name  # what the run's folder is called
         if label in sources:
             raise ValueError(f"{word}: a second {label!r}; write another name before it, as in NAME={place}")
         sources[label] = path

@@ -118,8 +118,8 @@ def read_snapshot(path: Path) -> Snapshot:
     """Read `last.pt` without running code. Raises FileNotFoundError, or ValueError when it is none."""
     content = read_checkpoint(path)
     form = content.get("format") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or form not in _FORMATS:
-        of = f"has format {form}" if isinstance(form, int) else "is not the state of a run"
+    if not isinstance(content, dict) or type(form) is not int or form not in _FORMATS:
+        of = f"has format {form}" if type(form) is int else "is not the state of a run"
         raise ValueError(f"{path} {of}; allowed: a {FILE} of this version, format {_FORMATS[-1]}")
     state = check_form(content, RunState, f"{path}, a damaged {FILE}")
     progress = None

@@ -149,6 +149,8 @@ def test_parent_file_errors(write):
     circle = write("_BASE_: other.yml\n", "one.yml")
     write("_BASE_: one.yml\n", "other.yml")
     assert "other.yml: _BASE_ 'one.yml' leads back" in fails(cfg, circle)
+    (circle.parent / "link.yml").symlink_to("link.yml")
+    assert "link.yml" in fails(cfg, write("_BASE_: link.yml\n"), error=(ValueError, OSError))
     assert "_BASE_ is 3" in fails(cfg, write("_BASE_: 3\n"))
     assert "gone.yml does not exist" in fails(cfg, write("_BASE_: gone.yml\n"), error=FileNotFoundError)
     inner = fails(cfg, write("MODEL:\n  _BASE_: one.yml\n"))

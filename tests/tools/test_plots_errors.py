@@ -205,6 +205,12 @@ def test_files_of_other_kinds(tmp_path, capsys):
     )
 
 
+def test_a_link_to_itself(tmp_path, capsys):
+    link = tmp_path / "metrics.jsonl"
+    link.symlink_to(link)
+    assert str(link) in refused(capsys, "training", "--out", tmp_path / "a.png", link)
+
+
 def test_too_large_files(tmp_path, capsys):
     for command, name in (("cmc", "metrics.json"), ("training", "metrics.jsonl")):
         file = tmp_path / name

@@ -4,8 +4,10 @@ import io
 import itertools
 import json
 import pickle
+import re
 import struct
 import tarfile
+import time
 import zipfile
 
 import pytest
@@ -50,6 +52,16 @@ def tar():
         for name in ("../storages", "storages", "tensors", "pickle"):
             archive.addfile(tarfile.TarInfo(name), io.BytesIO())
     return stream.getvalue()
+
+
+def test_a_sparse_file_is_refused_at_once(tmp_path):
+    path = tmp_path / "a.pth"
+    with open(path, "wb") as file:
+        file.truncate(2**40)
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=re.escape(f"{path} is no checkpoint")):
+        read_state_dict(path)
+    assert time.monotonic() - start < 5
 
 
 def lying_sizes(factor):

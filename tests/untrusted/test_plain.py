@@ -47,6 +47,19 @@ def test_absent_files_and_impossible_names(tmp_path):
         open_plain("a\0b")
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="the file whose reading fails is Linux's")
+def test_errors_of_reading_name_the_file(tmp_path):
+    path = tmp_path / "list.txt"
+    path.symlink_to("/proc/self/mem")  # nothing is at its start
+    for read in (
+        read_plain_text,
+        lambda path: open_plain(path).read(),
+        lambda path: open_plain(path).read(9),
+    ):
+        with pytest.raises(OSError, match=r"list\.txt"):
+            read(path)
+
+
 def test_text_that_is_not_utf_8_names_the_file(tmp_path):
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xff\xfe\x00")

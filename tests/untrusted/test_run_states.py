@@ -125,6 +125,8 @@ BOMB += "".join(f"{n}: &{n} [*{p}, *{p}, *{p}]\n" for p, n in itertools.pairwise
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
+        (("format",), torch.ones(2), "format 3"),
+        (("format",), True, "format 3"),
         (("config",), BOMB, "stands for more than 10,000 values"),
         (("config",), "a: &a [*a]", "stands for more than 10,000 values"),
         (("config",), "[" * 10_000, "config is "),

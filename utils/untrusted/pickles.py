@@ -9,6 +9,7 @@ import reprlib
 import tarfile
 import zipfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -68,7 +69,8 @@ def check_archive(path: Path) -> None:
                         _check_pickle(BytesIO(archive.read(member)))
             return
         file.seek(0)
-        if tarfile.is_tarfile(file):  # versions of torch before 2.6 would unpack it
+        with suppress(tarfile.HeaderError):  # versions of torch before 2.6 would unpack a tar file
+            tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), tarfile.ENCODING, "surrogateescape")
             raise ValueError("it is a tar file")
         file.seek(0)
         for _ in range(_LEGACY_PICKLES):

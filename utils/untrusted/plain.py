@@ -10,8 +10,8 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import TextIOWrapper
-from typing import BinaryIO, TextIO
+from io import BufferedReader, FileIO, TextIOWrapper
+from typing import Any, BinaryIO, TextIO
 
 from utils.text import printable
 
@@ -27,6 +27,28 @@ _KINDS = {
 }
 
 
+class _PlainFile(FileIO):
+    """Errors of reading name the file, too."""
+
+    def readinto(self, buffer: Any) -> int:
+        """As a file does."""
+        with self._named():
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        """As a file does."""
+        with self._named():
+            return super().readall()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename = self.name
+            raise
+
+
 def open_plain(path: str | os.PathLike[str], limit: int | None = None) -> BinaryIO:
     """Open a plain file, or a link to one, of at most `limit` bytes for reading.
 
@@ -37,7 +59,7 @@ def open_plain(path: str | os.PathLike[str], limit: int | None = None) -> Binary
     try:
         # The kind is looked at before opening, which alone can start a device, and after, when it holds.
         _require_plain(os.stat(path), name, limit)
-        file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
+        file = BufferedReader(_PlainFile(path, opener=_open))
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: no such file") from None
     except OSError as error:
@@ -87,6 +109,10 @@ def require_plain(path: str | os.PathLike[str]) -> None:
     """Raise ValueError, which names the path, unless a plain file, a link to one or nothing is there."""
     with suppress(OSError):  # what writes there meets it too
         _require_plain(os.stat(path), printable(path), None)
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _require_plain(state: os.stat_result, name: str, limit: int | None) -> None:
