@@ -97,7 +97,7 @@ def _read_yaml(path: Path) -> Settings:
         raise ValueError(f"configuration file {path}; allowed: files that end in {' or '.join(_SUFFIXES)}")
     if not path.exists():
         raise FileNotFoundError(f"configuration file {path} does not exist")
-    return parse_settings(read_plain_text(path, MAX_SETTINGS), printable(path))
+    return parse_settings(read_plain_text(path, MAX_SETTINGS), str(path))
 
 
 def _pair_settings(opts: Sequence[Any]) -> list[_Setting]:

@@ -5,7 +5,7 @@ This is the face of the room; drawn data sets have their own, `datasets.drawn`.
 
 from datasets.batch import Batch, CaptionBatch, ImageBatch, LoadedBatch, collate
 from datasets.checks.audit import FileFacts, Findings, audit, inspect_files
-from datasets.checks.verify import verify_images
+from datasets.checks.verify import find_oddities, log_oddities, verify_images
 from datasets.make_dataloader import Loaders, available_processors, make_dataloader, num_workers
 from datasets.make_dataset import make_dataset
 from datasets.pixels.augmentation import AugmentedSampler, Draw
@@ -39,8 +39,10 @@ __all__ = [
     "collate",
     "decode_image",
     "erase_constant",
+    "find_oddities",
     "from_pil",
     "inspect_files",
+    "log_oddities",
     "make_dataloader",
     "make_dataset",
     "num_workers",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from retrieval.features import FeatureSet
 from utils.labels import NO_CAMERA, NO_PID
-from utils.text import printable, shortened
+from utils.text import shortened
 
 _SHOWN = 100  # characters of a path in a message
 _NO_CODE = -2  # equal to no code of the other side
@@ -145,17 +145,14 @@ def why_no_match(query: FeatureSet, gallery: FeatureSet, rule: str = "cross_came
         reason = f"{start}: {len(found)} queries find only their own picture (same file or same bytes)"
     elif len(by_camera) < len(found):
         reason += " or, where it is not known, their own picture"
-    return f"{reason}, such as {_shown(query.paths[row])} and {_shown(gallery.paths[other])}"
+    paths = query.paths[row], gallery.paths[other]
+    return f"{reason}, such as {' and '.join(shortened(path, _SHOWN) for path in paths)}"
 
 
 def _identities(images: FeatureSet) -> str:
     known = (images.pids != NO_PID).nonzero().flatten().tolist()
-    example = f" (such as that of {_shown(images.paths[known[0]])})" if known else ""
+    example = f" (such as that of {shortened(images.paths[known[0]], _SHOWN)})" if known else ""
     return f"{len(images.pids[known].unique())} known identities{example}"
-
-
-def _shown(path: str) -> str:
-    return shortened(printable(path), _SHOWN)
 
 
 class _Join:

@@ -17,7 +17,6 @@ from torch import Tensor
 from retrieval.features import FeatureSet, feature_arrays, write_arrays
 from retrieval.labels import LabelNames
 from retrieval.rules import find_rule
-from utils.text import printable
 from utils.untrusted.feature_files import read_feature_file
 from utils.untrusted.forms import parse_json
 
@@ -151,4 +150,4 @@ class RetrievalTask:
             names = parse_json(stored.names, LabelNames, "its names")
             return RetrievalTask(images, tuple(trials), stored.info, names)
         except ValueError as error:
-            raise ValueError(f"{printable(path)}: {error}") from error
+            raise ValueError(f"{path}: {error}") from error

@@ -30,6 +30,8 @@ from datasets import (
     PixelTransform,
     collate,
     decode_image,
+    find_oddities,
+    log_oddities,
     num_workers,
     resize_like_pil,
 )
@@ -49,9 +51,9 @@ from utils.launch import launched_processes, local_rank
 from utils.limits import allowed_workers
 from utils.logger import setup_logger
 from utils.precision import CHOICES, inference_precision
-from utils.text import printable
-from utils.untrusted.folders import LeftOut, find_files, find_folders
-from utils.untrusted.pictures import picture_suffixes
+from utils.text import Tally
+from utils.untrusted.folders import find_files, find_folders
+from utils.untrusted.pictures import open_picture, picture_suffixes, read_picture
 from utils.untrusted.plain import read_plain_lines
 
 _ANY_DEPTH = re.compile(r"(?:^|(?<=/))(?:\*\*(?:/|$))+")
@@ -62,19 +64,24 @@ _logger = logging.getLogger("transreid.tools")
 def find_images(sources: Sequence[str]) -> list[str]:
     """Image paths that the sources name, in their order, each path once.
 
-    A source is a folder (searched to any depth by `find_files`, whose warning counts what is left out), a
-    .txt file of paths, a pattern with * ? [] ** (sorted), or an image file. Whether the files are images is
-    not looked at. Raises FileNotFoundError for a source without any, ValueError for a .txt file that is not
-    UTF-8.
+    A source is a folder (searched to any depth by `find_files`), a .txt file of paths, a pattern with * ? []
+    ** (sorted), or an image file. Of several sources each real file is taken once. One warning counts what is
+    left out. Whether the files are images is not looked at. Raises FileNotFoundError for a source without
+    any, ValueError for a .txt file that is not UTF-8.
     """
-    left_out = LeftOut()
-    paths = list(dict.fromkeys(str(path) for source in sources for path in _expand(source, left_out)))
+    left_out = Tally()
+    paths: dict[str, str] = {}
+    for path in (str(path) for source in sources for path in _expand(source, left_out)):
+        real = os.path.realpath(path) if len(sources) > 1 else path
+        if real in paths:
+            left_out.add("named twice", path)
+        paths.setdefault(real, path)
     if left_out:
         _logger.warning("--images: not read: %s", left_out)
-    return paths
+    return list(paths.values())
 
 
-def _expand(source: str, left_out: LeftOut) -> list[Path]:
+def _expand(source: str, left_out: Tally) -> list[Path]:
     path = Path(source)
     if path.is_dir():
         found = find_files(path, picture_suffixes(), left_out)
@@ -86,7 +93,7 @@ def _expand(source: str, left_out: LeftOut) -> list[Path]:
         hint = f"; not read: {left_out}" if left_out else ""
         kinds = " ".join(sorted(picture_suffixes(), key=lambda suffix: suffix != ".jpg"))
         raise FileNotFoundError(
-            f"--images {printable(source)}: no image there; allowed: a folder of {kinds}, "
+            f"--images {source}: no image there; allowed: a folder of {kinds}, "
             f"a .txt file with a path a line, a pattern in quotes, an image{hint}"
         )
     return found
@@ -107,8 +114,15 @@ def _read_list(path: Path) -> list[Path]:
     return [Path(line.strip()) for line in read_plain_lines(path) if line.strip()]
 
 
-class ReadableImages(Dataset[tuple[Tensor, ImageRecord, None] | str]):
-    """Items (image uint8 (3, H, W), record, no seed), or one line that says why a file could not be read.
+class Item(NamedTuple):
+    """An image uint8 (3, H, W), its record, no seed, and what `find_oddities` finds in its file."""
+
+    image: tuple[Tensor, ImageRecord, None]
+    oddities: tuple[str, ...]
+
+
+class ReadableImages(Dataset[Item | str]):
+    """Items, or one line that says why a file could not be read.
 
     With `upright` images are turned as their EXIF orientation says.
     """
@@ -124,34 +138,41 @@ class ReadableImages(Dataset[tuple[Tensor, ImageRecord, None] | str]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, ImageRecord, None] | str:
+    def __getitem__(self, index: int) -> Item | str:
         path = self.paths[index]
         try:
-            image = decode_image(path, upright=self.upright)
+            data = read_picture(path)
+            image = decode_image(path, upright=self.upright, data=data)
+            with open_picture(path, data) as picture:
+                oddities = find_oddities(picture)
         except (FileNotFoundError, ValueError) as error:
             return str(error)
         image = resize_like_pil(image, self.size, interpolation=self.interpolation)
-        return image, ImageRecord(path, NO_PID, NO_CAMERA, viewid=0), None
+        return Item((image, ImageRecord(path, NO_PID, NO_CAMERA, viewid=0), None), oddities)
 
 
 class Load(NamedTuple):
-    """A batch of the readable files among some, and the reason for each file that is left out."""
+    """A batch of the readable files among some, why each other file is left out, and their oddities."""
 
     batch: LoadedBatch | None
     reasons: list[str]
+    oddities: Tally
 
 
-def collate_readable(items: list[tuple[Tensor, ImageRecord, None] | str], pixels: PixelTransform) -> Load:
+def collate_readable(items: list[Item | str], pixels: PixelTransform) -> Load:
     """Stack the images among the items of ReadableImages; None when there are none."""
-    images = [item for item in items if not isinstance(item, str)]
+    read = [item for item in items if isinstance(item, Item)]
     reasons = [item for item in items if isinstance(item, str)]
-    return Load(collate(images, pixels) if images else None, reasons)
+    oddities = Tally()
+    for (_, record, _), found in read:
+        oddities.join(dict.fromkeys(found, (1, record.path)))
+    return Load(collate([item.image for item in read], pixels) if read else None, reasons, oddities)
 
 
 class ReadableBatches:
-    """The batches of a loader of `Load`; `unreadable` counts the files that the last pass left out.
+    """The batches of a loader of `Load`, whose last pass left out `unreadable` files; others had `oddities`.
 
-    Each such file is named in a warning. Raises ValueError at the end when no file could be read; if
+    Each file left out is named in a warning. Raises ValueError at the end when no file could be read; if
     `strict`, at the first that cannot.
     """
 
@@ -159,19 +180,21 @@ class ReadableBatches:
         self.loader = loader
         self.strict = strict
         self.unreadable = 0
+        self.oddities = Tally()
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[LoadedBatch]:
-        self.unreadable = 0
+        self.unreadable, self.oddities = 0, Tally()
         reason = ""
-        for batch, reasons in self.loader:
+        for batch, reasons, oddities in self.loader:
             if reasons and self.strict:
                 raise ValueError(reasons[0])
             for reason in reasons:
                 _logger.warning("%s", reason)
             self.unreadable += len(reasons)
+            self.oddities.join(oddities)
             if batch is not None:
                 yield batch
         if self.unreadable == len(self.loader.dataset):
@@ -233,6 +256,9 @@ def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.devic
     _logger.info("extracting in %s", precision.name)
     features = extract(model, batches, device, precision=precision)
     unreadable = sum(gather_objects(batches.unreadable))
+    oddities = Tally()
+    for found in gather_objects(batches.oddities):
+        oddities.join(found)
     if not is_first():
         return
     # `normalize` is advice to whoever evaluates: the features are stored as the model gives them.
@@ -253,6 +279,7 @@ def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.devic
             "dataset": None,
         },
     )
+    log_oddities(oddities, len(paths))
     if unreadable:
         _logger.warning(
             "%d of %d images could not be read and are not in %s", unreadable, len(paths), args.out

@@ -20,7 +20,7 @@ from config.arguments import Parser, end_in_one_line, say
 from tools.ranking.style import COLOURS, DASHES, STYLE
 from utils.files import require_writable, write_atomically
 from utils.package import require_extra
-from utils.text import printable, shortened
+from utils.text import shortened
 from utils.untrusted.forms import read_json
 from utils.untrusted.metrics_files import MAX_METRICS, TestMetrics, read_epochs
 
@@ -199,7 +199,7 @@ def _draw_panel(axes: Axes, key: str, runs: Mapping[str, dict[str, list[tuple[fl
 
 def _shown(text: str) -> str:
     """A name as a picture shows it: on one line, shortened, and not taken for a formula."""
-    return shortened(printable(text), 40).replace("$", r"\$")
+    return shortened(text, 40).replace("$", r"\$")
 
 
 def _look(index: int) -> dict[str, str]:

@@ -5,10 +5,10 @@ sequences to a terminal, or a line break and then what looks like the next line 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-_SHOWN = 300  # characters of an error's line
+_SHOWN, _PATH, _QUOTED = 300, 150, 100  # characters of an error's line, of a path and of a value in it
 _LOG_LINE = re.compile(r"(\[process \d+\] )?\d{4}-\d\d-\d\d ")  # how a line of `utils.logger` begins
 
 
@@ -26,12 +26,24 @@ def printable(text: object) -> str:
     )
 
 
-def shortened(text: str, length: int = _SHOWN) -> str:
-    """The text, or its two ends with '…' between them where it is longer than `length` characters."""
+def shortened(text: object, length: int = _SHOWN) -> str:
+    """The text escaped, or its two ends with '…' between them where it is longer than `length` characters."""
+    text = printable(text)
     if len(text) <= length:
         return text
     start = length * 2 // 3
     return f"{text[:start]}…{text[len(text) - (length - start - 1) :]}"
+
+
+def quoted(text: object, length: int = _QUOTED) -> str:
+    """The shortened text in quotes, for a value in a message."""
+    return f"'{shortened(text, length)}'"
+
+
+def few(texts: Sequence[str], most: int = 3) -> str:
+    """The first of the texts, and how many more there are."""
+    more = f", and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def one_line(error: object, length: int = _SHOWN) -> str:
@@ -39,7 +51,27 @@ def one_line(error: object, length: int = _SHOWN) -> str:
 
     Lines that are indented continue the one before, as libraries write them; other line breaks are a name's.
     """
-    return shortened(printable(re.sub(r"[ \t]*\n[ \t]+", " ", str(error).strip())), length)
+    return shortened(re.sub(r"[ \t]*\n[ \t]+", " ", str(error).strip()), length)
+
+
+class Tally(dict[str, tuple[int, str]]):
+    """Files of several kinds: by kind how many there are, and the first by name."""
+
+    def add(self, kind: str, path: str, count: int = 1) -> None:
+        """Count further ones."""
+        others, first = self.get(kind, (0, path))
+        self[kind] = others + count, min(first, path)
+
+    def join(self, other: Mapping[str, tuple[int, str]]) -> None:
+        """Count those of another tally."""
+        for kind, (count, first) in other.items():
+            self.add(kind, first, count)
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{count} ({kind}), such as {shortened(first, _PATH)}"
+            for kind, (count, first) in sorted(self.items())
+        )
 
 
 class Lines(str):

@@ -2,15 +2,16 @@
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from PIL import Image
 from tqdm import tqdm
 
 from datasets.pixels.modes import conversions
 from datasets.pixels.stand_ins import MOST_UNREADABLE
 from datasets.records import ImageRecord
+from utils.text import Tally, few
 from utils.untrusted.pictures import open_picture, orientation
 
 _SHOWN = 5
@@ -28,7 +29,9 @@ def verify_images(records: Iterable[ImageRecord], workers: int = 1, *, skip: boo
     missing = [path for path in paths if not os.path.exists(path)]
     total = len(paths)
     if missing and not (skip and _can_skip(missing, total, "missing")):
-        raise FileNotFoundError(f"{len(missing)} of {len(paths)} image files are missing: {_first(missing)}")
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(paths)} image files are missing: {few(missing, _SHOWN)}"
+        )
     absent = set(missing)
     paths = [path for path in paths if path not in absent]
     pool = ThreadPoolExecutor(max(workers, 1))
@@ -38,37 +41,43 @@ def verify_images(records: Iterable[ImageRecord], workers: int = 1, *, skip: boo
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupted check does not decode the rest first
     damage = [text for text, _ in looks if text]
-    for what, count in sorted(Counter(what for _, oddities in looks for what in oddities).items()):
-        _logger.info("%d of %d images have %s", count, total, what)
+    found = Tally()
+    for path, (_, oddities) in zip(paths, looks, strict=True):
+        found.join(dict.fromkeys(oddities, (1, path)))
+    log_oddities(found, total)
     if damage and not (skip and _can_skip([*missing, *damage], total, "missing or damaged")):
-        raise ValueError(f"{len(damage)} of {len(paths)} image files are damaged: {_first(damage)}")
+        raise ValueError(f"{len(damage)} of {len(paths)} image files are damaged: {few(damage, _SHOWN)}")
+
+
+def find_oddities(image: Image.Image) -> tuple[str, ...]:
+    """What an image has that is not decoded yet: `conversions`, and an EXIF orientation."""
+    return conversions(image) + (("an EXIF orientation",) if orientation(image) > 1 else ())
+
+
+def log_oddities(found: Tally, total: int) -> None:
+    """Log how many images have what, each with an example."""
+    for what, (count, path) in sorted(found.items()):
+        _logger.info("%d of %d images have %s, such as %s", count, total, what, path)
 
 
 def _can_skip(texts: list[str], total: int, what: str) -> bool:
     """Whether these images are few enough to be left out; then it warns."""
-    few = len(texts) <= MOST_UNREADABLE * total
-    if few:
+    can_skip = len(texts) <= MOST_UNREADABLE * total
+    if can_skip:
         _logger.warning(
-            "%d of %d image files are %s and will be skipped: %s", len(texts), total, what, _first(texts)
+            "%d of %d image files are %s and will be skipped: %s", len(texts), total, what, few(texts, _SHOWN)
         )
-    return few
+    return can_skip
 
 
 def _look(path: str) -> tuple[str, tuple[str, ...]]:
     """'' or the damage, and what the image has that is worth a line."""
     try:
         with open_picture(path) as image:
-            oddities = conversions(image)
+            oddities = find_oddities(image)
             # JPEG only: decode at an eighth of the size, which is cheap and still reads the file to its end.
             image.draft("RGB", (1, 1))
-            if orientation(image) > 1:
-                oddities += ("an EXIF orientation",)
             image.load()
     except (OSError, ValueError) as error:
         return str(error), ()
     return "", oddities
-
-
-def _first(texts: list[str]) -> str:
-    more = f", and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return ", ".join(texts[:_SHOWN]) + more

@@ -18,11 +18,11 @@ from datasets.readers.labels import (
     written_alike,
 )
 from datasets.readers.options import DEFAULTS, ReadOptions
-from datasets.readers.parsing import label_texts, quote, require_file, require_folder, require_records
+from datasets.readers.parsing import label_texts, require_file, require_folder, require_records
 from datasets.records import ImageRecord, ReIDDataset, Trial
 from utils.labels import NO_CAMERA, NO_PID, LabelTexts
-from utils.text import printable, shortened
-from utils.untrusted.folders import LeftOut, find_files
+from utils.text import Tally, few, quoted, shortened
+from utils.untrusted.folders import EMPTY, find_files, find_folders
 from utils.untrusted.pictures import picture_suffixes
 from utils.untrusted.plain import open_plain_text
 
@@ -32,7 +32,7 @@ _CAMERA_MARK = re.compile(r"_c([0-9]+)")
 _LABEL_HINT = "in training without identities"
 # What pandas, R and databases write for an empty cell, as pandas reads it.
 _NOTHING = {"NaN", "nan", "-nan", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaT", "NULL", "null", "None"}
-_SHOWN = 3  # groups of labels in a warning
+_SHOWN = 100  # characters of a path or of columns in a message
 
 _logger = logging.getLogger("transreid.datasets")
 
@@ -66,24 +66,24 @@ def folder_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
 
     The names of folders are identities as they are written (5 and 005 are two); -1 in query and gallery is an
     unknown one. Without `need_labels` images directly in `root`/train have an unknown identity too. Files are
-    those of `find_files`; one warning counts what it leaves out. Raises FileNotFoundError for a missing
-    folder, ValueError for an image at another depth or an empty split.
+    those of `find_files`; one warning counts what it leaves out, and identities that have no other files.
+    Raises FileNotFoundError for a missing folder, ValueError for an image at another depth or an empty split.
     """
     needed = _needed(options)
     for split in needed:
         require_folder(root / split, "<identity>/<image>")
     # Training cameras come first in the numbering of every split, so testing looks for them too.
     splits = [split for split in SPLITS if (root / split).is_dir()]
-    left_out = LeftOut()
+    left_out = Tally()
     rows = [row for split in splits for row in _read_folder(root, split, options.need_labels, left_out)]
     if left_out:
         for split in sorted({*needed} - {row.split for row in rows}):
             require_records([], split, root, left_out)
-        _logger.warning("%s: not read: %s", printable(root), left_out)
+        _logger.warning("%s: not read: %s", root, left_out)
     marks = [row.path for row in rows if len(set(map(in_table, _cameras(row.path)))) > 1]
     if marks:
         text = "%s: %d file names hold several cameras, of which the first counts, such as %s"
-        _logger.warning(text, printable(root), len(marks), printable(marks[0]))
+        _logger.warning(text, root, len(marks), marks[0])
     return _build("folder", rows, root, options, str)
 
 
@@ -95,38 +95,37 @@ def _read_csv(file: Path, root: Path, need_labels: bool) -> list[_Row]:
     rows: list[_Row] = []
     lines: dict[tuple[str, str], int] = {}
     with open_plain_text(file) as stream:
-        reader = csv.reader(stream)
+        # Files that were put together may have a byte order mark in several lines.
+        reader = csv.reader(line.removeprefix("\ufeff") for line in stream)
         try:
             columns = _check_columns(next(reader, []), file)
             for fields in reader:
-                where = f"{printable(file)}:{reader.line_num}"
+                where = f"{file}:{reader.line_num}"
                 if not fields:  # a blank line
                     continue
                 if len(fields) != len(columns):
-                    names = _shown(", ".join(columns))
+                    names = shortened(", ".join(columns), _SHOWN)
                     raise ValueError(f"{where}: {len(fields)} fields, allowed are {len(columns)}: {names}")
                 cells = dict(zip(columns, map(str.strip, fields), strict=True))
                 row = _parse_row(cells, root, need_labels, where)
                 first = lines.setdefault((row.split, row.path), reader.line_num)
                 if first != reader.line_num:
-                    raise ValueError(
-                        f"{where}: {_shown(row.path)} is already in the {row.split} split, line {first}"
-                    )
+                    path = shortened(row.path, _SHOWN)
+                    raise ValueError(f"{where}: {path} is already in the {row.split} split, line {first}")
                 rows.append(row)
         except csv.Error as error:
-            where = f"{printable(file)}:{reader.line_num}"
-            raise ValueError(f"{where}: cannot be read as a CSV file: {error}") from error
+            raise ValueError(f"{file}:{reader.line_num}: cannot be read as a CSV file: {error}") from error
     return rows
 
 
 def _check_columns(columns: Sequence[str], file: Path) -> list[str]:
     stripped = [column.strip() for column in columns]
-    where = f"{printable(file)}:1"
+    where = f"{file}:1"
     for column in _REQUIRED:
         if column not in stripped:
             raise ValueError(
-                f"{where}: no column {column!r} among {_shown(', '.join(stripped)) or 'none'}; needed are"
-                f" {', '.join(_REQUIRED)}, optional are {', '.join(_OPTIONAL)}"
+                f"{where}: no column {column!r} among {shortened(', '.join(stripped), _SHOWN) or 'none'};"
+                f" needed are {', '.join(_REQUIRED)}, optional are {', '.join(_OPTIONAL)}"
             )
     for column in (*_REQUIRED, *_OPTIONAL):
         if stripped.count(column) > 1:
@@ -134,14 +133,9 @@ def _check_columns(columns: Sequence[str], file: Path) -> list[str]:
             raise ValueError(f"{where}: column {column!r} comes {times} times, allowed is once")
     others = [column for column in stripped if column not in (*_REQUIRED, *_OPTIONAL)]
     if others:
-        _logger.info(
-            "%s: %d columns are not read: %s", where, len(others), _shown(", ".join(map(quote, others)))
-        )
+        names = shortened(", ".join(map(quoted, others)), _SHOWN)
+        _logger.info("%s: %d columns are not read: %s", where, len(others), names)
     return stripped
-
-
-def _shown(text: str) -> str:
-    return shortened(printable(text), 100)
 
 
 def _parse_row(cells: Mapping[str, str], root: Path, need_labels: bool, where: str) -> _Row:
@@ -160,7 +154,7 @@ def _parse_row(cells: Mapping[str, str], root: Path, need_labels: bool, where: s
                 f" number{hint}"
             )
     if cells["split"] not in SPLITS:
-        raise ValueError(f"{where}: split {quote(cells['split'])}, allowed are {', '.join(SPLITS)}")
+        raise ValueError(f"{where}: split {quoted(cells['split'])}, allowed are {', '.join(SPLITS)}")
     camera = cells.get("camid", UNKNOWN)
     is_known = in_table(camera) != UNKNOWN
     return _Row(
@@ -173,20 +167,22 @@ def _parse_row(cells: Mapping[str, str], root: Path, need_labels: bool, where: s
     )
 
 
-def _read_folder(root: Path, split: str, need_labels: bool, left_out: LeftOut) -> list[_Row]:
+def _read_folder(root: Path, split: str, need_labels: bool, left_out: Tally) -> list[_Row]:
     rows = []
     for path in find_files(root / split, picture_suffixes(), left_out):
         parts = path.relative_to(root / split).parts
         is_unlabelled = split == "train" and len(parts) == 1
         if len(parts) != 2 and (need_labels or not is_unlabelled):
             hint = f"; {split}/<image> {_LABEL_HINT}" if is_unlabelled else ""
-            raise ValueError(
-                f"{printable(path)}: image at the wrong depth, allowed is {split}/<identity>/<image>{hint}"
-            )
+            raise ValueError(f"{path}: image at the wrong depth, allowed is {split}/<identity>/<image>{hint}")
         pid = None if is_unlabelled else parts[0]
         camera = next(iter(_cameras(path.name)), None)
         texts = label_texts(pid or "", f"c{camera}" if camera else "")
         rows.append(_Row(str(path), pid, split, camera, None, texts))
+    identities = {row.pid for row in rows}
+    for folder in find_folders(root / split):
+        if folder.parent == root / split and folder.name not in identities:
+            left_out.add(EMPTY, str(folder))
     return rows
 
 
@@ -213,11 +209,9 @@ def _build(
     )
     if any(pid_form(text) == UNKNOWN for text in train_pids):
         text = "%s: the training label %s is an identity like others; unknown ones have no label, %s"
-        _logger.warning(text, printable(source), UNKNOWN, _LABEL_HINT)
+        _logger.warning(text, source, UNKNOWN, _LABEL_HINT)
     if not train_rows and cameras:
-        _logger.warning(
-            "%s: no training split, cameras are numbered from query and gallery only", printable(source)
-        )
+        _logger.warning("%s: no training split, cameras are numbered from query and gallery only", source)
 
     def records(split: str, pids: Mapping[str, int]) -> list[ImageRecord]:
         if split not in _needed(options):
@@ -255,13 +249,8 @@ def _number(
 def _warn_of_forms(source: Path, columns: Mapping[str, Mapping[str, int]]) -> None:
     alike = [f"{name} {group}" for name, numbers in columns.items() for group in written_alike(numbers)]
     if alike:
-        _logger.warning(
-            "%s: %d labels are written in several ways (=: taken as one, ≠: as different ones): %s%s",
-            printable(source),
-            len(alike),
-            ", ".join(alike[:_SHOWN]),
-            f", and {len(alike) - _SHOWN} more" if len(alike) > _SHOWN else "",
-        )
+        text = "%s: %d labels are written in several ways (=: taken as one, ≠: as different ones): %s"
+        _logger.warning(text, source, len(alike), few(alike))
 
     # Of 202301000001 and 202301000002 a spreadsheet makes 2.02301E+11.
     short = [
@@ -269,18 +258,18 @@ def _warn_of_forms(source: Path, columns: Mapping[str, Mapping[str, int]]) -> No
     ]
     if short:
         text = "%s: %d labels are powers of ten, of which a spreadsheet may have left out digits, such as %s"
-        _logger.warning(text, printable(source), len(short), quote(min(short)))
+        _logger.warning(text, source, len(short), quoted(min(short)))
 
 
 def _log_unknown(source: Path, train: Sequence[ImageRecord], trial: Trial) -> None:
-    name, tests = printable(source), [*trial.query, *trial.gallery]
+    tests = [*trial.query, *trial.gallery]
     unknown = sum(record.camid == NO_CAMERA for record in (*train, *tests))
     if unknown:
-        _logger.info("%s: no camera known for %d of %d images", name, unknown, len(train) + len(tests))
+        _logger.info("%s: no camera known for %d of %d images", source, unknown, len(train) + len(tests))
     unlabelled = sum(record.pid == NO_PID for record in train)
     if unlabelled:
-        _logger.info("%s: no identity known for %d of %d training images", name, unlabelled, len(train))
+        _logger.info("%s: no identity known for %d of %d training images", source, unlabelled, len(train))
     strangers = sum(record.pid == NO_PID for record in tests)
     if strangers:
         text = "%s: no identity known (%s) for %d of %d query and gallery images, which match nothing"
-        _logger.info(text, name, UNKNOWN, strangers, len(tests))
+        _logger.info(text, source, UNKNOWN, strangers, len(tests))

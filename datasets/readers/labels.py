@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from utils.labels import NO_PID
-from utils.text import printable, shortened
+from utils.text import quoted
 
 # A longer number (a time stamp with an id, say) does not fit an int64 tensor.
 MOST_DIGITS = 18
@@ -59,21 +59,17 @@ def rank_labels(first: Iterable[str], others: Iterable[str] = ()) -> dict[str, i
 def written_alike(numbers: Mapping[str, int]) -> list[str]:
     """One text for each group of labels, given with their numbers, that differ only in how they are written.
 
-    That is in the form of a number, leading zeros, upper and lower case, invisible characters or the form of
-    letters in Unicode: "'7' = '7.0'" where they are one label, "'A' ≠ 'a'" where they are not.
+    That is in the form of a number, leading zeros, upper and lower case, invisible characters, or the form of
+    letters, digits and dashes in Unicode: "'7' = '7.0'" where they are one label, "'A' ≠ 'a'" where not.
     """
     groups: dict[str, dict[int, list[str]]] = {}
     for text in sorted(numbers, key=_order):
         groups.setdefault(_folded(text), {}).setdefault(numbers[text], []).append(text)
     return [
-        " ≠ ".join(" = ".join(map(_quote, same)) for same in group.values())
+        " ≠ ".join(" = ".join(quoted(label, _QUOTED) for label in same) for same in group.values())
         for group in groups.values()
         if sum(map(len, group.values())) > 1
     ]
-
-
-def _quote(label: str) -> str:
-    return f"'{shortened(printable(label), _QUOTED)}'"
 
 
 def _order(label: str) -> tuple[bool, int, int, str]:
@@ -85,9 +81,17 @@ def _value(label: str) -> int | None:
     return int(label) if _INTEGER.fullmatch(label) else None
 
 
+def _in_ascii(letter: str) -> str:
+    """A digit or minus sign of any script in ASCII, '' for an invisible letter, others as they are."""
+    kind = unicodedata.category(letter)
+    if kind == "Nd":
+        return str(unicodedata.digit(letter))
+    return "" if kind in _INVISIBLE else "-" if kind == "Pd" or letter == "\N{MINUS SIGN}" else letter
+
+
 def _folded(text: str) -> str:
     letters = unicodedata.normalize("NFKC", text).casefold()
-    visible = "".join(letter for letter in letters if unicodedata.category(letter) not in _INVISIBLE)
+    visible = "".join(map(_in_ascii, letters))
     if _DECIMAL.fullmatch(number := visible.replace(",", ".")):
         return str(Decimal(number).normalize() + 0)
     return _ZEROS.sub("", visible)

@@ -11,7 +11,6 @@ from datasets.readers.parsing import (
     NameRule,
     is_number,
     label_texts,
-    quote,
     read_list,
     read_named,
     relabel,
@@ -19,6 +18,7 @@ from datasets.readers.parsing import (
     require_records,
 )
 from datasets.records import ImageRecord, ReIDDataset, Trial
+from utils.text import quoted
 
 FOLDER = "MSMT17"
 # (training folder, test folder) of each release; V2 has the faces masked.
@@ -79,7 +79,7 @@ def _read(file: Path, images: Path, split: str) -> list[ImageRecord]:
         camera = parts[2] if len(parts) > 2 else ""
         if not (is_number(camera) and int(camera) in _CAMERAS):
             raise ValueError(
-                f"{where}: camera {quote(camera)} in {quote(name)}, allowed as third field of the file name"
+                f"{where}: camera {quoted(camera)} in {quoted(name)}, allowed as third field of the file name"
                 f" are {_CAMERAS.start} to {_CAMERAS.stop - 1}"
             )
         camid, texts = int(camera) - _CAMERAS.start, label_texts(str(pid), camera)

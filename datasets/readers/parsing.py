@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,15 +12,14 @@ from datasets.readers.labels import MOST_DIGITS
 from datasets.readers.options import ReadOptions
 from datasets.records import ImageRecord
 from utils.labels import NO_CAMERA, NO_PID, LabelTexts
-from utils.text import printable, shortened
-from utils.untrusted.folders import LeftOut, find_files
+from utils.text import Tally, few, printable, quoted
+from utils.untrusted.folders import find_files
 from utils.untrusted.plain import open_plain, read_plain_lines
 
 SPLIT_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")  # of Market-1501 and its followers
 label_texts = functools.lru_cache(1 << 16)(LabelTexts)  # the images of a label share one text
 _NAME = re.compile(r"(-?[0-9]+)_c([0-9]+)")
 _SUFFIXES = (".jpg",)  # as published
-_QUOTED = 100  # characters of a file that an error shows
 
 _logger = logging.getLogger("transreid.datasets")
 
@@ -64,27 +64,26 @@ def first_folder(folders: Sequence[Path], expected: str) -> Path:
     for folder in folders:
         if folder.is_dir():
             return folder
-    names = " or ".join(map(printable, folders))
+    names = " or ".join(map(str, folders))
     raise FileNotFoundError(f"{names}: no such folder, expected there: {expected}")
 
 
 def require_file(file: Path, expected: str) -> Path:
     """The file itself. Raises FileNotFoundError that names it and what is expected, ValueError for a pipe."""
     if not file.exists():
-        raise FileNotFoundError(f"{printable(file)}: no such file, expected there: {expected}")
+        raise FileNotFoundError(f"{file}: no such file, expected there: {expected}")
     open_plain(file).close()
     return file
 
 
 def require_records(
-    records: list[ImageRecord], split: str, source: Path, left_out: LeftOut | None = None
+    records: list[ImageRecord], split: str, source: Path, left_out: Tally | None = None
 ) -> list[ImageRecord]:
     """The records themselves, which every reader checks so.
 
     Raises ValueError that names split, source and files `left_out` when there are none, and a record whose
     pid is not a whole number, or whose camera (-1: unknown) or view is not one from 0 on.
     """
-    source = printable(source)
     if not records:
         hint = f"; not read: {left_out}" if left_out else ""
         raise ValueError(f"{source}: 0 images in the {split} split, at least 1 is needed{hint}")
@@ -93,9 +92,7 @@ def require_records(
             value = getattr(record, name)
             if type(value) is not int or value < least:
                 numbers = "whole numbers" if name == "pid" else f"whole numbers from {least} on"
-                raise ValueError(
-                    f"{source}: {name} {value!r} of {printable(record.path)}, allowed are {numbers}"
-                )
+                raise ValueError(f"{source}: {name} {value!r} of {record.path}, allowed are {numbers}")
     return records
 
 
@@ -107,7 +104,7 @@ def read_named(
     They are sorted by name, cameras from 0, pids as written. One warning counts other image files. Raises
     FileNotFoundError without a folder, ValueError for a name that breaks the rule or an empty split.
     """
-    left_out = LeftOut()
+    left_out = Tally()
     train, query, gallery = (folder / split for split in splits)
     records = (
         _read_split(train, "train", rule, left_out, viewid) if options.need_train else [],
@@ -115,13 +112,11 @@ def read_named(
         _read_split(gallery, "gallery", rule, left_out, viewid) if options.need_test else [],
     )
     if left_out:
-        _logger.warning("%s: not read: %s", printable(folder), left_out)
+        _logger.warning("%s: not read: %s", folder, left_out)
     return records
 
 
-def _read_split(
-    folder: Path, split: str, rule: NameRule, left_out: LeftOut, viewid: int
-) -> list[ImageRecord]:
+def _read_split(folder: Path, split: str, rule: NameRule, left_out: Tally, viewid: int) -> list[ImageRecord]:
     require_folder(folder, f"the {split} images, *.jpg")
     records = []
     files = find_files(folder, _SUFFIXES, left_out, deep=False)
@@ -131,35 +126,42 @@ def _read_split(
             records.append(ImageRecord(str(path), pid, camera - rule.cameras.start, viewid, texts=texts))
     if len(records) < len(files):
         text = "%s: %d of %d images have identity %d and are left out"
-        _logger.info(text, printable(folder), len(files) - len(records), len(files), rule.junk)
+        _logger.info(text, folder, len(files) - len(records), len(files), rule.junk)
     return require_records(records, split, folder, left_out)
 
 
 def read_list(file: Path, fields: str) -> Iterator[tuple[str, int, str]]:
     """Yield (first field, pid, "file:line") of every line that is not blank.
 
-    `fields` describes the line in errors. Raises FileNotFoundError without the file, ValueError with file and
-    line number for a line that is not two fields with a number ≥ 0, of at most 18 digits, in the second.
+    `fields` describes the line in errors. Lines that repeat an earlier one are left out with a warning.
+    Raises FileNotFoundError without the file, ValueError with file and line number for a line that is not two
+    fields with a number ≥ 0, of at most 18 digits, in the second, or has another number than an earlier one.
     """
     require_file(file, f"lines of {fields}")
+    seen: dict[str, tuple[int, int]] = {}  # line and number by the first field
+    repeated: list[str] = []
     for number, line in enumerate(read_plain_lines(file), start=1):
         if not line.strip():
             continue
-        where = f"{printable(file)}:{number}"
+        where = f"{file}:{number}"
         name, *rest = line.rsplit(maxsplit=1)
         if not (rest and is_number(rest[0])):
-            raise ValueError(f"{where}: the line is {quote(line)}, allowed is {fields} with a number ≥ 0")
-        yield name.strip(), int(rest[0]), where
+            raise ValueError(f"{where}: the line is {quoted(line)}, allowed is {fields} with a number ≥ 0")
+        name, pid = name.strip(), int(rest[0])
+        earlier, other = seen.setdefault(os.path.normpath(name), (number, pid))
+        if pid != other:
+            raise ValueError(f"{where}: {quoted(name)} has the number {pid}, but {other} in line {earlier}")
+        if number == earlier:
+            yield name, pid, where
+        else:
+            repeated.append(f"line {number} repeats line {earlier}")
+    if repeated:
+        _logger.warning("%s: %d lines are left out: %s", file, len(repeated), few(repeated))
 
 
 def is_number(text: str) -> bool:
     """Whether the text is a number ≥ 0 in digits that fits an int64."""
     return text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
-
-
-def quote(text: str) -> str:
-    """Text of a file for an error: in quotes, escaped, and cut if it is long."""
-    return f"'{shortened(printable(text), _QUOTED)}'"
 
 
 def relabel(records: Sequence[ImageRecord]) -> list[ImageRecord]:

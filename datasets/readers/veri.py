@@ -11,14 +11,13 @@ from pathlib import Path
 from datasets.readers.options import DEFAULTS, ReadOptions
 from datasets.readers.parsing import (
     NameRule,
-    quote,
     read_named,
     relabel,
     require_folder,
     require_records,
 )
 from datasets.records import ImageRecord, ReIDDataset, Trial
-from utils.text import printable
+from utils.text import quoted
 from utils.untrusted.plain import read_plain_lines
 
 FOLDER = "VeRi"
@@ -59,7 +58,7 @@ def _find_views(folder: Path, root: Path, options: ReadOptions) -> dict[str, int
     for name, is_needed in needed:
         if name in found or not is_needed:
             continue
-        expected = " or ".join(map(printable, places[name]))
+        expected = " or ".join(map(str, places[name]))
         if options.need_views:
             raise FileNotFoundError(
                 f"viewpoint labels missing, expected {expected}: get it at {_LABEL_SOURCE}"
@@ -80,10 +79,10 @@ def _read_views(file: Path) -> dict[str, int]:
         if not fields:
             continue
         if len(fields) != _FIELDS:
-            raise ValueError(f"{printable(file)}:{number}: {len(fields)} fields, allowed are {_FIELDS}")
+            raise ValueError(f"{file}:{number}: {len(fields)} fields, allowed are {_FIELDS}")
         if fields[-1] not in map(str, range(_VIEWS)):
             raise ValueError(
-                f"{printable(file)}:{number}: orientation {quote(fields[-1])}, allowed are 0 to {_VIEWS - 1}"
+                f"{file}:{number}: orientation {quoted(fields[-1])}, allowed are 0 to {_VIEWS - 1}"
             )
         views[Path(fields[0]).name] = int(fields[-1])
     return views

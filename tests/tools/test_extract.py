@@ -303,6 +303,23 @@ def test_an_output_folder_that_cannot_be_written_to(toy, crops, command, tmp_pat
     )
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_reading_changes_is_counted_with_an_example(toy, crops, command, tmp_path, capsys, workers):
+    Image.new("RGBA", (9, 9)).save(tmp_path / "crops" / "y.png")
+    exif = Image.Exif()
+    exif[274] = 6
+    for name in ("x.jpg", "w.jpg"):
+        Image.new("CMYK", (9, 9)).save(tmp_path / "crops" / name, exif=exif)
+    extract.main(command("crops", workers=workers))
+    log = capsys.readouterr().out
+    for told in (
+        "1 of 8 images have transparency, which is left out, such as {}/y.png",
+        "2 of 8 images have colours in CMYK, read as RGB, such as {}/w.jpg",
+        "2 of 8 images have an EXIF orientation, such as {}/w.jpg",
+    ):
+        assert told.format(tmp_path / "crops") in log
+
+
 @pytest.mark.parametrize("orientation", ["exif", "stored"])
 def test_photographs_are_turned_upright(toy, command, tmp_path, orientation):
     exif = Image.Exif()

@@ -60,6 +60,13 @@ def test_links_in_circles_are_followed_once(tmp_path, source, caplog):
     assert ("40 (a link to what is read already), such as crops/a/up0" in caplog.text) == (source == "crops")
 
 
+def test_a_file_of_several_sources_is_taken_once(tmp_path, caplog):
+    for path, target in (("other", "crops/a"), ("link.png", "crops/a/2.png")):
+        Path(path).symlink_to(target)
+    assert find_images(["crops", str(tmp_path / "crops"), "./crops/c.bmp", "other", "link.png"]) == NAMES
+    assert caplog.messages == [f"--images: not read: 9 (named twice), such as {tmp_path}/crops/a/2.png"]
+
+
 def test_what_is_left_out_is_counted_once_for_all_sources(caplog):
     for name in [
         "crops/.thumbs/1.jpg",

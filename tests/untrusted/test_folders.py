@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from utils.text import Tally
 from utils.untrusted.folders import (
     BROKEN,
     DEEPER,
@@ -12,7 +13,6 @@ from utils.untrusted.folders import (
     NO_IMAGE,
     NOT_PLAIN,
     OTHER_SUFFIX,
-    LeftOut,
     find_files,
     find_folders,
 )
@@ -35,10 +35,9 @@ def touch(*names):
 
 def walk(folder="people", **options):
     """Names of what is found, and the counts and examples of what is left out."""
-    left_out = LeftOut()
+    left_out = Tally()
     found = find_files(folder, SUFFIXES, left_out, **options)
-    examples = {reason: (count, str(left_out.examples[reason])) for reason, count in left_out.counts.items()}
-    return [str(path) for path in found], examples
+    return [str(path) for path in found], left_out
 
 
 THREE = ["people/1/a.jpg", "people/1/b.PNG", "people/2/c.jpg"]
@@ -131,7 +130,7 @@ def test_a_folder_that_cannot_be_listed_is_named(monkeypatch):
 
 def test_what_is_left_out_is_told_in_one_printable_line():
     touch("people/1/\x1b[2J\n.heic", "people/1/._a.jpg")
-    left_out = LeftOut()
+    left_out = Tally()
     assert not left_out
     find_files("people", SUFFIXES, left_out)
     assert left_out and str(left_out) == (

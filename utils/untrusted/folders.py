@@ -5,11 +5,10 @@ Links may lead in circles, and services keep thumbnails and copies next to a use
 
 import heapq
 import os
-from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from utils.text import printable, shortened
+from utils.text import Tally
 
 # What Synology, QNAP, macOS, Windows and Linux put into a user's folders.
 _SERVICE_FOLDERS = {
@@ -25,8 +24,7 @@ _KINDS = """
     3gp asf avi flv hevc m2ts m4v mkv mov mp4 mpeg mpg mts ogv webm wmv
 """
 _IMAGE_LIKE = frozenset(f".{kind}" for kind in _KINDS.split())
-_SHOWN = 150  # characters of a path in a message
-HIDDEN, OTHER_SUFFIX, NO_IMAGE, NOT_PLAIN, LINKED, BROKEN, DEEPER = (
+HIDDEN, OTHER_SUFFIX, NO_IMAGE, NOT_PLAIN, LINKED, BROKEN, DEEPER, EMPTY = (
     "hidden or of a service",
     "image-like with a suffix that is not read",
     "without the suffix of an image",
@@ -34,34 +32,12 @@ HIDDEN, OTHER_SUFFIX, NO_IMAGE, NOT_PLAIN, LINKED, BROKEN, DEEPER = (
     "a link to what is read already",
     "a link to nothing",
     "a folder among the images",
+    "an identity without an image that is read",
 )
 
 
-class LeftOut:
-    """Counts the files and folders that walks leave out, by reason, with the first of each by name."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.examples: dict[str, Path] = {}
-
-    def add(self, reason: str, path: Path) -> None:
-        """Count one more."""
-        self.counts[reason] += 1
-        self.examples[reason] = min(path, self.examples.get(reason, path))
-
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self.counts)
-
-    def __str__(self) -> str:
-        return "; ".join(
-            f"{count} ({reason}), such as {shortened(printable(self.examples[reason]), _SHOWN)}"
-            for reason, count in sorted(self.counts.items())
-        )
-
-
 def find_files(
-    folder: str | Path, suffixes: Collection[str], left_out: LeftOut, *, deep: bool = True
+    folder: str | Path, suffixes: Collection[str], left_out: Tally, *, deep: bool = True
 ) -> list[Path]:
     """The files with one of the suffixes (in lower case) in a folder and, if `deep`, below it, sorted.
 
@@ -82,7 +58,7 @@ def find_files(
             if reason == NO_IMAGE:
                 others.append(path)
             elif reason:
-                left_out.add(reason, path)
+                left_out.add(reason, str(path))
             elif entry.is_symlink():
                 links.append(path)
             else:
@@ -91,18 +67,18 @@ def find_files(
     for path in sorted(links):
         target = os.path.realpath(path)
         if target in real_files:
-            left_out.add(LINKED, path)
+            left_out.add(LINKED, str(path))
         else:
             files.append(path)
             real_files.add(target)
     for path in () if files else others:  # images without a suffix, perhaps
-        left_out.add(NO_IMAGE, path)
+        left_out.add(NO_IMAGE, str(path))
     return sorted(files)
 
 
 def find_folders(folder: str | Path) -> list[Path]:
     """A folder and all below it that `find_files` looks into, sorted. Raises as it does."""
-    return sorted(place for place, *_ in _walk(Path(folder), LeftOut(), deep=True))
+    return sorted(place for place, *_ in _walk(Path(folder), Tally(), deep=True))
 
 
 def has_suffix(name: str, suffixes: Collection[str]) -> bool:
@@ -120,7 +96,7 @@ def _reason_to_leave_out(entry: os.DirEntry[str], path: Path, suffixes: Collecti
     return BROKEN if is_lost else NO_IMAGE
 
 
-def _walk(folder: Path, left_out: LeftOut, deep: bool) -> Iterator[tuple[Path, str, list[os.DirEntry[str]]]]:
+def _walk(folder: Path, left_out: Tally, deep: bool) -> Iterator[tuple[Path, str, list[os.DirEntry[str]]]]:
     """Each folder with its real path and its entries that are no folders; real folders before linked ones."""
     entered: set[str] = set()
     folders = [(folder, os.path.realpath(folder))]
@@ -132,7 +108,7 @@ def _walk(folder: Path, left_out: LeftOut, deep: bool) -> Iterator[tuple[Path, s
             place = heapq.heappop(links)
             real = os.path.realpath(place)
         if real in entered:
-            left_out.add(LINKED, place)
+            left_out.add(LINKED, str(place))
             continue
         entered.add(real)
         rest = []
@@ -141,11 +117,11 @@ def _walk(folder: Path, left_out: LeftOut, deep: bool) -> Iterator[tuple[Path, s
             is_folder = os.path.isdir(path) if entry.is_symlink() else entry.is_dir()
             if entry.name.startswith(".") or (is_folder and entry.name.lower() in _SERVICE_FOLDERS):
                 if is_folder or has_suffix(entry.name, _IMAGE_LIKE):
-                    left_out.add(HIDDEN, path)
+                    left_out.add(HIDDEN, str(path))
             elif not is_folder:
                 rest.append(entry)
             elif not deep:
-                left_out.add(DEEPER, path)
+                left_out.add(DEEPER, str(path))
             elif entry.is_symlink():
                 heapq.heappush(links, path)
             else:
@@ -158,4 +134,4 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        raise OSError(f"{printable(folder)} cannot be listed: {error.strerror}") from error
+        raise OSError(f"{folder} cannot be listed: {error.strerror}") from error

@@ -116,6 +116,16 @@ UNKNOWN = {
 }
 
 
+@pytest.mark.parametrize(
+    "data", [tiff(bytes(60), bits=10), tiff(bytes(60), bits=14), b"II+\0\x08\0\0\0" + bytes(40)]
+)
+def test_a_form_of_an_allowed_format_that_is_not_read(data, tmp_path):
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.tif: .* this form of TIFF .*allowed: 8 or 16 bits") as error:
+        read_image(str(tmp_path / "a.tif"))
+    assert "PNG" not in str(error.value)
+
+
 @pytest.mark.parametrize("form", UNKNOWN)
 def test_pixels_of_unknown_range_are_refused_by_every_reader_and_check(form, tmp_path):
     path = str(tmp_path / "a.tif")
@@ -261,12 +271,13 @@ def test_odd_images_are_counted_in_the_log(tmp_path, caplog):
     paths = sorted(map(str, tmp_path.iterdir()))
     with caplog.at_level("INFO", "transreid.datasets"):
         verify_images([ImageRecord(path, 0, 0, 0) for path in paths], 2)
+    example = f", such as {tmp_path}"
     assert caplog.messages == [
-        "3 of 14 images have an EXIF orientation",
-        "1 of 14 images have colours in CMYK, read as RGB",
-        "5 of 14 images have further frames or pages, of which the first is read",
-        "2 of 14 images have more than 8 bits a channel, of which 8 are read",
-        "1 of 14 images have transparency, which is left out",
+        f"3 of 14 images have an EXIF orientation{example}/3.png",
+        f"1 of 14 images have colours in CMYK, read as RGB{example}/print.jpg",
+        f"5 of 14 images have further frames or pages, of which the first is read{example}/two.gif",
+        f"2 of 14 images have more than 8 bits a channel, of which 8 are read{example}/colour.png",
+        f"1 of 14 images have transparency, which is left out{example}/clear.png",
     ]
     facts = inspect_files(paths, 0)
     numbers = {path.removeprefix(f"{tmp_path}/"): fact.orientation for path, fact in facts.items()}

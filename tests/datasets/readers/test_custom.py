@@ -123,10 +123,12 @@ def test_csv_for_testing_may_lack_the_training_split(tmp_path, caplog):
 
 
 def test_csv_from_a_spreadsheet(tmp_path):
-    text = "path, pid ,split\r\n1.jpg, 1 ,train\r\n\r\n2.jpg,2,query\r\n3.jpg,2,gallery\r\n"
+    text = "path, pid ,split\r\n1.jpg, 1 ,train\r\n\r\n2.jpg,2,query\r\n"
+    text += '\ufeff"3,4.jpg",2,gallery\r\n'  # of another file, put behind the first
     (tmp_path / "mine.csv").write_bytes(text.encode("utf-8-sig"))
     data = csv_dataset(tmp_path, ReadOptions(csv="mine.csv"))
     assert (len(data.train), data.query[0].pid) == (1, 2)
+    assert data.gallery[0].path == str(tmp_path / "3,4.jpg")
 
 
 @pytest.mark.parametrize(
@@ -322,11 +324,19 @@ def test_folder_camera_numbers(tmp_path, touch_files, caplog):
 def test_folder_of_what_is_not_read(tmp_path, touch_files, caplog):
     touch_files(tmp_path, *(f"{split}/1/a.jfif" for split in ("train", "query", "gallery")))
     touch_files(tmp_path, "train/.ipynb_checkpoints/a.jpg", "query/1/._a.jpg", "gallery/1/b.heic")
+    touch_files(tmp_path, "train/2/a", "train/3/a.heic", "train/4/.a.jpg")
     (tmp_path / "gallery" / "circle").symlink_to(".")
     data = folder_dataset(tmp_path)
     assert [len(data.train), len(data.query), len(data.gallery)] == [1, 1, 1]
     (warning,) = caplog.messages
-    for told in ("2 (hidden", "1 (image-like with a suffix", "b.heic", "1 (a link to what is read already)"):
+    lost = f"3 (an identity without an image that is read), such as {tmp_path}/train/2"
+    for told in (
+        "3 (hidden",
+        "2 (image-like with a suffix",
+        "b.heic",
+        "1 (a link to what is read already)",
+        lost,
+    ):
         assert told in warning
     (tmp_path / "gallery/1/a.jfif").unlink()
     with pytest.raises(ValueError, match=r"0 images in the gallery split, .*not read: .*b\.heic"):

@@ -87,6 +87,16 @@ def test_list_lines(tmp_path):
     ]
 
 
+def test_a_list_line_that_repeats_another(tmp_path, caplog):
+    file = tmp_path / "list.txt"
+    file.write_text("1/a.jpg 1\nb.jpg 1\n\n1//a.jpg 1\nb.jpg 1\n")
+    assert [name for name, _, _ in read_list(file, "path pid")] == ["1/a.jpg", "b.jpg"]
+    assert caplog.messages == [f"{file}: 2 lines are left out: line 4 repeats line 1, line 5 repeats line 2"]
+    file.write_text("a.jpg 1\na.jpg 2\n")
+    with pytest.raises(ValueError, match=r"list\.txt:2: 'a\.jpg' has the number 2, but 1 in line 1"):
+        list(read_list(file, "path pid"))
+
+
 @pytest.mark.parametrize("line", ["a.jpg", "a.jpg -1", "a.jpg one", "a.jpg 1.5", "12"])
 def test_a_bad_list_line_is_named_with_its_number(tmp_path, line):
     file = tmp_path / "list.txt"
