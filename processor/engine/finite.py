@@ -17,6 +17,7 @@ from utils.files import write_atomically
 FILE = "bad_step.json"
 # The scaler halves its scale at each: from 65536, where it starts, to 1/16.
 MOST_SKIPS = 20
+_LOST = 1e18
 _logger = logging.getLogger("transreid.train")
 
 
@@ -43,20 +44,29 @@ def is_finite(loss: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
 
 
 def not_finite(model: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
-    """Names of what is trained or saved and is not finite: weights, buffers of the model, moments."""
+    """Names of what is trained or saved and is lost: weights, buffers of the model, moments of the optimizer.
+
+    That is NaN and infinity, and weights of which two have no product in float32.
+    """
     tensors: dict[str, Tensor] = dict(model.state_dict(keep_vars=True))
     known = {id(tensor) for tensor in tensors.values()}
     trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     tensors |= {n: p for n, p in objective.named_parameters() if id(p) in trained - known}
     names = {id(tensor): name for name, tensor in tensors.items()}
-    for parameter, state in optimizer.state.items():
-        for kind, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                tensors[f"{kind} of {names.get(id(parameter), 'a parameter')}"] = value
-    numbers = {n: t.detach() for n, t in tensors.items() if t.is_floating_point() and t.numel()}
-    largest = [torch.linalg.vector_norm(tensor, math.inf).isfinite() for tensor in numbers.values()]
-    good = torch.stack(largest).tolist() if largest else []
-    return [name for name, is_good in zip(numbers, good, strict=True) if not is_good]
+    moments = {
+        f"{kind} of {names.get(id(parameter), 'a parameter')}": value
+        for parameter, state in optimizer.state.items()
+        for kind, value in state.items()
+        if isinstance(value, Tensor) and value.shape == parameter.shape
+    }
+    within = {
+        name: torch.linalg.vector_norm(tensor.detach(), math.inf) < limit
+        for some, limit in ((tensors, _LOST), (moments, math.inf))
+        for name, tensor in some.items()
+        if tensor.is_floating_point() and tensor.numel()
+    }
+    good = torch.stack(list(within.values())).tolist() if within else []
+    return [name for name, is_good in zip(within, good, strict=True) if not is_good]
 
 
 class FiniteGuard:
@@ -123,9 +133,10 @@ class FiniteGuard:
         losses = {name: float(value) for name, value in step.losses.items()}
         paths = [path for part in gather_objects(list(step.paths)) for path in part]
         told = ", ".join(f"{name} {value:.6g}" for name, value in losses.items())
-        what = "loss or gradient is"
+        what = "loss or gradient is not finite"
         if self._overflowed:
-            what = f"after the step {len(self._overflowed)} tensors, first {self._overflowed[0]!r}, are"
+            names = f"{len(self._overflowed)} tensors, first {self._overflowed[0]!r},"
+            what = f"after the step {names} are not finite or beyond {_LOST:g}"
         after = f" after {self._tolerated} steps that the scaler left out" if self._tolerated else ""
         path = self.output_dir / FILE
         content = {
@@ -146,7 +157,7 @@ class FiniteGuard:
             except (OSError, ValueError) as error:
                 where = str(error)
         raise FloatingPointError(
-            f"{_place(step)}: {what} not finite{after} (losses: {told}; learning rates: "
+            f"{_place(step)}: {what}{after} (losses: {told}; learning rates: "
             f"{', '.join(f'{rate:.3g}' for rate in step.rates)}); {where}"
         )
 

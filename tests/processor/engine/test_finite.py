@@ -129,14 +129,15 @@ def test_a_bad_gradient_alone_ends_the_run(trained, toy_config, monkeypatch, num
 
 @pytest.mark.parametrize(("stage", "number", "saved"), [("stage1", 2, 1), ("stage1", 4, 2), ("stage2", 8, 2)])
 @pytest.mark.parametrize("within", [True, False], ids=["saved within the epoch", "saved at its end"])
+@pytest.mark.parametrize("rate", [3e38, 1e20], ids=["infinite", "finite, but not its square"])
 def test_weights_that_overflow_in_the_last_step_before_a_save(
-    trained, toy_config, monkeypatch, stage, number, saved, within
+    trained, toy_config, monkeypatch, stage, number, saved, within, rate
 ):
     """The loss and the gradients of that step were finite."""
 
     def hook(stage, *rest):
         for group in stage.optimizer.param_groups:
-            group["lr"] = 3e38  # Adam's first steps are larger than the rate
+            group["lr"] = rate  # of which Adam makes 3e38 / 0.1 in a first step
 
     kill_at_step(monkeypatch, number, hook)
     often = EVERY_STEP if within else ("SOLVER.SAVE_EVERY_MIN", 0)
@@ -145,7 +146,7 @@ def test_weights_that_overflow_in_the_last_step_before_a_save(
     )
     folder = folder_of(toy_config)
     assert told.startswith(f"{stage}, epoch {saved}, iteration 2: after the step ")
-    assert "3e+38" in told and "nan" not in told
+    assert f"{rate:.3g}" in told and "nan" not in told
     written = strict_json(folder / "bad_step.json")
     assert written["not_finite_after_step"][0] in told and written["paths"]
     assert all(isinstance(loss, float) for loss in written["losses"].values())
