@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,49 +77,62 @@ class Model:
     device: torch.device
 
     def encode_image(
-        self, images: Images, *, batch_size: int = 64, workers: int = 0, amp: str = "off"
+        self,
+        images: Images,
+        *,
+        batch_size: int = 64,
+        workers: int = 0,
+        amp: str = "off",
+        upright: bool = True,
     ) -> FeatureSet:
         """Features of N images, rows of L2 norm 1: their dot products are cosine similarities.
 
         An image is a path, a PIL image or an `ImageRecord`; only a record has an identity and a camera, the
         others get -1, unknown. The camera does not change a feature. `workers` processes read the files.
-        `amp` is the precision, a value of TEST.AMP: 'off' is float32. Raises ValueError or FileNotFoundError
-        with the path of an image that cannot be read.
+        `amp` is the precision, a value of TEST.AMP: 'off' is float32. With `upright` images are turned as
+        their EXIF orientation says, as in a test of a data set whose `upright` is True. Raises ValueError or
+        FileNotFoundError with the path of an image that cannot be read.
         """
         from torch.utils.data import DataLoader
 
-        from datasets import PixelTransform
-        from processor import extract
+        from datasets import ImageRecord, PixelTransform
+        from processor import extract, label_names
         from utils.limits import allowed_workers
         from utils.precision import inference_precision
 
         if isinstance(images, str | Path) or not isinstance(images, Sequence):
             raise ValueError(f"images is a {type(images).__name__}; allowed: a list of paths or images")
         pixels = PixelTransform(self.info.mean, self.info.std)
-        load = functools.partial(_load_batch, size=self.info.size, resize=self.info.resize, pixels=pixels)
+        load = functools.partial(
+            _load_batch, size=self.info.size, resize=self.info.resize, pixels=pixels, upright=upright
+        )
         loader = DataLoader(images, batch_size, num_workers=allowed_workers(workers), collate_fn=load)
-        return extract(
+        features = extract(
             self.network,
             loader,
             self.device,
             lambda batch: self.network(batch.images),
             precision=inference_precision(amp, self.device),
-        ).normalized()
+        )
+        names = label_names(image for image in images if isinstance(image, ImageRecord))
+        return replace(features.normalized(), names=names)
 
 
-def _load_batch(images: Images, size: tuple[int, int], resize: str, pixels: PixelTransform) -> LoadedBatch:
+def _load_batch(
+    images: Images, size: tuple[int, int], resize: str, pixels: PixelTransform, upright: bool
+) -> LoadedBatch:
     from datasets import ImageRecord, collate, decode_image, from_pil, resize_like_pil, to_rgb
     from utils.labels import NO_CAMERA, NO_PID
 
     items = []
     for image in images:
         if isinstance(image, ImageRecord):
-            record, picture = image, decode_image(image.path, upright=True)
+            record, picture = image, decode_image(image.path, upright=upright)
         elif isinstance(image, str | Path):
             record = ImageRecord(str(image), NO_PID, NO_CAMERA, 0)
-            picture = decode_image(record.path, upright=True)
+            picture = decode_image(record.path, upright=upright)
         else:
-            image = to_rgb(image, upright=True)
+            image = to_rgb(image, upright=upright)
             name = f"image-{hashlib.sha256(image.tobytes()).hexdigest()[:16]}"  # equal pictures, equal names
             record, picture = ImageRecord(name, NO_PID, NO_CAMERA, 0), from_pil(image)
         items.append((resize_like_pil(picture, size, interpolation=resize), record, None))
@@ -170,11 +183,13 @@ def draw_ranking(
     *,
     queries: Sequence[int] | None = None,
     top: int = 10,
+    upright: bool = True,
 ) -> Path:
     """Show the `top` nearest gallery images of some queries: writes ranking.html and ranking.png.
 
     `queries` are rows of `query`; None takes the ten of lowest average precision, or the first ten where no
-    identity is known. Returns the page. Raises MissingExtra without matplotlib and Jinja2.
+    identity is known; `upright` is that of `encode_image`. Returns the page. Raises MissingExtra without
+    matplotlib and Jinja2.
     """
     from retrieval import rank_gallery, worst_queries
     from tools.ranking.report import Album, Report, make_rows
@@ -187,9 +202,9 @@ def draw_ranking(
     rows = queries if queries is not None else worst_queries(query, gallery, 10) or range(min(10, len(query)))
     rankings = rank_gallery(query, gallery, rows, top)
     facts = (f"{len(rankings)} of {len(query)} queries", f"gallery of {len(gallery)} images")
-    report = Report(
-        "Ranking", facts, "squared Euclidean distance", "", make_rows(query, gallery, rankings, Album())
-    )
+    album = Album(names=query.names | gallery.names, upright=upright)
+    shown = make_rows(query, gallery, rankings, album)
+    report = Report("Ranking", facts, "squared Euclidean distance", "", shown)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_page(report, folder / "ranking.html")

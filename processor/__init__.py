@@ -1,6 +1,6 @@
 """Training and testing: the loop, the methods that go through it, and extraction."""
 
-from processor.evaluation import extract, make_task, queries_with_match
+from processor.evaluation import extract, label_names, make_task, queries_with_match
 from processor.make_evaluation import evaluate_as_configured
 from processor.make_processor import train
 from processor.make_recipes import make_plan
@@ -14,6 +14,7 @@ __all__ = [
     "evaluate_as_configured",
     "extract",
     "extract_task",
+    "label_names",
     "make_plan",
     "make_task",
     "queries_with_match",

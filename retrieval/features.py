@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retrieval.labels import LabelNames
 from retrieval.pictures import name_pictures
 from utils.files import write_atomically
 from utils.labels import NO_CAMERA
@@ -31,7 +34,8 @@ class FeatureSet:
 
     A pid of -1 means that the identity is unknown, a camid of -1 that the camera is. `keys` name the items:
     one file may hold several, such as the captions of an image or crops of a picture. `pictures` name what
-    the files show, '' where no name has been computed: see `with_pictures`.
+    the files show, '' where no name has been computed: see `with_pictures`. `names` are identities and
+    cameras as people know them; `save` leaves them out.
     """
 
     features: Tensor
@@ -40,6 +44,7 @@ class FeatureSet:
     paths: tuple[str, ...]
     keys: tuple[str, ...]
     pictures: tuple[str, ...]
+    names: LabelNames
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class FeatureSet:
         paths: Sequence[str] | np.ndarray,
         keys: Sequence[str] | np.ndarray | None = None,
         pictures: Sequence[str] | np.ndarray | None = None,
+        names: LabelNames | None = None,
     ) -> None:
         """A set whose keys default to the paths, and whose pictures have no names by default; N may be 0.
 
@@ -73,7 +79,7 @@ class FeatureSet:
         if len({len(values) for values in fields.values()}) > 1:
             listed = ", ".join(f"{name} {len(values)}" for name, values in fields.items())
             raise ValueError(f"a FeatureSet needs fields of one length, got {listed}")
-        for name, values in fields.items():
+        for name, values in (fields | {"names": names or LabelNames()}).items():
             object.__setattr__(self, name, values)  # the dataclass is frozen for its users
 
     def __len__(self) -> int:
@@ -99,7 +105,9 @@ class FeatureSet:
         if rows and rows == list(range(rows[0], rows[0] + len(rows))):
             index = slice(rows[0], rows[0] + len(rows))
         texts = {name: [getattr(self, name)[row] for row in rows] for name in _TEXTS}
-        return FeatureSet(self.features[index], self.pids[index], self.camids[index], **texts)
+        return FeatureSet(
+            self.features[index], self.pids[index], self.camids[index], **texts, names=self.names
+        )
 
     @staticmethod
     def concat(parts: Sequence[FeatureSet]) -> FeatureSet:
@@ -111,7 +119,7 @@ class FeatureSet:
             torch.cat([getattr(part, name) for part in parts]) for name in ("features", "pids", "camids")
         )
         texts = {name: sum((getattr(part, name) for part in parts), ()) for name in _TEXTS}
-        return FeatureSet(features, pids, camids, **texts)
+        return FeatureSet(features, pids, camids, **texts, names=reduce(or_, (part.names for part in parts)))
 
     def with_cameras(self, camids: Tensor | Sequence[int] | np.ndarray) -> FeatureSet:
         """The same items with other camids (N,)."""

@@ -45,6 +45,10 @@ class LabelNames(Form):
                         f"{what}: number {number} is {mine[number]!r} in one and {theirs[number]!r} in the "
                         "other; allowed: features of one data set"
                     )
+        return self | other
+
+    def __or__(self, other: LabelNames) -> LabelNames:
+        """The texts of both; of two for a number the first."""
         return LabelNames(
-            identities={**self.identities, **other.identities}, cameras={**self.cameras, **other.cameras}
+            identities={**other.identities, **self.identities}, cameras={**other.cameras, **self.cameras}
         )

@@ -99,7 +99,8 @@ class RetrievalTask:
     def all_against_all(images: FeatureSet, info: Mapping[str, Any] | None = None) -> RetrievalTask:
         """Every item is a query in a gallery of all items."""
         rows = torch.arange(len(images))
-        return RetrievalTask(images, (TrialRows(rows, images.camids, rows, images.camids),), info or {})
+        trial = TrialRows(rows, images.camids, rows, images.camids)
+        return RetrievalTask(images, (trial,), info or {}, images.names)
 
     @staticmethod
     def between(
@@ -113,7 +114,7 @@ class RetrievalTask:
         rows = torch.arange(len(images))
         split = len(query)
         trial = TrialRows(rows[:split], query.camids, rows[split:], gallery.camids, rule)
-        return RetrievalTask(images, (trial,), info or {})
+        return RetrievalTask(images, (trial,), info or {}, images.names)
 
     def save(self, path: str | Path) -> None:
         """Write exactly the file `path`, an .npz that `FeatureSet.load` reads too.

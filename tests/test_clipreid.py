@@ -92,6 +92,29 @@ def test_ranking(model, people, tmp_path):
     assert "identity not known" in clipreid.draw_ranking(unknown, gallery, tmp_path).read_text()
 
 
+@pytest.mark.parametrize("choice", ["auto", "stored"])
+def test_own_images_are_treated_as_by_the_programs(model, tmp_path, caplog, choice):
+    """Deep grey, labels as written, orientation, and what is not read."""
+    grey = np.random.default_rng(0).integers(0, 256, (64, 32), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[274] = 3
+    for split in ("train", "query", "gallery"):
+        for folder in ("машина35", "005", "5"):
+            (tmp_path / split / folder).mkdir(parents=True)
+            deep = Image.fromarray(grey.astype(np.uint16) * 257)
+            deep.save(tmp_path / split / folder / "a_c01.png", exif=exif if split == "query" else None)
+    (tmp_path / "query" / "5" / "b.heic").touch()
+    people = clipreid.read_dataset("folder", tmp_path, "INPUT.ORIENTATION", choice)
+    assert "b.heic" in caplog.text and "'5' ≠ '005'" in caplog.text
+    assert len({record.pid for record in people.query}) == 3
+    query = model.encode_image(people.query, upright=people.upright)
+    gallery = model.encode_image(people.gallery, upright=people.upright)
+    plain = model.encode_image([Image.fromarray(grey[::-1, ::-1] if people.upright else grey)])
+    torch.testing.assert_close(query.features, plain.features.expand(3, -1), atol=1e-6, rtol=0)
+    page = clipreid.draw_ranking(query, gallery, tmp_path, upright=people.upright).read_text()
+    assert "id машина35" in page and "id 005" in page and "cam c01" in page
+
+
 def test_what_is_no_list_of_images(model, people):
     with pytest.raises(ValueError, match="images is a str"):
         model.encode_image(str(people))

@@ -1,6 +1,6 @@
 """Features of images and texts, and the evaluation made of them."""
 
-from processor.evaluation.extract import extract, make_task, queries_with_match, require_matches
+from processor.evaluation.extract import extract, label_names, make_task, queries_with_match, require_matches
 from processor.evaluation.streams import Evaluation, ImageToImage, Stream, extract_streams
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Stream",
     "extract",
     "extract_streams",
+    "label_names",
     "make_task",
     "queries_with_match",
     "require_matches",

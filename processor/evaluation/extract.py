@@ -121,7 +121,7 @@ def make_task(features: FeatureSet, trials: Sequence[Trial], info: Mapping[str, 
             raise ValueError(f"{count} features have the key {key}; allowed: one feature a key")
     row = {key: index for index, key in enumerate(features.keys)}
     pids = features.pids.tolist()
-    names = _label_names(trials)
+    names = label_names(chain.from_iterable((*trial.query, *trial.gallery) for trial in trials))
 
     def part(records: Sequence[Record]) -> tuple[Tensor, Tensor]:
         rows = [row[record.key] for record in records]
@@ -139,11 +139,11 @@ def make_task(features: FeatureSet, trials: Sequence[Trial], info: Mapping[str, 
     return task.with_pictures() if is_first() else task
 
 
-def _label_names(trials: Sequence[Trial]) -> LabelNames:
-    """The labels of all trials as written; of several forms of one label the first."""
+def label_names(records: Iterable[Record]) -> LabelNames:
+    """The labels of all records as written; of several forms of one label the first."""
     identities: dict[int, str] = {}
     cameras: dict[int, str] = {}
-    for record in chain.from_iterable(part for trial in trials for part in (trial.query, trial.gallery)):
+    for record in records:
         if record.texts.identity:
             identities.setdefault(record.pid, record.texts.identity)
         if record.texts.camera:
