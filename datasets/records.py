@@ -170,21 +170,16 @@ def join_training(parts: Sequence[ReIDDataset], test: ReIDDataset) -> ReIDDatase
             first_camera, own_cameras = cameras, own
         train += _follow(part.train, pids, cameras)
         pids, cameras = pids + count_pids(part.train), cameras + own
-    if (
-        _next(record.camid for trial in test.trials for record in (*trial.query, *trial.gallery))
-        > own_cameras
-    ):
+    tested = (record.camid for trial in test.trials for record in (*trial.query, *trial.gallery))
+    if _next(tested) > own_cameras:
         first_camera = cameras
     trials = [
-        trial._replace(
-            query=_follow(trial.query, 0, first_camera), gallery=_follow(trial.gallery, 0, first_camera)
-        )
+        Trial(_follow(trial.query, 0, first_camera), _follow(trial.gallery, 0, first_camera), trial.rule)
         for trial in test.trials
     ]
+    name = "+".join(part.name for part in parts)
     upright = any(part.upright for part in (*parts, test))
-    return ReIDDataset(
-        "+".join(part.name for part in parts), train, trials, parts[0].subject, upright, tuple(parts)
-    )
+    return ReIDDataset(name, train, trials, parts[0].subject, upright, tuple(parts))
 
 
 def _follow(records: Iterable[ImageRecord], pids: int, cameras: int) -> list[ImageRecord]:

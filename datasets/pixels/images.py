@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.pixels.augmentation import Draw, augment
-from datasets.pixels.modes import to_rgb, turned
+from datasets.pixels.modes import TURNS, to_rgb
 from datasets.pixels.resize import RESIZES, from_pil
 from datasets.pixels.stand_ins import StandIns
 from datasets.records import ImageRecord
@@ -46,7 +46,10 @@ def decode_image(path: str, *, upright: bool = False, data: bytes | None = None)
         with suppress(RuntimeError, AttributeError):
             image = _decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8))
             if image.shape[0] != 4:  # grey or RGB, and not CMYK
-                return turned(image.expand(3, -1, -1), number)
+                image = image.expand(3, -1, -1)
+                if number == 1:
+                    return image
+                return from_pil(Image.fromarray(image.permute(1, 2, 0).numpy()).transpose(TURNS[number]))
     with open_picture(path, data) as picture:
         return from_pil(to_rgb(picture, upright=upright))
 

@@ -3,11 +3,10 @@
 import numpy as np
 from PIL import ExifTags, Image
 from PIL.Image import Transpose
-from torch import Tensor
 
 from utils.untrusted.pictures import orientation
 
-_TURNS = {
+TURNS = {  # to upright, by EXIF's number
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
     4: Transpose.FLIP_TOP_BOTTOM,
@@ -16,7 +15,7 @@ _TURNS = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-_TURNS_BACK = _TURNS | {6: Transpose.ROTATE_90, 8: Transpose.ROTATE_270}
+_TURNS_BACK = TURNS | {6: Transpose.ROTATE_90, 8: Transpose.ROTATE_270}
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _OTHER_COLOURS = ("CMYK", "LAB", "YCbCr")
 # Of TIFF: photometric interpretation, which Pillow minds in grey of 8 bits only; sample format; planes.
@@ -40,16 +39,8 @@ def to_rgb(image: Image.Image, *, upright: bool = False) -> Image.Image:
     if image.format == "TIFF":  # Pillow turns these by itself
         turn = None if upright else _TURNS_BACK.get(number)
     else:
-        turn = _TURNS.get(number) if upright else None
+        turn = TURNS.get(number) if upright else None
     return rgb if turn is None else rgb.transpose(turn)
-
-
-def turned(image: Tensor, number: int) -> Tensor:
-    """An image (3, H, W) turned upright from an EXIF orientation of 1 to 8."""
-    if number > 4:  # its first row is a side
-        image = image.transpose(1, 2)
-    sides = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(number)
-    return image if sides is None else image.flip(sides)
 
 
 def conversions(image: Image.Image) -> tuple[str, ...]:

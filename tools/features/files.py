@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from config.arguments import Parser
-from retrieval import LabelNames, Rerank, RetrievalTask, k_reciprocal_blocks
+from retrieval import Rerank, RetrievalTask, k_reciprocal_blocks
 
 _RERANK = {"k1": 50, "k2": 15, "lam": 0.3}  # as published
 # Features are comparable only where these are equal. The path of one weights file may differ.
@@ -43,7 +43,8 @@ def read_task(args: argparse.Namespace) -> RetrievalTask:
         gallery = RetrievalTask.load(args.gallery)
         _require_same_model(task, gallery, args)
         joined = RetrievalTask.between(task.images, gallery.images, task.info, _one_rule(args.features, task))
-        task = replace(joined, names=_joined_names(task, gallery, args))
+        with about_features(args):
+            task = replace(joined, names=task.names.joined(gallery.names))
     wanted = args.normalize or ("yes" if task.info.get("normalize", True) else "no")
     task = replace(task, info={**task.info, "normalize": wanted == "yes"}).with_pictures()
     return task.normalized() if wanted == "yes" else task
@@ -70,14 +71,6 @@ def _require_same_model(query: RetrievalTask, gallery: RetrievalTask, args: argp
                 f"{args.features} and {args.gallery} were made with different settings, {key} "
                 f"{theirs[0]} and {theirs[1]}; allowed: features of one model"
             )
-
-
-def _joined_names(query: RetrievalTask, gallery: RetrievalTask, args: argparse.Namespace) -> LabelNames:
-    """The names of both files. Raises ValueError where one number means two identities or cameras."""
-    try:
-        return query.names.joined(gallery.names)
-    except ValueError as error:
-        raise ValueError(f"{args.features} and {args.gallery}: {error}") from error
 
 
 def _one_rule(path: str, task: RetrievalTask) -> str:

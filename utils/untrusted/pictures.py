@@ -108,19 +108,13 @@ def open_picture(path: str, data: bytes | None = None) -> Iterator[Image.Image]:
     except Exception as error:  # decoders raise errors of any type for a bad file
         text = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
-            form = next((name for name in FORMATS if _begins_as(name, data)), "")
+            form = next((name for name in FORMATS if Image.OPEN[name][1](data[:16]) is True), "")
             text = f"cannot identify image file; allowed: {', '.join(FORMATS)}"
             if form:
                 text = (
                     f"this form of {form} cannot be read, or it is damaged; allowed: 8 or 16 bits a channel"
                 )
         raise _unreadable(path, text) from error
-
-
-def _begins_as(name: str, data: bytes) -> bool:
-    """Whether Pillow takes the first bytes of a file for those of a format."""
-    _, accepts = Image.OPEN[name]
-    return accepts is not None and accepts(data[:16]) is True
 
 
 def is_small_jpeg(data: bytes) -> bool:
