@@ -85,8 +85,10 @@ def _expand(source: str, left_out: Tally) -> list[Path]:
     path = Path(source)
     if path.is_dir():
         found = find_files(path, picture_suffixes(), left_out)
+    elif path.exists() and path.suffix.lower() == ".txt":
+        found = [Path(line.strip()) for line in read_plain_lines(path) if line.strip()]
     elif path.exists():
-        found = _read_list(path) if path.suffix.lower() == ".txt" else [path]
+        found = [path]
     else:
         found = sorted(Path(name) for name in _match(source) if os.path.isfile(name))
     if not found:
@@ -108,10 +110,6 @@ def _match(pattern: str) -> list[str]:
     folders = (folder for base in bases if os.path.isdir(base) for folder in find_folders(base))
     rest = pattern[deep.end() :] or "*"
     return [name for folder in folders for name in _match(os.path.join(glob.escape(str(folder)), rest))]
-
-
-def _read_list(path: Path) -> list[Path]:
-    return [Path(line.strip()) for line in read_plain_lines(path) if line.strip()]
 
 
 class Item(NamedTuple):

@@ -40,7 +40,8 @@ def msmt17(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     )
     images = folder / (_GALLERY if options.need_test else _TRAIN)
     if images.is_dir() and not any(folder.glob("list_*.txt")):
-        return _read_folders(folder, options)
+        train, query, gallery = read_named(folder, SPLIT_FOLDERS, _RULE, options)
+        return ReIDDataset("msmt17", relabel(train), [Trial(query, gallery)], "person")
     train_images, test_images = _release(folder, options)
     train = []
     if options.need_train:
@@ -64,11 +65,6 @@ def _release(folder: Path, options: ReadOptions) -> tuple[Path, Path]:
     raise FileNotFoundError(
         f"{folder}: no folder with {split} images, expected there: {folders}; or {other} and no list files"
     )
-
-
-def _read_folders(folder: Path, options: ReadOptions) -> ReIDDataset:
-    train, query, gallery = read_named(folder, SPLIT_FOLDERS, _RULE, options)
-    return ReIDDataset("msmt17", relabel(train), [Trial(query, gallery)], "person")
 
 
 def _read(file: Path, images: Path, split: str) -> list[ImageRecord]:
