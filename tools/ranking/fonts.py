@@ -1,14 +1,16 @@
 """Installed fonts with the letters of a text: matplotlib's own has no Chinese and draws boxes for it."""
 
+from __future__ import annotations
+
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from matplotlib import ft2font, rcParams
-from matplotlib.font_manager import FontEntry, FontProperties, findSystemFonts, fontManager, get_font
+if TYPE_CHECKING:
+    from matplotlib.font_manager import FontEntry
 
 _WEIGHTS = ("normal", "bold")  # of the texts in pictures
-_IS_SHAPED = hasattr(ft2font, "__libraqm_version__")
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,13 @@ class Fonts:
 
 def find_fonts(texts: Iterable[str]) -> Fonts:
     """Installed fonts for the letters of these texts: those with most letters first, plain ones first."""
+    from matplotlib import ft2font, rcParams
+
     letters = frozenset().union(*texts)
     # Without libraqm matplotlib draws Arabic and Hebrew from left to right.
+    is_shaped = hasattr(ft2font, "__libraqm_version__")
     turned = {
-        letter for letter in letters if not _IS_SHAPED and unicodedata.bidirectional(letter) in ("R", "AL")
+        letter for letter in letters if not is_shaped and unicodedata.bidirectional(letter) in ("R", "AL")
     }
     families = list(rcParams["font.family"])
     missing = letters - turned - _in_family(None, letters)
@@ -49,6 +54,8 @@ def find_fonts(texts: Iterable[str]) -> Fonts:
 
 def _installed() -> list[FontEntry]:
     """The fonts that matplotlib can draw with, also those installed since it last looked."""
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
     known = {entry.fname for entry in fontManager.ttflist}
     for path in findSystemFonts():
         if path not in known:
@@ -65,6 +72,8 @@ def _installed() -> list[FontEntry]:
 
 
 def _in_file(path: str, letters: Iterable[str]) -> frozenset[str]:
+    from matplotlib.font_manager import get_font
+
     try:
         font = get_font(path)
     except (OSError, RuntimeError):  # gone since matplotlib last looked
@@ -75,6 +84,8 @@ def _in_file(path: str, letters: Iterable[str]) -> frozenset[str]:
 
 def _in_family(family: str | None, letters: frozenset[str]) -> frozenset[str]:
     """The letters that a family has in all weights of a picture; None is matplotlib's setting."""
+    from matplotlib.font_manager import FontProperties, fontManager
+
     for weight in _WEIGHTS if letters else ():
         letters = _in_file(fontManager.findfont(FontProperties(family=family, weight=weight)), letters)
     return letters

@@ -9,11 +9,10 @@ import matplotlib.text
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
-from matplotlib import font_manager
+from matplotlib import font_manager, ft2font
 
 from retrieval import LabelNames
 from tools import plots
-from tools.ranking import fonts
 from tools.ranking.fonts import find_fonts
 
 NAMES = LabelNames(identities={1: "машина35", 2: "王"}, cameras={0: "东门", 1: "c1"})
@@ -24,7 +23,7 @@ def only_own_fonts(monkeypatch):
     """No font but matplotlib's own; warnings of letters that are drawn as boxes are errors."""
     own = [entry for entry in font_manager.fontManager.ttflist if "mpl-data" in entry.fname]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", own)
-    monkeypatch.setattr(fonts, "findSystemFonts", list)
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
@@ -34,7 +33,7 @@ def only_own_fonts(monkeypatch):
 def install(monkeypatch, tmp_path):
     """install('Toy', '东门') -> the path of an installed font of square letters."""
     installed = []
-    monkeypatch.setattr(fonts, "findSystemFonts", lambda: installed)
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: installed)
 
     def build(family, letters):
         pen = TTGlyphPen(None)
@@ -77,7 +76,7 @@ def test_fonts_that_have_the_letters(install, tmp_path):
     install("East", "东门")
     install("All Sans", "东门王")
     install("Last Resort", "东门王จ")
-    fonts.findSystemFonts().append(str(tmp_path / "broken.ttf"))
+    font_manager.findSystemFonts().append(str(tmp_path / "broken.ttf"))
     found = find_fonts(["машина35", "东门", "c1"])
     assert found.families[-1] == "All Sans" and len(found.families) == 2 and not found.missing
     found = find_fonts(["东", "王จ"])
@@ -87,7 +86,7 @@ def test_fonts_that_have_the_letters(install, tmp_path):
 
 
 def test_text_from_right_to_left_needs_a_matplotlib_that_can(monkeypatch):
-    monkeypatch.setattr(fonts, "_IS_SHAPED", False)
+    monkeypatch.delattr(ft2font, "__libraqm_version__", raising=False)
     assert find_fonts(["aم"]).missing == {"م"}
 
 
