@@ -315,7 +315,7 @@ def single_name(names: Any) -> Any:
             f"DATASETS.NAMES has {len(given)} names, {', '.join(map(str, given))}; allowed: one data set, "
             "further training sets in DATASETS.TRAIN_ALSO, another test set in DATASETS.TEST"
         )
-    return given[0]
+    return str(given[0]).strip()
 
 
 def main_solver(cfg: CfgNode) -> CfgNode:

@@ -29,7 +29,8 @@ def make_dataset(cfg: CfgNode, *, need_train: bool = True, need_labels: bool = T
     people or images, several nouns for prompts, and bad lines or file names; FileNotFoundError for missing
     folders and lists.
     """
-    names, tested = _training_names(cfg), cfg.DATASETS.TEST or single_name(cfg.DATASETS.NAMES)
+    names = _training_names(cfg)
+    tested = cfg.DATASETS.TEST.strip() or names[0]
     _require_known("TEST", tested)
     trained = names if need_train else []
     parts = {

@@ -165,6 +165,12 @@ def make_test_model(
             "%s has no model card: mean %s, std %s, resize %s and neck %s are the configuration's",
             *(path, info.mean, info.std, info.resize, info.neck),
         )
+        if side is not None and (cameras < side.cameras > 1 or views < side.views > 1):
+            _logger.warning(
+                "%s has no model card and more rows of SIE (%d) than there are cameras or views here (%d, %d): "
+                "the first are taken, which are wrong for another site; TEST.SIE mean takes the mean row",
+                *(path, info.side_rows, cameras, views),
+            )
     return build_reid_model(weights, info, tuple(cfg.INPUT.SIZE_TEST), tuple(node.STRIDE_SIZE), side)
 
 

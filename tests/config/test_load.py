@@ -58,6 +58,7 @@ def test_file_then_command_line(write):
         ("MODEL.STRIDE_SIZE", "[12, 12]", [12, 12]),
         ("MODEL.STRIDE_SIZE", "(12, 14)", [12, 14]),
         ("DATASETS.NAMES", "('market1501')", "market1501"),
+        ("DATASETS.NAMES", " market1501 ", "market1501"),
         ("DATASETS.NAMES", "msmt17", "msmt17"),
         ("DATASETS.NAMES", "('veri',)", "veri"),
         ("DATASETS.NAMES", "['veri']", "veri"),

@@ -78,7 +78,8 @@ def read_picture(path: str) -> bytes:
     except (OSError, ValueError) as error:
         if getattr(error.__cause__ or error, "errno", None) in _MACHINE:
             raise
-        raise _unreadable(path, str(error).removeprefix(printable(path)).lstrip(" :")) from error
+        reason = getattr(error, "strerror", None) or str(error).removeprefix(printable(path)).lstrip(" :")
+        raise _unreadable(path, reason) from error
 
 
 @contextmanager

@@ -116,6 +116,16 @@ def test_without_a_card_rows_of_joined_or_other_sets_are_not_known(
     assert ("without a model card the rows of" in caplog.text) == bool(pairs)
 
 
+@pytest.mark.parametrize(("cameras", "warned"), [(6, False), (4, True)])
+def test_without_a_card_rows_for_fewer_cameras_are_a_guess(
+    toy_model, toy_config, save_weights, caplog, cameras, warned
+):
+    path = str(save_weights(toy_model(*SIE).state_dict()))
+    with caplog.at_level(logging.WARNING, "transreid.model"):
+        make_test_model(toy_config(*SIE, "TEST.WEIGHT", path), cameras, 1, data="market1501")
+    assert (f"{path} has no model card and more rows of SIE (6)" in caplog.text) == warned
+
+
 @torch.no_grad()
 def test_every_row_is_one_camera_unless_told(toy_model, toy_images, save_weights):
     trained = toy_model(*SIE, "MODEL.SIE_VIEW", True, cameras=2, views=3)
