@@ -9,7 +9,7 @@ from open_clip import CLIPTextCfg, CLIPVisionCfg
 from pydantic import Field
 
 from utils.untrusted.forms import Form, parse_json
-from utils.untrusted.plain import open_plain
+from utils.untrusted.plain import read_plain
 
 _MAX_BYTES = 2**16  # a few hundred are usual
 _MAX_PARAMETERS = 5_000_000_000  # 20 GB in float32, twice as many as the largest published CLIP has
@@ -59,8 +59,7 @@ def read_description(path: Path) -> dict[str, Any]:
     Raises FileNotFoundError, or ValueError that names the file and the first mistake in it.
     """
     where = f"{path} is no model description of open_clip"
-    with open_plain(path, _MAX_BYTES) as file:
-        text = file.read()
+    text = read_plain(path, _MAX_BYTES)
     described = parse_json(text, _OnHubs, where).model_cfg or parse_json(text, _Description, where)
     return described.model_dump(exclude_unset=True)
 

@@ -24,7 +24,7 @@ from model.reid import SideInformation
 from utils.files import sha256_of_file, write_atomically
 from utils.text import printable
 from utils.untrusted.forms import Form, parse_json
-from utils.untrusted.plain import open_plain
+from utils.untrusted.plain import read_plain
 from utils.weights import split_choice
 
 _MAX_BYTES = 2**16  # a thousand are usual
@@ -133,8 +133,7 @@ def read_card(path: str | Path) -> ModelCard | None:
 def _read_card(file: Path, path: Path, *stamps: tuple[int, int, int]) -> ModelCard | None:
     """`read_card`; while the files keep their `stamps`, large weights are hashed once and warned of once."""
     where = f"{file} is no model card"
-    with open_plain(file, _MAX_BYTES) as opened:
-        text = opened.read()
+    text = read_plain(file, _MAX_BYTES)
     if parse_json(text, _OtherJson, where).model_fields_set:
         return None
     card = parse_json(text, ModelCard, where)

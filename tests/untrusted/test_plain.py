@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from utils.untrusted.plain import open_plain, read_plain_text
+from utils.untrusted.plain import open_plain, read_plain, read_plain_text
 
 
 def test_a_plain_file_and_a_link_to_one_are_read(tmp_path):
@@ -12,6 +12,7 @@ def test_a_plain_file_and_a_link_to_one_are_read(tmp_path):
     link = tmp_path / "link.txt"
     link.symlink_to(file)
     assert read_plain_text(file) == read_plain_text(link) == "0001.jpg 1\n"
+    assert read_plain(link, 14) == file.read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder", "link to a device"])

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from utils.text import one_line, printable, shortened
-from utils.untrusted.plain import MEBIBYTE, open_plain
+from utils.untrusted.plain import MEBIBYTE, read_plain
 
 MAX_JSON = 64 * MEBIBYTE
 _VALUE, _MESSAGE = 60, 200  # characters of a wrong value that an error shows, and of what is wrong with it
@@ -36,8 +36,7 @@ def read_json(path: str | os.PathLike[str], form: type[AnyForm], limit: int = MA
     Raises FileNotFoundError or OSError, or ValueError that names the file, the field, its value and what is
     allowed.
     """
-    with open_plain(path, limit) as file:
-        return parse_json(file.read(), form, str(path))
+    return parse_json(read_plain(path, limit), form, str(path))
 
 
 def parse_json(text: str | bytes, form: type[AnyForm], where: str) -> AnyForm:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from utils.text import printable
-from utils.untrusted.plain import MEBIBYTE, open_plain
+from utils.untrusted.plain import MEBIBYTE, read_plain
 
 MAX_BYTES = 256 * MEBIBYTE
 # Width times height that a header may claim, a quarter of a GiB as RGB. From here on Pillow warns; it refuses
@@ -71,8 +71,7 @@ def read_picture(path: str) -> bytes:
     has more than `MAX_BYTES`; each is one line with the path.
     """
     try:
-        with open_plain(path, MAX_BYTES) as file:
-            return file.read()
+        return read_plain(path, MAX_BYTES)
     except FileNotFoundError:
         raise FileNotFoundError(f"{printable(path)}: no such image file") from None
     except (OSError, ValueError) as error:

@@ -17,6 +17,7 @@ from utils.text import printable
 
 MEBIBYTE = 2**20
 MAX_TEXT = 256 * MEBIBYTE  # lists, tables, settings: all are read into memory
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _LINE_END = re.compile("\r\n|\r|\n")
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -55,25 +56,46 @@ def open_plain(path: str | os.PathLike[str], limit: int | None = None) -> Binary
     Raises FileNotFoundError, another OSError, or ValueError for a file of another kind, a larger one and a
     path that no file can have; each is one line with the path.
     """
-    name = printable(path)
+    descriptor, _ = _open(path, limit)
+    return BufferedReader(_PlainFile(path, opener=lambda *_: descriptor))
+
+
+def read_plain(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The bytes of such a file, quickly: images are small and many. Raises as `open_plain`."""
+    descriptor, size = _open(path, limit)
+    try:
+        data = os.read(descriptor, size)
+        while len(data) < size and (more := os.read(descriptor, size - len(data))):
+            data += more
+        return data
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: str | os.PathLike[str], limit: int | None) -> tuple[int, int]:
+    """Descriptor and size."""
     try:
         # The kind is looked at before opening, which alone can start a device, and after, when it holds.
-        _require_plain(os.stat(path), name, limit)
-        file = BufferedReader(_PlainFile(path, opener=_open))
+        _require_plain(os.stat(path), path, limit)
+        descriptor = os.open(path, os.O_RDONLY | _NO_WAIT)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{name}: no such file") from None
+        raise FileNotFoundError(f"{printable(path)}: no such file") from None
     except OSError as error:
-        raise OSError(f"{name} cannot be read: {error.strerror}") from error
+        raise OSError(f"{printable(path)} cannot be read: {error.strerror}") from error
     except ValueError as error:
         if "null" in str(error) or isinstance(error, UnicodeEncodeError):
-            raise ValueError(f"{name}: no file can have this name") from None
+            raise ValueError(f"{printable(path)}: no file can have this name") from None
         raise
     try:
-        _require_plain(os.fstat(file.fileno()), name, limit)
+        state = os.fstat(descriptor)
+        _require_plain(state, path, limit)
+        return descriptor, state.st_size
     except ValueError:
-        file.close()
+        os.close(descriptor)
         raise
-    return file
 
 
 @contextmanager
@@ -108,16 +130,12 @@ def read_plain_lines(path: str | os.PathLike[str]) -> list[str]:
 def require_plain(path: str | os.PathLike[str]) -> None:
     """Raise ValueError, which names the path, unless a plain file, a link to one or nothing is there."""
     with suppress(OSError):  # what writes there meets it too
-        _require_plain(os.stat(path), printable(path), None)
+        _require_plain(os.stat(path), path, None)
 
 
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _require_plain(state: os.stat_result, name: str, limit: int | None) -> None:
+def _require_plain(state: os.stat_result, path: str | os.PathLike[str], limit: int | None) -> None:
     kind = stat.S_IFMT(state.st_mode)
     if kind != stat.S_IFREG:
-        raise ValueError(f"{name} is {_KINDS.get(kind, 'no plain file')}; allowed: a plain file")
+        raise ValueError(f"{printable(path)} is {_KINDS.get(kind, 'no plain file')}; allowed: a plain file")
     if limit is not None and state.st_size > limit:
-        raise ValueError(f"{name} has {state.st_size:,} bytes; allowed: at most {limit:,}")
+        raise ValueError(f"{printable(path)} has {state.st_size:,} bytes; allowed: at most {limit:,}")
