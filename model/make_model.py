@@ -167,7 +167,7 @@ def make_test_model(
         )
         if side is not None and (cameras < side.cameras > 1 or views < side.views > 1):
             _logger.warning(
-                "%s has no model card and more rows of SIE (%d) than there are cameras or views here (%d, %d): "
+                "%s has no model card and more rows of SIE (%d) than cameras or views here (%d, %d): "
                 "the first are taken, which are wrong for another site; TEST.SIE mean takes the mean row",
                 *(path, info.side_rows, cameras, views),
             )

@@ -18,15 +18,16 @@ _logger = logging.getLogger("transreid.model")
 def fit_geometry(info: CheckpointInfo, size: _Pair | None, stride: _Pair | None) -> _Fit:
     """The (H, W) and the stride that give the file's number of positions, the wanted ones if they do.
 
-    Otherwise the usual strides are tried at the wanted size and at sizes in common use. Odd strides fit many
-    numbers by chance and are taken only where they leave one grid. Without a model card, a warning names all
-    that fit as well. Raises ValueError when nothing fits.
+    Otherwise those of the model card count, else the usual strides at the wanted size and at sizes in common
+    use. Odd strides fit many numbers by chance and are taken only where they leave one grid. Without a model
+    card, a warning names all that fit as well. Raises ValueError when nothing fits.
     """
     for key, pair in (("size", size), ("stride", stride)):
         if pair is not None and min(pair) < 1:
             raise ValueError(f"{key} is {pair}; allowed: two whole numbers above 0")
     wanted = [size] if size is not None else []
-    common = [candidate for candidate in _COMMON_SIZES if candidate != size]
+    usual = _COMMON_SIZES if info.card is None else (info.card.size, *_COMMON_SIZES)
+    common = [candidate for candidate in usual if candidate != size]
     likely, *odd = _strides(info, stride)
     fits = _fits(info, wanted + common, likely)
     if fits:
@@ -73,10 +74,10 @@ def _fits(info: CheckpointInfo, sizes: list[_Pair], strides: list[_Pair]) -> lis
 
 
 def _strides(info: CheckpointInfo, wanted: _Pair | None) -> list[list[_Pair]]:
-    """Groups of strides to try: wanted and published ones, square ones, all; each from large to small."""
+    """Groups of strides to try: wanted, the card's and published, square, all; each from large to small."""
     if info.kind == "ResNet":
         return [[RESNET_STEP]]
-    published = [info.patch]
+    published = [info.patch] if info.card is None else [info.card.stride, info.patch]
     if min(info.patch) > _PUBLISHED_OVERLAP:
         published.append((_PUBLISHED_OVERLAP, _PUBLISHED_OVERLAP))
     rows, columns = (range(side, 0, -1) for side in info.patch)

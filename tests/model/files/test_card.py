@@ -188,6 +188,9 @@ def test_the_card_knows_the_stride(saved, toy_images, caplog, stride):
     model, info = load_reid_model(path)
     assert info.stride == (stride, stride) and not caplog.text
     assert torch.equal(features(model, images), features(trained, images))
+    for wanted in ({"stride": (1, 1)}, {"size": (100, 100)}, {"size": (100, 100), "stride": (3, 3)}):
+        _, info = load_reid_model(path, **wanted)  # neither fits the file
+        assert (info.size, info.stride) == ((41, 26), (stride, stride))
     path.with_suffix(".json").unlink()
     _, info = load_reid_model(path, (41, 26))
     assert info.stride == (8, 8) and "41x26 at stride 7x7" in caplog.text
