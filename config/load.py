@@ -159,6 +159,8 @@ def _converted(setting: _Setting, declared: Key) -> Any:
             return written
         if isinstance(value, bool):
             expected += " (bare on, off, yes, no, True, False are booleans: put the word in quotes, \"'on'\")"
+        else:
+            expected += " without brackets, a,b"
     raise ValueError(f"{where}: {key} is {value!r}; expected: {expected}")
 
 

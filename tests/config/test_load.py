@@ -308,6 +308,8 @@ def test_one_data_set_only(write, names):
         assert "DATASETS.NAMES has 2 names, market1501, msmt17; allowed: one" in message
         assert "DATASETS.TRAIN_ALSO" in message and "DATASETS.TEST" in message
     assert "run.yml, line 2: DATASETS.NAMES" in message
+    if names[0] in "([":
+        assert "without brackets" in fails(cfg, "", ["DATASETS.TRAIN_ALSO", names])
 
 
 def test_pairs_must_be_pairs():

@@ -154,6 +154,7 @@ BOMB += "".join(f"{n}: &{n} [*{p}, *{p}, *{p}]\n" for p, n in itertools.pairwise
         (("optimizer", "state", 0, "exp_avg_sq"), del_, "exp_avg_sq"),
         (("optimizer", "state", 0, "step"), torch.tensor(-1.0), "optimizer.state.0.step"),
         (("optimizer", "state"), {7: {}}, "no parameter 7"),
+        (("optimizer",), None, "no optimizer"),
         (("optimizer", "param_groups", 0, "params"), [0, 1, 2], "does not fit"),
         (("model", "weight"), torch.ones(3).to_sparse(), "model.weight"),
         (("finished",), ["\x1b[2J", 1], "finished.1 is 1"),

@@ -165,7 +165,9 @@ class RunState(Form):
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         fields = ("epoch", "iteration", "seconds", "skipped", "meters", "beside", "optimizer")
-        missing = [name for name in fields if name not in self.model_fields_set]
+        missing = [
+            name for name in fields if name not in self.model_fields_set or getattr(self, name) is None
+        ]
         if self.stage and missing:
             raise ValueError(f"it has no {missing[0]} of {self.stage}")
         return self
