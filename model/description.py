@@ -67,7 +67,8 @@ def read_description(path: Path) -> dict[str, Any]:
 def check_towers(config: dict[str, Any], where: str) -> None:
     """Raise ValueError, which begins with `where`, about plain CLIP towers that no machine can build."""
     try:
-        CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"])
+        CLIPVisionCfg(**config["vision_cfg"])
+        CLIPTextCfg(**config["text_cfg"])
         with torch.device("meta"):  # shapes without numbers
             parameters = sum(each.numel() for each in open_clip.CLIP(**config).parameters())
     except Exception as error:  # open_clip and torch raise any type about numbers that do not fit together
