@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 from config.arguments import Parser, end_in_one_line, say
 from datasets.drawn import draw_market1501
 from train_clipreid import main as train
+from utils.files import make_output_dir
+from utils.lock import locked
 from utils.text import Lines
 from utils.untrusted.metrics_files import read_epochs
 
@@ -28,13 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     out = Path(os.path.realpath(args.out))
     data, run = out / "data", out / "run"
-    say("Drawing people in %s …", data)
-    with end_in_one_line():
+    with end_in_one_line(), locked(make_output_dir(out) / ".demo.lock"):
+        say("Drawing people in %s …", data)
         draw_market1501(data, seed=SEED, overwrite=True)
         (run / "metrics.jsonl").unlink(missing_ok=True)  # of an earlier demo; a run appends
-    words = ["--config_file", CONFIG, "DATASETS.ROOT_DIR", str(data), "OUTPUT_DIR", str(run)]
-    say("$ python train_clipreid.py %s\n", " ".join(words))
-    train(argv=words)
+        words = ["--config_file", CONFIG, "DATASETS.ROOT_DIR", str(data), "OUTPUT_DIR", str(run)]
+        say("$ python train_clipreid.py %s\n", " ".join(words))
+        train(argv=words)
     say("%s", Lines(table(run / "metrics.jsonl")))
     say("\nCheckpoints, log and metrics: %s", run)
     return 0

@@ -8,6 +8,7 @@ import pytest
 from config import cfg
 from config.check import check_config, unused_keys
 from config.load import load_config
+from utils.lock import locked
 
 
 @pytest.fixture
@@ -31,6 +32,13 @@ def test_table_shows_first_and_last_evaluation(demo, tmp_path):
     assert head.split() == ["people", "never", "seen", "in", "training", "Rank-1", "mAP"]
     assert before.split() == ["before", "training", "12.5%", "5.0%"]
     assert after.split() == ["after", "16", "epochs", "95.0%", "81.2%"]
+
+
+def test_a_second_demo_in_the_folder_of_one_at_work_is_refused(demo, tmp_path, capsys):
+    with locked(tmp_path / ".demo.lock"), pytest.raises(SystemExit) as ended:
+        demo.main(["--out", str(tmp_path)])
+    assert ended.value.code == 2 and f"{tmp_path} is in use by process" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 def test_configuration_is_sound(demo, repository):
