@@ -1,4 +1,4 @@
-"""What a system has run out of, by the errors in which torch and Python say so, and what to do about it."""
+"""Advice for errors in which torch and Python report that files, shared memory or memory are used up."""
 
 from utils.limits import raise_file_limit
 
@@ -24,6 +24,6 @@ _SIGNS = {  # parts of messages; the first one that fits counts
 
 
 def shortage(message: str) -> str:
-    """What to do about an error of this message when the system has too little of something, else ''."""
+    """Advice for an error with this message; '' if it reports none of these shortages."""
     advice = next((advice for sign, advice in _SIGNS.items() if sign in message), "")
     return advice.format(limit=raise_file_limit()) if advice else ""

@@ -39,7 +39,7 @@ class TrainingData(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What the stages of a method are made from; model and loaders are of the method's own kind."""
+    """The parts that the stages of a method are made from; model and loaders are of the method's own kind."""
 
     dataset: TrainingData
     model: Any

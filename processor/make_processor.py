@@ -75,7 +75,7 @@ def _starting_model(
 
 
 def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ...], session: Session) -> Run:
-    """What all stages share: precision, saver, trackers, evaluation, the card of checkpoints."""
+    """The parts that all stages share: precision, saver, trackers, evaluation, the card of checkpoints."""
     precision = training_precision(cfg.SOLVER.AMP, session.device)
     _logger.info("Training in %s (SOLVER.AMP %r)", precision.name, cfg.SOLVER.AMP)
     environment = describe_environment()
@@ -116,5 +116,5 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
 
 
 def _fingerprint(dataset: TrainingData) -> dict[str, int]:
-    """What must be equal for a run to continue on a data set."""
+    """Facts that must be equal for a run to continue on a data set."""
     return {"images": len(dataset.train), "identities": dataset.num_train_pids}

@@ -10,7 +10,7 @@ NamedParameters = Iterable[tuple[str, nn.Parameter]]
 
 
 class NameRule(NamedTuple):
-    """What holds for parameters whose name has a match of the regular expression `pattern`."""
+    """Settings of parameters whose name has a match of the regular expression `pattern`."""
 
     pattern: str
     factor: float  # of the scheduled rate

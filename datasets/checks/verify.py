@@ -50,7 +50,7 @@ def verify_images(records: Iterable[ImageRecord], workers: int = 1, *, skip: boo
 
 
 def find_oddities(image: Image.Image) -> tuple[str, ...]:
-    """What an image has that is not decoded yet: `conversions`, and an EXIF orientation."""
+    """Name the `conversions` that an image needs, and its EXIF orientation, before it is decoded."""
     return conversions(image) + (("an EXIF orientation",) if orientation(image) > 1 else ())
 
 

@@ -44,7 +44,7 @@ def to_rgb(image: Image.Image, *, upright: bool = False) -> Image.Image:
 
 
 def conversions(image: Image.Image) -> tuple[str, ...]:
-    """What `to_rgb` changes in an image that is not decoded yet, in words. Raises as it does."""
+    """Name the changes that `to_rgb` makes to an image, before it is decoded. Raises as `to_rgb` does."""
     rows_of_16_bits = ";16" in str(image.tile[:1])  # Pillow keeps 8 of them, in modes such as RGB
     found = {
         "more than 8 bits a channel, of which 8 are read": _depth(image) > 8 or rows_of_16_bits,

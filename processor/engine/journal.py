@@ -1,4 +1,4 @@
-"""What a run writes for people: checkpoints of the published form and lines of the log."""
+"""Output of a run for people: checkpoints of the published form and lines of the log."""
 
 import logging
 import re

@@ -38,7 +38,7 @@ Forward = Callable[[TrainingBatch], Step]
 
 @dataclass(frozen=True)
 class Run:
-    """What all stages of a run share.
+    """State and settings that all stages of a run share.
 
     Args:
         model: saved under `output_dir/{model_name}{suffix}_{epoch}.pth` as a plain state dict.

@@ -1,4 +1,4 @@
-"""What a training method minimises: a module from a batch to named losses."""
+"""The objective of a training method: a module from a batch to named losses."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -20,7 +20,7 @@ class Step(NamedTuple):
 
 
 class TrainingBatch(Protocol):
-    """What the engine needs of a batch."""
+    """The part of a batch that the engine needs."""
 
     @property
     def pids(self) -> Tensor:

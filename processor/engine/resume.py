@@ -54,7 +54,7 @@ class Progress:
 
 @dataclass
 class Snapshot:
-    """What a `last.pt` holds.
+    """The content of a `last.pt`.
 
     `progress` is that of the stage in work, None between two. What has been restored is dropped from `state`,
     as it takes as much memory as training.
@@ -95,7 +95,7 @@ class Snapshot:
 
         Raises ValueError where something differs.
         """
-        if self.state.optimizer is None:
+        if self.state.optimizer is None:  # the file was written between two stages
             return
         with self._fits(stage.name):
             _load_beside(stage.objective, model, self.state.beside)
@@ -269,7 +269,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) 
 
 
 def _beside(objective: Objective, model: nn.Module) -> dict[str, Tensor]:
-    """What an objective holds besides the model, by name: texts, centres, prototypes."""
+    """Tensors that an objective holds besides the model, by name: texts, centres, prototypes."""
     of_model = {id(tensor) for tensor in chain(model.parameters(), model.buffers())}
     held = chain(objective.named_parameters(), objective.named_buffers())
     return {name: tensor for name, tensor in held if id(tensor) not in of_model}

@@ -18,7 +18,7 @@ Record = Mapping[str, float | int | str]
 
 
 class Report(NamedTuple):
-    """What an evaluation found: `values` by name for trackers, `lines` for the log."""
+    """The result of an evaluation: `values` by name for trackers, `lines` for the log."""
 
     values: dict[str, float]
     lines: list[str]
@@ -42,7 +42,7 @@ class Tracker(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """What `rewind` needs to return to this point; numbers and text."""
+        """Numbers and text with which `rewind` returns to this point."""
         ...
 
     def rewind(self, state: Mapping[str, Any]) -> None:

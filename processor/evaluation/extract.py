@@ -22,7 +22,7 @@ Record = ImageRecord | CaptionRecord
 
 
 class ItemBatch(TrainingBatch, Protocol):
-    """What extraction needs of a batch."""
+    """The part of a batch that extraction needs."""
 
     @property
     def camids(self) -> Tensor:

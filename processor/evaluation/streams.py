@@ -21,10 +21,10 @@ class Stream(NamedTuple):
 
 
 class Evaluation(Protocol):
-    """What is compared with what. Features of all modalities of a task have one width D."""
+    """A protocol for what is encoded and compared. Features of all modalities of a task have one width D."""
 
     def streams(self) -> dict[str, Stream]:
-        """What to extract, by modality, as 'image' and 'text'."""
+        """Loaders and encoders by modality, as 'image' and 'text'."""
         ...
 
     def task(self, features: dict[str, FeatureSet]) -> RetrievalTask:

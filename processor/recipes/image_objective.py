@@ -48,7 +48,7 @@ class ImageLoaders(Protocol):
 
 @dataclass(frozen=True)
 class ImageTraining:
-    """What recipes of image methods take: a model, its loss and loaders, device and precision."""
+    """Arguments of the recipes of image methods: a model, its loss and loaders, device and precision."""
 
     model: ReIDModel
     loss: ReIDLoss
