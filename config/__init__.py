@@ -5,9 +5,9 @@ Clone a tree before changing it, or let `config.load.load_config` do so.
 
 from config import shared
 from config.keys import KeyTable, with_defaults
-from config.methods import baseline, clipreid, pcl
+from config.methods import baseline, clipreid, pcl, tbps
 
-__all__ = ["TABLES", "cfg", "cfg_base", "cfg_pcl"]
+__all__ = ["TABLES", "cfg", "cfg_base", "cfg_pcl", "cfg_tbps"]
 
 _ONE_STAGE = {**shared.KEYS, **pcl.KEYS, **baseline.KEYS}
 
@@ -29,6 +29,12 @@ PCL = KeyTable(
     checks=(shared.check, pcl.check),
     training_checks=(shared.check_training,),
 )
-TABLES = (CLIPREID, BASELINE, PCL)
+TBPS = KeyTable(
+    ("train_tbps.py", "test_tbps.py"),
+    tbps.KEYS,
+    checks=(tbps.check,),
+    training_checks=(shared.check_training,),
+)
+TABLES = (CLIPREID, BASELINE, PCL, TBPS)
 
-cfg, cfg_base, cfg_pcl = (table.tree() for table in TABLES)
+cfg, cfg_base, cfg_pcl, cfg_tbps = (table.tree() for table in TABLES)

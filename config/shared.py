@@ -241,6 +241,12 @@ _SOLVER = {
         ZERO_OR_MORE,
     ),
     "KEEP": Key(0, "Checkpoints of a stage to keep, the newest ones. 0: all.", ZERO_OR_MORE),
+    "KEEP_BEST": Key(
+        False,
+        "Keep the model of the evaluation with the highest Rank-1, as `…_best.pth`. The split that is "
+        "evaluated chooses the epoch: on the test split, figures are too good, as published ones of text "
+        "search are.",
+    ),
 }
 
 _TEST = {

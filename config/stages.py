@@ -1,8 +1,11 @@
 """The keys of a training stage. A method places them at SOLVER.STAGE1, SOLVER.STAGE2 or SOLVER."""
 
+from dataclasses import replace
+
 from config.keys import FRACTION, ONE_OR_MORE, ZERO_OR_MORE, Key, Rule, words
 
-_COSINE, _MULTISTEP = (("SCHEDULE", words(name)) for name in ("cosine", "multistep"))
+_COSINE = ("SCHEDULE", words("cosine", "cosine_iterations"))
+_MULTISTEP = ("SCHEDULE", words("multistep"))
 _ADAM, _SGD = ("OPTIMIZER_NAME", words("Adam", "AdamW")), ("OPTIMIZER_NAME", words("SGD"))
 
 STAGE = {
@@ -34,6 +37,12 @@ STAGE = {
         0.0005,
         "Weight decay of biases. -1: as WEIGHT_DECAY.",
         Rule("-1 (as WEIGHT_DECAY), 0 or more", lambda value: value == -1 or value >= 0),
+    ),
+    "WEIGHT_DECAY_VECTORS": Key(
+        -1.0,
+        "Weight decay of all parameters of fewer than two dimensions: biases, norms, class token. -1: as "
+        "WEIGHT_DECAY and WEIGHT_DECAY_BIAS say.",
+        Rule("-1 (as the others say), 0 or more", lambda value: value == -1 or value >= 0),
     ),
     "SCHEDULE": Key(
         "multistep",
@@ -88,6 +97,11 @@ STAGE = {
 
 MAIN_STAGE = {
     **STAGE,
+    "SCHEDULE": replace(
+        STAGE["SCHEDULE"],
+        comment=f"{STAGE['SCHEDULE'].comment} 'cosine_iterations' is a cosine by iterations, TBPS-CLIP's.",
+        rule=words("cosine", "cosine_iterations", "multistep"),
+    ),
     "BIAS_LR_FACTOR": Key(1, "Factor of the learning rate of biases.", ZERO_OR_MORE),
     "LARGE_FC_LR": Key(False, "The classifiers learn at twice the rate."),
     "CENTER_LR": Key(

@@ -3,7 +3,7 @@
 This is the face of the room; drawn data sets have their own, `datasets.drawn`.
 """
 
-from datasets.batch import Batch, CaptionBatch, ImageBatch, LoadedBatch, collate
+from datasets.batch import Batch, CaptionBatch, ImageBatch, LoadedBatch, PairBatch, collate
 from datasets.checks.audit import FileFacts, Findings, audit, inspect_files
 from datasets.checks.verify import find_oddities, log_oddities, verify_images
 from datasets.make_dataloader import Loaders, available_processors, make_dataloader, num_workers
@@ -14,13 +14,14 @@ from datasets.pixels.images import ImageDataset, decode_image, read_image
 from datasets.pixels.modes import to_rgb
 from datasets.pixels.resize import from_pil, resize_like_pil
 from datasets.pixels.transforms import PixelTransform, test_transform
-from datasets.records import CaptionRecord, ImageRecord, ReIDDataset, Trial
+from datasets.records import CaptionDataset, CaptionRecord, ImageRecord, ReIDDataset, Trial
 from datasets.sampling.identity import RandomIdentitySampler
 
 __all__ = [
     "AugmentedSampler",
     "Batch",
     "CaptionBatch",
+    "CaptionDataset",
     "CaptionRecord",
     "Draw",
     "FileFacts",
@@ -30,6 +31,7 @@ __all__ = [
     "ImageRecord",
     "LoadedBatch",
     "Loaders",
+    "PairBatch",
     "PixelTransform",
     "RandomIdentitySampler",
     "ReIDDataset",

@@ -91,6 +91,26 @@ class CaptionBatch(Batch):
         return torch.full_like(self.pids, NO_CAMERA)
 
 
+@dataclass(frozen=True)
+class PairBatch(Batch):
+    """B images (B, 3, H, W) float with B captions of them, identities (B,), B paths of images, B keys.
+
+    `seeds` (B,) int64 are those of random numbers that training draws for each pair. `second_images` are
+    other augmentations of the images, `first_views` and `second_views` views for self-supervision; None
+    where no loss wants them.
+    """
+
+    images: Tensor
+    captions: list[str]
+    pids: Tensor
+    paths: list[str]
+    keys: list[str]
+    seeds: Tensor
+    second_images: Tensor | None = None
+    first_views: Tensor | None = None
+    second_views: Tensor | None = None
+
+
 def collate(items: Sequence[tuple[Tensor, ImageRecord, int | None]], pixels: PixelTransform) -> LoadedBatch:
     """Stack the items of an ImageDataset."""
     images, records, seeds = zip(*items, strict=True)

@@ -44,22 +44,21 @@ class CaptionRecord(NamedTuple):
     """One sentence that describes an image of an identity.
 
     `path` is the image, `key` names the sentence, by convention `path#n` for caption n of an image.
+    `back_translation` says the same in other words, '' if there is none; training may use it. Training pids
+    are ranks 0..C-1, those of queries the data set's own, as those of images.
     """
 
     path: str
     pid: int
     caption: str
+    back_translation: str
     key: str
+    texts: LabelTexts = NO_TEXTS
 
     @property
     def camid(self) -> int:
         """-1: a sentence has no camera."""
         return NO_CAMERA
-
-    @property
-    def texts(self) -> LabelTexts:
-        """None: the record of the image has them."""
-        return NO_TEXTS
 
 
 class Trial(NamedTuple):
@@ -87,8 +86,7 @@ class ReIDDataset:
     parts: tuple["ReIDDataset", ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.trials:
-            raise ValueError(f"data set {self.name!r}: 0 trials given, at least 1 is needed")
+        _require_trials(self.name, self.trials)
 
     @property
     def query(self) -> list[ImageRecord]:
@@ -149,6 +147,54 @@ class ReIDDataset:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class CaptionDataset:
+    """Training captions with their images, and the trials of a search by sentence.
+
+    The queries of a trial are captions, its gallery images, under the rule `all`; `train` is empty if the
+    training split was not asked for. With `upright` images are turned as their EXIF orientation says.
+    Raises ValueError without a trial.
+    """
+
+    name: str
+    train: list[CaptionRecord]
+    trials: list[Trial]
+    upright: bool = False
+
+    def __post_init__(self) -> None:
+        _require_trials(self.name, self.trials)
+
+    @property
+    def queries(self) -> list[tuple[str, int]]:
+        """Caption and pid of each query of the first trial."""
+        return [(record.caption, record.pid) for record in self.trials[0].query]
+
+    @property
+    def gallery(self) -> Sequence[ImageRecord]:
+        """Images of the first trial."""
+        return self.trials[0].gallery
+
+    @property
+    def num_train_pids(self) -> int:
+        """Distinct identities of the training split, 0 when it is empty."""
+        return count_pids(self.train)
+
+    def test_records(self) -> list[ImageRecord]:
+        """Images of all galleries, one per key, by first appearance."""
+        return list({record.key: record for trial in self.trials for record in trial.gallery}.values())
+
+    def table(self) -> str:
+        """Table of # ids, # images, # captions of training and test."""
+        images = [record.path for record in self.gallery], [record.path for record in self.train]
+        rows = [
+            ("train", count_pids(self.train), len(set(images[1])), len(self.train)),
+            ("test", count_pids(self.gallery), len(set(images[0])), len(self.trials[0].query)),
+        ]
+        lines = ["split |  # ids | # images | # captions", "------|--------|----------|-----------"]
+        lines += [f"{name:<5} | {pids:6d} | {paths:8d} | {texts:10d}" for name, pids, paths, texts in rows]
+        return "\n".join(lines)
+
+
 def join_training(parts: Sequence[ReIDDataset], test: ReIDDataset) -> ReIDDataset:
     """The training splits of all `parts` as one, and the trials of `test`, which may be one of them.
 
@@ -193,12 +239,17 @@ def _follow(records: Iterable[ImageRecord], pids: int, cameras: int) -> list[Ima
     ]
 
 
+def _require_trials(name: str, trials: Sequence[Trial]) -> None:
+    if not trials:
+        raise ValueError(f"data set {name!r}: 0 trials given, at least 1 is needed")
+
+
 def _next(numbers: Iterable[int]) -> int:
     """The number that follows all of them, 0 where none is known."""
     return max(numbers, default=-1) + 1
 
 
-def count_pids(records: Iterable[ImageRecord]) -> int:
+def count_pids(records: Iterable[ImageRecord | CaptionRecord]) -> int:
     """Distinct known identities."""
     return len({record.pid for record in records} - {NO_PID})
 

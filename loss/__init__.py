@@ -2,6 +2,7 @@
 
 from loss.contrastive import dot_products, supcon_loss
 from loss.make_loss import make_loss
+from loss.pairs import citc_loss, nitc_loss, ritc_loss, simclr_loss
 from loss.prototype import PrototypeMemory
 from loss.terms import ReIDLoss
 from loss.triplet import batch_hard_triplet
@@ -10,7 +11,11 @@ __all__ = [
     "PrototypeMemory",
     "ReIDLoss",
     "batch_hard_triplet",
+    "citc_loss",
     "dot_products",
     "make_loss",
+    "nitc_loss",
+    "ritc_loss",
+    "simclr_loss",
     "supcon_loss",
 ]

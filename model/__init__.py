@@ -1,19 +1,25 @@
 """Models: CLIP's towers, the re-id heads, prompts, and the files they come from."""
 
 from model.clip import build_clip, clip_config, load_clip, model_label
+from model.dual import DualModel
 from model.files.card import ModelCard, read_card
 from model.files.info import CheckpointInfo
 from model.files.reid_file import load_reid_model
 from model.files.stage1 import load_stage1
 from model.make_model import adopt_card, make_card, make_model, make_test_model
+from model.make_text_search import make_text_search_model
+from model.masked_words import NO_LABEL, mask_words, predict_words
 from model.reid import ReIDModel, ReIDOutput, SideInformation
-from model.tokenizers import Tokenizer
+from model.tokenizers import Tokenizer, cut_to_longest, tokenize_captions
 from model.towers.attention import attention_map
+from model.towers.dropout import other_seeds
 from model.towers.image import make_backbone
 from model.towers.text import TextTower
 
 __all__ = [
+    "NO_LABEL",
     "CheckpointInfo",
+    "DualModel",
     "ModelCard",
     "ReIDModel",
     "ReIDOutput",
@@ -24,6 +30,7 @@ __all__ = [
     "attention_map",
     "build_clip",
     "clip_config",
+    "cut_to_longest",
     "load_clip",
     "load_reid_model",
     "load_stage1",
@@ -31,6 +38,11 @@ __all__ = [
     "make_card",
     "make_model",
     "make_test_model",
+    "make_text_search_model",
+    "mask_words",
     "model_label",
+    "other_seeds",
+    "predict_words",
     "read_card",
+    "tokenize_captions",
 ]

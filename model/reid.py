@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from model.prompts.identity import NUM_SHARED, PromptLearner
 from model.towers.image import Backbone, ImageFeatures
+from model.towers.parts import in_parts
 from model.towers.text import TextTower
 
 
@@ -143,21 +143,8 @@ class ReIDModel(nn.Module):
         return self.classifier(necks[0]), self.classifier_proj(necks[1])
 
     def _encode(self, images: Tensor, side: Tensor | None) -> ImageFeatures:
-        """Features of the tower; with a micro batch by parts, whose activations the backward pass recomputes.
-
-        Heads and losses see the whole batch, so losses and gradients are the same (gradient caching, Gao et
-        al. 2021, section 3).
-        """
-        size = self.micro_batch
-        if not (size and self.training and torch.is_grad_enabled()):
-            return self.image_encoder(images, side)
-        parts = images.split(size)
-        sides = [None] * len(parts) if side is None else side.split(size)
-        features = [
-            checkpoint(self.image_encoder, *part, use_reentrant=False, preserve_rng_state=False)
-            for part in zip(parts, sides, strict=True)
-        ]
-        return ImageFeatures(*map(torch.cat, zip(*features, strict=True)))
+        """Features of the tower; heads and losses see the whole batch."""
+        return in_parts(self, self.image_encoder, self.micro_batch, images, side)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Projected features (B, P) without side information, as stage 1 matches them with texts."""

@@ -29,6 +29,22 @@ class ClipTokenizer:
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """As `Tokenizer`: ids are int64, 0 after the end of text."""
-        tokens = open_clip.tokenize(list(texts), self.context_length)
+        tokens = tokenize_captions(texts, self.context_length)
         # The end of text has the highest id.
         return tokens, torch.arange(self.context_length) <= tokens.argmax(dim=1, keepdim=True)
+
+
+def tokenize_captions(texts: Sequence[str], length: int = 77) -> Tensor:
+    """CLIP's token ids (B, length) int64 of B texts: start, byte pairs, end of text, then zeros.
+
+    A longer text keeps its first `length` - 1 tokens and still ends with the end of text.
+    """
+    return open_clip.tokenize(list(texts), length)
+
+
+def cut_to_longest(tokens: Tensor) -> Tensor:
+    """Tokens (B, n) without the positions after the last end of text, which the highest id marks.
+
+    Attention of CLIP's text tower is causal, so that features stay the same.
+    """
+    return tokens[:, : int(tokens.argmax(dim=1).max()) + 1]

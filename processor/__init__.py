@@ -3,7 +3,7 @@
 from processor.evaluation import extract, label_names, make_task, queries_with_match
 from processor.make_evaluation import evaluate_as_configured
 from processor.make_processor import train
-from processor.make_recipes import make_plan
+from processor.make_recipes import make_plan, make_text_search_objective
 from processor.make_session import start_process
 from processor.make_test import extract_task, read_test_data, test
 from processor.methods import METHODS, Method
@@ -17,6 +17,7 @@ __all__ = [
     "label_names",
     "make_plan",
     "make_task",
+    "make_text_search_objective",
     "queries_with_match",
     "read_test_data",
     "start_process",

@@ -7,24 +7,25 @@ from yacs.config import CfgNode
 
 from config.shared import solver_node
 from loss import make_loss
-from model import ReIDModel
+from model import DualModel, ReIDModel
 from processor.engine import Plan, Run, Stage
 from processor.make_parts import Parts
 from processor.recipes.clipreid import clipreid
 from processor.recipes.image_objective import ImageTraining
 from processor.recipes.one_stage import clustered_stage, one_stage
+from processor.recipes.text_search import LossWeights, TextSearchObjective, text_search_stage
 from retrieval import cluster
 from solver import make_optimizer, make_schedule
 from utils.package import require_extra
 
 
-def make_plan(cfg: CfgNode, stage: str) -> Plan:
-    """The plan of 'stage1' or 'main' (stage 2, or the only stage)."""
+def make_plan(cfg: CfgNode, stage: str, iterations: int = 0) -> Plan:
+    """The plan of 'stage1' or 'main' (stage 2, or the only stage); `iterations` are those of an epoch."""
     node = solver_node(cfg, stage)
     return Plan(
         epochs=node.MAX_EPOCHS,
         batch_size=node.IMS_PER_BATCH,
-        schedule=make_schedule(cfg, stage),
+        schedule=make_schedule(cfg, stage, iterations),
         make_optimizer=functools.partial(make_optimizer, cfg, stage=stage),
         log_period=node.LOG_PERIOD,
         checkpoint_period=node.CHECKPOINT_PERIOD,
@@ -35,9 +36,13 @@ def make_plan(cfg: CfgNode, stage: str) -> Plan:
     )
 
 
+def _main_plan(cfg: CfgNode, parts: Parts) -> Plan:
+    return make_plan(cfg, "main", len(parts.loaders.train))
+
+
 def baseline_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
     """Identity and triplet losses on the image tower."""
-    return one_stage("baseline", _training(cfg, parts, run), make_plan(cfg, "main"), accuracy=True)
+    return one_stage("baseline", _training(cfg, parts, run), _main_plan(cfg, parts), accuracy=True)
 
 
 def clipreid_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
@@ -46,7 +51,7 @@ def clipreid_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
     return clipreid(
         _training(cfg, parts, run),
         None if "stage1" in run.saver.finished else make_plan(cfg, "stage1"),
-        make_plan(cfg, "main"),
+        _main_plan(cfg, parts),
         seed=cfg.SOLVER.SEED,
         half_features=node.HALF_FEATURES,
         train_text=node.TRAIN_TEXT,
@@ -55,7 +60,7 @@ def clipreid_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
 
 def pcl_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
     """The image tower against a prototype of each identity; as published, no accuracy is reported."""
-    return one_stage("pcl", _training(cfg, parts, run), make_plan(cfg, "main"), accuracy=False)
+    return one_stage("pcl", _training(cfg, parts, run), _main_plan(cfg, parts), accuracy=False)
 
 
 def cluster_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
@@ -63,7 +68,33 @@ def cluster_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
     require_extra("cluster")  # before the first epoch
     node = cfg.CLUSTER
     find = functools.partial(cluster, eps=node.EPS, min_samples=node.MIN_SAMPLES, k1=node.K1, k2=node.K2)
-    return clustered_stage("pcl", _training(cfg, parts, run), make_plan(cfg, "main"), find)
+    return clustered_stage("pcl", _training(cfg, parts, run), _main_plan(cfg, parts), find)
+
+
+def text_search_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
+    """Both towers of CLIP on pairs of images and captions."""
+    objective = make_text_search_objective(cfg, parts.model, len(parts.loaders.train))
+    return text_search_stage(objective, parts.loaders.train, _main_plan(cfg, parts))
+
+
+def make_text_search_objective(cfg: CfgNode, model: DualModel, iterations: int = 1) -> TextSearchObjective:
+    """The objective of text search on a model; `iterations` are those of an epoch."""
+    node = cfg.MODEL
+    weights = LossWeights(
+        nitc=node.NITC_LOSS_WEIGHT,
+        multi_view=node.MULTI_VIEW,
+        soft=node.SOFT_LABEL_WEIGHT,
+        ritc=node.RITC_LOSS_WEIGHT,
+        ritc_eps=node.RITC_EPS,
+        citc=node.CITC_LOSS_WEIGHT,
+        citc_inmodal=node.CITC_INMODAL,
+        citc_crossmodal=node.CITC_CROSSMODAL,
+        ss=node.SS_LOSS_WEIGHT,
+        ss_temperature=node.SIMCLR_TEMPERATURE,
+        id=node.ID_LOSS_WEIGHT,
+        mlm=node.MLM_LOSS_WEIGHT,
+    )
+    return TextSearchObjective(model, weights, iterations)
 
 
 def _training(cfg: CfgNode, parts: Parts, run: Run) -> ImageTraining:

@@ -3,7 +3,14 @@
 from retrieval.distance import Blocks, Rerank, squared_euclidean
 from retrieval.features import FeatureSet
 from retrieval.labels import LabelNames
-from retrieval.metrics import QueryScores, RetrievalMetrics, evaluate, evaluate_task, score_queries
+from retrieval.metrics import (
+    QueryScores,
+    RetrievalMetrics,
+    evaluate,
+    evaluate_task,
+    evaluate_text_search,
+    score_queries,
+)
 from retrieval.neighbours.clustering import Agreement, agreement, cluster
 from retrieval.neighbours.jaccard import jaccard_graph
 from retrieval.neighbours.reranking import k_reciprocal_blocks, k_reciprocal_distance
@@ -50,6 +57,7 @@ __all__ = [
     "cluster",
     "evaluate",
     "evaluate_task",
+    "evaluate_text_search",
     "find_rule",
     "have_match",
     "jaccard_graph",

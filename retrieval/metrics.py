@@ -20,6 +20,7 @@ from retrieval.features import FeatureSet
 from retrieval.ranks import ranks_in_rows
 from retrieval.rules import Rule, find_rule, why_no_match
 from retrieval.task import RetrievalTask
+from utils.labels import NO_CAMERA
 
 _logger = logging.getLogger("transreid.retrieval")
 
@@ -131,6 +132,25 @@ def evaluate_task(task: RetrievalTask, max_rank: int = 50, rerank: Rerank | None
     return RetrievalMetrics.mean(
         [evaluate(query, gallery, max_rank, rerank, rule) for query, gallery, rule in task]
     )
+
+
+def evaluate_text_search(
+    text_features: Tensor, image_features: Tensor, text_pids: Tensor, image_pids: Tensor
+) -> RetrievalMetrics:
+    """Rank images (G, D) for texts (Q, D) by cosine, with pids (Q,), (G,); any two modalities will do.
+
+    Raises as `evaluate` does, and ValueError for a feature without a norm.
+    """
+    query, gallery = (
+        FeatureSet(
+            features, pids, torch.full_like(pids, NO_CAMERA), [f"{name} {n}" for n in range(len(pids))]
+        )
+        for name, features, pids in (
+            ("text", text_features, text_pids),
+            ("image", image_features, image_pids),
+        )
+    )
+    return evaluate(query.normalized(), gallery.normalized(), rule="all")
 
 
 def score_queries(

@@ -7,9 +7,16 @@ from yacs.config import CfgNode
 
 from config.shared import solver_node
 from solver.rules import NamedParameters, NameRule, group_parameters
-from solver.schedules import Schedule, cosine_schedule, multistep_schedule
+from solver.schedules import (
+    Schedule,
+    cosine_schedule,
+    iteration_cosine,
+    multistep_schedule,
+)
 
 _OPTIMIZERS = ("Adam", "AdamW", "SGD")
+# Of text search: the classifier and the masked language model.
+_NEW_PARTS = "(cross_|classifier|mlm_head)"
 
 
 def make_optimizer(cfg: CfgNode, parameters: NamedParameters, stage: str = "main") -> torch.optim.Optimizer:
@@ -30,13 +37,23 @@ def make_optimizer(cfg: CfgNode, parameters: NamedParameters, stage: str = "main
 
 
 def _name_rules(node: CfgNode) -> list[NameRule]:
-    """The published rules: a factor and a decay of biases, and twice the rate for classifiers."""
+    """Decay of biases, vectors and all else; higher rates of classifiers or of what starts at random."""
     decay = node.WEIGHT_DECAY
     bias_decay = decay if node.WEIGHT_DECAY_BIAS == -1 else node.WEIGHT_DECAY_BIAS
     rules = [NameRule("bias", node.get("BIAS_LR_FACTOR", 1), bias_decay), NameRule("", 1, decay)]
+    if node.WEIGHT_DECAY_VECTORS != -1:
+        vectors = [rule._replace(decay=node.WEIGHT_DECAY_VECTORS, most_dims=1) for rule in rules]
+        rules = vectors + rules
     if node.get("LARGE_FC_LR", False):  # stage 1 trains no classifiers and has no such keys
-        rules = [NameRule("classifier.*bias", 2, bias_decay), NameRule("classifier", 2, decay), *rules]
+        rules = _at_rate("classifier", 2, rules) + rules
+    if "NEW_LR_FACTOR" in node:
+        rules = _at_rate(_NEW_PARTS, node.NEW_LR_FACTOR, rules) + rules
     return rules
+
+
+def _at_rate(parts: str, factor: float, rules: list[NameRule]) -> list[NameRule]:
+    """The rules for parameters within `parts` of the model, with another factor of the rate."""
+    return [rule._replace(pattern=f"{parts}.*{rule.pattern}", factor=factor) for rule in rules]
 
 
 def _cosine(node: CfgNode) -> Schedule:
@@ -61,15 +78,33 @@ def _multistep(node: CfgNode) -> Schedule:
     )
 
 
+def make_iteration_schedule(
+    cfg: CfgNode, iterations_per_epoch: int, stage: str = "main"
+) -> Callable[[int], float]:
+    """Iteration of a stage (0-based) -> learning rate, for SCHEDULE 'cosine_iterations'."""
+    node = solver_node(cfg, stage)
+    return iteration_cosine(
+        node.BASE_LR,
+        iterations=iterations_per_epoch * node.MAX_EPOCHS,
+        min_rate=node.LR_MIN,
+        warmup=iterations_per_epoch * node.WARMUP_EPOCHS,
+        warmup_rate=node.WARMUP_LR_INIT,
+    )
+
+
 _SCHEDULES: dict[str, Callable[[CfgNode], Schedule]] = {"cosine": _cosine, "multistep": _multistep}
 
 
-def make_schedule(cfg: CfgNode, stage: str = "main") -> Schedule:
+def make_schedule(cfg: CfgNode, stage: str = "main", iterations: int = 0) -> Schedule:
     """Progress of a stage, its epoch (1-based) plus the share of it that is done -> learning rate.
 
-    Raises ValueError for an unknown SCHEDULE.
+    `iterations` are those of an epoch, which only the schedule 'cosine_iterations' needs. Raises ValueError
+    for an unknown SCHEDULE.
     """
     node = solver_node(cfg, stage)
+    if node.SCHEDULE == "cosine_iterations":
+        by_iteration = make_iteration_schedule(cfg, iterations, stage)
+        return lambda progress: by_iteration(round((progress - 1) * iterations))
     if node.SCHEDULE not in _SCHEDULES:
         raise ValueError(f"SCHEDULE is {node.SCHEDULE!r}; allowed: {', '.join(_SCHEDULES)}")
     return _SCHEDULES[node.SCHEDULE](node)

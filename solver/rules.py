@@ -10,11 +10,20 @@ NamedParameters = Iterable[tuple[str, nn.Parameter]]
 
 
 class NameRule(NamedTuple):
-    """Settings of parameters whose name has a match of the regular expression `pattern`."""
+    """Settings of parameters whose name has a match of the regular expression `pattern`.
+
+    `most_dims` restricts the rule to parameters of that many dimensions or fewer; None does not.
+    """
 
     pattern: str
     factor: float  # of the scheduled rate
     decay: float
+    most_dims: int | None = None
+
+    def fits(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether the rule is for the parameter of that name."""
+        small = self.most_dims is None or parameter.ndim <= self.most_dims
+        return small and re.search(self.pattern, name) is not None
 
 
 def group_parameters(
@@ -28,7 +37,7 @@ def group_parameters(
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in parameters:
         if parameter.requires_grad:
-            rule = next((rule for rule in rules if re.search(rule.pattern, name)), None)
+            rule = next((rule for rule in rules if rule.fits(name, parameter)), None)
             if rule is None:
                 raise ValueError(f"no rule for parameter {name}; rules: {[rule.pattern for rule in rules]}")
             groups.setdefault((float(rule.factor), rule.decay), []).append(parameter)

@@ -65,3 +65,21 @@ def multistep_schedule(
         return base_rate * warmup * gamma ** sum(step <= index for step in steps)
 
     return rate
+
+
+def iteration_cosine(
+    base_rate: float, *, iterations: int, min_rate: float, warmup: int, warmup_rate: float
+) -> Callable[[int], float]:
+    """Iteration (0-based) of `iterations` -> rate: a line to `base_rate`, then a cosine (TBPS-CLIP).
+
+    The line has `warmup` rates from `warmup_rate` to `base_rate`, both included, so that the peak comes
+    twice; the cosine ends one step above `min_rate`.
+    """
+
+    def rate(iteration: int) -> float:
+        if iteration < warmup:
+            return warmup_rate + (base_rate - warmup_rate) * iteration / max(warmup - 1, 1)
+        share = (iteration - warmup) / (iterations - warmup)
+        return min_rate + (base_rate - min_rate) * (1 + math.cos(math.pi * share)) / 2
+
+    return rate

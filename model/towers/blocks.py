@@ -63,6 +63,7 @@ def run_block(
     queries: slice | Tensor | None = None,
     earlier: KeysValues | None = None,
     mask: Tensor | None = None,
+    factors: Tensor | None = None,
 ) -> Tensor:
     """Output (B, Lq, D) of a block for tokens (B, L, D); in training with the dropout of its attention.
 
@@ -70,6 +71,7 @@ def run_block(
         queries: the positions whose output is computed, a slice or (B, Lq); None for all.
         earlier: keys and values of positions before x, with B or 1 rows: they are looked at as well.
         mask: (Lq, L), (Lq, earlier + L) or such a one for each row, (B, 1, Lq, …); True where a query looks.
+        factors: (B, heads, Lq, L), multiplied with the shares of attention, as dropout is.
     """
     normed = block.ln_1(x)
     if queries is None:
@@ -82,11 +84,22 @@ def run_block(
         key, value = (
             _append(before, now) for before, now in zip(earlier, (key, value), strict=True)
         )  # (B, heads, earlier + L, D / heads)
-    dropout = block.attn.dropout if block.training else 0.0
-    attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    if factors is None:
+        dropout = block.attn.dropout if block.training else 0.0
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    else:
+        attended = _attend(query, key, value, mask, factors)
     attended = attended.transpose(1, 2).flatten(2)  # (B, Lq, D)
     x = x + block.ls_1(block.attn.out_proj(attended))
     return x + block.ls_2(_run_mlp(block.mlp, block.ln_2(x)))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, factors: Tensor) -> Tensor:
+    """Attention (B, heads, Lq, D / heads) with factors (B, heads, Lq, L) of its shares, in float32."""
+    scores = (query * query.shape[-1] ** -0.5 @ key.transpose(2, 3)).float()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return (scores.softmax(dim=3) * factors).to(value.dtype) @ value
 
 
 def keys_values(block: ResidualAttentionBlock, x: Tensor) -> KeysValues:

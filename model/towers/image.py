@@ -118,6 +118,11 @@ class ViTBackbone(nn.Module):
         feat = self.ln_post(run_block(final, x, queries=slice(0, 1))[:, 0])
         return ImageFeatures(last, feat, feat @ self.proj)
 
+    def encode_tokens(self, images: Tensor) -> Tensor:
+        """Projected features (B, 1 + h·w, P) of all tokens of images (B, 3, H, W), the class token first."""
+        final, x = deque(self.walk(images), maxlen=1).pop()
+        return self.ln_post(self._run(final, x)) @ self.proj
+
     def walk(
         self, images: Tensor, side_information: Tensor | None = None
     ) -> Iterator[tuple[ResidualAttentionBlock, Tensor]]:

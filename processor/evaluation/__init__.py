@@ -2,11 +2,13 @@
 
 from processor.evaluation.extract import extract, label_names, make_task, queries_with_match, require_matches
 from processor.evaluation.streams import Evaluation, ImageToImage, Stream, extract_streams
+from processor.evaluation.text_to_image import TextToImage
 
 __all__ = [
     "Evaluation",
     "ImageToImage",
     "Stream",
+    "TextToImage",
     "extract",
     "extract_streams",
     "label_names",

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from config import TABLES, cfg, cfg_base, cfg_pcl
+from config import TABLES, cfg, cfg_base, cfg_pcl, cfg_tbps
 from config.keys import table_of
 from config.load import leaves, load_config
 from config.page import PAGE, page
@@ -22,7 +22,7 @@ def test_every_key_is_declared_whole(table):
 
 
 def test_copies_know_their_table():
-    for tree, table in zip((cfg, cfg_base, cfg_pcl), TABLES, strict=True):
+    for tree, table in zip((cfg, cfg_base, cfg_pcl, cfg_tbps), TABLES, strict=True):
         for copied in (tree.clone(), load_config(tree), pickle.loads(pickle.dumps(tree))):
             assert table_of(copied) is table and leaves(copied) == leaves(tree)
 

@@ -241,7 +241,9 @@ def test_unknown_empty_nodes_are_errors(write):
 
 def test_keys_of_the_other_tree_name_the_programs(write, repository):
     message = fails(cfg, "", ["SOLVER.BASE_LR", "1"])
-    assert "SOLVER.BASE_LR is a key of train.py, test.py, train_pcl.py, test_pcl.py only" in message
+    assert (
+        "SOLVER.BASE_LR is a key of train.py, test.py, train_pcl.py, test_pcl.py, train_tbps.py, " in message
+    )
     assert message.endswith("SOLVER.STAGE2.BASE_LR")
     message = fails(cfg_base, "", ["SOLVER.STAGE1.BASE_LR", "1"])
     assert "is a key of train_clipreid.py, test_clipreid.py only" in message

@@ -65,7 +65,7 @@ def _describe(people, drop, record, row, number=0):
     words = [f"{place}:{word}" for place, word in enumerate(astuple(people[row]))]
     rng = np.random.default_rng([number, *PurePath(record.path).name.encode()])
     caption = " ".join(itertools.compress(words, rng.random(len(words)) >= drop))
-    return CaptionRecord(record.path, record.pid, caption, f"{record.path}#{number}")
+    return CaptionRecord(record.path, record.pid, caption, "", f"{record.path}#{number}")
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,7 @@ class Pairs:
         for rows in self.batches[self.start :]:
             records = [self.records[row] for row in rows]
             images = self.pixels(torch.stack([self.images[row][0] for row in rows]))
-            paths, pids, captions, keys = (list(column) for column in zip(*records, strict=True))
-            yield PairBatch(images, captions, torch.tensor(pids), paths, keys)
+            yield PairBatch(images, *_columns(records))
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,13 @@ def make_loaders(cfg, dataset: ReIDDataset) -> WordLoaders:
 
 
 def _collate_captions(records: list[CaptionRecord]) -> CaptionBatch:
-    paths, pids, captions, keys = (list(column) for column in zip(*records, strict=True))
-    return CaptionBatch(captions, torch.tensor(pids), paths, keys)
+    return CaptionBatch(*_columns(records))
+
+
+def _columns(records: Sequence[CaptionRecord]):
+    """Captions, pids, paths, keys."""
+    captions, paths, keys = ([getattr(r, name) for r in records] for name in ("caption", "path", "key"))
+    return captions, torch.tensor([record.pid for record in records]), paths, keys
 
 
 # ---- model and objective

@@ -158,7 +158,7 @@ def test_normalize_leaves_the_given_features_alone():
 def test_two_captions_of_an_image_are_two_items():
     """A caption that matches its own image, and one nearer to the other person."""
     paths = ["a.jpg", "a.jpg", "a.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    captions = [CaptionRecord("a.jpg", 1, text, f"a.jpg#{n}") for n, text in enumerate(("red", "blue"))]
+    captions = [CaptionRecord("a.jpg", 1, text, "", f"a.jpg#{n}") for n, text in enumerate(("red", "blue"))]
     gallery = [ImageRecord(path, pid, -1, 0) for path, pid in zip(paths[2:], (1, 1, 2, 2), strict=True)]
     keys = [record.key for record in (*captions, *gallery)]
     positions = torch.tensor([0.0, 3.1, 0.0, 1.0, 3.0, 4.0])[:, None]

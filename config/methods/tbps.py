@@ -1,0 +1,191 @@
+"""TBPS-CLIP: search by sentence with both towers of CLIP (Cao, Bai, Zeng, Ye, Zhang, AAAI 2024)."""
+
+from yacs.config import CfgNode
+
+from config import shared
+from config.keys import (
+    FRACTION,
+    ONE_OR_MORE,
+    POSITIVE,
+    ZERO_OR_MORE,
+    Key,
+    Rule,
+    under,
+    with_defaults,
+    words,
+)
+from config.stages import MAIN_STAGE, STAGE
+
+_SHARED = (
+    *("MODEL.NAME", "MODEL.DEVICE", "MODEL.DEVICE_ID", "MODEL.DIST_TRAIN"),
+    *("MODEL.PRETRAIN_CHOICE", "MODEL.PRETRAIN_PATH", "MODEL.PRETRAIN_TAG"),
+    *("MODEL.STRIDE_SIZE", "MODEL.FREEZE_PATCHES"),
+    *("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD", "INPUT.TEST_RESIZE"),
+    *("INPUT.ORIENTATION", "DATASETS.ROOT_DIR", "DATASETS.CSV", "DATASETS.CHECK_IMAGES"),
+    "DATALOADER.NUM_WORKERS",
+    *("SOLVER.SEED", "SOLVER.AMP", "SOLVER.COMPILE", "SOLVER.MICRO_BATCH", "SOLVER.GRAD_CHECKPOINT"),
+    *("SOLVER.SYNC_BN", "SOLVER.DETERMINISTIC", "SOLVER.SAVE_EVERY_MIN", "SOLVER.KEEP"),
+    "SOLVER.KEEP_BEST",
+    *("TEST.IMS_PER_BATCH", "TEST.WEIGHT", "TEST.AMP", "TEST.FEAT_NORM", "TEST.EVAL_BEFORE_TRAINING"),
+    *("TEST.RE_RANKING", "TEST.RERANK_K1", "TEST.RERANK_K2", "TEST.RERANK_LAMBDA", "TEST.FEATURES"),
+    "OUTPUT_DIR",
+)
+_WEIGHT = Rule("0 (off) or more", ZERO_OR_MORE.holds)
+_CITC, _SS = ("CITC_LOSS_WEIGHT", POSITIVE), ("SS_LOSS_WEIGHT", POSITIVE)
+_MIXED = ("MIXGEN", words("ori", "cat"))
+
+_MODEL = {
+    "TEXT_LENGTH": Key(
+        77,
+        "Token positions of the text tower; longer captions are cut. Another number than the file's "
+        "interpolates its position embedding.",
+        Rule("4 or more", lambda value: value >= 4),
+        fixed=True,
+    ),
+    "TEXT_DROPOUT": Key(
+        0.05,
+        "Dropout of the attention of the text tower in training.",
+        Rule("0 to below 1", lambda value: 0 <= value < 1),
+    ),
+    "NITC_LOSS_WEIGHT": Key(1.0, "Weight of the contrastive loss with soft labels (N-ITC).", _WEIGHT),
+    "SOFT_LABEL_WEIGHT": Key(
+        0.5,
+        "N-ITC: share of the model's own predictions in the labels, which it reaches at the end of epoch 1.",
+        FRACTION,
+    ),
+    "RITC_LOSS_WEIGHT": Key(1.0, "Weight of the reversed contrastive loss (R-ITC).", _WEIGHT),
+    "RITC_EPS": Key(
+        0.01, "R-ITC: term that keeps the labels above 0.", POSITIVE, needs=("RITC_LOSS_WEIGHT", POSITIVE)
+    ),
+    "CITC_LOSS_WEIGHT": Key(0.1, "Weight of the cyclic loss (C-ITC).", _WEIGHT),
+    "CITC_INMODAL": Key(0.25, "C-ITC: weight of images against texts.", ZERO_OR_MORE, needs=_CITC),
+    "CITC_CROSSMODAL": Key(
+        0.25, "C-ITC: weight of pairs against their transposes.", ZERO_OR_MORE, needs=_CITC
+    ),
+    "SS_LOSS_WEIGHT": Key(
+        0.4, "Weight of the self-supervision of images (SimCLR), which needs two more views of each.", _WEIGHT
+    ),
+    "SIMCLR_MLP": Key(
+        [512, 128, 512],
+        "SimCLR: widths of the head. The first is the width of the model's features.",
+        Rule("whole numbers from 1 on", lambda widths: min(widths) >= 1),
+        needs=_SS,
+        fixed=True,
+    ),
+    "SIMCLR_TEMPERATURE": Key(0.1, "SimCLR: divisor of the cosine similarities.", POSITIVE, needs=_SS),
+    "MULTI_VIEW": Key(True, "Train N-ITC on a second augmentation of each image, too (MVS)."),
+    "ID_LOSS_WEIGHT": Key(
+        0.0, "Weight of the identity loss: one linear classifier for images and texts.", _WEIGHT
+    ),
+    "MLM_LOSS_WEIGHT": Key(
+        0.0, "Weight of the masked language model, whose masked captions all losses see.", _WEIGHT
+    ),
+    "MLM_DEPTH": Key(
+        4,
+        "Masked language model: blocks behind the cross-attention.",
+        ONE_OR_MORE,
+        needs=("MLM_LOSS_WEIGHT", POSITIVE),
+        fixed=True,
+    ),
+}
+_INPUT = {
+    "BACK_TRANSLATION": Key(
+        0.1,
+        "Probability that a training caption is replaced by its back translation, if it has one.",
+        FRACTION,
+    ),
+    "WORD_DELETION": Key(0.05, "Probability that a word of a training caption is left out.", FRACTION),
+    "MIXGEN": Key(
+        "none",
+        "Mixed pairs (MixGen, arXiv 2206.08358): 'ori' averages two images, 'cat' puts them side by side; "
+        "the captions follow each other.",
+        words("none", "ori", "cat"),
+    ),
+    "MIXGEN_PROB": Key(0.1, "MixGen: probability that a batch has mixed pairs.", FRACTION, needs=_MIXED),
+    "MIXGEN_RATIO": Key(
+        0.1,
+        "MixGen: share of the batch that is mixed, each with a later pair.",
+        Rule("0 to 0.5", lambda value: 0 <= value <= 0.5),
+        needs=_MIXED,
+    ),
+}
+_DATASETS = {
+    "NAMES": Key(
+        "cuhk_pedes",
+        "One of cuhk_pedes, icfg_pedes, rstpreid; captions: train_reid.json and test_reid.json as published; "
+        "for own captions csv or folder.",
+        fixed=True,
+        common=True,
+    ),
+    "IMAGE_DIR": Key("imgs", "NAMES captions: folder under ROOT_DIR to which paths are relative."),
+    "ANNOTATION_DIR": Key(
+        "",
+        "Folder with train_reid.json and test_reid.json that replace the annotation file of cuhk_pedes, "
+        "icfg_pedes or rstpreid. '': the official file.",
+    ),
+    "EVAL_SPLIT": Key(
+        "test",
+        "The split that is evaluated: 'test', or 'val' where the data set has one.",
+        words("test", "val"),
+    ),
+}
+_SOLVER = {
+    **with_defaults(
+        {name: MAIN_STAGE[name] for name, key in STAGE.items() if not key.unused},
+        {
+            "IMS_PER_BATCH": 320,
+            "MAX_EPOCHS": 5,
+            "OPTIMIZER_NAME": "AdamW",
+            "BETAS": [0.9, 0.98],
+            "BASE_LR": 1e-4,
+            "WEIGHT_DECAY": 0.02,
+            "WEIGHT_DECAY_BIAS": 0.0,
+            "WEIGHT_DECAY_VECTORS": 0.0,
+            "SCHEDULE": "cosine_iterations",
+            "LR_MIN": 5e-6,
+            "WARMUP_EPOCHS": 1,
+            "WARMUP_LR_INIT": 1e-6,
+            "CHECKPOINT_PERIOD": 1,
+            "LOG_PERIOD": 50,
+            "EVAL_PERIOD": 1,
+        },
+    ),
+    "NEW_LR_FACTOR": Key(
+        5.0, "Factor of the rate of the identity classifier and of the masked language model.", POSITIVE
+    ),
+}
+_TEST = {
+    "DIRECTION": Key(
+        "text_to_image",
+        "'text_to_image' ranks images for each caption, 'image_to_text' captions for each image.",
+        words("text_to_image", "image_to_text"),
+    ),
+}
+
+KEYS = {
+    **with_defaults(
+        {name: shared.KEYS[name] for name in _SHARED},
+        {
+            "MODEL.NAME": "ViT-B-16",
+            "MODEL.PRETRAIN_CHOICE": "clip",
+            "MODEL.FREEZE_PATCHES": True,
+            "INPUT.SIZE_TRAIN": [224, 224],
+            "INPUT.SIZE_TEST": [224, 224],
+            "INPUT.TEST_RESIZE": "bicubic",
+            "SOLVER.SEED": 1,
+        },
+    ),
+    **under("MODEL", _MODEL),
+    **under("INPUT", _INPUT),
+    **under("DATASETS", _DATASETS),
+    "DATALOADER.ON_ERROR": Key("raise", "An image that cannot be read ends the run.", words("raise")),
+    **under("SOLVER", _SOLVER),
+    **under("TEST", _TEST),
+}
+
+
+def check(cfg: CfgNode) -> None:
+    """Something is minimised."""
+    names = [name for name in cfg.MODEL if name.endswith("_LOSS_WEIGHT")]
+    if not any(cfg.MODEL[name] for name in names):
+        raise ValueError(f"MODEL.NITC_LOSS_WEIGHT is 0; allowed: above 0, or another of {', '.join(names)}")

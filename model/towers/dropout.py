@@ -1,0 +1,46 @@
+"""Dropout of attention whose draws follow from a seed for each sample.
+
+torch draws from a generator of the process, so that its masks would depend on how a batch is shared among
+processes, cut into parts or recomputed. Here each number follows from (seed, layer, head, row, column), by
+the mixing function of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+"""
+
+import torch
+from torch import Tensor
+
+# Rows and columns are numbered as in a table of this side, so that the length of a batch makes no difference.
+_SIDE = 1 << 12
+_BITS = 24
+# 64-bit constants of SplitMix64 as signed numbers.
+_STEP, _FIRST, _SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
+
+
+def keep_factors(seeds: Tensor, rows: Tensor, columns: int, *, layer: int, heads: int, rate: float) -> Tensor:
+    """Factors (B, heads, R, columns) of attention: 0 with probability `rate`, else 1 / (1 - rate).
+
+    `seeds` (B,) int64 are those of the samples; `rows` (R,) or (B, R) and `columns` say which part of the
+    attention of `layer` is wanted.
+    """
+    rows = rows.expand(len(seeds), -1) if rows.ndim == 1 else rows
+    head = layer * heads + torch.arange(heads, device=seeds.device)
+    place = (head[:, None] * _SIDE + rows[:, None, :])[..., None] * _SIDE  # (B, heads, R, 1)
+    place = place + torch.arange(columns, device=seeds.device)
+    mixed = _mix(seeds[:, None, None, None] + place * _STEP)
+    kept = (mixed & ((1 << _BITS) - 1)) >= round(rate * (1 << _BITS))
+    return kept.float() / (1 - rate)
+
+
+def other_seeds(seeds: Tensor) -> Tensor:
+    """Seeds (B,) of a second, independent draw."""
+    return _mix(seeds + _STEP)
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shifted(x, 30)) * _FIRST
+    x = (x ^ _shifted(x, 27)) * _SECOND
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, count: int) -> Tensor:
+    """x >> count with zeros from the left; torch shifts the sign."""
+    return (x >> count) & ((1 << (64 - count)) - 1)

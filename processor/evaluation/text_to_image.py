@@ -1,0 +1,42 @@
+"""Evaluation of a search by text."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from datasets import CaptionBatch, Trial
+from model import DualModel, cut_to_longest
+from processor.evaluation.extract import ItemBatch, make_task
+from processor.evaluation.streams import Stream
+from retrieval import FeatureSet, RetrievalTask
+
+
+@dataclass(frozen=True)
+class TextToImage:
+    """Texts and images in one space; the trials say which of them are searched for in which.
+
+    `info` about model and data is kept in the task's file.
+    """
+
+    images: Iterable[ItemBatch]
+    captions: Iterable[CaptionBatch]
+    trials: Sequence[Trial]
+    model: DualModel
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def streams(self) -> dict[str, Stream]:
+        """The images and the captions of all trials."""
+        tower = self.model.encode_text
+
+        def encode(batch: CaptionBatch) -> Any:
+            tokens = cut_to_longest(tower.tokenizer(batch.captions)[0])
+            return tower(tokens.to(batch.pids.device))
+
+        return {
+            "image": Stream(self.images, lambda batch: self.model.encode_image(batch.images)),
+            "text": Stream(self.captions, encode),
+        }
+
+    def task(self, features: dict[str, FeatureSet]) -> RetrievalTask:
+        """The data set's trials over both."""
+        return make_task(FeatureSet.concat([features["text"], features["image"]]), self.trials, self.info)
