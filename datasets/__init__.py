@@ -4,6 +4,7 @@ This is the face of the room; drawn data sets have their own, `datasets.drawn`.
 """
 
 from datasets.batch import Batch, CaptionBatch, ImageBatch, LoadedBatch, PairBatch, collate
+from datasets.captions import clean_caption, delete_words, vary_caption
 from datasets.checks.audit import FileFacts, Findings, audit, inspect_files
 from datasets.checks.verify import find_oddities, log_oddities, verify_images
 from datasets.make_dataloader import Loaders, available_processors, make_dataloader, num_workers
@@ -38,8 +39,10 @@ __all__ = [
     "Trial",
     "audit",
     "available_processors",
+    "clean_caption",
     "collate",
     "decode_image",
+    "delete_words",
     "erase_constant",
     "find_oddities",
     "from_pil",
@@ -52,5 +55,6 @@ __all__ = [
     "resize_like_pil",
     "test_transform",
     "to_rgb",
+    "vary_caption",
     "verify_images",
 ]
