@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from model.towers.image import Backbone
+from model.towers.image import Backbone, ViTBackbone
 from model.towers.parts import in_parts
 from model.towers.text import ClipText
 
@@ -32,6 +32,10 @@ class DualModel(nn.Module):
     Raises ValueError for towers or a head of other widths, and a micro batch with an image tower whose
     features of an image depend on the rest of the batch.
     """
+
+    encode_text: ClipText
+    simclr_mlp: nn.Module
+    classifier: nn.Module
 
     def __init__(
         self,
@@ -75,6 +79,15 @@ class DualModel(nn.Module):
     def encode_image(self, images: Tensor) -> Tensor:
         """Projected features (B, P) of images (B, 3, H, W), not normalised."""
         return in_parts(self, self._project, self.micro_batch, images)
+
+    def encode_image_tokens(self, images: Tensor) -> Tensor:
+        """Projected features (B, t, P) of all tokens of images (B, 3, H, W), the image's own first.
+
+        Raises ValueError for an image tower without tokens.
+        """
+        if not isinstance(self.visual, ViTBackbone):
+            raise ValueError("this image tower has no tokens, which the masked language model needs")
+        return self.visual.encode_tokens(images)
 
     def _project(self, images: Tensor) -> Tensor:
         return self.visual(images).feat_proj

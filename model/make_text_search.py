@@ -8,7 +8,7 @@ from config.errors import as_keys
 from model.clip import build_clip, clip_config, load_clip
 from model.dual import DualModel
 from model.masked_words import masked_word_parts
-from model.towers.image import make_backbone
+from model.towers.image import ViTBackbone, make_backbone
 from model.towers.text import ClipText
 
 _KEYS = {
@@ -53,6 +53,11 @@ def make_text_search_model(cfg: CfgNode, num_classes: int = 0, *, pretrained: bo
     )
     more = {}
     if node.MLM_LOSS_WEIGHT:
+        if not isinstance(visual, ViTBackbone):
+            raise ValueError(
+                f"MODEL.MLM_LOSS_WEIGHT is {node.MLM_LOSS_WEIGHT}; allowed with MODEL.NAME {node.NAME!r}: 0, "
+                "because its image tower has no tokens"
+            )
         more = masked_word_parts(visual.projected_width, node.MLM_DEPTH, clip.vocab_size)
     return DualModel(
         visual,

@@ -5,6 +5,7 @@ section 3.3), as TBPS-CLIP tried it.
 """
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from open_clip.transformer import QuickGELU, Transformer
@@ -18,10 +19,10 @@ _HEAD_WIDTH = 64
 
 def masked_word_parts(width: int, depth: int, words: int) -> dict[str, nn.Module]:
     """The modules by their published names, for features `width` wide and a vocabulary of `words`."""
-    heads = width // _HEAD_WIDTH
+    heads = max(width // _HEAD_WIDTH, 1)
     attention = nn.MultiheadAttention(width, heads, batch_first=True)
-    transformer = Transformer(width, depth, heads, act_layer=QuickGELU, batch_first=True)
-    head = nn.Sequential(
+    transformer: Any = Transformer(width, depth, heads, act_layer=QuickGELU, batch_first=True)
+    head: Any = nn.Sequential(
         OrderedDict(
             dense=nn.Linear(width, width),
             gelu=QuickGELU(),
@@ -42,10 +43,11 @@ def masked_word_parts(width: int, depth: int, words: int) -> dict[str, nn.Module
     return {"cross_attn": attention, "cross_modal_transformer": transformer, **norms, "mlm_head": head}
 
 
-def predict_words(parts: nn.Module, texts: Tensor, images: Tensor, wanted: Tensor) -> Tensor:
+def predict_words(parts: Any, texts: Tensor, images: Tensor, wanted: Tensor) -> Tensor:
     """Scores (M, V) of the vocabulary at the M positions where the mask `wanted` (B, n) holds.
 
-    Texts (B, n, P) and images (B, t, P) are features at all positions; `parts` has `masked_word_parts`.
+    Texts (B, n, P) and images (B, t, P) are features at all positions; `parts` is a module that has the
+    `masked_word_parts`.
     """
     images = parts.ln_pre_i(images)
     x = parts.cross_attn(parts.ln_pre_t(texts), images, images, need_weights=False)[0]

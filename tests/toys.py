@@ -60,3 +60,35 @@ def draw_market(root: Path, train: Iterable[int], test: Iterable[int], gallery_s
                     file = path / f"{pid:04d}_c{camera}s1_{shot:06d}_00.jpg"
                     Image.fromarray(pixels.astype(np.uint8)).save(file, quality=95)
     return root
+
+
+TEXT_SETTINGS = MODEL | {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.TEXT_LENGTH": "16",
+    "MODEL.SIMCLR_MLP": "[16, 8, 16]",
+    "INPUT.SIZE_TRAIN": "[32, 16]",
+    "INPUT.SIZE_TEST": "[32, 16]",
+    "DATASETS.NAMES": "captions",
+    "DATALOADER.NUM_WORKERS": "0",
+    "SOLVER.IMS_PER_BATCH": "8",
+    "SOLVER.MAX_EPOCHS": "2",
+}
+_COLOURS = ("red", "green", "blue", "white", "black", "grey", "brown", "pink")
+
+
+def draw_captions(root: Path, train: int = 8, test: int = 4, shots: int = 2) -> Path:
+    """A text search data set in the prepared form: noise around a colour, two captions an image.
+
+    Returns `root`.
+    """
+    for split, people in (("train", range(train)), ("test", range(100, 100 + test))):
+        rows = []
+        for person in people:
+            for shot in range(shots):
+                path = save_noise(root / "imgs" / f"{split}/{person}_{shot}.png", 10 * person + shot)
+                coat, bag = _COLOURS[person % 8], _COLOURS[(3 * person + 1) % 8]
+                captions = [f"A person in a {coat} coat, picture {shot}.", f"Somebody with a {bag} bag"]
+                row = {"file_path": str(path.relative_to(root / "imgs")), "id": person, "captions": captions}
+                rows.append(row | {"captions_bt": [f"{coat} is the coat", ""]})
+        (root / f"{split}_reid.json").write_text(json.dumps(rows))
+    return root

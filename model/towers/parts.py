@@ -1,7 +1,7 @@
 """Encoding a batch by parts, so that the activations of only one part are held at a time."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,10 @@ def in_parts(
         return encode(*inputs)
     count = next(len(each) for each in inputs if each is not None)
     split = [[None] * -(-count // size) if each is None else each.split(size) for each in inputs]
-    parts = [
+    parts: list[Any] = [
         checkpoint(encode, *part, use_reentrant=False, preserve_rng_state=False)
         for part in zip(*split, strict=True)
     ]
-    first = parts[0]
-    if isinstance(first, Tensor):
-        return torch.cat(parts)
-    return type(first)(*map(torch.cat, zip(*parts, strict=True)))
+    if isinstance(parts[0], Tensor):
+        return torch.cat(parts)  # pyright: ignore[reportReturnType]
+    return type(parts[0])(*map(torch.cat, zip(*parts, strict=True)))

@@ -99,7 +99,7 @@ class ClipText(nn.Module):
         parts: Any = clip
         require_plain_blocks(parts.transformer.resblocks)
         self.token_embedding = parts.token_embedding if token_table else None
-        length = length or parts.context_length
+        length = int(length or parts.context_length)
         self.positional_embedding = nn.Parameter(
             resize_text_positions(parts.positional_embedding.detach(), length)
         )
@@ -111,6 +111,11 @@ class ClipText(nn.Module):
         self.tokenizer = ClipTokenizer(length)
         self.width = parts.token_embedding.embedding_dim
         self.dropout, self.micro_batch = dropout, micro_batch
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the table of word embeddings, 0 without it."""
+        return self.token_embedding.num_embeddings if self.token_embedding is not None else 0
 
     def forward(self, tokens: Tensor, seeds: Tensor | None = None) -> Tensor:
         """Features (B, P) of tokens (B, n), n up to L, by parts of `micro_batch`.

@@ -58,8 +58,7 @@ class TextSearchObjective(Objective):
         tokens = cut_to_longest(self.model.encode_text.tokenizer(batch.captions)[0])
         labels = None
         if self.weights.mlm:
-            words = self.model.encode_text.token_embedding.num_embeddings
-            tokens, labels = mask_words(tokens, batch.seeds, words)
+            tokens, labels = mask_words(tokens, batch.seeds, self.model.encode_text.vocabulary)
         views = None
         if batch.first_views is not None and batch.second_views is not None:
             views = batch.first_views, batch.second_views
@@ -117,8 +116,9 @@ class TextSearchObjective(Objective):
                 nitc = (nitc + nitc_loss(second, unit_text, pids, scale, **soft)) / 2
             terms["nitc"] = weights.nitc * nitc
         if weights.ss:
-            views = (F.normalize(self.model.simclr_mlp(view).float()) for view in images_of.views)
-            terms["ss"] = weights.ss * simclr_loss(*views, temperature=weights.ss_temperature)
+            head = self.model.simclr_mlp
+            first, second = (F.normalize(head(view).float()) for view in images_of.views)
+            terms["ss"] = weights.ss * simclr_loss(first, second, temperature=weights.ss_temperature)
         if weights.citc:
             parts = {"inmodal_weight": weights.citc_inmodal, "crossmodal_weight": weights.citc_crossmodal}
             terms["citc"] = weights.citc * citc_loss(image, unit_text, **parts)
@@ -139,7 +139,7 @@ class TextSearchObjective(Objective):
         kinds = [images, *([] if second is None else [second]), *((views or ()) if self.weights.ss else ())]
         tokens = None
         if self.weights.mlm:
-            tokens, *kinds = self.model.visual.encode_tokens(images), *kinds[1:]
+            tokens, *kinds = self.model.encode_image_tokens(images), *kinds[1:]
         features = list(self.model.encode_image(torch.cat(kinds)).split(len(images))) if kinds else []
         if tokens is not None:
             features.insert(0, tokens[:, 0])
