@@ -20,9 +20,9 @@ def metrics_record(metrics: RetrievalMetrics) -> dict[str, float]:
 
 
 def metrics_lines(metrics: RetrievalMetrics) -> list[str]:
-    """The published result lines, in percent."""
+    """The published result lines, in percent, and at their end mINP."""
     ranks = [f"CMC curve, Rank-{k:<3}:{metrics.rank(k):.1%}" for k in _RANKS]
-    return [f"mAP: {metrics.mAP:.1%}", *ranks]
+    return [f"mAP: {metrics.mAP:.1%}", *ranks, f"mINP: {metrics.mINP:.1%}"]
 
 
 def log_metrics(metrics: RetrievalMetrics, title: str) -> None:

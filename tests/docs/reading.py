@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from config import cfg, cfg_base, cfg_pcl
+from config import cfg, cfg_base, cfg_pcl, cfg_tbps
 from config.arguments import parse_arguments
 from config.load import leaves, load_config
 from tests.toys import save_noise
@@ -30,7 +30,7 @@ VISION = {
     "width": 64,
     "patch_size": 16,
 }  # the patches of ViT-B/16
-KEYS = leaves(cfg).keys() | leaves(cfg_base).keys() | leaves(cfg_pcl).keys()
+KEYS = leaves(cfg).keys() | leaves(cfg_base).keys() | leaves(cfg_pcl).keys() | leaves(cfg_tbps).keys()
 KEY = re.compile(r"\b(?:MODEL|INPUT|DATASETS|DATALOADER|SOLVER|CLUSTER|TEST)\.[A-Z][A-Z0-9_.]*[A-Z0-9]\b")
 
 

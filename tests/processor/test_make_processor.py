@@ -41,6 +41,7 @@ RESULT = [
     r"CMC curve, Rank-1  :\d+\.\d%",
     r"CMC curve, Rank-5  :\d+\.\d%",
     r"CMC curve, Rank-10 :\d+\.\d%",
+    r"mINP: \d+\.\d%",
 ]
 
 
@@ -73,7 +74,7 @@ def test_log_of_two_stages(trained, capsys):
     assert [bool(found[4]) for found in iterations] == [False, False, True, True]
     assert [found[1] for found in matching(lines, DONE)] == ["1", "2"] * 2
     at = lines.index("Validation Results - Epoch: 2")
-    assert all(re.fullmatch(want, got) for want, got in zip(RESULT, lines[at + 1 : at + 5], strict=True))
+    assert all(re.fullmatch(want, got) for want, got in zip(RESULT, lines[at + 1 : at + 6], strict=True))
     assert lines.index("stage1: 2 epochs") < lines.index("stage2: 2 epochs") < at
     out, err = capsys.readouterr()
     assert out == (folder / "train_log.txt").read_text() and err == ""
@@ -189,7 +190,7 @@ def test_testing_repeats_the_last_validation(trained, toy_config, tmp_path, reci
     weight = ("TEST.WEIGHT", str(folder / "toy-vit_2.pth"), "OUTPUT_DIR", str(tmp_path / "test"))
     run_test(toy_config(*pairs, *weight, tree=TREES[tested_by]), ARGS)
     tested = messages(tmp_path / "test" / "test_log.txt")
-    assert tested[-5] == "Validation Results " and tested[-4:] == lines[at + 1 : at + 5]
+    assert tested[-6] == "Validation Results " and tested[-5:] == lines[at + 1 : at + 6]
     written = {"test_log.txt", "features.npz", "metrics.json"}
     assert {path.name for path in (tmp_path / "test").iterdir()} == written
 
@@ -221,7 +222,7 @@ def test_testing_adopts_the_files_size(trained, toy_config, tmp_path, has_card):
     tested = messages(tmp_path / "test" / "test_log.txt")
     assert any(adopted in line for line in tested)
     at = lines.index("Validation Results - Epoch: 2")
-    assert tested[-4:] == lines[at + 1 : at + 5]
+    assert tested[-5:] == lines[at + 1 : at + 6]
 
 
 # ---- cameras and views

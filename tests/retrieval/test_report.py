@@ -21,6 +21,7 @@ def test_result_lines(caplog):
         "CMC curve, Rank-1  :50.0%",
         "CMC curve, Rank-5  :95.4%",
         "CMC curve, Rank-10 :95.4%",
+        "mINP: 25.0%",
     ]
 
 

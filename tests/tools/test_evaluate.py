@@ -37,11 +37,12 @@ def file(tmp_path):
 
 
 def lines(metrics):
-    return [f"mAP: {metrics.mAP:.1%}", *(f"CMC curve, Rank-{k:<3}:{metrics.rank(k):.1%}" for k in (1, 5, 10))]
+    ranks = (f"CMC curve, Rank-{k:<3}:{metrics.rank(k):.1%}" for k in (1, 5, 10))
+    return [f"mAP: {metrics.mAP:.1%}", *ranks, f"mINP: {metrics.mINP:.1%}"]
 
 
 def shown(out):
-    return [line.partition("INFO: ")[2] for line in out.splitlines()][-4:]
+    return [line.partition("INFO: ")[2] for line in out.splitlines()][-5:]
 
 
 def test_prints_the_published_lines(file, capsys):
