@@ -1,11 +1,12 @@
-"""Training steps, loaders and feature extraction of ViT CLIP-ReID, beside textbook versions in the same run.
+"""Training steps, loaders and feature extraction of ViTs, next to textbook versions in the same run.
 
 python -m benchmarks.training [--jobs stage1 stage2 ...] [--repeats N] [--steps N] [--device cuda]
 
-Weights are random, images are noise or drawn people. Every timing is a process of its own, which reports the
-median of its steps, after some that warm up; ours and the textbook's take turns. A step of loaders and of
-extraction is a pass over some pictures. Peak memory is measured in another process. Results that differ from
-the textbook's end the program.
+Jobs named `tbps…` are TBPS-CLIP's, where a caption counts as an image; the others are CLIP-ReID's. Weights
+are random, images are noise or drawn people, captions are words in a row. Every timing is a process of its
+own, which reports the median of its steps, after some that warm up; ours and the textbook's take turns. A
+step of loaders and of extraction is a pass over some pictures. Peak memory is measured in another process.
+Results that differ from the textbook's end the program.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.measure import device_name, map_blocks, median_of, run_alone
-from benchmarks.training import inputs, jobs
+from benchmarks.training import inputs, jobs, text_search
 from benchmarks.training.jobs import Record, Settings
 from config.arguments import Parser
 from utils.device import select_device
@@ -36,6 +37,8 @@ class Job(NamedTuple):
         tolerance: allowed relative difference of losses or features.
         gpu_textbook: its counterpart on a GPU, if another one: there, research code trains in fp16.
         needs_gpu: not asked for on the CPU, where it would show nothing.
+        size: of the images, (H, W).
+        steps: that are timed.
     """
 
     textbook: str
@@ -44,6 +47,8 @@ class Job(NamedTuple):
     tolerance: float = 1e-4
     gpu_textbook: str = ""
     needs_gpu: bool = False
+    size: tuple[int, int] = (256, 128)
+    steps: int = 5
 
 
 MIXED = 5e-2  # of losses, where either of them is in mixed precision
@@ -56,6 +61,7 @@ TOLERANCE = {
     "loss_error": 1e-5,
     "gradient_error": 1e-5,
 }
+SQUARE = (224, 224)
 JOBS = {
     "stage1": Job("stage1-textbook", 64, "≥ 10×", gpu_textbook="stage1-textbook-fp16"),
     "train-loader": Job("train-loader-textbook", 64, "≥ 2.2×"),
@@ -68,6 +74,12 @@ JOBS = {
     "extract": Job("extract-textbook", 32, "≥ 1.08×"),
     "extract-bf16": Job("extract-textbook", 32, "≥ 1.7×", MIXED_FEATURES),
     "extract-fp16": Job("extract-textbook", 32, tolerance=MIXED_FEATURES, needs_gpu=True),
+    "tbps": Job("tbps-textbook", 16, "≥ 1.3×, ≤ 70 % of the memory", size=SQUARE, steps=3),
+    "tbps-simplified": Job(
+        "tbps-simplified-textbook", 16, "≥ 1.5×, ≤ 70 % of the memory", size=SQUARE, steps=3
+    ),
+    "tbps-bf16": Job("tbps-textbook-fp16", 16, tolerance=MIXED, needs_gpu=True, size=SQUARE),
+    "tbps-texts": Job("tbps-texts-textbook", 64, tolerance=1e-5, size=SQUARE),
 }
 WORK: dict[str, Callable[[Settings], Record]] = {
     "stage1": partial(jobs.stage1, amp="auto"),
@@ -88,6 +100,14 @@ WORK: dict[str, Callable[[Settings], Record]] = {
     "extract-bf16": partial(inputs.extraction, amp="bf16"),
     "extract-fp16": partial(inputs.extraction, amp="fp16"),
     "extract-textbook": inputs.extraction_textbook,
+    "tbps": partial(text_search.step, kind="full", keys={"SOLVER.AMP": "off"}),
+    "tbps-bf16": partial(text_search.step, kind="full", keys={"SOLVER.AMP": "bf16"}),
+    "tbps-textbook": partial(text_search.step_textbook, kind="full", amp="off"),
+    "tbps-textbook-fp16": partial(text_search.step_textbook, kind="full", amp="fp16"),
+    "tbps-simplified": partial(text_search.step, kind="simplified", keys={"SOLVER.AMP": "off"}),
+    "tbps-simplified-textbook": partial(text_search.step_textbook, kind="simplified", amp="off"),
+    "tbps-texts": text_search.texts,
+    "tbps-texts-textbook": text_search.texts_textbook,
 }
 _READ_PICTURES = ("train-loader", "test-loader", "extract")
 _LONG = ("means", "features")  # not printed
@@ -107,17 +127,18 @@ def measure_here(work: str, settings: Settings) -> Record:
     return record | WORK[work](settings)
 
 
-def measure_all(works: Mapping[str, int], args: argparse.Namespace, data: Path | None) -> dict[str, Record]:
-    """Median time and memory by work, of `works` and their batch sizes.
+def measure_all(works: Mapping[str, Job], args: argparse.Namespace, data: Path | None) -> dict[str, Record]:
+    """Median time and memory by work, of `works` and the jobs whose batch, size and steps are theirs.
 
     Each measurement is a process and prints a JSON line.
     """
-    options = ["--model", args.model, "--size", *map(str, args.size), "--steps", str(args.steps)]
-    options += ["--seed", str(args.seed), "--device", args.device]
+    options = ["--model", args.model, "--seed", str(args.seed), "--device", args.device]
     options += ["--data", str(data)] if data else []
 
     def run(work: str, quantity: str) -> Record:
-        own = ["--batch", str(works[work]), "--quantity", quantity, "--here", work]
+        job = works[work]
+        own = ["--size", *map(str, job.size), "--steps", str(job.steps), "--batch", str(job.batch)]
+        own += ["--quantity", quantity, "--here", work]
         record = run_alone("benchmarks.training", [*options, *own])
         print(json.dumps({name: value for name, value in record.items() if name not in _LONG}), flush=True)
         return record
@@ -187,14 +208,14 @@ def table(results: Sequence[tuple[Record, Record]]) -> str:
 
 
 @contextlib.contextmanager
-def pictures(given: Path | None, batches: Mapping[str, int], seed: int) -> Iterator[Path | None]:
+def pictures(given: Path | None, works: Mapping[str, Job], seed: int) -> Iterator[Path | None]:
     """DATASETS.ROOT_DIR of pictures for these works, drawn where none is given; None where none is needed."""
-    sizes = [batch for work, batch in batches.items() if work.startswith(_READ_PICTURES)]
-    if given or not sizes:
+    batches = [job.batch for work, job in works.items() if work.startswith(_READ_PICTURES)]
+    if given or not batches:
         yield given
         return
     with tempfile.TemporaryDirectory() as folder:
-        inputs.draw_pictures(Path(folder), max(sizes), seed)
+        inputs.draw_pictures(Path(folder), max(batches), seed)
         yield Path(folder)
 
 
@@ -202,19 +223,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print one JSON line for each measurement and the table at the end."""
     args = _parse(argv)
     device = select_device(args.device)
+    given = {name: getattr(args, name) for name in ("batch", "size", "steps") if getattr(args, name)}
+    asked = {name: job._replace(**given) for name, job in JOBS.items()}
     if args.here:
-        batch = args.batch or next(job.batch for name, job in JOBS.items() if _is_of(args.here, name))
-        with pictures(args.data, {args.here: batch}, args.seed) as data:
+        job = next(job for name, job in asked.items() if _is_of(args.here, name))
+        with pictures(args.data, {args.here: job}, args.seed) as data:
             settings = Settings(
-                args.model, tuple(args.size), batch, args.steps, args.seed, device, data, args.quantity
+                args.model, tuple(job.size), job.batch, job.steps, args.seed, device, data, args.quantity
             )
             print(json.dumps(measure_here(args.here, settings)))
         return
     names = args.jobs or [name for name, job in JOBS.items() if device.type == "cuda" or not job.needs_gpu]
-    works = {}
-    for name in names:
-        for work in (name, textbook_of(name, device.type)):
-            works[work] = args.batch or JOBS[name].batch
+    works = {work: asked[name] for name in names for work in (name, textbook_of(name, device.type))}
     with pictures(args.data, works, args.seed) as data:
         medians = measure_all(works, args, data)
     results = [(medians[name], medians[textbook_of(name, device.type)]) for name in names]
@@ -232,10 +252,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--jobs", nargs="+", choices=JOBS, metavar="JOB", help=f"of {', '.join(JOBS)}")
     add("--repeats", type=int, default=3, help="processes for each timing (default: %(default)s)")
-    add("--steps", type=int, default=5, help="timed steps of a process (default: %(default)s)")
+    add("--steps", type=int, help="timed steps of a process (default: by job)")
     add("--batch", type=int, help="images in a batch, a multiple of 4 (default: by job)")
     add("--model", default="ViT-B-16", help="MODEL.NAME (default: %(default)s)")
-    add("--size", type=int, nargs=2, default=[256, 128], metavar=("H", "W"), help="(default: 256 128)")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="of the images (default: by job)")
     add(
         "--data", type=Path, metavar="FOLDER", help="DATASETS.ROOT_DIR of Market-1501 (default: drawn people)"
     )

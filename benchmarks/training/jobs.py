@@ -111,7 +111,7 @@ def stage1(settings: Settings, amp: str) -> Record:
     prompts = [(name, p) for name, p in model.named_parameters() if name.startswith("prompt_learner.")]
     objective = PromptObjective(model, capture=batches.num_labels)
     stage = Stage("stage1", objective, batches, batches, plan.make_optimizer(prompts), plan)
-    return measure_training(_our_training(stage, PromptObjective(model), config, settings), settings)
+    return measure_training(our_training(stage, PromptObjective(model), config, settings), settings)
 
 
 def stage1_textbook(settings: Settings, amp: str) -> Record:
@@ -132,7 +132,7 @@ def stage1_textbook(settings: Settings, amp: str) -> Record:
             "t2i": supcon_loss(texts, images, pids, pids),
         }
 
-    return measure_training(_textbook_training(losses, optimizer, amp, settings), settings)
+    return measure_training(textbook_training(losses, optimizer, amp, settings), settings)
 
 
 def _cached_features(width: int, settings: Settings) -> CachedFeatures:
@@ -162,7 +162,7 @@ def stage2(settings: Settings, keys: Mapping[str, Any]) -> Record:
         plan.make_optimizer(image_side),
         plan,
     )
-    training = _our_training(stage, ImageObjective(model, loss, texts), config, settings)
+    training = our_training(stage, ImageObjective(model, loss, texts), config, settings)
     record = measure_training(training, settings)
     if model.micro_batch and settings.quantity == "time":
         record |= _micro_batch_errors(model, training.loss)
@@ -187,7 +187,7 @@ def stage2_textbook(settings: Settings, amp: str) -> Record:
     def losses() -> dict[str, Tensor]:
         return loss(model(batch.images), batch.pids, texts)
 
-    return measure_training(_textbook_training(losses, optimizer, amp, settings), settings)
+    return measure_training(textbook_training(losses, optimizer, amp, settings), settings)
 
 
 def _drawn_images(width: int, settings: Settings) -> tuple[ImageBatch, Tensor]:
@@ -222,7 +222,7 @@ def _micro_batch_errors(model: ReIDModel, loss: Callable[[], Tensor]) -> Record:
 # ---- how a training step is measured
 
 
-def _our_training(stage: Stage, plain: Objective, config: CfgNode, settings: Settings) -> Training:
+def our_training(stage: Stage, plain: Objective, config: CfgNode, settings: Settings) -> Training:
     """The step of processor/engine/loop.py, prepared as `fit` does; `plain` is the objective made again."""
     precision = training_precision(config.SOLVER.AMP, settings.device)
     prepare(stage, settings.device, precision)
@@ -241,9 +241,10 @@ def _our_training(stage: Stage, plain: Objective, config: CfgNode, settings: Set
     return Training(advance, loss, precision.dtype)
 
 
-def _textbook_training(
+def textbook_training(
     losses: Callable[[], dict[str, Tensor]], optimizer: torch.optim.Optimizer, amp: str, settings: Settings
 ) -> Training:
+    """A step of the textbook's, `amp` 'off' or 'fp16'."""
     precision: Precision = training_precision(amp, settings.device)
 
     def loss() -> Tensor:
@@ -255,23 +256,32 @@ def _textbook_training(
 
 
 def measure_training(training: Training, settings: Settings) -> Record:
-    """Losses of the first steps, and time or memory above weights, gradients and optimizer state.
+    """Losses of the first steps, and what `measure_steps` gives of those that follow."""
+    return first_losses(training, settings) | measure_steps(training, settings)
+
+
+def first_losses(training: Training, settings: Settings) -> Record:
+    """Images of a step and the losses of the first ones, after which time and memory are as they stay."""
+    losses = []
+    for _ in range(WARM_UPS):
+        terms = training.advance()
+        losses.append({name: float(value.detach()) for name, value in terms.items()})
+    return {"images": settings.batch, "losses": losses}
+
+
+def measure_steps(training: Training, settings: Settings) -> Record:
+    """Time or memory above weights, gradients and optimizer state.
 
     The memory is the peak of a whole step. It begins by freeing the gradients, as both versions do, so what
     they leave free is used before it counts.
     """
     device = settings.device
-    losses = []
-    for _ in range(WARM_UPS):
-        terms = training.advance()
-        losses.append({name: float(value.detach()) for name, value in terms.items()})
-    record = {"images": settings.batch, "losses": losses}
     if settings.quantity == "memory":
         _, measured = measure(training.advance, device)
-        return record | {"megabytes": measured.megabytes}
+        return {"megabytes": measured.megabytes}
     seconds = statistics.median(time_each(training.advance, settings.steps, device))
     flops = count_flops(lambda: training.loss().backward())
-    return record | {"seconds": seconds, **arithmetic(flops, seconds, training.dtype, device)}
+    return {"seconds": seconds, **arithmetic(flops, seconds, training.dtype, device)}
 
 
 def arithmetic(flops: int, seconds: float, dtype: torch.dtype, device: torch.device) -> Record:

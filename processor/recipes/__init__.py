@@ -2,5 +2,6 @@
 
 from processor.recipes.image_objective import ImageObjective
 from processor.recipes.prompt_stage import CachedFeatures, PromptObjective
+from processor.recipes.text_search import LossWeights, TextSearchObjective
 
-__all__ = ["CachedFeatures", "ImageObjective", "PromptObjective"]
+__all__ = ["CachedFeatures", "ImageObjective", "LossWeights", "PromptObjective", "TextSearchObjective"]

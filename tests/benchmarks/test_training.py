@@ -13,11 +13,14 @@ import torch
 from benchmarks import measure
 from benchmarks.measure import run_alone
 from benchmarks.training import __main__ as training
+from benchmarks.training import text_search, textbook_tbps
 from benchmarks.training.__main__ import JOBS, WORK, jobs, main, require_equal, table, textbook_of
 from benchmarks.training.inputs import draw_pictures
 from benchmarks.training.textbook import TEXT_SIDE, TextModel, make_optimizer
 from loss import make_loss
+from model import tokenize_captions
 from model.clip import build_clip, clip_config
+from processor import make_text_search_objective
 from processor.make_recipes import make_plan
 from tests.toys import write_tower
 
@@ -64,11 +67,11 @@ def test_a_timing_alone(record, work):
     result = record(work)
     assert (result["work"], result["device"], result["batch"]) == (work, "CPU", 8)
     assert result["seconds"] > 0
-    own = {"train-loader": "means", "test-loader": "digest", "extract": "features"}
+    own = {"train-loader": "means", "test-loader": "digest", "extract": "features", "tbps-texts": "features"}
     kind = next((kind for kind in own if work.startswith(kind)), None)
-    assert result["images"] == {"extract": 16, None: 8}.get(kind, 32)
+    assert result["images"] == {"extract": 16, "tbps-texts": 16, None: 8}.get(kind, 32)
     assert own.get(kind, "losses") in result
-    if kind in (None, "extract"):
+    if kind in (None, "extract", "tbps-texts"):
         assert result["flops"] > 0 and 0 < result["share"] == pytest.approx(
             result["flops"] / result["seconds"] / result["matmul_rate"]
         )
@@ -93,6 +96,9 @@ def test_the_textbook_does_more(record):
     assert record("stage1-textbook")["flops"] > 10 * flops["stage1"]
     assert record("stage2-textbook")["flops"] > 1.1 * flops["stage2"]
     assert record("extract-textbook")["flops"] > 1.1 * flops["extract"]
+    assert record("tbps-textbook")["flops"] > 1.2 * record("tbps")["flops"]
+    assert record("tbps-simplified-textbook")["flops"] > 1.4 * record("tbps-simplified")["flops"]
+    assert record("tbps-texts-textbook")["flops"] > 2 * record("tbps-texts")["flops"]
     assert flops["stage2-micro"] == pytest.approx(4 / 3 * flops["stage2"], rel=0.05)
     # Two losses and gradients are near, not the same: the two passes are different ones.
     assert 0 < record("stage2-micro")["gradient_error"] < 1e-5
@@ -140,6 +146,58 @@ def test_the_textbooks_optimizer_has_our_rates_and_a_group_for_each_weight(setti
     assert rules(theirs) == rules(ours)
     assert all(len(group["params"]) == 1 for group in theirs.param_groups)
     assert len({rate for rate, _ in rules(ours).values()}) == 2
+
+
+@pytest.mark.parametrize("kind", text_search.CONFIGS)
+def test_gradients_of_text_search_are_the_textbooks(settings, kind):
+    config = text_search.configuration(settings, kind, {"MODEL.TEXT_DROPOUT": 0.0})
+    ours, theirs = text_search.build_model(config).train(), text_search.textbook_model(config).train()
+    objective = make_text_search_objective(config, ours)
+    batch = text_search.drawn_pairs(settings)
+    tokens = tokenize_captions(batch.captions)
+    objective.steps.fill_(1)
+    terms = objective(batch).losses, theirs.losses(batch, tokens, objective.weights, objective.weights.soft)
+    torch.testing.assert_close(terms[0], terms[1], rtol=1e-5, atol=1e-6)
+    for each in terms:
+        sum(each.values()).backward()
+    found, expected = (
+        {name: p.grad for name, p in model.named_parameters() if p.requires_grad} for model in (ours, theirs)
+    )
+    assert "visual.conv1.weight" not in found and ("simclr_mlp.0.weight" in found) == (kind == "full")
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_text_search_is_compared_without_dropout_and_measured_with_it(settings, monkeypatch):
+    rates = []
+    drop = torch.nn.functional.dropout
+    monkeypatch.setattr(
+        torch.nn.functional, "dropout", lambda x, p, *given: rates.append(p) or drop(x, p, *given)
+    )
+    text_search.step_textbook(settings, "simplified", "off")
+    assert (rates[0], rates[-1]) == (0.0, 0.05) and rates == sorted(rates)
+    without = text_search.step(settings, "simplified", {"SOLVER.AMP": "off", "MODEL.TEXT_DROPOUT": 0.0})
+    assert WORK["tbps-simplified"](settings)["flops"] > 1.02 * without["flops"]  # soft texts
+
+
+def test_captions_are_as_long_as_those_of_public_data_sets():
+    counts = (tokenize_captions(text_search.drawn_captions(200, seed=0)) > 0).sum(dim=1)
+    assert (counts.min(), counts.max()) == (text_search.SHORTEST, text_search.LONGEST)
+    assert text_search.drawn_captions(3, seed=0) != text_search.drawn_captions(3, seed=1)
+
+
+def test_both_optimizers_of_text_search_have_the_same_rules(settings):
+    config = text_search.configuration(settings, "full")
+    model = text_search.build_model(config)
+    theirs = textbook_tbps.make_optimizer(model.named_parameters(), config.SOLVER)
+    ours = make_plan(config, "main", 1).make_optimizer(model.named_parameters())
+
+    def rules(optimizer):
+        names = ("lr", "weight_decay", "betas", "eps")
+        groups = [(tuple(group[name] for name in names), group["params"]) for group in optimizer.param_groups]
+        return {p: rule for rule, parameters in groups for p in parameters}
+
+    assert rules(theirs) == rules(ours)
+    assert len(ours.param_groups) == 2 and len(theirs.param_groups) == len(rules(ours))
 
 
 @pytest.mark.parametrize(
