@@ -7,6 +7,7 @@ from datasets.batch import Batch, CaptionBatch, ImageBatch, LoadedBatch, PairBat
 from datasets.captions import clean_caption, delete_words, vary_caption
 from datasets.checks.audit import FileFacts, Findings, audit, inspect_files
 from datasets.checks.verify import find_oddities, log_oddities, verify_images
+from datasets.make_caption_dataset import make_caption_dataset
 from datasets.make_dataloader import Loaders, available_processors, make_dataloader, num_workers
 from datasets.make_dataset import make_dataset
 from datasets.pixels.augmentation import AugmentedSampler, Draw
@@ -48,6 +49,7 @@ __all__ = [
     "from_pil",
     "inspect_files",
     "log_oddities",
+    "make_caption_dataset",
     "make_dataloader",
     "make_dataset",
     "num_workers",

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from yacs.config import CfgNode
@@ -31,7 +31,7 @@ def make_dataset(cfg: CfgNode, *, need_train: bool = True, need_labels: bool = T
     """
     names = _training_names(cfg)
     tested = cfg.DATASETS.TEST.strip() or names[0]
-    _require_known("TEST", tested)
+    require_known("TEST", tested, READERS)
     trained = names if need_train else []
     parts = {
         name: _read(cfg, name, need_train=name in trained, need_test=name == tested, need_labels=need_labels)
@@ -56,7 +56,7 @@ def _training_names(cfg: CfgNode) -> list[str]:
     names = [single_name(cfg.DATASETS.NAMES), *(also.split(",") if also else ())]
     names = [name.strip() for name in names]
     for place, name in enumerate(names):
-        _require_known("TRAIN_ALSO" if place else "NAMES", name)
+        require_known("TRAIN_ALSO" if place else "NAMES", name, READERS)
         same = next((other for other in names[:place] if {name, other} in (*_SAME_PEOPLE, {name})), None)
         if same:
             raise ValueError(
@@ -65,10 +65,11 @@ def _training_names(cfg: CfgNode) -> list[str]:
     return names
 
 
-def _require_known(key: str, name: str) -> None:
-    if name not in READERS:
+def require_known(key: str, name: str, readers: Collection[str]) -> None:
+    """Raise ValueError for a name, in DATASETS.`key`, that no reader has."""
+    if name not in readers:
         raise ValueError(
-            f"DATASETS.{key} {name!r} is unknown{_nearest(name)}, allowed are {', '.join(READERS)}"
+            f"DATASETS.{key} {name!r} is unknown{_nearest(name, readers)}, allowed are {', '.join(readers)}"
         )
 
 
@@ -100,8 +101,8 @@ def _require_one_noun(cfg: CfgNode, parts: Sequence[ReIDDataset]) -> None:
         raise ValueError(f"DATASETS.SUBJECT is ''; allowed with {each}: the noun of all their prompts")
 
 
-def _nearest(name: str) -> str:
+def _nearest(name: str, readers: Collection[str]) -> str:
     """', did you mean …?' or nothing; upper and lower case count as equal."""
-    known = {key.lower(): key for key in READERS}
+    known = {key.lower(): key for key in readers}
     close = difflib.get_close_matches(name.lower(), known, n=1)
     return f", did you mean {known[close[0]]!r}?" if close else ""

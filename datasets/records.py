@@ -153,13 +153,14 @@ class CaptionDataset:
 
     The queries of a trial are captions, its gallery images, under the rule `all`; `train` is empty if the
     training split was not asked for. With `upright` images are turned as their EXIF orientation says.
-    Raises ValueError without a trial.
+    `split` is the name of the split that the trials are of. Raises ValueError without a trial.
     """
 
     name: str
     train: list[CaptionRecord]
     trials: list[Trial]
     upright: bool = False
+    split: str = "test"
 
     def __post_init__(self) -> None:
         _require_trials(self.name, self.trials)
@@ -184,14 +185,24 @@ class CaptionDataset:
         return list({record.key: record for trial in self.trials for record in trial.gallery}.values())
 
     def table(self) -> str:
-        """Table of # ids, # images, # captions of training and test."""
-        images = [record.path for record in self.gallery], [record.path for record in self.train]
+        """Table of # ids, # images, # captions and the words of a caption, for training and the tested split.
+
+        Words are counted in captions as they are read, so that none has more than cleaning leaves.
+        """
+        queries = self.trials[0].query
         rows = [
-            ("train", count_pids(self.train), len(set(images[1])), len(self.train)),
-            ("test", count_pids(self.gallery), len(set(images[0])), len(self.trials[0].query)),
+            ("train", self.train, self.train),
+            (self.split, self.gallery, [query for query in queries if isinstance(query, CaptionRecord)]),
         ]
-        lines = ["split |  # ids | # images | # captions", "------|--------|----------|-----------"]
-        lines += [f"{name:<5} | {pids:6d} | {paths:8d} | {texts:10d}" for name, pids, paths, texts in rows]
+        lines = [
+            "split |  # ids | # images | # captions | words: mean, most",
+            "------|--------|----------|------------|------------------",
+        ]
+        for name, images, captions in rows:
+            words = [len(record.caption.split()) for record in captions] or [0]
+            length = f"{sum(words) / len(words):11.1f}, {max(words):4d}"
+            paths = len({record.path for record in images})
+            lines.append(f"{name:<5} | {count_pids(images):6d} | {paths:8d} | {len(captions):10d} | {length}")
         return "\n".join(lines)
 
 

@@ -3,12 +3,13 @@
 pydantic compares types strictly (no 1.0 or "1" for 1) and refuses deep nesting and text that is no Unicode.
 """
 
+import codecs
 import os
 import re
 import reprlib
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, TypeAdapter, ValidationError
 
 from utils.text import one_line, printable, shortened
 from utils.untrusted.plain import MEBIBYTE, read_plain
@@ -28,6 +29,7 @@ class Form(BaseModel):
 
 
 AnyForm = TypeVar("AnyForm", bound=Form)
+Texts = Annotated[list[str], FailFast()]  # the mistakes of a long list may be larger than any memory
 
 
 def read_json(path: str | os.PathLike[str], form: type[AnyForm], limit: int = MAX_JSON) -> AnyForm:
@@ -37,6 +39,19 @@ def read_json(path: str | os.PathLike[str], form: type[AnyForm], limit: int = MA
     allowed.
     """
     return parse_json(read_plain(path, limit), form, str(path))
+
+
+def read_json_rows(path: str | os.PathLike[str], form: type[AnyForm], limit: int) -> list[AnyForm]:
+    """The content of a JSON file that is one list, with or without byte order mark.
+
+    Raises as `read_json`; the ValueError names the row, from 1, and is about the first mistake only.
+    """
+    content = read_plain(path, limit).removeprefix(codecs.BOM_UTF8)
+    rows = TypeAdapter(Annotated[list[form], FailFast()])
+    try:
+        return rows.validate_json(_HALF_PAIR.sub(_escaped, content))
+    except ValidationError as error:
+        raise ValueError(f"{printable(path)}: {_first_mistake(error)}") from error
 
 
 def parse_json(text: str | bytes, form: type[AnyForm], where: str) -> AnyForm:
@@ -70,7 +85,10 @@ def _first_mistake(error: ValidationError) -> str:
     message = f": {message}" if allowed == message else f"; allowed: {allowed}"
     if first["type"] == "json_invalid" or (first["type"] == "value_error" and not first["loc"]):
         return message[2:]
-    place = shortened(printable(".".join(map(str, first["loc"]))), _VALUE) or "it"
+    row, names = "", first["loc"]
+    if names and isinstance(names[0], int):  # the whole is a list
+        row, names = f"row {names[0] + 1}: ", names[1:]
+    place = row + (shortened(printable(".".join(map(str, names))), _VALUE) or "it")
     value = "" if first["type"] == "missing" else f" is {_shown(first['input'])}"
     more = f" (and {len(others)} more)" if others else ""
     return f"{place}{value}{message}{more}"

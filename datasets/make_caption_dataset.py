@@ -1,0 +1,47 @@
+"""From the configuration to a data set of captions."""
+
+import dataclasses
+import logging
+from pathlib import Path
+
+from yacs.config import CfgNode
+
+from config.errors import as_keys
+from config.shared import single_name
+from datasets.make_dataset import require_known
+from datasets.readers.captions import CAPTION_READERS, CaptionOptions
+from datasets.records import CaptionDataset
+from utils.text import Lines
+
+_KEYS = {"annotation_dir": "DATASETS.ANNOTATION_DIR", "eval_split": "DATASETS.EVAL_SPLIT"}
+_logger = logging.getLogger("transreid.datasets")
+
+
+def make_caption_dataset(
+    cfg: CfgNode, *, need_train: bool = True, keep_empty: bool = False
+) -> CaptionDataset:
+    """Read the training split of DATASETS.NAMES and its DATASETS.EVAL_SPLIT; log their table.
+
+    Without `need_train` the training split may be absent, and `.train` is empty. With `keep_empty` captions
+    of which cleaning leaves nothing are '' instead of an error. Raises ValueError for an unknown name, bad
+    rows and an empty split; FileNotFoundError for missing folders and files.
+    """
+    name = single_name(cfg.DATASETS.NAMES).strip()
+    require_known("NAMES", name, CAPTION_READERS)
+    root, annotations = Path(cfg.DATASETS.ROOT_DIR).expanduser(), cfg.DATASETS.ANNOTATION_DIR
+    options = CaptionOptions(
+        need_train=need_train,
+        eval_split=cfg.DATASETS.EVAL_SPLIT,
+        image_dir=cfg.DATASETS.IMAGE_DIR,
+        annotation_dir=Path(annotations).expanduser() if annotations else None,
+        csv=cfg.DATASETS.CSV,
+        keep_empty=keep_empty,
+    )
+    with as_keys(_KEYS):
+        dataset = CAPTION_READERS[name](root, options)
+    if cfg.INPUT.ORIENTATION != "auto":
+        dataset = dataclasses.replace(dataset, upright=cfg.INPUT.ORIENTATION == "exif")
+    _logger.info("Data set %s at %s\n%s", dataset.name, root, Lines(dataset.table()))
+    how = "upright, as EXIF says" if dataset.upright else "as stored"
+    _logger.info("Images are read %s (INPUT.ORIENTATION)", how)
+    return dataset
