@@ -8,6 +8,11 @@ from datasets.captions import clean_caption, delete_words, vary_caption
 from datasets.checks.audit import FileFacts, Findings, audit, inspect_files
 from datasets.checks.verify import find_oddities, log_oddities, verify_images
 from datasets.make_caption_dataset import make_caption_dataset
+from datasets.make_caption_loaders import (
+    CaptionLoaders,
+    make_caption_loaders,
+    make_text_search_augmentations,
+)
 from datasets.make_dataloader import Loaders, available_processors, make_dataloader, num_workers
 from datasets.make_dataset import make_dataset
 from datasets.pixels.augmentation import AugmentedSampler, Draw
@@ -24,6 +29,7 @@ __all__ = [
     "Batch",
     "CaptionBatch",
     "CaptionDataset",
+    "CaptionLoaders",
     "CaptionRecord",
     "Draw",
     "FileFacts",
@@ -50,8 +56,10 @@ __all__ = [
     "inspect_files",
     "log_oddities",
     "make_caption_dataset",
+    "make_caption_loaders",
     "make_dataloader",
     "make_dataset",
+    "make_text_search_augmentations",
     "num_workers",
     "read_image",
     "resize_like_pil",

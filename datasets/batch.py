@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from datasets.pixels.pairs import Pair
 from datasets.pixels.transforms import PixelTransform
-from datasets.records import ImageRecord
+from datasets.records import CaptionRecord, ImageRecord
 from utils.labels import NO_CAMERA
 
 B = TypeVar("B", bound="Batch")
@@ -111,12 +112,27 @@ class PairBatch(Batch):
     second_views: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class LoadedPairs(PairBatch):
+    """A batch of a loader: images of each kind are uint8, and `pixels` makes floats of them."""
+
+    pixels: PixelTransform = dataclasses.field(kw_only=True)
+
+    def to(self, device: torch.device | str) -> PairBatch:
+        """The batch on the device: bytes are moved, and become floats there."""
+        moved = super().to(device)
+        values = {field.name: getattr(moved, field.name) for field in dataclasses.fields(PairBatch)}
+        for name in ("images", "second_images", "first_views", "second_views"):
+            if values[name] is not None:
+                values[name] = self.pixels(values[name])
+        return PairBatch(**values)
+
+
 def collate(items: Sequence[tuple[Tensor, ImageRecord, int | None]], pixels: PixelTransform) -> LoadedBatch:
     """Stack the items of an ImageDataset."""
     images, records, seeds = zip(*items, strict=True)
     batch = LoadedBatch(
-        # Channels stay last in memory, as decoders leave them; the device reorders them faster.
-        images=torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2),
+        images=_stack(images),
         pids=torch.tensor([record.pid for record in records]),
         camids=torch.tensor([record.camid for record in records]),
         viewids=torch.tensor([record.viewid for record in records]),
@@ -125,6 +141,51 @@ def collate(items: Sequence[tuple[Tensor, ImageRecord, int | None]], pixels: Pix
         pixels=pixels,
         seeds=[seed for seed in seeds if seed is not None],
     )
+    return _shared(batch)
+
+
+def collate_pairs(items: Sequence[Pair], pixels: PixelTransform) -> LoadedPairs:
+    """Stack the items of a PairDataset."""
+    records = [item.record for item in items]
+    second, *views = (
+        None if images[0] is None else _stack(images)
+        for images in zip(
+            *((item.second_image, item.first_view, item.second_view) for item in items), strict=True
+        )
+    )
+    batch = LoadedPairs(
+        images=_stack([item.image for item in items]),
+        captions=[item.caption for item in items],
+        pids=torch.tensor([record.pid for record in records]),
+        paths=[record.path for record in records],
+        keys=[record.key for record in records],
+        seeds=torch.tensor([item.seed for item in items]),
+        second_images=second,
+        first_views=views[0],
+        second_views=views[1],
+        pixels=pixels,
+    )
+    return _shared(batch)
+
+
+def collate_captions(records: Sequence[CaptionRecord]) -> CaptionBatch:
+    """The captions of a test."""
+    return CaptionBatch(
+        captions=[record.caption for record in records],
+        pids=torch.tensor([record.pid for record in records]),
+        paths=[record.path for record in records],
+        keys=[record.key for record in records],
+    )
+
+
+def _stack(images: Sequence[Tensor]) -> Tensor:
+    """(B, 3, H, W) of images (3, H, W)."""
+    # Channels stay last in memory, as decoders leave them; the device reorders them faster.
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+
+
+def _shared(batch: B) -> B:
+    """The batch, in a worker with its tensors in shared memory."""
     if get_worker_info() is not None:
         # Here an error is one of the batch. Later, in the worker's queue, it would be printed and the batch
         # lost, for which the program then waits forever.

@@ -5,12 +5,12 @@ import functools
 import logging
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 from yacs.config import CfgNode
 
@@ -77,7 +77,7 @@ def make_dataloader(
     with as_keys(_KEYS):
         workers, interpolation = num_workers(cfg.DATALOADER.NUM_WORKERS), cfg.INPUT.TEST_RESIZE
         pixels = PixelTransform(tuple(cfg.INPUT.PIXEL_MEAN), tuple(cfg.INPUT.PIXEL_STD))
-        loader = functools.partial(_make_loader, workers=workers, seed=cfg.SOLVER.SEED)
+        loader = functools.partial(_image_loader, workers=workers, seed=cfg.SOLVER.SEED)
         test_size = tuple(size or cfg.INPUT.SIZE_TEST)
         images_of = functools.partial(ImageDataset, upright=dataset.upright)
         test_images = images_of(dataset.test_records(), test_size, interpolation=interpolation)
@@ -100,24 +100,38 @@ def make_dataloader(
         return Loaders(train, plain, test, order)
 
 
-def _make_loader(
-    images: ImageDataset, pixels: PixelTransform, *, workers: int, seed: int, **options: Any
-) -> DataLoader[LoadedBatch]:
-    """A loader with `options`; without a batch sampler, of this process's share of the images."""
+def make_loader(
+    items: Dataset[Any] | Sequence[Any],
+    collate_fn: Callable[[list[Any]], Any],
+    *,
+    workers: int,
+    seed: int,
+    **options: Any,
+) -> DataLoader[Any]:
+    """A loader with `options` of DataLoader; without a batch sampler, of this process's share of the items.
+
+    `collate_fn` turns a list of items into a batch; `seed` is that of the loader's own generator.
+    """
     if "batch_sampler" not in options:
-        options["sampler"] = share(len(images))
+        options["sampler"] = share(len(items))
     options.setdefault("persistent_workers", workers > 0)
     return DataLoader(
-        images,
+        items,
         **options,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        collate_fn=functools.partial(collate, pixels=pixels),
+        collate_fn=collate_fn,
         worker_init_fn=leave_signals_to_parent,
         # A loader without a generator of its own would move the global one on.
         generator=torch.Generator().manual_seed(seed),
-        multiprocessing_context=_fork() if images.cached is not None and workers else None,
     )
+
+
+def _image_loader(
+    images: ImageDataset, pixels: PixelTransform, *, workers: int, **options: Any
+) -> DataLoader[LoadedBatch]:
+    options["multiprocessing_context"] = _fork() if images.cached is not None and workers else None
+    return make_loader(images, functools.partial(collate, pixels=pixels), workers=workers, **options)
 
 
 def _training_images(

@@ -151,9 +151,9 @@ class ReIDDataset:
 class CaptionDataset:
     """Training captions with their images, and the trials of a search by sentence.
 
-    The queries of a trial are captions, its gallery images, under the rule `all`; `train` is empty if the
-    training split was not asked for. With `upright` images are turned as their EXIF orientation says.
-    `split` is the name of the split that the trials are of. Raises ValueError without a trial.
+    One side of a trial is captions, the other images, under the rule `all`; `train` is empty if the training
+    split was not asked for. With `upright` images are turned as their EXIF orientation says. `split` is the
+    name of the split that the trials are of. Raises ValueError without a trial.
     """
 
     name: str
@@ -181,8 +181,16 @@ class CaptionDataset:
         return count_pids(self.train)
 
     def test_records(self) -> list[ImageRecord]:
-        """Images of all galleries, one per key, by first appearance."""
-        return list({record.key: record for trial in self.trials for record in trial.gallery}.values())
+        """Images of all trials, one per key, by first appearance."""
+        return [record for record in self._tested() if isinstance(record, ImageRecord)]
+
+    def test_captions(self) -> list[CaptionRecord]:
+        """Captions of all trials, one per key, by first appearance."""
+        return [record for record in self._tested() if isinstance(record, CaptionRecord)]
+
+    def _tested(self) -> Iterable[ImageRecord | CaptionRecord]:
+        records = (record for trial in self.trials for record in (*trial.query, *trial.gallery))
+        return {record.key: record for record in records}.values()
 
     def table(self) -> str:
         """Table of # ids, # images, # captions and the words of a caption, for training and the tested split.

@@ -25,7 +25,7 @@ def resize_like_pil(image: Tensor, size: tuple[int, int], *, interpolation: str 
     if tuple(image.shape[1:]) == size:
         return image
     if interpolation == "bilinear" and all(map(_has_exact_weights, image.shape[1:], size)):
-        return _interpolate(image, size, "bilinear")
+        return resize_bilinear(image, size)
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
     return from_pil(picture.resize(size[::-1], Image.Resampling[interpolation.upper()]))
 
@@ -37,6 +37,11 @@ def resize_bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
     PIL 13 shrinks the height of tall images before their width, which changes edges by more.
     """
     return image if tuple(image.shape[1:]) == size else _interpolate(image, size, "bicubic")
+
+
+def resize_bilinear(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 (3, H, W) resized to `size` (H, W), bilinear and antialiased: as `resize_bicubic` is to PIL."""
+    return image if tuple(image.shape[1:]) == size else _interpolate(image, size, "bilinear")
 
 
 # The first two, for testing, are exact.

@@ -2,13 +2,24 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any, Protocol
 
 from torch.utils.data import Sampler
 
-from datasets.pixels.augmentation import AugmentedSampler, Draw
+
+class Draws(Protocol):
+    """A sampler of what is drawn for each item of an epoch, in its order."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the draws of the next pass."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
 
 
-class EpochBatches(Sampler[list[Draw]]):
+class EpochBatches(Sampler[list[Any]]):
     """The part of process `rank` in each full batch of `draws`.
 
     The images of a batch and their draws do not depend on the number of processes. A last, smaller batch is
@@ -24,7 +35,7 @@ class EpochBatches(Sampler[list[Draw]]):
     """
 
     def __init__(
-        self, draws: AugmentedSampler, batch_size: int, *, group: int = 1, rank: int = 0, world_size: int = 1
+        self, draws: Draws, batch_size: int, *, group: int = 1, rank: int = 0, world_size: int = 1
     ) -> None:
         if batch_size < 1 or batch_size % (group * world_size):
             unit = f" and {group} images of an identity" if group > 1 else ""
@@ -47,11 +58,11 @@ class EpochBatches(Sampler[list[Draw]]):
     def __len__(self) -> int:
         """Batches of a whole epoch as published logs count them: from the reported length of the sampler.
 
-        It is exact for a `RepeatedSampler`, else an upper bound.
+        It is exact for a `RepeatedSampler` and a `PairSampler`, else an upper bound.
         """
         return -(-len(self.draws) // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[Any]]:
         draws = iter(self.draws)
         for number in range(len(self)):
             batch = list(islice(draws, self.batch_size))
