@@ -9,9 +9,10 @@ from torch import nn
 from yacs.config import CfgNode
 
 from config import cfg as two_stage_tree
-from config import cfg_base, cfg_pcl
+from config import cfg_base, cfg_pcl, cfg_tbps
+from datasets import make_caption_dataset, make_caption_loaders
 from model import adopt_card
-from processor import make_parts, make_recipes
+from processor import make_parts, make_recipes, make_text_parts
 from processor.engine import Run, Stage
 from processor.evaluation import Evaluation
 from processor.make_parts import Parts, Start
@@ -74,4 +75,15 @@ PCL = Method(
     make_recipes.pcl_stages,
     variant=lambda cfg: PCL_CLUSTERS if cfg.CLUSTER.METHOD != "none" else None,
 )
-METHODS = {method.name: method for method in (BASELINE, CLIPREID, PCL, PCL_CLUSTERS)}
+TBPS = Method(
+    "tbps",
+    cfg_tbps,
+    make_recipes.text_search_stages,
+    data=make_caption_dataset,
+    model=make_text_parts.text_model,
+    loaders=make_caption_loaders,
+    evaluation=make_text_parts.text_evaluation,
+    adopt=lambda cfg, given: cfg,
+    card=lambda cfg, parts, method: None,
+)
+METHODS = {method.name: method for method in (BASELINE, CLIPREID, PCL, PCL_CLUSTERS, TBPS)}

@@ -55,9 +55,11 @@ class TextSearchObjective(Objective):
 
     def forward(self, batch: PairBatch) -> Step:
         """Losses of one batch of pairs."""
-        tokens = cut_to_longest(self.model.encode_text.tokenizer(batch.captions)[0])
+        tokens, _ = self.model.encode_text.tokenizer(batch.captions)
         labels = None
-        if self.weights.mlm:
+        if not self.weights.mlm:
+            tokens = cut_to_longest(tokens)
+        else:  # whose blocks look at all positions, as published
             tokens, labels = mask_words(tokens, batch.seeds, self.model.encode_text.vocabulary)
         views = None
         if batch.first_views is not None and batch.second_views is not None:
