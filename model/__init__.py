@@ -2,12 +2,19 @@
 
 from model.clip import build_clip, clip_config, load_clip, model_label
 from model.dual import DualModel
-from model.files.card import ModelCard, read_card
+from model.files.card import ModelCard, TextSearchCard, read_card, read_text_search_card
 from model.files.info import CheckpointInfo
 from model.files.reid_file import load_reid_model
 from model.files.stage1 import load_stage1
+from model.files.text_search_file import load_text_search_model
+from model.files.text_search_info import TextSearchInfo
 from model.make_model import adopt_card, make_card, make_model, make_test_model
-from model.make_text_search import make_text_search_model
+from model.make_text_search import (
+    adopt_text_search_card,
+    make_text_search_card,
+    make_text_search_model,
+    make_text_search_test_model,
+)
 from model.masked_words import NO_LABEL, mask_words, predict_words
 from model.reid import ReIDModel, ReIDOutput, SideInformation
 from model.tokenizers import Tokenizer, cut_to_longest, tokenize_captions
@@ -24,9 +31,12 @@ __all__ = [
     "ReIDModel",
     "ReIDOutput",
     "SideInformation",
+    "TextSearchCard",
+    "TextSearchInfo",
     "TextTower",
     "Tokenizer",
     "adopt_card",
+    "adopt_text_search_card",
     "attention_map",
     "build_clip",
     "clip_config",
@@ -34,15 +44,19 @@ __all__ = [
     "load_clip",
     "load_reid_model",
     "load_stage1",
+    "load_text_search_model",
     "make_backbone",
     "make_card",
     "make_model",
     "make_test_model",
+    "make_text_search_card",
     "make_text_search_model",
+    "make_text_search_test_model",
     "mask_words",
     "model_label",
     "other_seeds",
     "predict_words",
     "read_card",
+    "read_text_search_card",
     "tokenize_captions",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model import hugging_face
 from model.description import check_towers, read_description
+from model.names import REID, TEXT_SEARCH, has_text_tower
 from utils.package import find_shipped
 from utils.untrusted.torchscript import is_torchscript
 from utils.weights import read_state_dict, split_choice
@@ -106,14 +107,17 @@ def check_fit(own: dict[str, Tensor], weights: dict[str, Tensor], source: str) -
 
 def clip_weights_from_file(path: str | Path, name: str, config: dict) -> dict[str, Tensor]:
     """CLIP weights in OpenAI's names, from OpenAI's archive or from a file in its or Hugging Face's names."""
-    file, _ = split_choice(path)
     weights = read_state_dict(path, KNOWN_NAMES)
-    if is_torchscript(file) and not config.get("quick_gelu"):
-        _refuse_gelu(name, f"`path` {path} (OpenAI's)")
+    if has_text_tower(weights):
+        raise ValueError(f"path {path} is {TEXT_SEARCH}; allowed: CLIP weights")
+    require_clip(weights, path)
+    return openai_weights(weights, path, name, config)
+
+
+def require_clip(weights: dict[str, Tensor], path: str | Path) -> None:
+    """Raise ValueError unless the weights in file `path` have the names of a CLIP model."""
     if KNOWN_NAMES[0] in weights:
-        raise ValueError(
-            f"path {path} is a re-id checkpoint; allowed: CLIP weights (re-id checkpoints can be tested)"
-        )
+        raise ValueError(f"path {path} is {REID}; allowed: CLIP weights")
     if weights.keys().isdisjoint(KNOWN_NAMES):
         raise ValueError(
             f"path {path} has no CLIP weights in OpenAI's, open_clip's or Hugging Face's names; it holds "
@@ -121,9 +125,19 @@ def clip_weights_from_file(path: str | Path, name: str, config: dict) -> dict[st
         )
     if hugging_face.PATCHES in weights:
         hugging_face.require_clip(weights, f"path {path}")
+
+
+def openai_weights(
+    weights: dict[str, Tensor], path: str | Path, name: str, config: dict
+) -> dict[str, Tensor]:
+    """CLIP's weights from file `path` in OpenAI's names; raises ValueError if of another activation."""
+    file, _ = split_choice(path)
+    if is_torchscript(file) and not config.get("quick_gelu"):
+        _refuse_gelu(name, f"`path` {path} (OpenAI's)")
+    if hugging_face.PATCHES in weights:
         _check_activation(file, name, config)
         weights = hugging_face.openai_names(weights)
-    return weights
+    return {key: value for key, value in weights.items() if key not in _NOT_WEIGHTS}
 
 
 def _check_activation(file: Path, name: str, config: dict) -> None:

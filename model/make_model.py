@@ -1,4 +1,4 @@
-"""From the configuration to models and their cards: the only file of this room that reads keys."""
+"""From the configuration to re-id models and their cards."""
 
 import dataclasses
 import functools
@@ -200,6 +200,11 @@ def adopt_card(cfg: CfgNode, given: Collection[str]) -> CfgNode:
     values = {key: getattr(card, field) for field, key in _CARD_KEYS.items()}
     if card.sie is not None:
         values["MODEL.SIE_COE"] = card.sie.scale
+    return adopt_values(cfg, values, given)
+
+
+def adopt_values(cfg: CfgNode, values: Mapping[str, Any], given: Collection[str]) -> CfgNode:
+    """The configuration with the `values` of a model card for their keys, except those `given`, frozen."""
     adopted = cfg.clone()
     adopted.defrost()
     for key, value in values.items():

@@ -1,8 +1,10 @@
 """Readers of weight files that run no code."""
 
+import copy
 import logging
 import pickle
 import warnings
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from utils.text import printable, shortened
-from utils.untrusted.pickles import check_archive, check_claims, check_state_dict
+from utils.untrusted.pickles import check_archive, check_claims, check_state_dict, is_mappable
 from utils.untrusted.plain import require_plain
 from utils.untrusted.torchscript import is_torchscript, read_torchscript
 from utils.untrusted.wrappers import Found, find_state_dicts
@@ -19,6 +21,18 @@ from utils.untrusted.wrappers import Found, find_state_dicts
 _EXAMPLES = 5  # in a line of the log
 _LONGEST = 160  # characters of a reader's message
 _logger = logging.getLogger("transreid.weights")
+
+
+class _EasyDict:
+    """Stands in for `easydict.EasyDict`, whose settings published files hold: an OrderedDict is made."""
+
+    __module__, __qualname__ = "easydict", "EasyDict"  # by which torch finds it
+
+    def __new__(cls) -> OrderedDict:  # one of the dicts that torch's unpickler fills
+        return OrderedDict()
+
+
+torch.serialization.add_safe_globals([_EasyDict])
 
 
 def split_choice(path: str | Path) -> tuple[Path, str]:
@@ -40,7 +54,7 @@ def read_state_dict(path: str | Path, known: Sequence[str] = ()) -> dict[str, Te
     or does not have the state dict that the path names.
     """
     file, choice = split_choice(path)
-    content = _read(file)
+    content = _read(file, mapped=True)
     found = find_state_dicts(content, known)
     if not found:
         check_state_dict(content, file)
@@ -48,7 +62,8 @@ def read_state_dict(path: str | Path, known: Sequence[str] = ()) -> dict[str, Te
     weights = taken.state_dict()
     check_state_dict(weights, file)
     _state(taken, found, file, choice)
-    return weights
+    # Off the mapped file, which may be written to later; numbers that are shared stay shared.
+    return copy.deepcopy(weights) if is_mappable(file) else weights
 
 
 def _chosen(found: Sequence[Found], file: Path, choice: str) -> Found:
@@ -94,7 +109,8 @@ def read_checkpoint(path: str | Path) -> object:
     return _read(Path(path))
 
 
-def _read(path: Path) -> object:
+def _read(path: Path, *, mapped: bool = False) -> object:
+    """The content of a file; where `mapped` may be, a tensor is read from the disk when it is used."""
     if not path.exists():
         raise FileNotFoundError(f"no weights file at {path}")
     require_plain(path)
@@ -108,7 +124,8 @@ def _read(path: Path) -> object:
                 if is_torchscript(path):
                     content = read_torchscript(path)
                 else:
-                    content = torch.load(path, map_location="cpu", weights_only=True)
+                    mapped = mapped and is_mappable(path)
+                    content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
             check_claims(content, path)
             return content
     except OSError as error:

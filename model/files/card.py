@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
 )
 
+from model.names import REID, TEXT_SEARCH
 from model.reid import SideInformation
 from utils.files import sha256_of_file, write_atomically
 from utils.text import printable
@@ -61,14 +62,13 @@ Sides = Annotated[
 ]
 
 
-class ModelCard(Form):
-    """Facts about a re-id model in a file; raises ValueError about a wrong one.
+class Card(Form):
+    """Facts that cards of all kinds of models have; raises ValueError about a wrong one.
 
-    `name` is open_clip's, or the label of a description file; `quick_gelu` and `head_width` (of attention)
-    are facts of its tower that shapes do not show. `method` trained it on `data`, with `versions` of
-    packages. `size` (H, W), `stride`, `mean`, `std` and `resize` prepare images, `neck` is the test feature,
-    `sie` the table of side information, in which the cameras of each data set in `cameras` follow those of
-    the one before ({}: not known). `tokenizer` is None without a text tower. `sha256` is the file's.
+    `name` is open_clip's, or the label of a description file; `quick_gelu` and `head_width` (of the image
+    tower's attention) are facts of its towers that shapes do not show. `method` trained it on `data`, with
+    `versions` of packages. `size` (H, W), `stride`, `mean`, `std` and `resize` prepare images. `sha256` is
+    the file's.
     """
 
     name: Text
@@ -78,21 +78,31 @@ class ModelCard(Form):
     mean: Annotated[tuple[float, float, float], Listed]
     std: Annotated[tuple[AboveZero, AboveZero, AboveZero], Listed]
     resize: Literal["bilinear", "bicubic"]
-    neck: Literal["before", "after"]
-    sie: Sides | None
-    classes: int = Field(ge=0)
-    tokenizer: Text | None
     quick_gelu: bool
     head_width: Positive
     data: Text
     versions: Mapping[Text, Text]
-    cameras: Mapping[Text, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     sha256: Text = ""
 
     def write(self, path: str | Path) -> None:
         """Write the card next to the weights in `path`, with their SHA-256. Raises OSError."""
         text = json.dumps(self.model_dump() | {"sha256": sha256_of_file(path)}, indent=2) + "\n"
         write_atomically(card_path(path), lambda file: file.write_text(text, encoding="utf-8"))
+
+
+class ModelCard(Card):
+    """The card of a re-id model.
+
+    `neck` is the test feature, `sie` the table of side information, in which the cameras of each data set in
+    `cameras` follow those of the one before ({}: not known); `classes` are those of the classifiers.
+    `tokenizer` is None without a text tower.
+    """
+
+    neck: Literal["before", "after"]
+    sie: Sides | None
+    classes: int = Field(ge=0)
+    tokenizer: Text | None
+    cameras: Mapping[Text, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
 
     @field_validator("cameras")
     @classmethod
@@ -103,9 +113,25 @@ class ModelCard(Form):
         return cameras
 
 
-class _OtherJson(Form):
-    """Has one of the entries of open_clip's descriptions of models, which may have the same name."""
+class TextSearchCard(Card):
+    """The card of a text search model; `text_length` counts the positions of its text tower.
 
+    `text_heads` (of the text tower's attention) and `tokenizer` are not shown by shapes.
+    """
+
+    kind: Literal["text_search"] = "text_search"
+    text_length: Positive
+    text_heads: Positive
+    tokenizer: Text
+
+
+AnyCard = TypeVar("AnyCard", bound=Card)
+
+
+class _Seen(Form):
+    """The entries by which cards and other JSON files of the same name are told apart."""
+
+    kind: str = "reid"
     vision_cfg: Any = None
     model_cfg: Any = None
 
@@ -116,27 +142,40 @@ def card_path(path: str | Path) -> Path:
 
 
 def read_card(path: str | Path) -> ModelCard | None:
-    """The card of the weights in `path`; None where there is none.
+    """The card of the re-id model in `path`; None where there is none.
 
-    Raises ValueError that names the card's file and the first mistake in it. A card of other weights is not
-    used, with a warning: the weights may have been cut down or converted since, and can still be tested as
-    files without a card are. open_clip's descriptions of models, also JSON, are not cards.
+    Raises ValueError that names the card's file and the first mistake in it, or which programs read a card of
+    another kind. A card of other weights is not used, with a warning: the weights may have been cut down or
+    converted since, and can still be tested as files without a card are. open_clip's descriptions of models,
+    also JSON, are not cards.
     """
+    return _find_card(path, ModelCard)
+
+
+def read_text_search_card(path: str | Path) -> TextSearchCard | None:
+    """The card of the text search model in `path`, as `read_card`."""
+    return _find_card(path, TextSearchCard)
+
+
+def _find_card(path: str | Path, form: type[AnyCard]) -> AnyCard | None:
     file, path = card_path(path), split_choice(path)[0]
     if not file.exists():
         return None
     stamps = ((each.stat().st_ino, each.stat().st_mtime_ns, each.stat().st_size) for each in (file, path))
-    return _read_card(file, path, *stamps)
+    return _read_card(file, path, form, *stamps)
 
 
 @functools.lru_cache(maxsize=64)
-def _read_card(file: Path, path: Path, *stamps: tuple[int, int, int]) -> ModelCard | None:
-    """`read_card`; while the files keep their `stamps`, large weights are hashed once and warned of once."""
+def _read_card(file: Path, path: Path, form: type[AnyCard], *stamps: tuple[int, int, int]) -> AnyCard | None:
+    """`_find_card`; while the files keep their `stamps`, large weights are hashed once and warned of once."""
     where = f"{file} is no model card"
     text = read_plain(file, _MAX_BYTES)
-    if parse_json(text, _OtherJson, where).model_fields_set:
+    seen = parse_json(text, _Seen, where)
+    if seen.model_fields_set & {"vision_cfg", "model_cfg"}:
         return None
-    card = parse_json(text, ModelCard, where)
+    if (seen.kind == "text_search") != (form is TextSearchCard):
+        raise ValueError(f"{path} is {TEXT_SEARCH if form is ModelCard else REID}, says its card {file}")
+    card = parse_json(text, form, where)
     if card.sha256 != sha256_of_file(path):
         _logger.warning("%s is the card of another file than %s: not used", file, path)
         return None

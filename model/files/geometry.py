@@ -1,21 +1,28 @@
-"""Image size and stride of a re-id file, found from its number of positions."""
+"""Image size and stride of a file, found from its number of positions."""
 
 import itertools
 import logging
 import math
 
-from model.files.info import RESNET_STEP, CheckpointInfo
+from model.files.info import RESNET_STEP, TowerInfo
 from model.towers.image import grid_size
 
-_COMMON_SIZES = ((256, 128), (256, 256), (384, 128), (224, 224), (384, 192), (320, 320), (128, 64))
-_PUBLISHED_OVERLAP = 12
 _SHOWN = 6  # pairs in a message
 _Pair = tuple[int, int]
 _Fit = tuple[_Pair, _Pair]  # size and stride
 _logger = logging.getLogger("transreid.model")
 
 
-def fit_geometry(info: CheckpointInfo, size: _Pair | None, stride: _Pair | None) -> _Fit:
+def adopt_geometry(info: TowerInfo, size: _Pair | None, stride: _Pair | None) -> _Fit:
+    """`fit_geometry`, with a warning where a wanted size or stride is replaced by the file's."""
+    fitted_size, fitted_stride = fit_geometry(info, size, stride)
+    for key, wanted, fitted in (("size", size, fitted_size), ("stride", stride, fitted_stride)):
+        if wanted is not None and wanted != fitted and not (key == "stride" and info.kind == "ResNet"):
+            _logger.warning("%s: %s %s adopted from the file instead of %s", info.path, key, fitted, wanted)
+    return fitted_size, fitted_stride
+
+
+def fit_geometry(info: TowerInfo, size: _Pair | None, stride: _Pair | None) -> _Fit:
     """The (H, W) and the stride that give the file's number of positions, the wanted ones if they do.
 
     Otherwise those of the model card count, else the usual strides at the wanted size and at sizes in common
@@ -26,7 +33,7 @@ def fit_geometry(info: CheckpointInfo, size: _Pair | None, stride: _Pair | None)
         if pair is not None and min(pair) < 1:
             raise ValueError(f"{key} is {pair}; allowed: two whole numbers above 0")
     wanted = [size] if size is not None else []
-    usual = _COMMON_SIZES if info.card is None else (info.card.size, *_COMMON_SIZES)
+    usual = info.usual_sizes if info.card is None else (info.card.size, *info.usual_sizes)
     common = [candidate for candidate in usual if candidate != size]
     likely, *odd = _strides(info, stride)
     fits = _fits(info, wanted + common, likely)
@@ -48,7 +55,7 @@ def fit_geometry(info: CheckpointInfo, size: _Pair | None, stride: _Pair | None)
     )
 
 
-def _warn_of_others(info: CheckpointInfo, taken: tuple[_Pair, _Pair], fits: list[_Fit]) -> None:
+def _warn_of_others(info: TowerInfo, taken: tuple[_Pair, _Pair], fits: list[_Fit]) -> None:
     others = [each for each in dict.fromkeys(fits) if each != taken]
     if others and info.card is None:
         _logger.warning(
@@ -63,7 +70,7 @@ def _in_words(fits: list[_Fit]) -> str:
     return ", ".join(shown) + (f" and {len(fits) - _SHOWN} more" if len(fits) > _SHOWN else "")
 
 
-def _fits(info: CheckpointInfo, sizes: list[_Pair], strides: list[_Pair]) -> list[_Fit]:
+def _fits(info: TowerInfo, sizes: list[_Pair], strides: list[_Pair]) -> list[_Fit]:
     """The pairs of a size and a stride that give the file's number of positions."""
     return [
         (size, step)
@@ -73,16 +80,19 @@ def _fits(info: CheckpointInfo, sizes: list[_Pair], strides: list[_Pair]) -> lis
     ]
 
 
-def _strides(info: CheckpointInfo, wanted: _Pair | None) -> list[list[_Pair]]:
+def _strides(info: TowerInfo, wanted: _Pair | None) -> list[list[_Pair]]:
     """Groups of strides to try: wanted, the card's and published, square, all; each from large to small."""
     if info.kind == "ResNet":
         return [[RESNET_STEP]]
     published = [info.patch] if info.card is None else [info.card.stride, info.patch]
-    if min(info.patch) > _PUBLISHED_OVERLAP:
-        published.append((_PUBLISHED_OVERLAP, _PUBLISHED_OVERLAP))
+    likely = ([wanted] if wanted is not None else []) + published
+    if info.overlap is None:
+        return [likely]
+    if min(info.patch) > info.overlap:
+        likely.append((info.overlap, info.overlap))
     rows, columns = (range(side, 0, -1) for side in info.patch)
     return [
-        ([wanted] if wanted is not None else []) + published,
+        likely,
         [(step, step) for step in rows if step in columns],
         list(itertools.product(rows, columns)),
     ]

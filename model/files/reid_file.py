@@ -3,15 +3,15 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from model.clip import KNOWN_NAMES, check_fit, clip_config, image_tower, load_strictly
-from model.files.geometry import fit_geometry
+from model.clip import KNOWN_NAMES, check_fit, image_tower, load_strictly
+from model.files.architecture import describe_towers
+from model.files.geometry import adopt_geometry
 from model.files.info import CheckpointInfo, read_info, warn_of_assumptions, warn_of_other_facts
-from model.files.names import TOWER, image_side, known_name, name_in
+from model.names import TOWER, image_side
 from model.reid import ReIDModel, SideInformation
 from model.towers.image import make_backbone
 from utils.weights import read_state_dict
@@ -62,7 +62,9 @@ def load_reid_model(
     card = info.card
     if card is not None:
         size, stride = size or card.size, stride or card.stride
-        warn_of_other_facts(info, given)
+        stated = {**dict(card), "sie_scale": info.sie_scale}
+        used = {key: given[key] for key in given if key != "sie_scale" or info.side_rows}
+        warn_of_other_facts(info, used, stated)
     info = replace(info, name=name or "", **{k: given[k] for k in given if k not in ("size", "stride")})
     side = None
     if info.side_rows:
@@ -71,7 +73,9 @@ def load_reid_model(
         side = SideInformation(*sie, info.sie_scale)
     model, info = build_reid_model(weights, info, size, stride, side)
     if card is None:
-        warn_of_assumptions(info, given)
+        factor = ["sie_scale"] if info.side_rows else []
+        names = ("mean", "std", "resize", "neck", "size", "stride", *factor)
+        warn_of_assumptions(info, names, given)
     return model, info
 
 
@@ -85,15 +89,8 @@ def build_reid_model(
     """`load_reid_model` for weights that were read already; `info` has the `name` and `neck` to build."""
     path = info.path
     weights = image_side(weights, path)
-    fitted_size, fitted_stride = fit_geometry(info, size, stride)
-    for key, wanted, fitted in (("size", size, fitted_size), ("stride", stride, fitted_stride)):
-        if wanted is not None and wanted != fitted and not (key == "stride" and info.kind == "ResNet"):
-            _logger.warning("%s: %s %s adopted from the file instead of %s", path, key, fitted, wanted)
-    likely = name_in(path) if info.card is None else info.card.name
-    name = info.name or known_name(likely, info.layers, info.projected_width)
-    config = clip_config(name) if name else _config_from_shapes(info)
-    if not info.name:
-        _state_unseen(config, info)
+    fitted_size, fitted_stride = adopt_geometry(info, size, stride)
+    name, config = describe_towers(info)
     source = f"{path} (`name` {name})" if name else path
     # Before all else, because stride and grid of another architecture would be complained about instead; and
     # without memory for it, because a hostile file may have any shapes.
@@ -121,26 +118,3 @@ def build_reid_model(
 def _unresized(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tower's tensors that do not depend on image size and stride."""
     return {k: v for k, v in weights.items() if k.startswith(TOWER) and "positional_embedding" not in k}
-
-
-def _config_from_shapes(info: CheckpointInfo) -> dict:
-    """open_clip's description of a tower whose name it does not know."""
-    if info.kind == "ViT" and info.card is None:
-        _logger.info("%s: no model name in the file name; taken as a ViT with OpenAI's QuickGELU", info.path)
-    vision: dict[str, Any] = {"image_size": 224}
-    if info.kind == "ResNet":
-        vision |= {"layers": list(info.layers), "width": info.width // 32}
-    else:
-        vision |= {"layers": info.layers[0], "width": info.width, "patch_size": info.patch[0]}
-    return {"embed_dim": info.projected_width, "vision_cfg": vision, "quick_gelu": True}
-
-
-def _state_unseen(config: dict, info: CheckpointInfo) -> None:
-    """Set what shapes do not show as in the card, whose label may be the name of another tower."""
-    vision = config["vision_cfg"]
-    if info.card is not None:
-        config["quick_gelu"], vision["head_width"] = info.card.quick_gelu, info.card.head_width
-    head_width = vision.get("head_width", 64)  # CLIP's
-    if info.width % head_width:
-        allowed = f"multiples of {head_width}"
-        raise ValueError(f"{info.path} has features of {info.width} numbers; allowed: {allowed}")

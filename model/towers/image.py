@@ -43,13 +43,20 @@ def grid_size(size: tuple[int, int], patch: tuple[int, int], stride: tuple[int, 
     return grid
 
 
-def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Resize a position embedding (1 + g·g, D) to (1 + h·w, D): first row kept, the rest bilinear."""
+def resize_positions(
+    positions: Tensor, grid: tuple[int, int], former: tuple[int, int] | None = None
+) -> Tensor:
+    """Resize a position embedding to (1 + h·w, D): first row kept, the rest bilinear.
+
+    It is of the `former` grid, else of a square one. Raises ValueError where that is another number of rows.
+    """
     side = math.isqrt(positions.shape[0] - 1)
-    if side * side != positions.shape[0] - 1:
-        raise ValueError(f"a position embedding of {positions.shape[0]} rows is not 1 + a square grid")
+    rows, columns = former or (side, side)
+    if rows * columns != positions.shape[0] - 1:
+        what = "a square grid" if former is None else f"a grid of {rows}x{columns}"
+        raise ValueError(f"a position embedding of {positions.shape[0]} rows is not 1 + {what}")
     first, rest = positions[:1], positions[1:]
-    rest = rest.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, D, g, g)
+    rest = rest.reshape(1, rows, columns, -1).permute(0, 3, 1, 2)  # (1, D, rows, columns)
     rest = F.interpolate(rest, size=grid, mode="bilinear", align_corners=False)
     return torch.cat([first, rest.flatten(2)[0].T])  # (1 + h·w, D)
 

@@ -56,7 +56,11 @@ def test_weights_of_another_architecture(refused, start, tmp_path):
     )
     assert "image_encoder.bn1.weight is missing; " in err and err.endswith(" more\n")
     pairs = ("MODEL.PRETRAIN_PATH", str(path), "MODEL.PRETRAIN_CHOICE", "imagenet")
-    refused("train_clipreid.py", *pairs, told=[path, "is a re-id checkpoint; allowed: CLIP weights"])
+    refused(
+        "train_clipreid.py",
+        *pairs,
+        told=[path, "is a re-id checkpoint, which test.py", "allowed: CLIP weights"],
+    )
 
 
 def test_clip_weights_that_are_not_here_and_cannot_be_downloaded(refused, tmp_path, monkeypatch):

@@ -78,6 +78,14 @@ def check_archive(path: Path) -> None:
                 _check_pickle(file)
 
 
+def is_mappable(path: Path) -> bool:
+    """Whether a file that `check_archive` passes is a zip file whose members are stored as they are."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
+
+
 def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:
     stored = inflated = 0
     for member in archive.infolist():

@@ -1,0 +1,205 @@
+"""Loading text search models: files of our own, the published ones, and CLIP's weights as they are."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import open_clip
+import torch
+from torch import Tensor
+
+from model.clip import KNOWN_NAMES, check_fit, clip_config, load_strictly, openai_weights, require_clip
+from model.dual import DualModel
+from model.files.architecture import HEAD_WIDTH, describe_towers, require_heads, unseen_facts
+from model.files.card import card_path
+from model.files.geometry import adopt_geometry, fit_geometry
+from model.files.info import position_name, warn_of_assumptions, warn_of_other_facts
+from model.files.text_search_info import WORDS, TextSearchInfo, read_text_search_info
+from model.names import HEADS, TEXT, VISUAL, has_text_tower, published_names, without_heads
+from model.towers.image import grid_size, make_backbone, resize_positions
+from model.towers.text import ClipText, resize_text_positions
+from utils.weights import read_state_dict
+
+_Pair = tuple[int, int]
+_RGB = tuple[float, float, float]
+_TEXT_POSITIONS = f"{TEXT}positional_embedding"
+_logger = logging.getLogger("transreid.model")
+
+
+class TextSearchFile(NamedTuple):
+    """Both towers in a file: `weights` under their published names, `config` as open_clip describes them."""
+
+    weights: dict[str, Tensor]
+    info: TextSearchInfo
+    config: dict[str, Any]
+
+    @property
+    def source(self) -> str:
+        """The file and the model's name in messages."""
+        return f"{self.info.path} (`name` {self.info.name})" if self.info.name else self.info.path
+
+    def grid(self, size: _Pair, stride: _Pair) -> _Pair:
+        """Rows and columns of the file's positions, found with the card or, without one, size and stride."""
+        info = self.info
+        if info.is_clip:
+            return info.clip_grid
+        if info.card is not None:
+            size, stride = info.card.size, info.card.stride
+        size, stride = fit_geometry(info, size, stride)
+        return grid_size(size, info.patch, stride)
+
+    def fill(self, model: DualModel, grid: _Pair) -> None:
+        """Take towers and temperature over, in place; positions of another grid or length are interpolated.
+
+        `grid` is that of the file's positions. The heads of the model stay as they are. Raises ValueError
+        that names the first mismatches.
+        """
+        own, path = model.state_dict(), self.info.path
+        image_positions = position_name(self.weights, VISUAL)
+        images, texts = (self.weights[name].float() for name in (image_positions, _TEXT_POSITIONS))
+        length = len(own[_TEXT_POSITIONS])
+        if grid != model.visual.grid:
+            images = resize_positions(images, model.visual.grid, grid)
+            shown = ("{}x{}".format(*each) for each in (grid, model.visual.grid))
+            _logger.info("%s: positions of images are resized from %s to %s", path, *shown)
+        if length != len(texts):
+            _logger.info("%s: positions of texts are resized from %d to %d", path, len(texts), length)
+            texts = resize_text_positions(texts, length)
+        kept = {name: value for name, value in own.items() if name.startswith(HEADS)}
+        if "logit_scale" not in self.weights:
+            kept["logit_scale"] = own["logit_scale"]
+            scale = own["logit_scale"].exp().item()
+            _logger.info("%s has no logit_scale: the factor of cosines is %.4g", path, scale)
+        resized = {image_positions: images, _TEXT_POSITIONS: texts}
+        load_strictly(model, self.weights | resized | kept, self.source)
+
+
+def load_text_search_model(
+    path: str | Path,
+    size: _Pair | None = None,
+    *,
+    name: str | None = None,
+    stride: _Pair | None = None,
+    text_length: int | None = None,
+    mean: _RGB | None = None,
+    std: _RGB | None = None,
+    resize: str | None = None,
+) -> tuple[DualModel, TextSearchInfo]:
+    """A text search model in evaluation mode; arguments that are None come from the file's model card.
+
+    CLIP's own weights are taken as well (zero-shot), which is logged. Heads of training are left out.
+
+    Args:
+        path: a file of text search in the published form, or one of CLIP that training can start from.
+        size: (H, W) of the images; without a card a square by the number of positions, or a common size. A
+            file of text search keeps its own, with a warning; CLIP's positions are interpolated.
+        name: the model's name for `clip_config`, which CLIP's own weights need. Without it or a card it is
+            read from the file name, or else the shapes decide, with OpenAI's QuickGELU and heads 64 wide.
+        stride: of the patches; without a card the patch size. As for `size`.
+        text_length: positions of the text tower. As for `size`.
+        mean, std: of pixels, for the facts; without a card the published ones, ImageNet's, or CLIP's own.
+        resize: 'bilinear' or 'bicubic', for the facts; without a card 'bicubic'.
+
+    Returns the model and the facts about it. Raises FileNotFoundError, or ValueError that names the first
+    mismatches when the file has other weights or is of another architecture than `name`.
+    """
+    file = read_text_search_file(path, name)
+    info = file.info
+    pixels = {"mean": mean, "std": std, "resize": resize}
+    pixels = {key: value for key, value in pixels.items() if value is not None}
+    given = {*pixels, *(["size"] if size else []), *(["stride"] if stride else [])}
+    if info.card is not None:
+        warn_of_other_facts(info, pixels, dict(info.card))
+        size, stride = size or info.card.size, stride or info.card.stride
+    if info.is_clip:
+        _logger.info("%s: CLIP's own weights, not trained for text search (zero-shot)", info.path)
+        size, stride = size or info.square, stride or info.patch
+        grid, text_length = info.clip_grid, text_length or info.text_length
+    else:
+        size, stride = adopt_geometry(info, size, stride)
+        grid, text_length = grid_size(size, info.patch, stride), _adopt_length(info, text_length)
+    info = replace(info, size=size, stride=stride, text_length=text_length, **pixels)
+    if info.card is None and not info.is_clip:
+        warn_of_assumptions(info, ("mean", "std", "resize", "size", "stride"), given)
+    clip = open_clip.CLIP(**file.config)
+    towers = make_backbone(clip.visual, size, stride), ClipText(clip, length=text_length)
+    model = DualModel(*towers, log_scale=clip.logit_scale.item())
+    file.fill(model, grid)
+    return model.eval(), info
+
+
+def _adopt_length(info: TextSearchInfo, wanted: int | None) -> int:
+    if wanted not in (None, info.text_length):
+        _logger.warning(
+            "%s: text_length %d adopted from the file instead of %d", info.path, info.text_length, wanted
+        )
+    return info.text_length
+
+
+def read_text_search_file(path: str | Path, name: str | None = None) -> TextSearchFile:
+    """Towers and temperature in a file of text search or of CLIP, for the model `name` of `clip_config`.
+
+    Heads are left out, with a line in the log. Raises FileNotFoundError, or ValueError for a file of another
+    kind, or that is not of this model.
+    """
+    weights = read_state_dict(path, KNOWN_NAMES)
+    is_clip = not has_text_tower(weights)
+    if not is_clip:
+        weights = without_heads(weights, str(path))
+    else:
+        require_clip(weights, path)
+        if not name:
+            raise ValueError(f"path {path} is CLIP's own; give the `name` of the model, e.g. 'ViT-B-16'")
+        weights = published_names(openai_weights(weights, path, name, clip_config(name)))
+    info = read_text_search_info(weights, str(path), is_clip=is_clip)
+    if name:
+        info, config = replace(info, name=name), clip_config(name)
+        _require_stated(info, config)
+        config["text_cfg"] = {**config["text_cfg"], "context_length": info.text_length}
+    else:
+        name, config = describe_towers(info)
+        info = replace(info, name=name or (info.card.name if info.card else ""))
+        config["text_cfg"] = _text_from_shapes(info, config.get("text_cfg", {}))
+    file = TextSearchFile(weights, info, config)
+    # Before all else, because the grid of another architecture would be complained about instead; and without
+    # memory for it, because a hostile file may have any shapes.
+    with torch.device("meta"):
+        own = published_names(open_clip.CLIP(**config).state_dict())
+    check_fit(_unresized(own), _unresized(weights), file.source)
+    return file
+
+
+def _unresized(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose shapes follow from the towers alone."""
+    left = position_name(weights, VISUAL), "logit_scale"
+    return {key: value for key, value in weights.items() if key not in left}
+
+
+def _text_from_shapes(info: TextSearchInfo, named: dict[str, Any]) -> dict[str, Any]:
+    """The description of the text tower, with the heads of the card, else of the `named` tower or CLIP's."""
+    width = info.text_width
+    if info.card is not None:
+        heads = info.card.text_heads
+        if width % heads:
+            raise ValueError(f"{card_path(info.path)} has {heads} text_heads; allowed: divisors of {width}")
+    elif named.get("width") == width:
+        heads = named["heads"]
+    else:
+        require_heads(info.path, width, HEAD_WIDTH)
+        heads = width // HEAD_WIDTH
+    facts = {"width": width, "heads": heads, "layers": info.text_layers, "vocab_size": WORDS}
+    return {**named, **facts, "context_length": info.text_length}
+
+
+def _require_stated(info: TextSearchInfo, config: dict[str, Any]) -> None:
+    """Raise ValueError where the card states another activation or other heads than the named model has."""
+    if info.card is None:
+        return
+    for fact, own in unseen_facts(config).items():
+        stated = getattr(info.card, fact)
+        if stated != own:
+            raise ValueError(
+                f"name {info.name} has {fact} {own}, but `path` {info.path} was trained with {stated}, says "
+                f"{card_path(info.path)}"
+            )

@@ -1,0 +1,88 @@
+"""Names of the tensors in files of models."""
+
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+# What a file is, and which programs read it.
+REID = "a re-id checkpoint, which test.py, test_clipreid.py and test_pcl.py read"
+TEXT_SEARCH = "a text search model, which test_tbps.py reads"
+_logger = logging.getLogger("transreid.model")
+
+
+class Layout(NamedTuple):
+    """Names in files of one kind.
+
+    `what`: the kind in messages. `towers`: prefixes of the image tower and the text tower, if it is read.
+    `read`: prefixes of all that a model is built from. `dimensions`: of the tensors that tell the
+    architecture, besides those of image towers.
+    """
+
+    what: str
+    towers: tuple[str, ...]
+    read: tuple[str, ...]
+    dimensions: Mapping[str, int]
+
+
+TOWER = "image_encoder."
+IMAGE_SIDE = (TOWER, "bottleneck.", "bottleneck_proj.", "classifier.", "classifier_proj.", "cv_embed")
+_TEXT_SIDE = ("prompt_learner.", "text_encoder.")
+REID_FILE = Layout(
+    "re-id checkpoint",
+    (TOWER,),
+    IMAGE_SIDE,
+    {
+        "bottleneck.weight": 1,
+        "bottleneck_proj.weight": 1,
+        "classifier.weight": 2,
+        "classifier_proj.weight": 2,
+        "cv_embed": 2,
+    },
+)
+VISUAL, TEXT = "visual.", "encode_text."
+_TEXT_TOWER = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
+TEXT_SEARCH_FILE = Layout(
+    "text search model",
+    (VISUAL, TEXT),
+    (VISUAL, TEXT, "logit_scale"),
+    {
+        f"{VISUAL}proj": 2,
+        f"{VISUAL}attnpool.c_proj.weight": 2,
+        f"{TEXT}token_embedding.weight": 2,
+        f"{TEXT}positional_embedding": 2,
+        f"{TEXT}text_projection": 2,
+    },
+)
+# Heads of training in published files; a test has no use for them.
+HEADS = (
+    *("simclr_mlp.", "classifier.", "mlm_head."),
+    *("cross_attn.", "cross_modal_transformer.", "ln_pre_t.", "ln_pre_i.", "ln_post."),
+)
+
+
+def has_text_tower(names: Mapping[str, Tensor]) -> bool:
+    """Whether a file has the published names of a text search model."""
+    return any(name.startswith(TEXT) for name in names)
+
+
+def published_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """CLIP's weights, in OpenAI's names, under those of a text search model."""
+    return {f"{TEXT}{key}" if key.startswith(_TEXT_TOWER) else key: value for key, value in weights.items()}
+
+
+def without_heads(weights: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
+    """The towers and the temperature of the text search model in file `path`; the heads are logged."""
+    left = {name.partition(".")[0]: None for name in weights if name.startswith(HEADS)}
+    if left:
+        _logger.info("%s: heads of training are left out: %s", path, ", ".join(left))
+    return {name: value for name, value in weights.items() if not name.startswith(HEADS)}
+
+
+def image_side(weights: dict[str, Tensor], path: str) -> dict[str, Tensor]:
+    """The image side of the weights in file `path`; warns of entries that no re-id model has."""
+    odd = next((key for key in weights if not key.startswith(IMAGE_SIDE + _TEXT_SIDE)), None)
+    if odd is not None:
+        _logger.warning("%s: %s and other entries of that kind are not of a re-id model; ignored", path, odd)
+    return {key: value for key, value in weights.items() if key.startswith(IMAGE_SIDE)}
