@@ -6,6 +6,7 @@ This is the face of the room; drawn data sets have their own, `datasets.drawn`.
 from datasets.batch import Batch, CaptionBatch, ImageBatch, LoadedBatch, PairBatch, collate
 from datasets.captions import clean_caption, delete_words, vary_caption
 from datasets.checks.audit import FileFacts, Findings, audit, inspect_files
+from datasets.checks.captions import CaptionFindings, audit_captions
 from datasets.checks.verify import find_oddities, log_oddities, verify_images
 from datasets.make_caption_dataset import make_caption_dataset
 from datasets.make_caption_loaders import (
@@ -29,6 +30,7 @@ __all__ = [
     "Batch",
     "CaptionBatch",
     "CaptionDataset",
+    "CaptionFindings",
     "CaptionLoaders",
     "CaptionRecord",
     "Draw",
@@ -45,6 +47,7 @@ __all__ = [
     "ReIDDataset",
     "Trial",
     "audit",
+    "audit_captions",
     "available_processors",
     "clean_caption",
     "collate",

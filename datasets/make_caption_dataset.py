@@ -17,14 +17,12 @@ _KEYS = {"annotation_dir": "DATASETS.ANNOTATION_DIR", "eval_split": "DATASETS.EV
 _logger = logging.getLogger("transreid.datasets")
 
 
-def make_caption_dataset(
-    cfg: CfgNode, *, need_train: bool = True, keep_empty: bool = False
-) -> CaptionDataset:
+def make_caption_dataset(cfg: CfgNode, *, need_train: bool = True, for_check: bool = False) -> CaptionDataset:
     """Read the training split of DATASETS.NAMES and its DATASETS.EVAL_SPLIT; log their table.
 
-    Without `need_train` the training split may be absent, and `.train` is empty. With `keep_empty` captions
-    of which cleaning leaves nothing are '' instead of an error. Raises ValueError for an unknown name, bad
-    rows and an empty split; FileNotFoundError for missing folders and files.
+    Without `need_train` the training split may be absent, and `.train` is empty. With `for_check` captions
+    are whole, and those of which cleaning leaves nothing are '' instead of an error. Raises ValueError for an
+    unknown name, bad rows and an empty split; FileNotFoundError for missing folders and files.
     """
     name = single_name(cfg.DATASETS.NAMES).strip()
     require_known("NAMES", name, CAPTION_READERS)
@@ -35,7 +33,7 @@ def make_caption_dataset(
         image_dir=cfg.DATASETS.IMAGE_DIR,
         annotation_dir=Path(annotations).expanduser() if annotations else None,
         csv=cfg.DATASETS.CSV,
-        keep_empty=keep_empty,
+        for_check=for_check,
     )
     with as_keys(_KEYS):
         dataset = CAPTION_READERS[name](root, options)

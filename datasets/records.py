@@ -153,7 +153,8 @@ class CaptionDataset:
 
     One side of a trial is captions, the other images, under the rule `all`; `train` is empty if the training
     split was not asked for. With `upright` images are turned as their EXIF orientation says. `split` is the
-    name of the split that the trials are of. Raises ValueError without a trial.
+    name of the split that the trials are of. `left_out` are paths of training images without caption. Raises
+    ValueError without a trial.
     """
 
     name: str
@@ -161,6 +162,7 @@ class CaptionDataset:
     trials: list[Trial]
     upright: bool = False
     split: str = "test"
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require_trials(self.name, self.trials)
@@ -197,10 +199,9 @@ class CaptionDataset:
 
         Words are counted in captions as they are read, so that none has more than cleaning leaves.
         """
-        queries = self.trials[0].query
         rows = [
             ("train", self.train, self.train),
-            (self.split, self.gallery, [query for query in queries if isinstance(query, CaptionRecord)]),
+            (self.split, self.test_records(), self.test_captions()),
         ]
         lines = [
             "split |  # ids | # images | # captions | words: mean, most",

@@ -17,7 +17,7 @@ from model.make_text_search import (
 )
 from model.masked_words import NO_LABEL, mask_words, predict_words
 from model.reid import ReIDModel, ReIDOutput, SideInformation
-from model.tokenizers import Tokenizer, cut_to_longest, tokenize_captions
+from model.tokenizers import ClipTokenizer, Tokenizer, cut_to_longest, tokenize_captions
 from model.towers.attention import attention_map
 from model.towers.dropout import other_seeds
 from model.towers.image import make_backbone
@@ -26,6 +26,7 @@ from model.towers.text import TextTower
 __all__ = [
     "NO_LABEL",
     "CheckpointInfo",
+    "ClipTokenizer",
     "DualModel",
     "ModelCard",
     "ReIDModel",

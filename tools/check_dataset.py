@@ -1,4 +1,4 @@
-"""Check a data set for damaged, absent and repeated images, and for labels of little use.
+"""Check a data set for damaged, absent and repeated images, and for labels and captions of little use.
 
 Takes settings as the programs do:
 python tools/check_dataset.py DATASETS.NAMES market1501 DATASETS.ROOT_DIR data
@@ -11,69 +11,115 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from yacs.config import CfgNode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config import cfg as defaults
-from config.arguments import Parser, run_program, say
+from config import cfg_tbps
+from config.arguments import Parser, end_in_one_line, parse_arguments, say
 from config.errors import as_keys
+from config.load import load_config
 from datasets import (
+    CaptionDataset,
+    CaptionFindings,
     FileFacts,
     Findings,
     ReIDDataset,
     audit,
+    audit_captions,
     available_processors,
     inspect_files,
+    make_caption_dataset,
     make_dataset,
     num_workers,
 )
+from datasets.readers import READERS
+from datasets.readers.captions import CAPTION_READERS
+from model import ClipTokenizer
 from processor import queries_with_match
 from utils.files import require_writable, write_atomically
 from utils.text import Lines
 
-_NOTES = Findings.NOTES | {"unmatched": "query identities without a gallery image from another camera"}
+
+class Faults(NamedTuple):
+    """Titles of errors and of notes by name, and what was found of each, one line for each occurrence."""
+
+    errors: dict[str, str]
+    notes: dict[str, str]
+    found: dict[str, list[str]]
 
 
 def check(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Print what was found, and exit with status 1 if it is more than notes.
 
-    Raises ValueError or OSError as `make_dataset` does, and for wrong options.
+    Raises ValueError or OSError as `make_dataset` or `make_caption_dataset` does, and for wrong options.
     """
     if args.show < 0:
         raise ValueError(f"--show is {args.show}; allowed: 0 (all) or more")
     if args.report:
         require_writable(args.report, "--report")
-    dataset = make_dataset(cfg, need_train=not args.test_only, need_labels=cfg.CLUSTER.METHOD == "none")
-    paths = list(dict.fromkeys(record.path for record in (*dataset.train, *dataset.test_records())))
-    wanted = cfg.DATALOADER.NUM_WORKERS
-    workers = available_processors() if wanted < 0 else num_workers(wanted)
-    with as_keys({"workers": "DATALOADER.NUM_WORKERS"}):
-        files = inspect_files(paths, workers)
-    findings = audit(dataset, files)
-    found = dataclasses.asdict(findings) | {"unmatched": unmatched_identities(dataset, files)}
+    find_faults = in_captions if args.captions else in_images
+    dataset, paths, faults = find_faults(cfg, need_train=not args.test_only)
     say("Data set %s: %d image files\n%s", dataset.name, len(paths), Lines(dataset.table()))
-    for kind, titles in (("", Findings.ERRORS), ("note: ", _NOTES)):
+    for kind, titles in (("", faults.errors), ("note: ", faults.notes)):
         for name, title in titles.items():
-            _print_kind(f"{kind}{title}", found[name], args.show)
+            _print_kind(f"{kind}{title}", faults.found[name], args.show)
+    are_errors = any(faults.found[name] for name in faults.errors)
     if args.report:
         report = {
             "dataset": dataset.name,
             "files": len(paths),
-            "clean": not findings.are_errors,
-            "errors": {name: found[name] for name in Findings.ERRORS},
-            "notes": {name: found[name] for name in _NOTES},
+            "clean": not are_errors,
+            "errors": {name: faults.found[name] for name in faults.errors},
+            "notes": {name: faults.found[name] for name in faults.notes},
         }
         text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
         # Bytes of a name that are no UTF-8 become escapes, as JSON has them.
         content = text.encode("utf-8", "backslashreplace")
         write_atomically(args.report, lambda beside: beside.write_bytes(content))
-    if findings.are_errors:
+    if are_errors:
         sys.exit(1)
 
 
-def unmatched_identities(dataset: ReIDDataset, files: Mapping[str, FileFacts]) -> list[str]:
+def in_images(cfg: CfgNode, *, need_train: bool) -> tuple[ReIDDataset, list[str], Faults]:
+    """The data set of images, its files and its faults."""
+    dataset = make_dataset(cfg, need_train=need_train, need_labels=cfg.CLUSTER.METHOD == "none")
+    files = _inspect(cfg, dataset)
+    notes = Findings.NOTES | {"unmatched": "query identities without a gallery image from another camera"}
+    found = dataclasses.asdict(audit(dataset, files)) | {"unmatched": unmatched_identities(dataset, files)}
+    return dataset, list(files), Faults(Findings.ERRORS, notes, found)
+
+
+def in_captions(cfg: CfgNode, *, need_train: bool) -> tuple[CaptionDataset, list[str], Faults]:
+    """The data set of captions, its files and its faults."""
+    dataset = make_caption_dataset(cfg, need_train=need_train, for_check=True)
+    files = _inspect(cfg, dataset)
+    length = cfg.MODEL.TEXT_LENGTH
+    tokenizer = ClipTokenizer(length + 1)  # a token more, which what is cut has
+
+    def are_cut(captions: Sequence[str]) -> list[bool]:
+        return tokenizer(captions)[1][:, length].tolist()
+
+    found = dataclasses.asdict(audit(dataset, files)) | dataclasses.asdict(audit_captions(dataset, are_cut))
+    found["unmatched"] = unmatched_identities(dataset, files)
+    notes = Findings.NOTES | CaptionFindings.NOTES | {"unmatched": "query identities without a gallery image"}
+    notes["cut"] += f" or {length} tokens (MODEL.TEXT_LENGTH)"
+    return dataset, list(files), Faults(Findings.ERRORS | CaptionFindings.ERRORS, notes, found)
+
+
+def _inspect(cfg: CfgNode, dataset: ReIDDataset | CaptionDataset) -> dict[str, FileFacts]:
+    tested = [record for trial in dataset.trials for record in (*trial.query, *trial.gallery)]
+    paths = list(dict.fromkeys(record.path for record in (*dataset.train, *tested)))
+    wanted = cfg.DATALOADER.NUM_WORKERS
+    workers = available_processors() if wanted < 0 else num_workers(wanted)
+    with as_keys({"workers": "DATALOADER.NUM_WORKERS"}):
+        return inspect_files(paths, workers)
+
+
+def unmatched_identities(dataset: ReIDDataset | CaptionDataset, files: Mapping[str, FileFacts]) -> list[str]:
     """Query identities with a query that has no match, each once, with the first such query."""
     pictures = {path: facts.digest or path for path, facts in files.items()}
     lost: dict[int, str] = {}  # text by pid
@@ -105,13 +151,28 @@ def _add_options(parser: Parser) -> None:
         help="occurrences of each kind to print, 0: all (default: %(default)s)",
     )
     parser.add_argument("--report", metavar="FILE", help="write all occurrences there, as JSON")
+    parser.add_argument(
+        "--captions",
+        action="store_true",
+        help="csv and folder are captions for train_tbps.py, whose settings are read",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0, or SystemExit with status 1 after findings, with 2 after one line on stderr for a wrong setting."""
-    return run_program(
-        check, defaults, description=__doc__, default_config="", argv=argv, add_options=_add_options
-    )
+    args = parse_arguments(argv, defaults, description=__doc__, default_config="", add_options=_add_options)
+    with end_in_one_line(show_traceback=args.traceback):
+        args.captions = args.captions or _names_captions(args.opts)
+        check(load_config(cfg_tbps if args.captions else defaults, args.config_file, args.opts), args)
+    return 0
+
+
+def _names_captions(opts: Sequence[str]) -> bool:
+    """Whether DATASETS.NAMES is in these pairs, as a data set that has captions only."""
+    key = "DATASETS.NAMES"
+    names = [value for word, value in zip(opts[::2], opts[1::2], strict=False) if word == key]
+    name = load_config(defaults, "", [key, names[-1]]).DATASETS.NAMES if names else ""
+    return name in CAPTION_READERS.keys() - READERS.keys()
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from tqdm import tqdm
 
 from datasets.pixels.images import decode_image
 from datasets.pixels.modes import conversions
-from datasets.records import ImageRecord, ReIDDataset, count_pids
+from datasets.records import CaptionDataset, CaptionRecord, ImageRecord, ReIDDataset, count_pids
 from utils.labels import NO_CAMERA, NO_PID
 from utils.text import printable
 from utils.untrusted.pictures import open_picture, orientation, read_picture
 
 _CHUNK = 16  # files that a process takes at a time
+_Record = ImageRecord | CaptionRecord
 
 
 class FileFacts(NamedTuple):
@@ -67,17 +68,12 @@ class Findings:
     single_image: list[str]
     single_camera: list[str]
 
-    @property
-    def are_errors(self) -> bool:
-        """Whether anything but notes was found."""
-        return any(getattr(self, name) for name in self.ERRORS)
 
-
-def audit(dataset: ReIDDataset, files: Mapping[str, FileFacts]) -> Findings:
+def audit(dataset: ReIDDataset | CaptionDataset, files: Mapping[str, FileFacts]) -> Findings:
     """Compare the records of a data set with each other, given the result of `inspect_files` for all paths.
 
-    Identities of the training split and of the tests have numbers of their own and are not compared. Raises
-    KeyError for a path that `files` lacks.
+    Identities of the training split and of the tests have numbers of their own and are not compared. Of
+    captions the images are compared. Raises KeyError for a path that `files` lacks.
     """
     train = list(dict.fromkeys(dataset.train))
     test = list(
@@ -150,40 +146,40 @@ def _with_bar(facts: Iterable[FileFacts], count: int) -> Iterable[FileFacts]:
     return tqdm(facts, "decode images", count, leave=False, disable=None)
 
 
-def _by_bytes(records: Iterable[ImageRecord], files: Mapping[str, FileFacts]) -> dict[str, list[ImageRecord]]:
+def _by_bytes(records: Iterable[_Record], files: Mapping[str, FileFacts]) -> dict[str, list[_Record]]:
     """Records by the bytes of their files; by path if these are not known."""
-    groups: dict[str, list[ImageRecord]] = {}
+    groups: dict[str, list[_Record]] = {}
     for record in records:
         groups.setdefault(files[record.path].digest or record.path, []).append(record)
     return groups
 
 
-def _paths(records: Iterable[ImageRecord]) -> list[str]:
+def _paths(records: Iterable[_Record]) -> list[str]:
     return list(dict.fromkeys(record.path for record in records))
 
 
-def _identities(records: Iterable[ImageRecord]) -> str:
+def _identities(records: Iterable[_Record]) -> str:
     first = {(record.path, record.pid): record for record in records}
     names = [record.texts.identity or record.pid for record in first.values()]
     return " = ".join(f"{path} (identity {name})" for (path, _), name in zip(first, names, strict=True))
 
 
-def _by_pid(records: Iterable[ImageRecord]) -> dict[int, list[ImageRecord]]:
+def _by_pid(records: Iterable[_Record]) -> dict[int, list[_Record]]:
     """Records by known identity."""
-    groups: dict[int, list[ImageRecord]] = {}
+    groups: dict[int, list[_Record]] = {}
     for record in records:
         if record.pid != NO_PID:
             groups.setdefault(record.pid, []).append(record)
     return groups
 
 
-def _with_image(identities: Iterable[list[ImageRecord]]) -> list[str]:
+def _with_image(identities: Iterable[list[_Record]]) -> list[str]:
     """Identities as written, each with its first image; the pid is only a rank."""
     texts = [(own[0].texts.identity, own[0].path) for own in identities]
     return [f"identity {name}, {path}" if name else f"the identity of {path}" for name, path in texts]
 
 
-def _single_camera(records: Sequence[ImageRecord]) -> list[str]:
+def _single_camera(records: Sequence[_Record]) -> list[str]:
     """Identities of two images or more, all from one known camera; empty if the split has one camera."""
     if len({record.camid for record in records}) < 2:
         return []

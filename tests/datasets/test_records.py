@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from datasets import ImageRecord, ReIDDataset, Trial
+from datasets import CaptionDataset, CaptionRecord, ImageRecord, ReIDDataset, Trial
 from datasets.records import join_training
 from utils.labels import NO_PID
 
@@ -114,3 +114,22 @@ def test_an_image_in_two_parts_is_refused():
     with pytest.raises(ValueError, match=r"same\.jpg is in x and in y"):
         join_training([one, other], one)
     assert len(join_training([replace(one, train=one.train * 2)], one).train) == 2  # as one data set has it
+
+
+# ---- captions
+
+
+def test_the_table_of_captions_counts_images_and_words():
+    train = [CaptionRecord("1.jpg", 0, text, "", f"1.jpg#{text}") for text in ("a man", "a man in red")]
+    image, other = ImageRecord("2.jpg", 7, -1, 0), ImageRecord("3.jpg", NO_PID, -1, 0)
+    query = [CaptionRecord("2.jpg", 7, "a boy", "", "2.jpg#0")]
+    told = [
+        "train |      1 |        1 |          2 |         3.0,    4",
+        "val   |      1 |        2 |          1 |         2.0,    2",
+    ]
+    for trial in (Trial(query, [image, other], "all"), Trial([image, other], query, "all")):
+        assert CaptionDataset("x", train, [trial], split="val").table().splitlines()[2:] == told
+    tested = CaptionDataset("x", [], [Trial(query, [image], "all")])
+    assert tested.table().splitlines()[2].split() == "train | 0 | 0 | 0 | 0.0, 0".split()
+    with pytest.raises(ValueError, match="data set 'x': 0 trials given, at least 1"):
+        CaptionDataset("x", train, [])

@@ -30,7 +30,7 @@ class CaptionOptions:
         image_dir: folder of the images below that of the data sets (captions).
         annotation_dir: folder of prepared files that replace the data set's own; None: its own.
         csv: name of the CSV file (csv).
-        keep_empty: keep captions of which cleaning leaves nothing, as '', for a check.
+        for_check: keep what is refused or cut else: captions without words, as '', and words beyond the 77th.
     """
 
     need_train: bool = True
@@ -38,7 +38,7 @@ class CaptionOptions:
     image_dir: str = "imgs"
     annotation_dir: Path | None = None
     csv: str = "dataset.csv"
-    keep_empty: bool = False
+    for_check: bool = False
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -85,15 +85,18 @@ def build(
     identities and a caption of which cleaning leaves nothing.
     """
     train: list[CaptionRecord] = []
+    left_out: tuple[str, ...] = ()
     if options.need_train:
-        train = _rank(_caption_records(_images(rows, TRAIN, source, options)))
+        images = _images(rows, TRAIN, source, options)
+        train = _rank(_caption_records(images))
+        left_out = tuple(image.record.path for image in images if not image.captions)
         _require(train, "captions", TRAIN, rows, source)
     split = options.eval_split
     images = _images(rows, split, source, options)
     queries, gallery = _caption_records(images), [image.record for image in images if image.in_gallery]
     _require(gallery, "gallery images", split, rows, source)
     _require(queries, "captions", split, rows, source)
-    return CaptionDataset(name, train, [Trial(queries, gallery, "all")], upright, split)
+    return CaptionDataset(name, train, [Trial(queries, gallery, "all")], upright, split, left_out)
 
 
 def _images(rows: Sequence[Described], split: str, source: Path, options: CaptionOptions) -> list[_Image]:
@@ -111,7 +114,7 @@ def _images(rows: Sequence[Described], split: str, source: Path, options: Captio
                 f"{image.where}; allowed: one identity"
             )
         image.in_gallery |= row.in_gallery
-        captions = list(_clean(row, notes, keep_empty=options.keep_empty))
+        captions = list(_clean(row, notes, for_check=options.for_check))
         new = [pair for pair in captions if pair[0] not in image.known]
         if len(new) < len(captions):
             notes.add(_REPEATED, row.where, len(captions) - len(new))
@@ -125,14 +128,14 @@ def _images(rows: Sequence[Described], split: str, source: Path, options: Captio
     return list(images.values())
 
 
-def _clean(row: Described, notes: Tally, *, keep_empty: bool) -> Iterator[tuple[str, str]]:
+def _clean(row: Described, notes: Tally, *, for_check: bool) -> Iterator[tuple[str, str]]:
     """The clean captions of a row with their back translations; `notes` counts what is cut and missing."""
     translations = [*row.translations, *[""] * len(row.captions)][: len(row.captions)]
     if row.translations and len(row.translations) != len(row.captions):
         notes.add(_UNEQUAL, row.where)
     for number, (caption, translation) in enumerate(zip(row.captions, translations, strict=True), start=1):
         words = count_words(caption)
-        if not words and not keep_empty:
+        if not words and not for_check:
             raise ValueError(
                 f"{row.where}: caption {number} of {shortened(row.image.path, _SHOWN)} is {quoted(caption)}, "
                 "of which cleaning leaves nothing; allowed: text with words"
@@ -142,7 +145,8 @@ def _clean(row: Described, notes: Tally, *, keep_empty: bool) -> Iterator[tuple[
         is_translated = count_words(translation) > 0
         if row.split == TRAIN and not is_translated:
             notes.add(_UNTRANSLATED, row.where)
-        yield clean_caption(caption) if words else "", clean_caption(translation) if is_translated else ""
+        clean = clean_caption(caption, words if for_check else MAX_WORDS) if words else ""
+        yield clean, clean_caption(translation) if is_translated else ""
 
 
 def _caption_records(images: Iterable[_Image]) -> list[CaptionRecord]:

@@ -27,7 +27,6 @@ def found(facts=None, **splits):
     files = {path: FileFacts(f"bytes of {path}") for path in sorted(paths)} | (facts or {})
     findings = audit(dataset, files)
     named = {name: getattr(findings, name) for name in (*Findings.ERRORS, *Findings.NOTES)}
-    assert findings.are_errors == any(named[name] for name in Findings.ERRORS)
     return {name: lines for name, lines in named.items() if lines}
 
 

@@ -262,6 +262,14 @@ def test_another_name(name, caption_cfg):
 
 
 def test_captions_are_kept_for_a_check(caption_cfg, write_json):
-    write_json(CUHK, [TRAIN | {"captions": ["...", "a"]}, TEST])
-    dataset = make_caption_dataset(caption_cfg("cuhk_pedes"), keep_empty=True)
-    assert [record.caption for record in dataset.train] == ["", "a"]
+    write_json(
+        CUHK,
+        [
+            TRAIN | {"captions": ["...", "A" + " b" * 99]},
+            TRAIN | {"file_path": "c.jpg", "captions": []},
+            TEST,
+        ],
+    )
+    dataset = make_caption_dataset(caption_cfg("cuhk_pedes"), for_check=True)
+    assert [record.caption for record in dataset.train] == ["", "a" + " b" * 99]
+    assert [path.rpartition("/")[2] for path in dataset.left_out] == ["c.jpg"]
