@@ -3,7 +3,6 @@
 Both become rows of labels first; `_build` then turns these into the numbers of a ReIDDataset.
 """
 
-import csv
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,25 +18,23 @@ from datasets.readers.labels import (
 )
 from datasets.readers.options import DEFAULTS, ReadOptions
 from datasets.readers.parsing import label_texts, require_file, require_folder, require_records
+from datasets.readers.table import check_cell, read_table
 from datasets.records import ImageRecord, ReIDDataset, Trial
 from utils.labels import NO_CAMERA, NO_PID, LabelTexts
 from utils.text import Tally, few, quoted, shortened
 from utils.untrusted.folders import EMPTY, find_files, find_folders
 from utils.untrusted.pictures import picture_suffixes
-from utils.untrusted.plain import open_plain_text
 
 SPLITS = ("train", "query", "gallery")
-_REQUIRED, _OPTIONAL = ("path", "pid", "split"), ("camid", "viewid")
+REQUIRED, OPTIONAL = ("path", "pid", "split"), ("camid", "viewid")
 _CAMERA_MARK = re.compile(r"_c([0-9]+)")
 _LABEL_HINT = "in training without identities"
-# What pandas, R and databases write for an empty cell, as pandas reads it.
-_NOTHING = {"NaN", "nan", "-nan", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaT", "NULL", "null", "None"}
-_SHOWN = 100  # characters of a path or of columns in a message
+_SHOWN = 100  # characters of a path in a message
 
 _logger = logging.getLogger("transreid.datasets")
 
 
-class _Row(NamedTuple):
+class OwnRow(NamedTuple):
     """One image as the user describes it; None for a pid, camera or view that is not known."""
 
     path: str
@@ -57,7 +54,7 @@ def csv_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     ignored. Raises FileNotFoundError without the file, ValueError (file and line) for a missing column,
     another empty or an unknown value, or an image listed twice in one split.
     """
-    file = require_file(root / options.csv, f"a CSV file with the columns {', '.join(_REQUIRED)}")
+    file = require_file(root / options.csv, f"a CSV file with the columns {', '.join(REQUIRED)}")
     return _build("csv", _read_csv(file, root, options.need_labels), file, options, in_table)
 
 
@@ -75,15 +72,12 @@ def folder_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     # Training cameras come first in the numbering of every split, so testing looks for them too.
     splits = [split for split in SPLITS if (root / split).is_dir()]
     left_out = Tally()
-    rows = [row for split in splits for row in _read_folder(root, split, options.need_labels, left_out)]
+    rows = [row for split in splits for row in read_folder(root, split, left_out, options.need_labels)]
     if left_out:
         for split in sorted({*needed} - {row.split for row in rows}):
             require_records([], split, root, left_out)
         _logger.warning("%s: not read: %s", root, left_out)
-    marks = [row.path for row in rows if len(set(map(in_table, _cameras(row.path)))) > 1]
-    if marks:
-        text = "%s: %d file names hold several cameras, of which the first counts, such as %s"
-        _logger.warning(text, root, len(marks), marks[0])
+    warn_of_marks(rows, root)
     return _build("folder", rows, root, options, str)
 
 
@@ -91,73 +85,38 @@ def _needed(options: ReadOptions) -> tuple[str, ...]:
     return SPLITS[not options.need_train : None if options.need_test else 1]
 
 
-def _read_csv(file: Path, root: Path, need_labels: bool) -> list[_Row]:
-    rows: list[_Row] = []
-    lines: dict[tuple[str, str], int] = {}
-    with open_plain_text(file) as stream:
-        # Files that were put together may have a byte order mark in several lines.
-        reader = csv.reader(line.removeprefix("\ufeff") for line in stream)
-        try:
-            columns = _check_columns(next(reader, []), file)
-            for fields in reader:
-                where = f"{file}:{reader.line_num}"
-                if not fields:  # a blank line
-                    continue
-                if len(fields) != len(columns):
-                    names = shortened(", ".join(columns), _SHOWN)
-                    raise ValueError(f"{where}: {len(fields)} fields, allowed are {len(columns)}: {names}")
-                cells = dict(zip(columns, map(str.strip, fields), strict=True))
-                row = _parse_row(cells, root, need_labels, where)
-                first = lines.setdefault((row.split, row.path), reader.line_num)
-                if first != reader.line_num:
-                    path = shortened(row.path, _SHOWN)
-                    raise ValueError(f"{where}: {path} is already in the {row.split} split, line {first}")
-                rows.append(row)
-        except csv.Error as error:
-            raise ValueError(f"{file}:{reader.line_num}: cannot be read as a CSV file: {error}") from error
+def _read_csv(file: Path, root: Path, need_labels: bool) -> list[OwnRow]:
+    rows: list[OwnRow] = []
+    lines: dict[tuple[str, str], str] = {}
+    for cells, where in read_table(file, REQUIRED, OPTIONAL):
+        hint = f", or none {_LABEL_HINT}" if cells["split"] == "train" else ""
+        row = parse_row(cells, root, where, SPLITS, need_labels or not hint, hint)
+        first = lines.setdefault((row.split, row.path), where)
+        if first != where:
+            path = shortened(row.path, _SHOWN)
+            line = first.rpartition(":")[2]
+            raise ValueError(f"{where}: {path} is already in the {row.split} split, line {line}")
+        rows.append(row)
     return rows
 
 
-def _check_columns(columns: Sequence[str], file: Path) -> list[str]:
-    stripped = [column.strip() for column in columns]
-    where = f"{file}:1"
-    for column in _REQUIRED:
-        if column not in stripped:
-            raise ValueError(
-                f"{where}: no column {column!r} among {shortened(', '.join(stripped), _SHOWN) or 'none'};"
-                f" needed are {', '.join(_REQUIRED)}, optional are {', '.join(_OPTIONAL)}"
-            )
-    for column in (*_REQUIRED, *_OPTIONAL):
-        if stripped.count(column) > 1:
-            times = stripped.count(column)
-            raise ValueError(f"{where}: column {column!r} comes {times} times, allowed is once")
-    others = [column for column in stripped if column not in (*_REQUIRED, *_OPTIONAL)]
-    if others:
-        names = shortened(", ".join(map(quoted, others)), _SHOWN)
-        _logger.info("%s: %d columns are not read: %s", where, len(others), names)
-    return stripped
+def parse_row(
+    cells: Mapping[str, str], root: Path, where: str, splits: Sequence[str], need_label: bool, hint: str = ""
+) -> OwnRow:
+    """The row of a table with the columns `REQUIRED` and, perhaps, `OPTIONAL`; split is one of `splits`.
 
-
-def _parse_row(cells: Mapping[str, str], root: Path, need_labels: bool, where: str) -> _Row:
-    is_train = cells["split"] == "train"
-    hints = {
-        "pid": f", or none {_LABEL_HINT}" if is_train else "",
-        "camid": " (-1: unknown camera)",
-    }
-    for name in (*_REQUIRED, *_OPTIONAL):
-        cell, hint = cells.get(name), hints.get(name, "")
-        if cell == "" and not (name == "pid" and is_train and not need_labels):
-            raise ValueError(f"{where}: {name} is empty, allowed is any text or number{hint}")
-        if cell in _NOTHING:
-            raise ValueError(
-                f"{where}: {name} is {cell!r}, as tables write an empty cell; allowed is other text or a"
-                f" number{hint}"
-            )
-    if cells["split"] not in SPLITS:
-        raise ValueError(f"{where}: split {quoted(cells['split'])}, allowed are {', '.join(SPLITS)}")
+    Without `need_label` the pid may be empty; `hint` says in an error what else it may be. Raises ValueError
+    that begins with `where` for another empty cell and an unknown split.
+    """
+    hints = {"pid": hint, "camid": " (-1: unknown camera)"}
+    for name in (*REQUIRED, *OPTIONAL):
+        may_be_empty = name == "pid" and not need_label
+        check_cell(name, cells.get(name), where, hint=hints.get(name, ""), may_be_empty=may_be_empty)
+    if cells["split"] not in splits:
+        raise ValueError(f"{where}: split {quoted(cells['split'])}, allowed are {', '.join(splits)}")
     camera = cells.get("camid", UNKNOWN)
     is_known = in_table(camera) != UNKNOWN
-    return _Row(
+    return OwnRow(
         str(root / cells["path"]),
         cells["pid"] or None,
         cells["split"],
@@ -167,7 +126,11 @@ def _parse_row(cells: Mapping[str, str], root: Path, need_labels: bool, where: s
     )
 
 
-def _read_folder(root: Path, split: str, need_labels: bool, left_out: Tally) -> list[_Row]:
+def read_folder(root: Path, split: str, left_out: Tally, need_labels: bool = True) -> list[OwnRow]:
+    """The images of `root`/`split`/<identity>/; without `need_labels` those of `root`/train/, too.
+
+    `left_out` counts what is not read. Raises ValueError for an image at another depth.
+    """
     rows = []
     for path in find_files(root / split, picture_suffixes(), left_out):
         parts = path.relative_to(root / split).parts
@@ -178,7 +141,7 @@ def _read_folder(root: Path, split: str, need_labels: bool, left_out: Tally) -> 
         pid = None if is_unlabelled else parts[0]
         camera = next(iter(_cameras(path.name)), None)
         texts = label_texts(pid or "", f"c{camera}" if camera else "")
-        rows.append(_Row(str(path), pid, split, camera, None, texts))
+        rows.append(OwnRow(str(path), pid, split, camera, None, texts))
     identities = {row.pid for row in rows}
     for folder in find_folders(root / split):
         if folder.parent == root / split and folder.name not in identities:
@@ -186,59 +149,84 @@ def _read_folder(root: Path, split: str, need_labels: bool, left_out: Tally) -> 
     return rows
 
 
+def warn_of_marks(rows: Sequence[OwnRow], source: Path) -> None:
+    """Log how many file names hold the marks of several cameras."""
+    marks = [row.path for row in rows if len(set(map(in_table, _cameras(row.path)))) > 1]
+    if marks:
+        text = "%s: %d file names hold several cameras, of which the first counts, such as %s"
+        _logger.warning(text, source, len(marks), marks[0])
+
+
 def _cameras(path: str) -> list[str]:
     return _CAMERA_MARK.findall(path.rpartition("/")[2])
 
 
-def _build(
-    name: str, rows: list[_Row], source: Path, options: ReadOptions, pid_form: Callable[[str], str]
-) -> ReIDDataset:
-    """Number the labels: training cameras and views first, even when that split is not asked for.
+class Numbers(NamedTuple):
+    """Text → number of the labels of each kind."""
 
-    `pid_form` gives the form in which equal identities are written alike.
+    train_pids: dict[str, int]
+    test_pids: dict[str, int]
+    cameras: dict[str, int]
+    views: dict[str, int]
+
+    def record(self, row: OwnRow) -> ImageRecord:
+        """The image with numbers for its labels, of which its pid is one of training or of the tests."""
+        pids = self.train_pids if row.split == "train" else self.test_pids
+        return ImageRecord(
+            row.path,
+            NO_PID if row.pid is None else pids[row.pid],
+            NO_CAMERA if row.camera is None else self.cameras[row.camera],
+            0 if row.view is None else self.views[row.view],
+            texts=row.texts,
+        )
+
+
+def number_labels(
+    rows: Sequence[OwnRow], source: Path, pid_form: Callable[[str], str], need_train: bool
+) -> Numbers:
+    """Number the labels: cameras and views of the split train first, whether or not it is needed.
+
+    `pid_form` gives the form in which equal identities are written alike. Warns of labels that are almost
+    alike.
     """
-    by_split = {split: [row for row in rows if row.split == split] for split in SPLITS}
-    train_rows, test_rows = by_split["train"], by_split["query"] + by_split["gallery"]
-    cameras = _number("camera", in_table, rank_labels, train_rows, test_rows)
-    views = _number("view", in_table, rank_labels, train_rows, test_rows)
-    # Ranks from the first, so that a label '-1' is not taken for an unknown identity.
-    train_pids = _number("pid", pid_form, rank_labels, train_rows if options.need_train else [])
-    test_pids = _number("pid", pid_form, number_pids, test_rows)
-    _warn_of_forms(
-        source, {"training pid": train_pids, "test pid": test_pids, "camid": cameras, "viewid": views}
+    train = [row for row in rows if row.split == "train"]
+    test = [row for row in rows if row.split != "train"]
+    numbers = Numbers(
+        # Ranks from the first, so that a label '-1' is not taken for an unknown identity.
+        _number("pid", pid_form, rank_labels, train if need_train else []),
+        _number("pid", pid_form, number_pids, test),
+        _number("camera", in_table, rank_labels, train, test),
+        _number("view", in_table, rank_labels, train, test),
     )
-    if any(pid_form(text) == UNKNOWN for text in train_pids):
-        text = "%s: the training label %s is an identity like others; unknown ones have no label, %s"
-        _logger.warning(text, source, UNKNOWN, _LABEL_HINT)
-    if not train_rows and cameras:
+    kinds = ("training pid", "test pid", "camid", "viewid")
+    _warn_of_forms(source, dict(zip(kinds, numbers, strict=True)))
+    if any(pid_form(text) == UNKNOWN for text in numbers.train_pids):
+        _logger.warning("%s: the training label %s is an identity like others", source, UNKNOWN)
+    return numbers
+
+
+def _build(
+    name: str, rows: list[OwnRow], source: Path, options: ReadOptions, pid_form: Callable[[str], str]
+) -> ReIDDataset:
+    numbers = number_labels(rows, source, pid_form, options.need_train)
+    if numbers.cameras and not any(row.split == "train" for row in rows):
         _logger.warning("%s: no training split, cameras are numbered from query and gallery only", source)
 
-    def records(split: str, pids: Mapping[str, int]) -> list[ImageRecord]:
+    def records(split: str) -> list[ImageRecord]:
         if split not in _needed(options):
             return []
-        found = [
-            ImageRecord(
-                row.path,
-                NO_PID if row.pid is None else pids[row.pid],
-                NO_CAMERA if row.camera is None else cameras[row.camera],
-                0 if row.view is None else views[row.view],
-                texts=row.texts,
-            )
-            for row in by_split[split]
-        ]
-        return require_records(found, split, source)
+        return require_records([numbers.record(row) for row in rows if row.split == split], split, source)
 
-    train = records("train", train_pids)
-    trial = Trial(records("query", test_pids), records("gallery", test_pids))
-    _log_unknown(source, train, trial)
-    return ReIDDataset(name, train, [trial], "person", upright=True)
+    train, query, gallery = map(records, SPLITS)
+    _log_unknown(source, train, [*query, *gallery])
+    return ReIDDataset(name, train, [Trial(query, gallery)], "person", upright=True)
 
 
 def _number(
     column: str,
     form: Callable[[str], str],
     assign: Callable[..., dict[str, int]],
-    *groups: list[_Row],
+    *groups: list[OwnRow],
 ) -> dict[str, int]:
     """Text → number of a column of groups of rows: texts of one form get one number from `assign`."""
     texts = [{text for row in rows if (text := getattr(row, column)) is not None} for rows in groups]
@@ -261,14 +249,18 @@ def _warn_of_forms(source: Path, columns: Mapping[str, Mapping[str, int]]) -> No
         _logger.warning(text, source, len(short), quoted(min(short)))
 
 
-def _log_unknown(source: Path, train: Sequence[ImageRecord], trial: Trial) -> None:
-    tests = [*trial.query, *trial.gallery]
+def _log_unknown(source: Path, train: Sequence[ImageRecord], tests: Sequence[ImageRecord]) -> None:
     unknown = sum(record.camid == NO_CAMERA for record in (*train, *tests))
     if unknown:
         _logger.info("%s: no camera known for %d of %d images", source, unknown, len(train) + len(tests))
     unlabelled = sum(record.pid == NO_PID for record in train)
     if unlabelled:
         _logger.info("%s: no identity known for %d of %d training images", source, unlabelled, len(train))
+    log_strangers(source, tests)
+
+
+def log_strangers(source: Path, tests: Sequence[ImageRecord]) -> None:
+    """Log how many images of the tests have no known identity."""
     strangers = sum(record.pid == NO_PID for record in tests)
     if strangers:
         text = "%s: no identity known (%s) for %d of %d query and gallery images, which match nothing"

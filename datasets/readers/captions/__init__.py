@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datasets.readers.captions.described import CaptionOptions
+from datasets.readers.captions.own import csv_captions, folder_captions
 from datasets.readers.captions.published import cuhk_pedes, icfg_pedes, prepared, rstpreid
 from datasets.records import CaptionDataset
 
@@ -19,4 +20,6 @@ CAPTION_READERS: dict[str, CaptionReader] = {
     "icfg_pedes": icfg_pedes,
     "rstpreid": rstpreid,
     "captions": prepared,
+    "csv": csv_captions,
+    "folder": folder_captions,
 }
