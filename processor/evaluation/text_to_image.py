@@ -30,7 +30,7 @@ class TextToImage:
 
         def encode(batch: CaptionBatch) -> Any:
             tokens = cut_to_longest(tower.tokenizer(batch.captions)[0])
-            return tower(tokens.to(batch.pids.device))
+            return tower(tokens.to(batch.pids.device, non_blocking=True))
 
         return {
             "image": Stream(self.images, lambda batch: self.model.encode_image(batch.images)),
