@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 from config import cfg as two_stage_tree
 from config import cfg_base, cfg_pcl, cfg_tbps
 from datasets import make_caption_dataset, make_caption_loaders
-from model import adopt_card
+from model import adopt_card, adopt_text_search_card
 from processor import make_parts, make_recipes, make_text_parts
 from processor.engine import Run, Stage
 from processor.evaluation import Evaluation
@@ -83,7 +83,8 @@ TBPS = Method(
     model=make_text_parts.text_model,
     loaders=make_caption_loaders,
     evaluation=make_text_parts.text_evaluation,
-    adopt=lambda cfg, given: cfg,
-    card=lambda cfg, parts, method: None,
+    test=make_text_parts.text_test,
+    adopt=adopt_text_search_card,
+    card=make_text_parts.text_card,
 )
 METHODS = {method.name: method for method in (BASELINE, CLIPREID, PCL, PCL_CLUSTERS, TBPS)}

@@ -217,7 +217,7 @@ def test_many_mismatches_are_counted(toy_clip, tmp_path):
 def test_reid_checkpoints_are_no_clip_weights(toy_model, toy_config, save_weights):
     path = save_weights(toy_model().state_dict())
     config = toy_config("MODEL.PRETRAIN_CHOICE", "imagenet", "MODEL.PRETRAIN_PATH", str(path))
-    with pytest.raises(ValueError, match="is a re-id checkpoint, which test.py, ") as error:
+    with pytest.raises(ValueError, match=r"is a re-id checkpoint, which test.py, ") as error:
         make_model(config, 5, 6, 1)
     assert f"MODEL.PRETRAIN_PATH {path}" in one_line(error)
 
