@@ -5,7 +5,7 @@ Clone a tree before changing it, or let `config.load.load_config` do so.
 
 from config import shared
 from config.keys import KeyTable, with_defaults
-from config.methods import baseline, clipreid, pcl, tbps
+from config.methods import baseline, clipreid, pcl, tbps, tbps_published
 
 __all__ = ["TABLES", "cfg", "cfg_base", "cfg_pcl", "cfg_tbps"]
 
@@ -16,24 +16,29 @@ CLIPREID = KeyTable(
     {**shared.KEYS, **pcl.KEYS, **clipreid.KEYS},
     checks=(shared.check, pcl.check),
     training_checks=(shared.check_training, pcl.require_identities),
+    examples=shared.EXAMPLES,
 )
 BASELINE = KeyTable(
     ("train.py", "test.py"),
     _ONE_STAGE,
     checks=(shared.check, pcl.check),
     training_checks=(shared.check_training, pcl.require_identities),
+    examples=shared.EXAMPLES,
 )
 PCL = KeyTable(
     ("train_pcl.py", "test_pcl.py"),
     with_defaults(_ONE_STAGE, pcl.DEFAULTS),
     checks=(shared.check, pcl.check),
     training_checks=(shared.check_training,),
+    examples=shared.EXAMPLES,
 )
 TBPS = KeyTable(
     ("train_tbps.py", "test_tbps.py"),
     tbps.KEYS,
     checks=(tbps.check,),
     training_checks=(shared.check_training,),
+    published=tbps_published.PUBLISHED,
+    examples=tbps.EXAMPLES,
 )
 TABLES = (CLIPREID, BASELINE, PCL, TBPS)
 

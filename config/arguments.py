@@ -23,17 +23,7 @@ from utils.text import Lines, filled, one_line, shortened
 
 _EPILOG = """\
 examples:
-  python train_clipreid.py --config_file configs/person/vit_clipreid.yml \\
-      DATASETS.NAMES msmt17 DATASETS.ROOT_DIR /path/to/data OUTPUT_DIR logs/msmt17
-  python train_clipreid.py --config_file configs/person/vit_clipreid.yml \\
-      MODEL.SIE_CAMERA True MODEL.SIE_COE 1.0 MODEL.STRIDE_SIZE '[12, 12]'
-  python test_clipreid.py --config_file configs/person/vit_clipreid.yml TEST.WEIGHT path/to/ViT-B-16_60.pth
-  python train.py --config_file configs/person/cnn_base.yml SOLVER.IMS_PER_BATCH 32
-  python train_clipreid.py --resume --config_file configs/person/vit_clipreid.yml OUTPUT_DIR logs/msmt17
-  torchrun --nproc_per_node=4 train_clipreid.py --config_file configs/person/vit_clipreid.yml
-  python test.py --config_file configs/person/vit_base.yml TEST.WEIGHT path/to/ViT-B-16_60.pth
-  python train_pcl.py --config_file configs/pcl/vit_pcl.yml DATASETS.NAMES "('market1501')"
-
+{examples}
 keys used most (values are Python literals or text; put lists in quotes):
 {keys}
 
@@ -46,12 +36,16 @@ _TRACE = re.compile(r"^(?:Original )?Traceback \(most recent call last\):\n(?: .
 
 
 class Parser(argparse.ArgumentParser):
-    """The parser of a program: its docstring is the help, options have one name, any text can be shown."""
+    """The parser of a program: its docstring is the help, options have one name, any text can be shown.
+
+    `config_files` is the group of options that name a configuration file, of which one is given at most.
+    """
 
     def __init__(self, **options: Any) -> None:
         start_terminal()
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**options)
+        self.config_files = self.add_mutually_exclusive_group()
 
     def error(self, message: str) -> NoReturn:
         """End the program with the usage and status 2."""
@@ -77,14 +71,15 @@ def parse_arguments(
     `base` has the keys that the help lists, `add_options` adds a program's own options. Ends the program with
     status 2 and the usage when an option is unknown or stands behind the pairs.
     """
-    keys = table_of(base).keys
+    table = table_of(base)
+    keys = table.keys
     parser = Parser(
         usage="%(prog)s [OPTION]... [KEY VALUE]...",
         description=description,
-        epilog=_EPILOG.format(keys=_key_lines(keys)),
+        epilog=_EPILOG.format(examples=table.examples, keys=_key_lines(keys)),
     )
     add_options(parser)
-    parser.add_argument(
+    parser.config_files.add_argument(
         "--config_file",
         default=default_config,
         metavar="FILE",
@@ -145,6 +140,19 @@ def add_resume(parser: Parser) -> None:
         "--resume",
         action="store_true",
         help="continue from OUTPUT_DIR/last.pt; without that file, start at the beginning",
+    )
+
+
+def add_simplified(parser: Parser) -> None:
+    """Add --simplified, which the published programs of TBPS-CLIP have, too."""
+    file = "configs/tbps/vit_tbps_simplified.yml"
+    parser.config_files.add_argument(
+        "--simplified",
+        action="store_const",
+        dest="config_file",
+        const=file,
+        default=argparse.SUPPRESS,
+        help=f"the same as --config_file {file}",
     )
 
 

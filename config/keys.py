@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from yacs.config import CfgNode
@@ -54,6 +54,32 @@ class Key:
     """Listed by `--help`."""
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """A key of files that were written for the published code of a method, and its meaning here.
+
+    Its value goes to each of `keys`; a key with several meanings has several rows. What no row translates has
+    no effect, and the log says so with the reason.
+    """
+
+    name: str
+    keys: tuple[str, ...] = ()
+    convert: Callable[[Any], Any] = lambda value: value
+    """From the value, of the type of our keys, to theirs."""
+    also: Mapping[str, Any] = field(default_factory=dict)
+    """Further settings that come with it."""
+    rule: Rule | None = None
+    """The values that it may have, where our keys do not say so."""
+    needs: tuple[str, Rule] | None = None
+    """Another key of the file and the values of it with which this row holds."""
+    otherwise: Mapping[str, Any] = field(default_factory=dict)
+    """The settings where the other key has another value."""
+    unused: str = ""
+    """Why it has no effect."""
+    placeholder: str = ""
+    """The text in the published file that stands for a value."""
+
+
 Keys = Mapping[str, Key]
 Check = Callable[[CfgNode], None]
 
@@ -63,12 +89,15 @@ class KeyTable:
     """All keys of a method by full name, the programs that read them, and the checks across keys.
 
     A check takes a configuration and raises ValueError; those in `training_checks` concern training only.
+    `published` are keys of other files that the programs take, `examples` the command lines of their help.
     """
 
     programs: tuple[str, ...]
     keys: Keys
     checks: tuple[Check, ...] = ()
     training_checks: tuple[Check, ...] = ()
+    published: tuple[Foreign, ...] = ()
+    examples: str = ""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "KeyTable":
         """Copies of a tree share the table, which never changes."""

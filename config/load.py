@@ -8,12 +8,13 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from yacs.config import CfgNode
 
 from config import TABLES
-from config.keys import Key, Keys, table_of
+from config.foreign import Setting, translate
+from config.keys import Key, KeyTable, table_of
 from config.shared import single_name
 from utils.package import find_shipped
 from utils.text import Lines, printable
@@ -24,17 +25,9 @@ _SUFFIXES = (".yml", ".yaml")
 _PARENT = "_BASE_"
 COMMAND_LINE = "command line"
 _SOURCES = "__sources__"  # the attribute that says where the values of a configuration were written
+_NOTES = "__notes__"  # the attribute with the lines of `notes`
 # Null, and surrogates but those in which Python keeps bytes that are no text.
 _NO_NAME = frozenset(map(chr, (0, *range(0xD800, 0xDC80), *range(0xDD00, 0xE000))))
-
-
-class _Setting(NamedTuple):
-    """A full key, its value, where it is written, and how it is written there, as keys of text take it."""
-
-    key: str
-    raw: Any
-    where: str
-    written: str
 
 
 def load_config(base: CfgNode, yaml_path: str | os.PathLike[str] = "", opts: Sequence[Any] = ()) -> CfgNode:
@@ -42,19 +35,27 @@ def load_config(base: CfgNode, yaml_path: str | os.PathLike[str] = "", opts: Seq
 
     '' stands for no file. A file that is not in the working directory is looked for next to the code, as
     'configs/person/vit_base.yml' or 'person/vit_base.yml'. A file may name another one, relative to itself,
-    under the top-level key `_BASE_`, which is merged first. Empty nodes leave the defaults as they are. Text
-    is decoded as a Python literal where possible; a key of text takes numbers and the like as written. When
+    under the top-level key `_BASE_`, which is merged first. In place of ours it may have the keys of a
+    method's published files, which `notes` tells of. Empty nodes leave the defaults as they are. Text is
+    decoded as a Python literal where possible; a key of text takes numbers and the like as written. When
     `opts` has a key twice, the last value counts. Raises ValueError for unknown keys, wrong types and
     unreadable files, FileNotFoundError for a missing one.
     """
     config = base.clone()
     config.defrost()
-    keys = table_of(base).keys
-    settings = _file_settings(find_shipped(yaml_path)) if os.fspath(yaml_path) else []
+    table = table_of(base)
+    written = _file_settings(find_shipped(yaml_path)) if os.fspath(yaml_path) else []
+    settings, count, left = translate(written, table.published)
     settings += _pair_settings(opts)
-    for setting in settings:
-        _assign(config, keys, setting)
+    values = [_assign(config, table, setting) for setting in settings]
     config.__dict__[_SOURCES] = sources(base) | {setting.key: setting.where for setting in settings}
+    done = [
+        f"{setting.source} -> {setting.key} {value!r}"
+        for setting, value in zip(settings, values, strict=True)
+        if setting.source
+    ]
+    if done or left:
+        config.__dict__[_NOTES] = [f"{count} keys of published files are translated:", *done, *left]
     config.freeze()
     return config
 
@@ -62,6 +63,11 @@ def load_config(base: CfgNode, yaml_path: str | os.PathLike[str] = "", opts: Seq
 def sources(config: CfgNode) -> dict[str, str]:
     """Where the values of a loaded configuration were written, by full key; defaults are not in it."""
     return config.__dict__.get(_SOURCES, {})
+
+
+def notes(config: CfgNode) -> list[str]:
+    """Lines that say how the keys of published files in a loaded configuration were translated, if any."""
+    return config.__dict__.get(_NOTES, [])
 
 
 def as_lines(config: CfgNode) -> Lines:
@@ -75,7 +81,7 @@ def as_lines(config: CfgNode) -> Lines:
     return Lines(escaped(config))
 
 
-def _file_settings(path: Path, seen: tuple[str, ...] = ()) -> list[_Setting]:
+def _file_settings(path: Path, seen: tuple[str, ...] = ()) -> list[Setting]:
     tree, places = _read_yaml(path)
     parent = tree.pop(_PARENT, None)
     settings = []
@@ -88,7 +94,7 @@ def _file_settings(path: Path, seen: tuple[str, ...] = ()) -> list[_Setting]:
         settings = _file_settings(path.parent / parent, seen)
     for key, raw in leaves(tree).items():
         line, written = places.get(key, (0, str(raw)))
-        settings.append(_Setting(key, raw, f"{path}, line {line}" if line else str(path), written))
+        settings.append(Setting(key, raw, f"{path}, line {line}" if line else str(path), written))
     return settings
 
 
@@ -100,43 +106,57 @@ def _read_yaml(path: Path) -> Settings:
     return parse_settings(read_plain_text(path, MAX_SETTINGS), str(path))
 
 
-def _pair_settings(opts: Sequence[Any]) -> list[_Setting]:
+def _pair_settings(opts: Sequence[Any]) -> list[Setting]:
     if len(opts) % 2:
         raise ValueError(
             f"{COMMAND_LINE}: {len(opts)} words {' '.join(map(str, opts))!r}; allowed: KEY VALUE pairs "
             "(a list is one word in quotes, '[12, 12]')"
         )
     pairs = zip(opts[::2], opts[1::2], strict=True)
-    return [_Setting(str(key), raw, COMMAND_LINE, str(raw)) for key, raw in pairs]
+    return [Setting(str(key), raw, COMMAND_LINE, str(raw)) for key, raw in pairs]
 
 
-def _assign(config: CfgNode, keys: Keys, setting: _Setting) -> None:
-    key, raw, where, _ = setting
-    if key in keys:
-        if raw is not None:
-            *groups, name = key.split(".")
-            functools.reduce(operator.getitem, groups, config)[name] = _converted(setting, keys[key])
-        return
-    member = next((known for known in keys if known.startswith(f"{key}.")), None)
+def _assign(config: CfgNode, table: KeyTable, setting: Setting) -> Any:
+    """Set a value, unless it is empty; returns it as it is set. Raises ValueError."""
+    key, raw, where = setting.key, setting.raw, setting.where
+    if key in table.keys:
+        if raw is None:
+            return None
+        *groups, name = key.split(".")
+        value = setting.convert(_converted(setting, table.keys[key]))
+        functools.reduce(operator.getitem, groups, config)[name] = value
+        return value
+    names = [*table.keys, *(row.name for row in table.published if where != COMMAND_LINE)]
+    member = next((known for known in names if known.startswith(f"{key}.")), None)
     if member is None:
-        raise ValueError(f"{where}: {_unknown(key, keys)}")
+        raise ValueError(f"{where}: {_unknown(key, table, names)}")
     if raw is not None:
         raise ValueError(
             f"{where}: {key} is {raw!r}, but it is a group of keys; allowed: its keys, e.g. {member}"
         )
+    return None
 
 
-def _unknown(key: str, keys: Keys) -> str:
-    (nearest,) = difflib.get_close_matches(key.upper(), keys, n=1, cutoff=0.0)
-    programs = [program for table in TABLES if key in table.keys for program in table.programs]
+def _unknown(key: str, table: KeyTable, names: Sequence[str]) -> str:
+    known = {name.upper(): name for name in names}
+    (nearest,) = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.0)
+    ours = [name for row in table.published if row.name == key for name in row.keys]
+    if ours:
+        return f"{key} is a key of published files only; here it is {' or '.join(ours)}"
+    programs = [
+        program
+        for table in TABLES
+        if key in table.keys or key in [row.name for row in table.published]
+        for program in table.programs
+    ]
     if programs:
-        return f"{key} is a key of {', '.join(programs)} only; the nearest key here is {nearest}"
-    return f"unknown key {key}; the nearest known key is {nearest}"
+        return f"{key} is a key of {', '.join(programs)} only; the nearest key here is {known[nearest]}"
+    return f"unknown key {key}; the nearest known key is {known[nearest]}"
 
 
-def _converted(setting: _Setting, declared: Key) -> Any:
+def _converted(setting: Setting, declared: Key) -> Any:
     """The value in the type of the default, which it must have or fit without loss."""
-    key, raw, where, written = setting
+    key, raw, where, written, *_ = setting
     value, default = _decoded(raw), declared.default
     if key == "DATASETS.NAMES":
         try:

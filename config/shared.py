@@ -10,6 +10,19 @@ from yacs.config import CfgNode
 
 from config.keys import FRACTION, ONE_OR_MORE, POSITIVE_NUMBERS, ZERO_OR_MORE, Key, Rule, under, words
 
+EXAMPLES = """\
+  python train_clipreid.py --config_file configs/person/vit_clipreid.yml \\
+      DATASETS.NAMES msmt17 DATASETS.ROOT_DIR /path/to/data OUTPUT_DIR logs/msmt17
+  python train_clipreid.py --config_file configs/person/vit_clipreid.yml \\
+      MODEL.SIE_CAMERA True MODEL.SIE_COE 1.0 MODEL.STRIDE_SIZE '[12, 12]'
+  python test_clipreid.py --config_file configs/person/vit_clipreid.yml TEST.WEIGHT path/to/ViT-B-16_60.pth
+  python train.py --config_file configs/person/cnn_base.yml SOLVER.IMS_PER_BATCH 32
+  python train_clipreid.py --resume --config_file configs/person/vit_clipreid.yml OUTPUT_DIR logs/msmt17
+  torchrun --nproc_per_node=4 train_clipreid.py --config_file configs/person/vit_clipreid.yml
+  python test.py --config_file configs/person/vit_base.yml TEST.WEIGHT path/to/ViT-B-16_60.pth
+  python train_pcl.py --config_file configs/pcl/vit_pcl.yml DATASETS.NAMES "('market1501')"
+"""
+
 _AMP = words("auto", "bf16", "fp16", "off")
 
 _MODEL = {
@@ -332,6 +345,11 @@ def main_solver(cfg: CfgNode) -> CfgNode:
 def solver_node(cfg: CfgNode, stage: str = "main") -> CfgNode:
     """The node of the main stage, or of another one by name: 'stage1' is SOLVER.STAGE1."""
     return main_solver(cfg) if stage == "main" else cfg.SOLVER[stage.upper()]
+
+
+def evaluated_split(cfg: CfgNode) -> str:
+    """The split that evaluations are of, 'test' unless a key of the method says otherwise."""
+    return cfg.DATASETS.get("EVAL_SPLIT", "test")
 
 
 def check(cfg: CfgNode) -> None:

@@ -9,8 +9,9 @@ from yacs.config import CfgNode
 
 from config.check import check_training
 from config.load import leaves
+from config.shared import evaluated_split
 from model import model_label
-from processor.engine import JsonLines, Run, Saver, Snapshot
+from processor.engine import BestModel, JsonLines, Run, Saver, Snapshot, Tracker
 from processor.engine.drive import drive
 from processor.evaluation import require_matches
 from processor.make_evaluation import Evaluator
@@ -85,7 +86,11 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
         "launch": launch_name(),
         "processes": world_size(),
     }
-    trackers = [JsonLines(session.output_dir)]
+    label, describe = model_label(cfg.MODEL.NAME), method.card(cfg, parts, method.name)
+    trackers: list[Tracker] = [JsonLines(session.output_dir)]
+    if cfg.SOLVER.KEEP_BEST:
+        path = session.output_dir / f"{label}_best.pth"
+        trackers.append(BestModel(parts.model, path, evaluated_split(cfg), describe=describe))
     saver = Saver(
         session.output_dir,
         parts.model,
@@ -102,13 +107,13 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
         session.snapshot.rewind(trackers)
     return Run(
         parts.model,
-        model_label(cfg.MODEL.NAME),
+        label,
         session.device,
         session.output_dir,
         Evaluator(cfg, parts.model, parts.evaluation, session.device),
         precision,
         saver,
-        describe=method.card(cfg, parts, method.name),
+        describe=describe,
         keep=cfg.SOLVER.KEEP,
         sync_batch_norm=cfg.SOLVER.SYNC_BN,
         stop=session.stop,

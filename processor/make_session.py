@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 
 from config.check import warn_unused
 from config.errors import as_keys
-from config.load import as_lines
+from config.load import as_lines, notes
 from config.resume import require_same_run
 from processor.engine import FILE, Snapshot, read_snapshot
 from utils.device import select_device
@@ -135,6 +135,8 @@ def start_log(
     if args.config_file:
         _logger.info("Loaded configuration file %s", args.config_file)
         _logger.info("\n%s", Lines(read_plain_text(args.config_file)))
+    if notes(cfg):
+        _logger.info("%s", Lines("\n".join(notes(cfg))))
     _logger.info("Running with config:\n%s", as_lines(cfg))
     environment = (f"{name}: {printable(value)}" for name, value in describe_environment().items())
     _logger.info("Running on:\n%s", Lines("\n".join(environment)))

@@ -16,6 +16,16 @@ from config.keys import (
 )
 from config.stages import MAIN_STAGE, STAGE
 
+EXAMPLES = """\
+  python train_tbps.py --config_file configs/tbps/vit_tbps.yml \\
+      DATASETS.NAMES cuhk_pedes DATASETS.ROOT_DIR /path/to/data OUTPUT_DIR logs/cuhk_pedes
+  python train_tbps.py --simplified DATASETS.NAMES rstpreid SOLVER.IMS_PER_BATCH 64 SOLVER.MICRO_BATCH 16
+  python train_tbps.py --resume --config_file configs/tbps/vit_tbps.yml OUTPUT_DIR logs/cuhk_pedes
+  torchrun --nproc_per_node=4 train_tbps.py --config_file configs/tbps/vit_tbps.yml
+  python train_tbps.py --config_file config/config.yaml MODEL.PRETRAIN_PATH ViT-B-16.pt   (a published file)
+  python test_tbps.py --config_file configs/tbps/vit_tbps.yml TEST.WEIGHT path/to/checkpoint_best.pth
+"""
+
 _SHARED = (
     *("MODEL.NAME", "MODEL.DEVICE", "MODEL.DEVICE_ID", "MODEL.DIST_TRAIN"),
     *("MODEL.PRETRAIN_CHOICE", "MODEL.PRETRAIN_PATH", "MODEL.PRETRAIN_TAG"),

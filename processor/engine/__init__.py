@@ -1,5 +1,6 @@
 """The training loop; it knows no method and no configuration."""
 
+from processor.engine.best import BestModel
 from processor.engine.loop import Run, fit, prepare, train_step
 from processor.engine.objective import Objective, Step, TrainingBatch
 from processor.engine.resume import FILE, Progress, Saver, Snapshot, read_snapshot
@@ -8,6 +9,7 @@ from processor.engine.trackers import JsonLines, Report, Tracker
 
 __all__ = [
     "FILE",
+    "BestModel",
     "EpochSampler",
     "JsonLines",
     "Loader",

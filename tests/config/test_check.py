@@ -36,7 +36,7 @@ STAGES = [
     ("OPTIMIZER_NAME", "adam", "'Adam', 'AdamW', 'SGD'"),
     ("WEIGHT_DECAY_BIAS", "-2", "-1 (as WEIGHT_DECAY), 0 or more"),
     ("BETAS", "[0.9, 1]", "numbers from 0 to below 1"),
-    ("SCHEDULE", "linear", "'multistep'"),
+    ("SCHEDULE", "linear", "'cosine', "),
     ("STEPS", "[50, 30]", "ascending epochs"),
     ("STEPS", "[0, 30]", "ascending epochs"),
     ("SCHEDULE_START", "2", "0, 1"),

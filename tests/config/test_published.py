@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from config import cfg, cfg_base, cfg_pcl
+from config import cfg, cfg_base, cfg_pcl, cfg_tbps
 from config.check import check_config, unused_keys
 from config.load import leaves, load_config
 
@@ -41,7 +41,8 @@ PCL = {
     "configs/pcl/vit_pcl_usl.yml": {"MODEL.ID_LOSS_WEIGHT": 0.0, "CLUSTER.METHOD": "dbscan"},
 }
 CLIPREID_PCL = "configs/person/vit_clipreid_pcl.yml"
-SHIPPED = [*FILES, *SIE_OLP, CLIPREID_PCL, "configs/pcl/vit_pcl.yml", *PCL]
+TBPS = ["configs/tbps/vit_tbps.yml", "configs/tbps/vit_tbps_simplified.yml"]
+SHIPPED = [*FILES, *SIE_OLP, CLIPREID_PCL, "configs/pcl/vit_pcl.yml", *PCL, *TBPS]
 # What pcl-vit.yml of the published PCL-CLIP sets, but for folders.
 PUBLISHED_PCL = {
     "MODEL.NAME": "ViT-B-16",
@@ -85,7 +86,8 @@ def published(repository):
 
 
 def tree_of(name):
-    return cfg_pcl if "/pcl/" in name else cfg_base if "base" in name else cfg
+    trees = {"pcl": cfg_pcl, "tbps": cfg_tbps}
+    return trees.get(name.split("/")[1], cfg_base if "base" in name else cfg)
 
 
 @pytest.mark.parametrize(("name", "tree"), [("defaults", cfg), ("defaults_base", cfg_base)])
@@ -169,14 +171,15 @@ def test_shipped_files_pass_the_checks_without_warning(repository, file):
 @pytest.mark.parametrize("file", SHIPPED)
 def test_the_head_of_a_file_names_the_program_and_the_file(repository, file):
     head = "\n".join((repository / file).read_text().splitlines()[:4])
-    method = "_pcl" if "/pcl/" in file else "" if "base" in file else "_clipreid"
-    assert f"python train{method}.py --config_file {file}" in head
+    folder = file.split("/")[1]
+    method = f"_{folder}" if folder in ("pcl", "tbps") else "" if "base" in file else "_clipreid"
+    assert f" train{method}.py --config_file {file}" in head
 
 
 def test_no_shipped_file_is_left_out(repository):
     found = {
         path.relative_to(repository).as_posix()
-        for folder in ("person", "veri", "VehicleID", "pcl")
+        for folder in ("person", "veri", "VehicleID", "pcl", "tbps")
         for path in (repository / "configs" / folder).iterdir()
     }
     assert found == set(SHIPPED)

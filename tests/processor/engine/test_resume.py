@@ -119,6 +119,7 @@ def test_every_file_whose_writing_is_interrupted(trained, whole, monkeypatch, tm
         ("baseline", ("MAIN.OPTIMIZER_NAME", "AdamW", "DATALOADER.SAMPLER", "softmax")),
         ("baseline", ("MODEL.SIE_CAMERA", True, "SOLVER.MICRO_BATCH", 2, "DATALOADER.CACHE", True)),
         ("baseline", ("TEST.EVAL_BEFORE_TRAINING", True, "MAIN.WARMUP_ITERS", 2, "SOLVER.AMP", "bf16")),
+        ("baseline", ("SOLVER.KEEP_BEST", True, "MAIN.MAX_EPOCHS", 4, "MAIN.BASE_LR", 0.02)),
         ("clipreid", ("MODEL.NAME", "toy-resnet", "SOLVER.STAGE1.HALF_FEATURES", True)),
         ("clipreid", ("MODEL.METRIC_LOSS_TYPE", "triplet_center", "DATALOADER.NUM_WORKERS", 1)),
         ("clipreid", ("MODEL.PCL_LOSS_WEIGHT", 1.0, "MODEL.MEMORY_UPDATE", "all")),
