@@ -62,9 +62,11 @@ def unused_keys(cfg: CfgNode) -> dict[str, str]:
     for name, key in table_of(cfg).keys.items():
         reason = key.unused
         if key.needs and not reason:
-            other = ".".join([*name.split(".")[:-1], key.needs[0]])
-            if not key.needs[1].holds(values[other]):
-                reason = f"it needs {other} {key.needs[1].allowed}, which is {values[other]!r}"
+            others, rule = key.needed(name), key.needs[1]
+            if not any(rule.holds(values[other]) for other in others):
+                now = ", ".join(repr(values[other]) for other in others)
+                verb = "are" if len(others) > 1 else "is"
+                reason = f"it needs {' or '.join(others)} {rule.allowed}, which {verb} {now}"
         if reason and values[name] != key.default:
             found[name] = reason
     return found

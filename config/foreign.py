@@ -57,7 +57,7 @@ def translate(settings: Sequence[Setting], rows: Sequence[Foreign]) -> Translati
     ]
     count = len(given) - len(notes)
     notes += [
-        f"{row.name} is missing, which would set {', '.join(row.keys)}"
+        f"{row.name} is missing: {', '.join(row.keys)} keeps its default"
         for row in rows
         if row.keys and row.name not in given and not row.needs
     ]
@@ -78,7 +78,7 @@ def _translate_row(row: Foreign, given: Mapping[str, Setting]) -> tuple[list[Set
         if other and not setting:
             raise ValueError(f"{other.place} is {other.raw!r} and needs {row.name}, which is missing")
         if setting and not other:
-            raise ValueError(f"{setting.place} needs {name}, which is missing; allowed: {rule.allowed}")
+            raise ValueError(f"{setting.place} needs {name}, which is missing")
     if not setting:
         return [], "missing"
     if setting.raw == row.placeholder:

@@ -43,7 +43,8 @@ class Key:
     comment: str
     rule: Rule | None = None
     needs: tuple[str, Rule] | None = None
-    """A key of the same node and the values of it with which this key has an effect."""
+    """A key of the same node, or several by full name with ' or ' between them, and the values of it with
+    which this key has an effect."""
     unused: str = ""
     """Why nothing reads the key, which is kept so that former files load."""
     fixed: bool = False
@@ -52,6 +53,11 @@ class Key:
     """A list may have another length than the default."""
     common: bool = False
     """Listed by `--help`."""
+
+    def needed(self, name: str) -> list[str]:
+        """The keys in `needs` by full name, for this key's own full `name`."""
+        others = self.needs[0].split(" or ") if self.needs else []
+        return [other if "." in other else f"{name.rpartition('.')[0]}.{other}" for other in others]
 
 
 @dataclass(frozen=True)

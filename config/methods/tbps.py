@@ -1,5 +1,7 @@
 """TBPS-CLIP: search by sentence with both towers of CLIP (Cao, Bai, Zeng, Ye, Zhang, AAAI 2024)."""
 
+from dataclasses import replace
+
 from yacs.config import CfgNode
 
 from config import shared
@@ -31,7 +33,7 @@ _SHARED = (
     *("MODEL.PRETRAIN_CHOICE", "MODEL.PRETRAIN_PATH", "MODEL.PRETRAIN_TAG"),
     *("MODEL.STRIDE_SIZE", "MODEL.FREEZE_PATCHES"),
     *("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD", "INPUT.TEST_RESIZE"),
-    *("INPUT.ORIENTATION", "DATASETS.ROOT_DIR", "DATASETS.CSV", "DATASETS.CHECK_IMAGES"),
+    *("INPUT.ORIENTATION", "DATASETS.ROOT_DIR", "DATASETS.CHECK_IMAGES"),
     "DATALOADER.NUM_WORKERS",
     *("SOLVER.SEED", "SOLVER.AMP", "SOLVER.COMPILE", "SOLVER.MICRO_BATCH", "SOLVER.GRAD_CHECKPOINT"),
     *("SOLVER.SYNC_BN", "SOLVER.DETERMINISTIC", "SOLVER.SAVE_EVERY_MIN", "SOLVER.KEEP"),
@@ -41,6 +43,7 @@ _SHARED = (
     "OUTPUT_DIR",
 )
 _WEIGHT = Rule("0 (off) or more", ZERO_OR_MORE.holds)
+_NITC = ("NITC_LOSS_WEIGHT", POSITIVE)
 _CITC, _SS = ("CITC_LOSS_WEIGHT", POSITIVE), ("SS_LOSS_WEIGHT", POSITIVE)
 _MIXED = ("MIXGEN", words("ori", "cat"))
 
@@ -62,6 +65,7 @@ _MODEL = {
         0.5,
         "N-ITC: share of the model's own predictions in the labels, which it reaches at the end of epoch 1.",
         FRACTION,
+        needs=_NITC,
     ),
     "RITC_LOSS_WEIGHT": Key(1.0, "Weight of the reversed contrastive loss (R-ITC).", _WEIGHT),
     "RITC_EPS": Key(
@@ -83,7 +87,7 @@ _MODEL = {
         fixed=True,
     ),
     "SIMCLR_TEMPERATURE": Key(0.1, "SimCLR: divisor of the cosine similarities.", POSITIVE, needs=_SS),
-    "MULTI_VIEW": Key(True, "Train N-ITC on a second augmentation of each image, too (MVS)."),
+    "MULTI_VIEW": Key(True, "Train N-ITC on a second augmentation of each image, too (MVS).", needs=_NITC),
     "ID_LOSS_WEIGHT": Key(
         0.0, "Weight of the identity loss: one linear classifier for images and texts.", _WEIGHT
     ),
@@ -127,16 +131,23 @@ _DATASETS = {
         fixed=True,
         common=True,
     ),
-    "IMAGE_DIR": Key("imgs", "NAMES captions: folder under ROOT_DIR to which paths are relative."),
+    "IMAGE_DIR": Key(
+        "imgs",
+        "NAMES captions: folder to which paths are relative, itself relative to ROOT_DIR.",
+        needs=("NAMES", words("captions")),
+    ),
     "ANNOTATION_DIR": Key(
         "",
         "Folder with train_reid.json and test_reid.json that replace the annotation file of cuhk_pedes, "
         "icfg_pedes or rstpreid. '': the official file.",
+        needs=("NAMES", words("cuhk_pedes", "icfg_pedes", "rstpreid", "captions")),
     ),
+    "CSV": replace(shared.KEYS["DATASETS.CSV"], needs=("NAMES", words("csv"))),
     "EVAL_SPLIT": Key(
         "test",
         "The split that is evaluated: 'test', or 'val' where the data set has one.",
         words("test", "val"),
+        fixed=True,
     ),
 }
 _SOLVER = {
@@ -161,7 +172,10 @@ _SOLVER = {
         },
     ),
     "NEW_LR_FACTOR": Key(
-        5.0, "Factor of the rate of the identity classifier and of the masked language model.", POSITIVE
+        5.0,
+        "Factor of the rate of the identity classifier and of the masked language model.",
+        POSITIVE,
+        needs=("MODEL.ID_LOSS_WEIGHT or MODEL.MLM_LOSS_WEIGHT", POSITIVE),
     ),
 }
 _TEST = {
@@ -198,4 +212,5 @@ def check(cfg: CfgNode) -> None:
     """Something is minimised."""
     names = [name for name in cfg.MODEL if name.endswith("_LOSS_WEIGHT")]
     if not any(cfg.MODEL[name] for name in names):
-        raise ValueError(f"MODEL.NITC_LOSS_WEIGHT is 0; allowed: above 0, or another of {', '.join(names)}")
+        *others, last = (f"MODEL.{name}" for name in names)
+        raise ValueError(f"{', '.join(others)} and {last} are all 0; allowed: one or more above 0")

@@ -2,14 +2,14 @@
 
 import errno
 import os
+import re
 import sys
 from types import SimpleNamespace
 
 import pytest
 
-from config import cfg, cfg_base
-from config.arguments import add_resume, end_in_one_line, parse_arguments, run_program
-from config.load import leaves
+from config import TABLES, cfg, cfg_base, cfg_tbps
+from config.arguments import add_resume, add_simplified, end_in_one_line, parse_arguments, run_program
 
 DEFAULT = "configs/person/vit_base.yml"
 _TRACE = "Traceback (most recent call last):\n  File x"  # as an image loading process reports an error
@@ -83,15 +83,50 @@ def test_help_is_useful(capsys):
     assert max(map(len, text.splitlines())) <= 110
 
 
-def test_help_names_files_and_keys_that_exist(capsys, repository):
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.programs[0])
+def test_help_names_programs_files_and_keys_that_exist(capsys, repository, table):
     with pytest.raises(SystemExit):
-        parse("--help")
-    words = capsys.readouterr().out.replace(",", " ").split()
+        parse_arguments(["--help"], table.tree(), description="", default_config=DEFAULT)
+    text = capsys.readouterr().out.partition("examples:")[2]
+    words = text.replace(",", " ").split()
     groups = ("MODEL.", "INPUT.", "DATASETS.", "DATALOADER.", "SOLVER.", "TEST.")
     keys = {word for word in words if word.startswith(groups) and "…" not in word}
-    assert len(keys) >= 12 and keys <= leaves(cfg).keys() | leaves(cfg_base).keys()
+    assert len(keys) >= 12 and keys <= {name for each in TABLES for name in each.keys}
     files = [word for word in words if word.endswith(".yml")]
     assert files and all((repository / file).is_file() for file in files)
+    programs = {word for word in words if word.endswith(".py")}
+    assert programs <= {program for each in TABLES for program in each.programs}
+    assert max(map(len, text.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.programs[0])
+def test_examples_are_of_the_program_or_of_its_kind(table):
+    """Those of methods on images are common; text search has its own, whose pairs it takes."""
+    programs = set(re.findall(r"\w+\.py", table.examples))
+    text_search = {"train_tbps.py", "test_tbps.py"}
+    assert set(table.programs) <= programs or not programs & text_search
+    assert programs <= text_search or not programs & text_search
+
+
+def simplified(*argv):
+    options = {"description": "", "default_config": DEFAULT, "add_options": add_simplified}
+    return parse_arguments(argv, cfg_tbps, **options)
+
+
+def test_simplified_is_a_configuration_file(capsys, repository):
+    assert simplified().config_file == DEFAULT
+    args = simplified("--simplified", "SOLVER.SEED", "3")
+    assert args.config_file == "configs/tbps/vit_tbps_simplified.yml" and args.opts == ["SOLVER.SEED", "3"]
+    assert (repository / args.config_file).is_file() and "simplified" not in vars(args)
+    for words in (["--simplified", "--config_file", "a.yml"], ["--config_file", "a.yml", "--simplified"]):
+        with pytest.raises(SystemExit) as caught:
+            simplified(*words)
+        told = capsys.readouterr().err
+        assert caught.value.code == 2
+        assert "--simplified" in told and "not allowed with argument" in told and "--config_file" in told
+    with pytest.raises(SystemExit):
+        parse("--simplified")
+    assert "unrecognized arguments" in capsys.readouterr().err
 
 
 def test_main_gets_the_loaded_configuration():

@@ -4,9 +4,10 @@ import logging
 
 import pytest
 
-from config import cfg, cfg_base, cfg_pcl
+from config import cfg, cfg_base, cfg_pcl, cfg_tbps
 from config.check import check_config, check_training, unused_keys, warn_unused
 from config.load import load_config
+from tests.toys import words
 
 # One case for each rule, not for each key.
 SHARED = [
@@ -30,6 +31,23 @@ SHARED = [
     ("TEST.AMP", "on", "'auto', 'bf16', 'fp16', 'off'"),
     ("TEST.RERANK_K1", "0", "1 or more"),
     ("TEST.FEATURES", "out/features.npz", "the name of a file, e.g. 'features.npz', or ''"),
+]
+TEXT_SEARCH = [
+    ("MODEL.TEXT_LENGTH", "3", "4 or more"),
+    ("MODEL.TEXT_DROPOUT", "1", "0 to below 1"),
+    ("MODEL.NITC_LOSS_WEIGHT", "-1", "0 (off) or more"),
+    ("MODEL.SOFT_LABEL_WEIGHT", "1.5", "0 to 1"),
+    ("MODEL.RITC_EPS", "0", "above 0"),
+    ("MODEL.SIMCLR_MLP", "[512, 0, 512]", "whole numbers from 1 on"),
+    ("MODEL.SIMCLR_TEMPERATURE", "0", "above 0"),
+    ("MODEL.MLM_DEPTH", "0", "1 or more"),
+    ("INPUT.MIXGEN", "mix", "'none', 'ori', 'cat'"),
+    ("INPUT.MIXGEN_RATIO", "0.6", "0 to 0.5"),
+    ("DATASETS.EVAL_SPLIT", "train", "'test', 'val'"),
+    ("DATALOADER.ON_ERROR", "skip", "'raise'"),
+    ("SOLVER.NEW_LR_FACTOR", "0", "above 0"),
+    ("TEST.DIRECTION", "both", "'text_to_image', 'image_to_text'"),
+    ("SOLVER.SCHEDULE", "linear", "'cosine', 'cosine_iterations', 'multistep'"),
 ]
 STAGES = [
     ("IMS_PER_BATCH", "0", "1 or more"),
@@ -63,6 +81,23 @@ def test_defaults_pass(base):
 def test_shared_keys(key, text, allowed):
     assert_refused(cfg, key, text, allowed)
     assert_refused(cfg_base, key, text, allowed)
+
+
+@pytest.mark.parametrize(("key", "text", "allowed"), TEXT_SEARCH)
+def test_keys_of_text_search(key, text, allowed):
+    assert_refused(cfg_tbps, key, text, allowed)
+
+
+def test_text_search_minimises_something():
+    weights = ("NITC", "RITC", "CITC", "SS", "ID", "MLM")
+    off = {f"MODEL.{name}_LOSS_WEIGHT": "0" for name in weights}
+    with pytest.raises(
+        ValueError, match=r"MODEL\.NITC_LOSS_WEIGHT.*are all 0; allowed: one or more"
+    ) as caught:
+        check_config(load_config(cfg_tbps, "", words(off)))
+    assert all(name in str(caught.value) for name in off)
+    for name in off:
+        check_config(load_config(cfg_tbps, "", words(off | {name: "0.1"})))
 
 
 @pytest.mark.parametrize(("name", "text", "allowed"), STAGES)
@@ -161,11 +196,37 @@ def test_what_training_does_not_take_but_a_test_does(base, pairs, key):
         (cfg_base, "SOLVER.MOMENTUM", "0", "SOLVER.OPTIMIZER_NAME 'SGD', which is 'Adam'"),
         (cfg_base, "CLUSTER.EPS", "0.5", "CLUSTER.METHOD 'dbscan', which is 'none'"),
         (cfg_base, "MODEL.MEMORY_MOMENTUM", "0.5", "MODEL.PCL_LOSS_WEIGHT above 0, which is 0.0"),
+        (cfg_tbps, "MODEL.MLM_DEPTH", "2", "MODEL.MLM_LOSS_WEIGHT above 0, which is 0.0"),
+        (cfg_tbps, "INPUT.MIXGEN_PROB", "0.2", "INPUT.MIXGEN 'ori', 'cat', which is 'none'"),
+        (cfg_tbps, "DATASETS.IMAGE_DIR", "a", "DATASETS.NAMES 'captions', which is 'cuhk_pedes'"),
+        (cfg_tbps, "DATASETS.CSV", "a.csv", "DATASETS.NAMES 'csv', which is 'cuhk_pedes'"),
+        (
+            cfg_tbps,
+            "SOLVER.NEW_LR_FACTOR",
+            "2",
+            "MODEL.ID_LOSS_WEIGHT or MODEL.MLM_LOSS_WEIGHT above 0, which are 0.0, 0.0",
+        ),
     ],
 )
 def test_keys_without_effect(base, key, text, reason):
     ((found, why),) = unused_keys(load_config(base, "", [key, text])).items()
     assert found == key and reason in why
+
+
+@pytest.mark.parametrize(
+    ("pairs", "unused"),
+    [
+        (
+            ["MODEL.MULTI_VIEW", "False", "MODEL.SOFT_LABEL_WEIGHT", "0.1"],
+            {"MULTI_VIEW", "SOFT_LABEL_WEIGHT"},
+        ),
+        (["MODEL.SS_LOSS_WEIGHT", "0", "MODEL.SIMCLR_MLP", "[512, 64, 64]"], {"SIMCLR_MLP"}),
+        (["DATASETS.NAMES", "csv", "DATASETS.ANNOTATION_DIR", "a"], {"ANNOTATION_DIR"}),
+    ],
+)
+def test_keys_of_text_search_that_others_switch_off(pairs, unused):
+    config = load_config(cfg_tbps, "", ["MODEL.NITC_LOSS_WEIGHT", "0", *pairs])
+    assert {name.rpartition(".")[2] for name in unused_keys(config)} == unused
 
 
 @pytest.mark.parametrize(
@@ -180,6 +241,8 @@ def test_keys_without_effect(base, key, text, reason):
         (cfg_pcl, ["MODEL.MEMORY_MOMENTUM", "0.5", *CLUSTERS, "CLUSTER.EPS", "0.5"]),
         (cfg_base, ["SOLVER.SCHEDULE", "cosine", "SOLVER.LR_MIN", "0"]),
         (cfg_base, ["SOLVER.OPTIMIZER_NAME", "SGD", "SOLVER.MOMENTUM", "0"]),
+        (cfg_tbps, ["MODEL.ID_LOSS_WEIGHT", "1", "SOLVER.NEW_LR_FACTOR", "2"]),
+        (cfg_tbps, ["DATASETS.NAMES", "captions", "DATASETS.IMAGE_DIR", "a", "DATASETS.ANNOTATION_DIR", "b"]),
     ],
 )
 def test_used_keys_and_defaults_are_not_reported(base, pairs):

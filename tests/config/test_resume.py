@@ -2,7 +2,7 @@
 
 import pytest
 
-from config import cfg, cfg_base
+from config import cfg, cfg_base, cfg_tbps
 from config.load import leaves, load_config
 from config.resume import require_same_run
 
@@ -52,6 +52,29 @@ def test_one_stage(check):
     for key, value in (("SOLVER.IMS_PER_BATCH", 8), ("SOLVER.OPTIMIZER_NAME", "AdamW")):
         with pytest.raises(ValueError, match=rf"{key} is '?{value}'?, but the run in run/last\.pt has"):
             check([], [key, value], cfg_base)
+
+
+def test_text_search(check):
+    """What the weights or the draws are made of stays; how a loss is weighed may change."""
+    for key, value in (
+        ("MODEL.TEXT_LENGTH", 32),
+        ("MODEL.SIMCLR_MLP", [512, 64, 512]),
+        ("MODEL.MLM_DEPTH", 2),
+        ("DATASETS.NAMES", "rstpreid"),
+        ("DATASETS.EVAL_SPLIT", "val"),
+        ("SOLVER.IMS_PER_BATCH", 80),
+        ("SOLVER.SEED", 3),
+    ):
+        with pytest.raises(ValueError, match=rf"^{key} is .*, but the run in run/last\.pt has"):
+            check([], [key, value], cfg_tbps)
+    for key, value in (
+        ("MODEL.CITC_LOSS_WEIGHT", 0.2),
+        ("MODEL.TEXT_DROPOUT", 0.1),
+        ("INPUT.WORD_DELETION", 0.1),
+        ("SOLVER.KEEP_BEST", True),
+        ("DATASETS.ROOT_DIR", "elsewhere"),
+    ):
+        assert check([], [key, value], cfg_tbps)[-1].startswith(f"resumed with {key} {value!r}, was ")
 
 
 def test_other_keys_are_told_one_by_one(check):
