@@ -71,9 +71,9 @@ def test_re_ranking_in_training_and_testing(trained, toy_config, tmp_path, monke
     pairs = ("TEST.WEIGHT", str(folder / "toy-vit_2.pth"), "OUTPUT_DIR", str(tmp_path / "test"))
     run_test(toy_config(*pairs, *settings), ARGS)
     lines = messages(tmp_path / "test" / "test_log.txt")
-    assert lines[-6] == "Re-ranking with k1 4, k2 2, lambda 0.2" and lines[-6] in trained_lines
+    assert lines[-7] == "Re-ranking with k1 4, k2 2, lambda 0.2" and lines[-7] in trained_lines
     at = trained_lines.index("Validation Results - Epoch: 2")
-    assert lines[-4:] == trained_lines[at + 1 : at + 5] and seen == [chosen, chosen]
+    assert lines[-5:] == trained_lines[at + 1 : at + 6] and seen == [chosen, chosen]
     written = json.loads((tmp_path / "test" / "metrics.json").read_text())
     task = RetrievalTask.load(tmp_path / "test" / "features.npz").normalized()
     assert written["rerank"] == chosen
