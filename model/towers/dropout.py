@@ -10,7 +10,7 @@ from torch import Tensor
 
 # Rows and columns are numbered as in a table of this side, so that the length of a batch makes no difference.
 _SIDE = 1 << 12
-_BITS = 24
+_BITS = 32  # of a number: 64 mixed bits give those of two neighbouring columns
 # 64-bit constants of SplitMix64 as signed numbers.
 _STEP, _FIRST, _SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
 
@@ -24,10 +24,12 @@ def keep_factors(seeds: Tensor, rows: Tensor, columns: int, *, layer: int, heads
     rows = rows.expand(len(seeds), -1) if rows.ndim == 1 else rows
     head = layer * heads + torch.arange(heads, device=seeds.device)
     place = (head[:, None] * _SIDE + rows[:, None, :])[..., None] * _SIDE  # (B, heads, R, 1)
-    place = place + torch.arange(columns, device=seeds.device)
-    mixed = _mix(seeds[:, None, None, None] + place * _STEP)
-    kept = (mixed & ((1 << _BITS) - 1)) >= round(rate * (1 << _BITS))
-    return kept.float() / (1 - rate)
+    place = place + torch.arange(-(-columns // 2), device=seeds.device)
+    # Not seeds · … + place · _STEP: a compiler would work out the second product without its overflow.
+    mixed = _mix((other_seeds(seeds)[:, None, None, None] + place) * _STEP)
+    numbers = mixed.view(torch.int32)[..., :columns]  # from -2^31 on
+    kept = numbers >= round(rate * (1 << _BITS)) - (1 << (_BITS - 1))
+    return kept.float().div_(1 - rate)
 
 
 def other_seeds(seeds: Tensor) -> Tensor:
@@ -36,11 +38,15 @@ def other_seeds(seeds: Tensor) -> Tensor:
 
 
 def _mix(x: Tensor) -> Tensor:
-    x = (x ^ _shifted(x, 30)) * _FIRST
-    x = (x ^ _shifted(x, 27)) * _SECOND
-    return x ^ _shifted(x, 31)
+    """The numbers mixed, in place."""
+    x ^= _shifted(x, 30)
+    x *= _FIRST
+    x ^= _shifted(x, 27)
+    x *= _SECOND
+    x ^= _shifted(x, 31)
+    return x
 
 
 def _shifted(x: Tensor, count: int) -> Tensor:
     """x >> count with zeros from the left; torch shifts the sign."""
-    return (x >> count) & ((1 << (64 - count)) - 1)
+    return (x >> count).bitwise_and_((1 << (64 - count)) - 1)
