@@ -22,8 +22,10 @@ LIBRARY = ("config", "datasets", "loss", "model", "processor", "retrieval", "sol
 ROOMS = (*LIBRARY, "benchmarks", "tools")
 FOLDERS = (*ROOMS, "configs", "docs", "tests")
 DATA_SETS = ("market1501", "dukemtmc", "occ_duke", "msmt17", "veri", "VehicleID")
+CAPTION_SETS = ("cuhk_pedes", "icfg_pedes", "rstpreid", "captions")
 OPTION_FILES = ("tools/features/files.py", "config/arguments.py")
-PROGRAMS = tuple(f"{verb}{method}.py" for verb in ("train", "test") for method in ("", "_clipreid", "_pcl"))
+METHODS = ("", "_clipreid", "_pcl", "_tbps")
+PROGRAMS = tuple(f"{verb}{method}.py" for verb in ("train", "test") for method in METHODS)
 VISION = {
     "image_size": 32,
     "layers": 2,

@@ -15,6 +15,7 @@ from datasets import make_dataloader, make_dataset
 from tests.docs.reading import (
     AFTERWARDS,
     BLOCKS,
+    CAPTION_SETS,
     COMMANDS,
     DATA_SETS,
     OPTION_FILES,
@@ -35,7 +36,8 @@ def test_every_command_can_be_typed(line, words, monkeypatch):
     if is_program(words):
         config, _, _ = settings_of(words)
         check_config(config)
-        assert config.DATASETS.NAMES in (*DATA_SETS, "csv", "folder") and config.OUTPUT_DIR
+        names = CAPTION_SETS if "_tbps" in words[1] else DATA_SETS
+        assert config.DATASETS.NAMES in (*names, "csv", "folder") and config.OUTPUT_DIR
         assert bool(config.TEST.WEIGHT) == words[1].startswith("test")
     elif words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -55,7 +57,8 @@ def test_the_five_variants_are_trained_on_all_data_sets(monkeypatch):
     for _, words in COMMANDS:
         if is_program(words) and words[1].startswith("train"):
             config, _, _ = settings_of(words)
-            variant = (config.MODEL.NAME, words[1], config.MODEL.SIE_CAMERA, tuple(config.MODEL.STRIDE_SIZE))
+            sie = config.MODEL.get("SIE_CAMERA", False)
+            variant = (config.MODEL.NAME, words[1], sie, tuple(config.MODEL.STRIDE_SIZE))
             seen.add((config.DATASETS.NAMES, *variant))
     variants = [("RN50", f"train{kind}.py", False, (16, 16)) for kind in ("", "_clipreid")]
     variants += [("ViT-B-16", f"train{kind}.py", False, (16, 16)) for kind in ("", "_clipreid")]
