@@ -2,6 +2,7 @@
 
 Takes settings as the programs do:
 python tools/check_dataset.py DATASETS.NAMES market1501 DATASETS.ROOT_DIR data
+python tools/check_dataset.py --captions DATASETS.NAMES folder DATASETS.ROOT_DIR my_captions
 Exit status: 0 nothing or only notes found, 1 errors in the data found, 2 a wrong setting or list.
 """
 

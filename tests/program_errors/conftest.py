@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.toys import SETTINGS, draw_market, words
+from tests.toys import SETTINGS, TEXT_SETTINGS, draw_captions, draw_market, words
 
 TRAINING = {
     "SOLVER.STAGE2.IMS_PER_BATCH": "4",
@@ -28,12 +28,19 @@ def own_market(market, tmp_path):
 
 
 @pytest.fixture
+def own_captions(tmp_path):
+    """ROOT_DIR of images with captions in the prepared form, which a test may damage."""
+    return draw_captions(tmp_path / "captions")
+
+
+@pytest.fixture
 def start(toy_towers, repository, market, tmp_path, monkeypatch, capsys):
     """start('train.py', KEY, VALUE, …) -> (status, stdout, stderr)."""
     monkeypatch.chdir(repository)
 
     def run(program, *pairs, options=()):
-        settings = SETTINGS | (TRAINING if program == "train_clipreid.py" else {})
+        base = TEXT_SETTINGS if "tbps" in program else SETTINGS
+        settings = base | (TRAINING if program == "train_clipreid.py" else {})
         settings |= {"DATASETS.ROOT_DIR": str(market), "OUTPUT_DIR": str(tmp_path / "logs")}
         settings |= dict(zip(pairs[::2], pairs[1::2], strict=True))
         monkeypatch.setattr(sys, "argv", [program, *options, *words(settings)])

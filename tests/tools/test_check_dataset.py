@@ -255,6 +255,15 @@ def test_what_should_be_put_right_in_captions(caption_words, tmp_path, capsys):
     assert lines[3].endswith(" 1000")
 
 
+def test_captions_cannot_reach_the_terminal(caption_words, capsys):
+    text = "a\x1b[2Jb\r\u202ec"
+    _, lines = run(
+        caption_words([*ROWS, ("train", "7.jpg", 5, [text]), ("train", "8.jpg", 6, [text])]), capsys
+    )
+    assert all(line.isprintable() for line in lines)
+    assert any(r"\x1b[2jb\r\u202ec' of 2 identities" in line for line in lines)
+
+
 def test_the_token_limit_is_that_of_the_settings(caption_words, capsys):
     rows = [*ROWS, ("test", "7.jpg", 7, ["one two three four five six"])]
     for limit, count in ((8, 0), (7, 1)):
