@@ -2,7 +2,7 @@
 
 import functools
 
-from config.arguments import run_program
+from config.arguments import add_simplified, run_program
 from processor import METHODS, test
 
 main = functools.partial(
@@ -11,6 +11,7 @@ main = functools.partial(
     METHODS["tbps"].tree,
     description=__doc__,
     default_config="configs/tbps/vit_tbps.yml",
+    add_options=add_simplified,
 )
 
 if __name__ == "__main__":

@@ -2,8 +2,15 @@
 
 import functools
 
-from config.arguments import add_resume, run_program
+from config.arguments import Parser, add_resume, add_simplified, run_program
 from processor import METHODS, train
+
+
+def add_options(parser: Parser) -> None:
+    """Add --resume and --simplified."""
+    add_resume(parser)
+    add_simplified(parser)
+
 
 main = functools.partial(
     run_program,
@@ -11,7 +18,7 @@ main = functools.partial(
     METHODS["tbps"].tree,
     description=__doc__,
     default_config="configs/tbps/vit_tbps.yml",
-    add_options=add_resume,
+    add_options=add_options,
 )
 
 if __name__ == "__main__":

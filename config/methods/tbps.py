@@ -24,7 +24,7 @@ EXAMPLES = """\
   python train_tbps.py --simplified DATASETS.NAMES rstpreid SOLVER.IMS_PER_BATCH 64 SOLVER.MICRO_BATCH 16
   python train_tbps.py --resume --config_file configs/tbps/vit_tbps.yml OUTPUT_DIR logs/cuhk_pedes
   torchrun --nproc_per_node=4 train_tbps.py --config_file configs/tbps/vit_tbps.yml
-  python train_tbps.py --config_file config/config.yaml MODEL.PRETRAIN_PATH ViT-B-16.pt   (a published file)
+  python train_tbps.py --config_file config/config.yaml MODEL.PRETRAIN_PATH ViT-B-16.pt  # a published file
   python test_tbps.py --config_file configs/tbps/vit_tbps.yml TEST.WEIGHT path/to/checkpoint_best.pth
 """
 
@@ -33,7 +33,7 @@ _SHARED = (
     *("MODEL.PRETRAIN_CHOICE", "MODEL.PRETRAIN_PATH", "MODEL.PRETRAIN_TAG"),
     *("MODEL.STRIDE_SIZE", "MODEL.FREEZE_PATCHES"),
     *("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD", "INPUT.TEST_RESIZE"),
-    *("INPUT.ORIENTATION", "DATASETS.ROOT_DIR", "DATASETS.CHECK_IMAGES"),
+    *("INPUT.ORIENTATION", "DATASETS.CHECK_IMAGES"),
     "DATALOADER.NUM_WORKERS",
     *("SOLVER.SEED", "SOLVER.AMP", "SOLVER.COMPILE", "SOLVER.MICRO_BATCH", "SOLVER.GRAD_CHECKPOINT"),
     *("SOLVER.SYNC_BN", "SOLVER.DETERMINISTIC", "SOLVER.SAVE_EVERY_MIN", "SOLVER.KEEP"),
@@ -142,6 +142,10 @@ _DATASETS = {
         "icfg_pedes or rstpreid. '': the official file.",
         needs=("NAMES", words("cuhk_pedes", "icfg_pedes", "rstpreid", "captions")),
     ),
+    "ROOT_DIR": replace(
+        shared.KEYS["DATASETS.ROOT_DIR"],
+        comment="Folder that holds the data set's folder; for captions, csv and folder the data set itself.",
+    ),
     "CSV": replace(shared.KEYS["DATASETS.CSV"], needs=("NAMES", words("csv"))),
     "EVAL_SPLIT": Key(
         "test",
@@ -154,7 +158,6 @@ _SOLVER = {
     **with_defaults(
         {name: MAIN_STAGE[name] for name, key in STAGE.items() if not key.unused},
         {
-            "IMS_PER_BATCH": 320,
             "MAX_EPOCHS": 5,
             "OPTIMIZER_NAME": "AdamW",
             "BETAS": [0.9, 0.98],
@@ -170,6 +173,12 @@ _SOLVER = {
             "LOG_PERIOD": 50,
             "EVAL_PERIOD": 1,
         },
+    ),
+    "IMS_PER_BATCH": replace(
+        STAGE["IMS_PER_BATCH"],
+        default=320,
+        comment="Pairs of image and caption in a batch, over all processes. Pairs that fill no batch are "
+        "left out of an epoch.",
     ),
     "NEW_LR_FACTOR": Key(
         5.0,

@@ -87,6 +87,13 @@ def test_programs_and_readme_with_the_base_dependencies(run):
     assert {path.name for path in run.folder.iterdir()} == {"my_people", "logs", "query.npz", "ViT-B-16.json"}
 
 
+def test_programs_of_text_search_find_their_settings(run):
+    error = run("clipreid-train-tbps", "--simplified", "OUTPUT_DIR", "", status=2).stderr
+    assert error.startswith("error: OUTPUT_DIR is empty") and error.count("\n") == 1
+    error = run("clipreid-test-tbps", "--simplified", "INPUT.SIZE_TEST", "3", status=2).stderr
+    assert error.startswith("error: command line: INPUT.SIZE_TEST is 3") and error.count("\n") == 1
+
+
 def test_an_extra_that_is_missing_is_named(run):
     error = run("clipreid-plots", "training", "--out", "a.png", "logs", status=2).stderr
     assert "clipreid[plots]" in error and error.count("\n") == 1
