@@ -192,7 +192,7 @@ def draw_ranking(
     matplotlib and Jinja2.
     """
     from retrieval import rank_gallery, worst_queries
-    from tools.ranking.report import Album, Report, make_rows
+    from tools.ranking.report import DISTANCE, Album, Report, count_items, make_rows
     from utils.package import require_extra
 
     require_extra("plots")
@@ -201,10 +201,10 @@ def draw_ranking(
     query, gallery = query.with_pictures(), gallery.with_pictures()
     rows = queries if queries is not None else worst_queries(query, gallery, 10) or range(min(10, len(query)))
     rankings = rank_gallery(query, gallery, rows, top)
-    facts = (f"{len(rankings)} of {len(query)} queries", f"gallery of {len(gallery)} images")
+    facts = (f"{len(rankings)} of {len(query)} queries", f"gallery of {count_items(gallery)}")
     album = Album(names=query.names | gallery.names, upright=upright)
     shown = make_rows(query, gallery, rankings, album)
-    report = Report("Ranking", facts, "squared Euclidean distance", "", shown)
+    report = Report("Ranking", facts, DISTANCE, "", shown)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_page(report, folder / "ranking.html")

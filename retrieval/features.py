@@ -6,6 +6,7 @@ Extraction returns it and everything in this room takes it; on disk it is one .n
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -21,8 +22,11 @@ from retrieval.labels import LabelNames
 from retrieval.pictures import name_pictures
 from utils.files import write_atomically
 from utils.labels import NO_CAMERA
-from utils.untrusted.feature_files import read_feature_file
+from utils.text import printable
+from utils.untrusted.feature_files import MAX_NAMES, read_feature_file
+from utils.untrusted.forms import parse_json
 
+_logger = logging.getLogger("transreid.retrieval")
 _TEXTS = ("paths", "keys", "pictures")
 # What .npz can hold and a matrix product can use; bfloat16 has no numpy counterpart.
 _FEATURE_DTYPES = (torch.float16, torch.float32, torch.float64)
@@ -34,8 +38,8 @@ class FeatureSet:
 
     A pid of -1 means that the identity is unknown, a camid of -1 that the camera is. `keys` name the items:
     one file may hold several, such as the captions of an image or crops of a picture. `pictures` name what
-    the files show, '' where no name has been computed: see `with_pictures`. `names` are identities and
-    cameras as people know them; `save` leaves them out.
+    the files show, '' where no name has been computed: see `with_pictures`. `names` are identities, cameras
+    and texts as people know them.
     """
 
     features: Tensor
@@ -156,9 +160,10 @@ class FeatureSet:
     def save(self, path: str | Path, info: Mapping[str, Any] | None = None) -> None:
         """Write exactly the file `path`: an .npz of the fields (no pickles), `pictures` where one has a name.
 
-        `info`, JSON-serialisable, records the origin of the features; `RetrievalTask.load` reads it.
+        `names` are JSON in it where there are any. `info`, JSON-serialisable, records the origin of the
+        features; `RetrievalTask.load` reads it.
         """
-        write_arrays(path, feature_arrays(self), info or {})
+        write_arrays(path, feature_arrays(self, self.names), info or {})
 
     @staticmethod
     def load(path: str | Path) -> FeatureSet:
@@ -166,18 +171,35 @@ class FeatureSet:
 
         Raises FileNotFoundError, or ValueError for other files.
         """
-        return FeatureSet(**read_feature_file(path).items)
+        stored = read_feature_file(path)
+        return FeatureSet(**stored.items, names=read_names(stored.names, path))
 
 
-def feature_arrays(images: FeatureSet) -> dict[str, np.ndarray]:
-    """The arrays of a feature file by name."""
+def feature_arrays(images: FeatureSet, names: LabelNames) -> dict[str, np.ndarray]:
+    """The arrays of a feature file by name; texts of items are left out, with a warning, where too long."""
     arrays = {
         "features": images.features.detach().cpu().numpy(),
         "pids": images.pids.cpu().numpy(),
         "camids": images.camids.cpu().numpy(),
     }
-    names = _TEXTS if any(images.pictures) else _TEXTS[:2]
-    return arrays | {name: np.array(getattr(images, name), dtype=np.str_) for name in names}
+    texts = _TEXTS if any(images.pictures) else _TEXTS[:2]
+    arrays |= {name: np.array(getattr(images, name), dtype=np.str_) for name in texts}
+    if len(written := names.model_dump_json()) > MAX_NAMES:
+        _logger.warning(
+            "the texts of %d items are not written: names have %d characters with them; allowed: %d",
+            *(len(names.items), len(written), MAX_NAMES),
+        )
+        names = names.model_copy(update={"items": {}})
+        written = names.model_dump_json()
+    return arrays if names == LabelNames() else arrays | {"names": np.array(written, dtype=np.str_)}
+
+
+def read_names(text: str, path: str | Path) -> LabelNames:
+    """The names in a feature file's JSON. Raises ValueError that names the path for another form."""
+    try:
+        return parse_json(text, LabelNames, "its names")
+    except ValueError as error:
+        raise ValueError(f"{printable(path)}: {error}") from error
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:

@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retrieval.features import FeatureSet, feature_arrays, write_arrays
+from retrieval.features import FeatureSet, feature_arrays, read_names, write_arrays
 from retrieval.labels import LabelNames
 from retrieval.rules import find_rule
 from utils.untrusted.feature_files import read_feature_file
-from utils.untrusted.forms import parse_json
 
 _ROLES = ("query", "gallery")
 
@@ -48,7 +47,7 @@ class TrialFeatures(NamedTuple):
 class RetrievalTask:
     """Items, one or more trials over them, and `info`: model, data set and protocol, JSON-serialisable.
 
-    `names` are the identities and cameras as people know them. Raises ValueError without a trial, for rows
+    `names` are identities, cameras and texts as people know them. Raises ValueError without a trial, for rows
     that are not in `images`, and for an unknown rule.
     """
 
@@ -91,6 +90,11 @@ class RetrievalTask:
             wanted[trial.gallery_rows.cpu()[gallery]] = True
         return replace(self, images=self.images.with_pictures(wanted))
 
+    def swapped(self) -> RetrievalTask:
+        """The same task with queries and gallery in each other's place, under the same rules."""
+        trials = (TrialRows(*trial[2:4], *trial[:2], trial.rule) for trial in self.trials)
+        return replace(self, trials=tuple(trials))
+
     def normalized(self) -> RetrievalTask:
         """The same task on features of L2 norm 1. Raises ValueError naming a row that has no norm."""
         return replace(self, images=self.images.normalized())
@@ -123,7 +127,7 @@ class RetrievalTask:
         of the N items), `…_camids` and `…_trials` (number of the trial), one entry for each item of each
         trial, `rules`, one name for each trial, `info` as JSON, and `names` as JSON where there are any.
         """
-        arrays = feature_arrays(self.images)
+        arrays = feature_arrays(self.images, self.names)
         for role in _ROLES:
             parts = {
                 name: [getattr(trial, f"{role}_{name}").cpu() for trial in self.trials]
@@ -132,8 +136,6 @@ class RetrievalTask:
             parts["trials"] = [torch.full_like(rows, i) for i, rows in enumerate(parts["rows"])]
             arrays |= {f"{role}_{name}": torch.cat(part).numpy() for name, part in parts.items()}
         arrays["rules"] = np.array([trial.rule for trial in self.trials], dtype=np.str_)
-        if self.names != LabelNames():
-            arrays["names"] = np.array(self.names.model_dump_json(), dtype=np.str_)
         write_arrays(path, arrays, self.info)
 
     @staticmethod
@@ -143,12 +145,12 @@ class RetrievalTask:
         Raises FileNotFoundError, or ValueError for other files.
         """
         stored = read_feature_file(path)
-        images = FeatureSet(**stored.items)
+        names = read_names(stored.names, path)
+        images = FeatureSet(**stored.items, names=names)
         if stored.trials is None:
             return RetrievalTask.all_against_all(images, stored.info)
         trials = (TrialRows(*map(torch.from_numpy, trial[:4]), rule=trial.rule) for trial in stored.trials)
         try:
-            names = parse_json(stored.names, LabelNames, "its names")
             return RetrievalTask(images, tuple(trials), stored.info, names)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error

@@ -18,11 +18,13 @@ from config.errors import as_keys
 from retrieval import FeatureSet, RetrievalTask, TrialFeatures, rank_gallery, why_no_match, worst_queries
 from tools.features.files import about_features, add_feature_options, add_rerank_options, read_task, reranker
 from tools.ranking.attention import attention_painter
-from tools.ranking.report import Album, PaintAttention, Report, make_rows
+from tools.ranking.report import DISTANCE, RERANKED, Album, PaintAttention, Report, count_items, make_rows
 from utils.files import require_writable
 from utils.logger import setup_logger
 from utils.package import require_extra
-from utils.text import printable
+from utils.text import printable, quoted, shortened
+
+_SHOWN = 100  # characters of a key in a message
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -35,7 +37,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--queries",
         nargs="+",
         metavar="QUERY",
-        help="queries to show: numbers from 0, keys or paths as in the feature file, or file names",
+        help="queries to show: numbers from 0, keys or paths as in the feature file, file names, or words of "
+        "a query that is a text",
     )
     which.add_argument("--random", type=_count, metavar="N", help="show N queries drawn by --seed")
     which.add_argument(
@@ -97,48 +100,47 @@ def _count(text: str) -> int:
 def report(args: argparse.Namespace) -> None:
     """Write the page and the picture that the options ask for, and print what was written."""
     require_extra("plots")
-    from tools.ranking.pictures import PICTURE_ROWS, write_page, write_picture
+    from tools.ranking.pictures import publish
 
     task = read_task(args)
-    # Before ranking: a wrong file is an error at once, not after minutes.
-    paint = _painter(args, task) if args.weight else None
     if not 0 <= args.trial < len(task):
         raise ValueError(f"--trial is {args.trial}; allowed: 0 to {len(task) - 1}")
     if args.images and not args.images.is_dir():
         raise FileNotFoundError(f"--images {args.images}: no such folder")
+    trial = next(islice(task, args.trial, None))
+    query, gallery, rule = trial
+    # Before ranking: a wrong file is an error at once, not after minutes.
+    paint = _painter(args, task, query) if args.weight else None
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     require_writable(out / "ranking.html", "--out")
-    trial = next(islice(task, args.trial, None))
-    query, gallery, rule = trial
     with about_features(args):
         queries, choice = choose_queries(args, trial)
         rankings = rank_gallery(query, gallery, queries, args.top, reranker(args), rule)
     upright = task.info.get("orientation") == "exif"  # as the model saw them
     album = Album(args.images, task.names, upright=upright)
-    rows = make_rows(query, gallery, rankings, album, paint)
+    measure = RERANKED if args.rerank else DISTANCE
+    rows = make_rows(query, gallery, rankings, album, measure, paint)
     written = Report(
         title=_title(task, args.features),
         facts=_facts(args, task, gallery, choice),
-        distance="k-reciprocal distance" if args.rerank else "squared Euclidean distance",
+        measure=measure,
         attention=args.attention or "",
         rows=rows,
     )
-    write_page(written, out / "ranking.html")
-    fonts = write_picture(written, out / "ranking.png")
-    say("%s, top %d\n%s", choice, args.top, out / "ranking.html")
-    left_out = f" (the first {PICTURE_ROWS} of {len(rows)} queries)" if len(rows) > PICTURE_ROWS else ""
-    say("%s%s", out / "ranking.png", left_out)
-    if fonts.missing:
-        say(
-            "No installed font has %s: ranking.png has numbers in place of such names, %s has the names",
-            fonts.describe_missing(),
-            out / "ranking.html",
+    say("%s, top %d", choice, args.top)
+    publish(written, album, out)
+    if album.unreadable and len(album.unreadable) == len(album.seen):
+        say("None was found: --images ROOT names the folder in which the images lie now")
+
+
+def _painter(args: argparse.Namespace, task: RetrievalTask, query: FeatureSet) -> PaintAttention:
+    texts = [key for key in query.keys if query.names.text(key)]
+    if texts:
+        raise ValueError(
+            f"--weight shows where a model looks in queries, but {len(texts)} of {len(query)} queries in "
+            f"{args.features} are texts, such as {quoted(texts[0])}; allowed: queries that are images"
         )
-    _print_unreadable(album)
-
-
-def _painter(args: argparse.Namespace, task: RetrievalTask) -> PaintAttention:
     setup_logger(None, "", rank=0)
     with as_keys({"name": "--model", "sie_scale": "--sie_coe"}):
         return attention_painter(
@@ -176,7 +178,7 @@ def _numbered(shown: int, total: int, wanted: int = 0) -> str:
 
 
 def find_query(word: str, query: FeatureSet) -> int:
-    """The row that `word` names: a number from 0, a key or path, or the end of one, such as a file name.
+    """The row that `word` names: a number from 0, a key or path, the end of one, or words of a text.
 
     Raises ValueError when it names none or several.
     """
@@ -190,16 +192,27 @@ def find_query(word: str, query: FeatureSet) -> int:
         for row, (key, path) in enumerate(zip(query.keys, query.paths, strict=True))
         if key.endswith(f"/{word}") or path.endswith(f"/{word}")
     ]
+    said = [] if rows else _saying(word, query)
+    rows = rows or said
     if len(rows) > 1:
+        verb, what = ("say", "text") if said else ("are called", "name")
         raise ValueError(
-            f"{len(rows)} queries are called {word!r}: give more of the name or a number, "
-            f"e.g. {query.keys[rows[0]]} or {rows[0]}"
+            f"{len(rows)} queries {verb} {word!r}: give more of the {what} or a number, "
+            f"e.g. {shortened(query.keys[rows[0]], _SHOWN)} or {rows[0]}"
         )
     if not rows:
         names = {PurePath(key).name: key for key in query.keys}
         near = difflib.get_close_matches(PurePath(word).name, names, n=3, cutoff=0)
-        raise ValueError(f"no query is called {word!r}; nearest: {', '.join(near)}")
+        near = ", ".join(shortened(name, _SHOWN) for name in near)
+        raise ValueError(f"no query is called {word!r}; nearest: {near}")
     return rows[0]
+
+
+def _saying(words: str, query: FeatureSet) -> list[int]:
+    """Rows whose text has all the words, or parts of words."""
+    wanted = words.casefold().split()
+    texts = (query.names.text(key).casefold() for key in query.keys)
+    return [row for row, text in enumerate(texts) if wanted and all(word in text for word in wanted)]
 
 
 def _title(task: RetrievalTask, path: str) -> str:
@@ -210,22 +223,12 @@ def _title(task: RetrievalTask, path: str) -> str:
 def _facts(
     args: argparse.Namespace, task: RetrievalTask, gallery: FeatureSet, choice: str
 ) -> tuple[str, ...]:
-    facts = [choice, f"gallery of {len(gallery)} images"]
+    facts = [choice, f"gallery of {count_items(gallery)}"]
     if len(task) > 1:
         facts.append(f"trial {args.trial} of {len(task)}")
     if args.rerank:
         facts.append("re-ranked")
     return tuple(facts)
-
-
-def _print_unreadable(album: Album) -> None:
-    if not album.unreadable:
-        return
-    path, reason = next(iter(album.unreadable.items()))
-    counts = len(album.unreadable), len(album.seen)
-    say("%d of %d images could not be read, e.g. %s: %s", *counts, path, reason)
-    if len(album.unreadable) == len(album.seen):
-        say("None was found: --images ROOT names the folder in which the images lie now")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -140,12 +140,15 @@ def make_task(features: FeatureSet, trials: Sequence[Trial], info: Mapping[str, 
 
 
 def label_names(records: Iterable[Record]) -> LabelNames:
-    """The labels of all records as written; of several forms of one label the first."""
+    """The labels of all records as written, of several forms of one label the first, and the captions."""
     identities: dict[int, str] = {}
     cameras: dict[int, str] = {}
+    items: dict[str, str] = {}
     for record in records:
+        if isinstance(record, CaptionRecord):
+            items[record.key] = record.caption
         if record.texts.identity:
             identities.setdefault(record.pid, record.texts.identity)
         if record.texts.camera:
             cameras.setdefault(record.camid, record.texts.camera)
-    return LabelNames(identities=identities, cameras=cameras)
+    return LabelNames(identities=identities, cameras=cameras, items=items)

@@ -15,7 +15,7 @@ _MADE_WITH = ("size", "stride", "neck_feature", "pixel_mean", "pixel_std", "resi
 
 
 def add_feature_options(parser: Parser) -> None:
-    """--features, --gallery and --normalize."""
+    """--features, --gallery, --swap and --normalize."""
     parser.add_argument(
         "--features",
         required=True,
@@ -25,6 +25,11 @@ def add_feature_options(parser: Parser) -> None:
     )
     parser.add_argument(
         "--gallery", metavar="FILE", help="feature file in which all images of --features are searched"
+    )
+    parser.add_argument(
+        "--swap",
+        action="store_true",
+        help="search the other way: queries and gallery change places, as in a search of texts by images",
     )
     parser.add_argument(
         "--normalize",
@@ -45,6 +50,7 @@ def read_task(args: argparse.Namespace) -> RetrievalTask:
         joined = RetrievalTask.between(task.images, gallery.images, task.info, _one_rule(args.features, task))
         with about_features(args):
             task = replace(joined, names=task.names.joined(gallery.names))
+    task = task.swapped() if args.swap else task
     wanted = args.normalize or ("yes" if task.info.get("normalize", True) else "no")
     task = replace(task, info={**task.info, "normalize": wanted == "yes"}).with_pictures()
     return task.normalized() if wanted == "yes" else task

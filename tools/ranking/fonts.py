@@ -24,6 +24,10 @@ class Fonts:
         """The text, or `instead` where a letter of it is missing."""
         return text if self.missing.isdisjoint(text) else instead
 
+    def boxed(self, text: str) -> str:
+        """The text with a box in place of each letter that is missing."""
+        return "".join("□" if letter in self.missing else letter for letter in text)
+
     def describe_missing(self) -> str:
         """The missing letters, or the first ten, for one line that warns of them."""
         letters = sorted(self.missing)

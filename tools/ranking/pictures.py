@@ -4,9 +4,7 @@ import base64
 import io
 import statistics
 import textwrap
-import unicodedata
 from collections.abc import Iterator
-from itertools import accumulate
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,8 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from config.arguments import say
+from tools.ranking.fitting import LINE, cropped, fit_text
 from tools.ranking.fonts import Fonts, find_fonts
-from tools.ranking.report import Hit, Picture, Report, Row
+from tools.ranking.report import Album, Hit, Picture, Report, Row
 from utils.files import write_atomically
 
 PICTURE_ROWS = 20  # rows of the PNG at most: more are too small on any screen or slide
@@ -29,6 +29,7 @@ _ASPECT = (0.4, 2.0)  # narrowest and widest cell, width by height
 
 # Inches of the PNG.
 _CELL_AREA = 1.1
+_TEXT_WIDTH, _TEXT_MARGIN = 1.4, 0.06
 _GAP, _MARGIN, _GROUP_GAP = 0.12, 0.3, 0.22
 _TITLE, _HEADING, _LABEL, _CAPTION, _LEGEND = 0.62, 0.26, 0.18, 0.32, 0.2
 _ROW_GAP = 0.2
@@ -37,6 +38,28 @@ _SUMMARY = 4.3  # at its longest
 _LETTER, _CAPTION_LETTER = 0.095, 0.058  # of a file name, of a caption
 _DPI, _MOST_PIXELS = 200, 16000
 _FROM_LEFT = "\N{LEFT-TO-RIGHT MARK}"  # keeps a number left of an Arabic name
+
+
+def publish(report: Report, album: Album, folder: Path) -> None:
+    """Write ranking.html and ranking.png, and print what was written and what could not be shown."""
+    page, picture = folder / "ranking.html", folder / "ranking.png"
+    write_page(report, page)
+    fonts = write_picture(report, picture)
+    count = len(report.rows)
+    left_out = f" (the first {PICTURE_ROWS} of {count} queries)" if count > PICTURE_ROWS else ""
+    say("%s", page)
+    say("%s%s", picture, left_out)
+    if fonts.missing:
+        say(
+            "No installed font has %s: %s has numbers or boxes in place of such texts, %s has the texts",
+            fonts.describe_missing(),
+            picture.name,
+            page,
+        )
+    if album.unreadable:
+        path, reason = next(iter(album.unreadable.items()))
+        counts = len(album.unreadable), len(album.seen)
+        say("%d of %d images could not be read, e.g. %s: %s", *counts, path, reason)
 
 
 def write_page(report: Report, path: Path) -> None:
@@ -56,7 +79,8 @@ def write_page(report: Report, path: Path) -> None:
 def write_picture(report: Report, path: Path) -> Fonts:
     """Write the PNG, of the report's first PICTURE_ROWS rows; the fonts tell which letters it lacks.
 
-    Identities and cameras with such a letter are drawn as numbers, other texts with one are left out.
+    Identities and cameras with such a letter are drawn as numbers, names with one are left out, and in texts
+    that are queries or hits a box stands for it.
     """
     rows = report.rows[:PICTURE_ROWS]
     aspect = _aspect(report)
@@ -71,9 +95,8 @@ def write_picture(report: Report, path: Path) -> Fonts:
 
 def _texts(row: Row) -> Iterator[str]:
     """The texts of a row that come from a data set."""
-    yield row.picture.name
     for picture in _pictures(row):
-        yield from (picture.identity, picture.camera, picture.reason)
+        yield from (picture.name, picture.text, picture.identity, picture.camera, picture.reason)
 
 
 def _data_uri(image: Image.Image) -> str:
@@ -106,17 +129,22 @@ class _Sheet:
     def __init__(self, report: Report, fonts: Fonts, cell_width: float, cell_height: float) -> None:
         rows = report.rows[:PICTURE_ROWS]
         self.report, self.fonts = report, fonts
-        self.cell = (cell_width, cell_height)
+        self.cell_height = cell_height
+        # Of the query, and of the hits.
+        self.cell_widths = [
+            _TEXT_WIDTH if any(map(has_text, rows)) else cell_width
+            for has_text in (lambda row: row.picture.text, lambda row: row.finds_texts)
+        ]
         self.row_height = _HEADING + _LABEL + cell_height + _CAPTION + _ROW_GAP
         self.lead = 2 if report.attention else 1  # cells before the hits
         cells = self.lead + max((len(row.hits) for row in rows), default=0)
-        self.width = max(_LEAST_WIDTH, 2 * _MARGIN + cells * (cell_width + _GAP) - _GAP + _GROUP_GAP)
+        self.width = max(_LEAST_WIDTH, self._left(cells) - _GAP + _MARGIN)
         self.height = _TITLE + len(rows) * self.row_height + _LEGEND + _MARGIN
         self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
         self.axes: Axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.set(xlim=(0, self.width), ylim=(self.height, 0))
         self.axes.axis("off")
-        title = _cropped(fonts.drawable(report.title, "Rankings"), int(self.width * 8))
+        title = cropped(fonts.drawable(report.title, "Rankings"), int(self.width * 8))
         self._text(_MARGIN, 0.34, title, size=13, weight="bold", va="center")
         self._text(_MARGIN, 0.58, " · ".join(report.facts), size=8.5, color=_FAINT, va="center")
         self._legend()
@@ -130,12 +158,13 @@ class _Sheet:
         """One query and its hits below `top`."""
         heading = top + _HEADING / 2
         room = int((self.width - 2 * _MARGIN - _SUMMARY) / _LETTER)
-        name = _cropped(f"{row.number}{_FROM_LEFT}  {self.fonts.drawable(row.picture.name, '')}", room)
+        name = cropped(f"{row.number}{_FROM_LEFT}  {self.fonts.drawable(row.picture.name, '')}", room)
         self._text(_MARGIN, heading, name, size=9, weight="bold", va="center")
         summary = " · ".join(filter(None, (row.score, row.summary)))
         self._text(self.width - _MARGIN, heading, summary, size=8.5, color=_FAINT, va="center", ha="right")
         top += _HEADING + _LABEL
-        self._cell(0, top, row.picture, _COLOURS["query"], "query", self._labels(row.picture))
+        labels = tuple(filter(None, self._labels(row.picture)))
+        self._cell(0, top, row.picture, _COLOURS["query"], "query", labels)
         if self.report.attention:
             seen = row.picture._replace(image=row.attention)
             self._cell(1, top, seen, _COLOURS["query"], "attention", (self.report.attention,))
@@ -144,18 +173,20 @@ class _Sheet:
 
     def _hit(self, hit: Hit, top: float) -> None:
         label = f"{hit.rank} {SIGNS[hit.mark]}"
-        captions = (hit.distance, self._labels(hit.picture)[1])
+        captions = (hit.value, self._origin(hit.picture))
         self._cell(self.lead + hit.rank - 1, top, hit.picture, _COLOURS[hit.mark], label, captions)
 
     def _cell(
         self, column: int, top: float, picture: Picture, colour: str, label: str, captions: tuple[str, ...]
     ) -> None:
-        width, height = self.cell
-        left = _MARGIN + column * (width + _GAP) + (_GROUP_GAP if column >= self.lead else 0)
+        width, height = self.cell_widths[column >= self.lead], self.cell_height
+        left = self._left(column)
         middle = left + width / 2
-        ground = _EMPTY if picture.image is None else _GROUND
+        ground = _EMPTY if picture.image is None and not picture.text else _GROUND
         self.axes.add_patch(Rectangle((left, top), width, height, facecolor=ground, edgecolor="none"))
-        if picture.image is None:
+        if picture.text:
+            self._fill(picture.text, left, top, width)
+        elif picture.image is None:
             reason = self.fonts.drawable(picture.reason, "cannot be read")
             reason = textwrap.fill(textwrap.shorten(reason, 80), width=max(8, int(width * 15)))
             self._text(middle, top + height / 2, reason, size=5.5, color=_FAINT, ha="center", va="center")
@@ -176,10 +207,30 @@ class _Sheet:
         self._text(middle, top - 0.05, label, size=8, weight="bold", color=colour, ha="center", va="bottom")
         for line, caption in enumerate(captions):
             below = top + height + 0.13 + 0.13 * line
-            caption = _cropped(caption, int((width + _GAP) / _CAPTION_LETTER))
+            caption = cropped(caption, int((width + _GAP) / _CAPTION_LETTER))
             self._text(
                 middle, below, caption, size=7, color=_FAINT if line else _INK, ha="center", va="center"
             )
+
+    def _left(self, column: int) -> float:
+        """The left edge of a cell; columns of hits follow those of the query."""
+        asked, hits = min(column, self.lead), max(0, column - self.lead)
+        group = _GROUP_GAP if column >= self.lead else 0
+        return _MARGIN + asked * (self.cell_widths[0] + _GAP) + hits * (self.cell_widths[1] + _GAP) + group
+
+    def _fill(self, text: str, left: float, top: float, width: float) -> None:
+        """Write a text into a cell, as much as there is room for."""
+        width, height = width - 2 * _TEXT_MARGIN, self.cell_height - 2 * _TEXT_MARGIN
+        fitted = fit_text(self.fonts.boxed(text), width, height)
+        left, side = (left + width, "right") if fitted.leftward else (left, "left")
+        for number, line in enumerate(fitted.lines):
+            y = top + _TEXT_MARGIN + (number + 0.5) * fitted.size * LINE / 72
+            self._text(left + _TEXT_MARGIN, y, line, size=fitted.size, ha=side, va="center_baseline")
+
+    def _origin(self, picture: Picture) -> str:
+        """The origin; where the fonts lack a letter, the number of a camera, and '' for a name."""
+        instead = picture.numbers[1] if picture.has_camera else ""
+        return self.fonts.drawable(picture.origin, instead)
 
     def _labels(self, picture: Picture) -> tuple[str, str]:
         """Identity and camera, as numbers where the fonts lack a letter."""
@@ -195,29 +246,9 @@ class _Sheet:
         ):
             text = f"{SIGNS[mark]} {meaning}"
             self._text(_MARGIN + x, y, text, size=8, weight="bold", color=_COLOURS[mark], va="center")
-        numbers = f"numbers: {self.report.distance}"
+        numbers = f"numbers: {self.report.measure.full_name}"
         self._text(self.width - _MARGIN, y, numbers, size=8, color=_FAINT, va="center", ha="right")
 
     def _text(self, x: float, y: float, text: str, **style: object) -> None:
         # File names may hold dollars, which would start a formula.
         self.axes.text(x, y, text, **({"color": _INK, "parse_math": False} | style))
-
-
-def _cropped(text: str, columns: int) -> str:
-    """The text, shortened in the middle to this width; Chinese and the like take two columns a letter."""
-    if _width(text) <= columns:
-        return text
-    head = _fitting(text, columns // 3)
-    tail = _fitting(text[::-1], columns - columns // 3 - 1)[::-1]
-    return f"{head}…{tail}"
-
-
-def _fitting(text: str, columns: int) -> str:
-    """The longest start of the text of at most this width."""
-    return "".join(
-        letter for letter, end in zip(text, accumulate(map(_width, text)), strict=True) if end <= columns
-    )
-
-
-def _width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(letter) in "FW" else 1 for letter in text)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from datasets import read_image
 from retrieval import FeatureSet, LabelNames, RankedImage, Ranking
-from utils.labels import NO_PID
+from utils.labels import NO_CAMERA, NO_PID
 from utils.text import printable
 
 THUMBNAIL = 256  # longest side in pixels: sharp on a page and in print, and few kB
@@ -19,10 +19,25 @@ Mark = Literal["match", "miss", "unknown"]
 PaintAttention = Callable[[Image.Image], Image.Image]
 
 
-class Picture(NamedTuple):
-    """An image as shown; `image` is None where it could not be read, for the `reason`. `name` is short.
+class Measure(NamedTuple):
+    """A number below ranked items: its name, its full name, and how it follows from a distance."""
 
-    `numbers` are pid and camid, for pictures whose fonts lack a letter of identity or camera.
+    name: str
+    full_name: str
+    of: Callable[[float], float] = float
+
+
+DISTANCE = Measure("distance", "squared Euclidean distance")
+RERANKED = Measure("distance", "k-reciprocal distance")
+# Of rows of norm 1, from their squared Euclidean distance.
+SIMILARITY = Measure("similarity", "cosine similarity", lambda distance: 1 - distance / 2)
+
+
+class Picture(NamedTuple):
+    """An item as shown: an image, or a text; `name` is short, and '' for a text whose key it is.
+
+    `image` is None for a text, and where it could not be read, for the `reason`. `numbers` are pid and camid,
+    for pictures whose fonts lack a letter of identity or camera. A text has no camera.
     """
 
     path: str
@@ -32,14 +47,26 @@ class Picture(NamedTuple):
     identity: str
     camera: str
     numbers: tuple[str, str]
+    text: str = ""
+
+    @property
+    def origin(self) -> str:
+        """The camera, or the name where the camera is not known."""
+        return self.camera if self.has_camera else self.name
+
+    @property
+    def has_camera(self) -> bool:
+        """Whether the camera is known."""
+        return self.numbers[1] not in ("", f"cam {NO_CAMERA}")
 
 
 class Hit(NamedTuple):
-    """One ranked image; `rank` counts from 1."""
+    """One ranked item; `rank` counts from 1, `value` is that of the `measure`, which is one word."""
 
     rank: int
     mark: Mark
-    distance: str
+    value: str
+    measure: str
     picture: Picture
 
     @property
@@ -48,7 +75,7 @@ class Hit(NamedTuple):
         meanings = {"match": "right identity", "miss": "wrong identity", "unknown": "identity not known"}
         return (
             f"Rank {self.rank}: {meanings[self.mark]} ({self.picture.identity}, {self.picture.camera}), "
-            f"distance {self.distance}, {self.picture.name}"
+            f"{self.measure} {self.value}, {self.picture.name}"
         )
 
 
@@ -63,14 +90,19 @@ class Row:
     summary: str
     hits: tuple[Hit, ...]
 
+    @property
+    def finds_texts(self) -> bool:
+        """Whether a hit is a text."""
+        return any(hit.picture.text for hit in self.hits)
+
 
 @dataclass(frozen=True)
 class Report:
-    """A page: its title, one line of facts, the name of the distance, the method of attention maps or ''."""
+    """A page: its title, one line of facts, the measure of the hits, the method of attention maps or ''."""
 
     title: str
     facts: tuple[str, ...]
-    distance: str
+    measure: Measure
     attention: str
     rows: tuple[Row, ...]
 
@@ -116,10 +148,11 @@ def make_rows(
     gallery: FeatureSet,
     rankings: Sequence[Ranking],
     album: Album,
+    measure: Measure = DISTANCE,
     paint_attention: PaintAttention | None = None,
 ) -> tuple[Row, ...]:
-    """The rows of a report: one for each ranking, with its images."""
-    return tuple(_row(query, gallery, ranking, album, paint_attention) for ranking in rankings)
+    """The rows of a report: one for each ranking, with its images and texts."""
+    return tuple(_row(query, gallery, ranking, album, measure, paint_attention) for ranking in rankings)
 
 
 def _row(
@@ -127,9 +160,10 @@ def _row(
     gallery: FeatureSet,
     ranking: Ranking,
     album: Album,
+    measure: Measure,
     paint_attention: PaintAttention | None,
 ) -> Row:
-    image = album.read(query.paths[ranking.query])
+    image = _image(query, ranking.query, album)
     attention = None
     if paint_attention is not None and image is not None:
         attention = _thumbnail(paint_attention(image))
@@ -144,16 +178,40 @@ def _row(
             Hit(
                 rank,
                 _mark(ranked),
-                f"{ranked.distance:.3f}" if abs(ranked.distance) < 100 else f"{ranked.distance:.4g}",
-                _picture(gallery, ranked.row, album.read(gallery.paths[ranked.row]), album),
+                _number(measure.of(ranked.distance)),
+                measure.name,
+                _picture(gallery, ranked.row, _image(gallery, ranked.row, album), album),
             )
             for rank, ranked in enumerate(ranking.images, start=1)
         ),
     )
 
 
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def count_items(items: FeatureSet) -> str:
+    """The numbers of images and texts in words, as '20 images'."""
+    texts = sum(bool(items.names.text(key)) for key in items.keys)
+    counts = ((len(items) - texts, "image"), (texts, "text"))
+    words = [f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts if count]
+    return " and ".join(words) or "0 images"
+
+
+def _image(items: FeatureSet, row: int, album: Album) -> Image.Image | None:
+    """None for a text, or where it cannot be read."""
+    return None if album.names.text(items.keys[row]) else album.read(items.paths[row])
+
+
 def _picture(images: FeatureSet, row: int, image: Image.Image | None, album: Album) -> Picture:
     path, pid, camid = images.paths[row], int(images.pids[row]), int(images.camids[row])
+    text = album.names.text(images.keys[row])
+    if text:
+        name = printable(images.keys[row])
+        name = "" if name == text else PurePath(name).name
+        identity = "" if pid == NO_PID else f"id {album.names.identity(pid)}"
+        return Picture(printable(path), name, None, "", identity, "", (f"id {pid}", ""), text)
     return Picture(
         printable(path),
         printable(PurePath(images.keys[row]).name or path),

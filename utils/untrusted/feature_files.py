@@ -13,7 +13,8 @@ from utils.untrusted.arrays import read_arrays
 from utils.untrusted.forms import Form, parse_json
 
 MAX_TRIALS = 10_000  # VehicleID has 10
-MAX_LETTERS = 2**22  # of JSON
+MAX_LETTERS = 2**22  # of the JSON of info
+MAX_NAMES = 2**24  # of that of names: 60,000 captions of 200 letters
 _NEEDED = ("features", "pids", "camids", "paths")
 _WHAT = f"a feature file, an .npz with {', '.join(_NEEDED)}"
 _ITEMS = (*_NEEDED, "keys", "pictures")
@@ -97,8 +98,9 @@ def _checked(name: str, array: np.ndarray) -> Any:
     too_fine = kinds == "f" and array.dtype.itemsize > 8
     if array.ndim != dimensions or array.dtype.kind not in kinds or too_fine:
         raise ValueError(f"{name} has shape {array.shape} of {array.dtype}; allowed: {allowed}")
-    if not dimensions and array.itemsize > 4 * MAX_LETTERS:
-        raise ValueError(f"{name} has {array.itemsize // 4:,} characters; allowed: up to {MAX_LETTERS:,}")
+    most = MAX_NAMES if name == "names" else MAX_LETTERS
+    if not dimensions and array.itemsize > 4 * most:
+        raise ValueError(f"{name} has {array.itemsize // 4:,} characters; allowed: up to {most:,}")
     if kinds == "iu" and array.max(initial=0) > np.iinfo(np.int64).max:
         raise ValueError(f"{name} has the number {array.max()}; allowed: {allowed} with a sign")
     return array.tolist() if kinds == "U" else array.astype(np.int64, copy=False) if kinds == "iu" else array
