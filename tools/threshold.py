@@ -82,8 +82,8 @@ def report(
     }
 
 
-def as_text(found: dict[str, Any]) -> str:
-    """The report in Markdown: a summary and two tables."""
+def as_text(found: dict[str, Any], noun: str) -> str:
+    """The report in Markdown, a summary and two tables; `noun` is for what is compared."""
     equal = found["equal_error"]
     return "\n\n".join(
         [
@@ -91,7 +91,7 @@ def as_text(found: dict[str, Any]) -> str:
             f"identities; {found['queries']:,} queries of {found['query_identities']:,} identities.\n"
             f"Equal error rate {equal['rate']:.2%} at distance {_distance(equal)}; "
             f"area under the ROC curve {found['auc']:.5f}.",
-            "Two images: how many pairs of different identities are taken for one (false accepts), "
+            f"Two {noun}: how many pairs of different identities are taken for one (false accepts), "
             "how many of one are recognised (true accepts)?",
             _accept_table(found),
             f"Open set: {found['queries_with_match']:,} queries with a match in the gallery are searched; "
@@ -152,7 +152,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
-def draw(found: dict[str, Any], scores: PairScores) -> Figure:
+def draw(found: dict[str, Any], scores: PairScores, noun: str) -> Figure:
     """Three panels: how distances are distributed, the ROC curve, and the open set against the threshold."""
     from matplotlib.figure import Figure
 
@@ -160,6 +160,8 @@ def draw(found: dict[str, Any], scores: PairScores) -> Figure:
     left, middle, right = figure.subplots(1, 3)
     curve = accept_rates(scores)
     # An axis needs a length even where all distances are 0.
+    left.set_title(f"Pairs of {noun}")
+    middle.set_title(f"Are two {noun} of one identity?")
     _draw_distributions(left, scores, curve.thresholds[np.searchsorted(curve.false, 0.999)] or 1.0)
     _mark_thresholds(left, "FAR", [(point["far"], point["threshold"]) for point in found["accept"]])
     _draw_roc(middle, curve, found)
@@ -183,7 +185,7 @@ def _draw_distributions(axes: Axes, scores: PairScores, end: float) -> None:
         density = np.diff(within) / counts.sum() / np.diff(edges)
         axes.stairs(density, edges, fill=True, alpha=0.3, color=colour)
         axes.stairs(density, edges, color=colour, label=f"{name}, {counts.sum():,} pairs")
-    axes.set(title="Pairs of images", xlabel="squared Euclidean distance", ylabel="density", xlim=(0, end))
+    axes.set(xlabel="squared Euclidean distance", ylabel="density", xlim=(0, end))
     axes.set_ylim(0, axes.get_ylim()[1] * 1.25)  # room for the legend
 
 
@@ -197,7 +199,7 @@ def _draw_roc(axes: Axes, curve: AcceptRates, found: dict[str, Any]) -> None:
             label = f"{point['true_accept']:.1%} at FAR {point['far']:g}"
             axes.plot(point["far"], point["true_accept"], "s", color=_MARK, markersize=5)
             axes.annotate(label, (point["far"], point["true_accept"]), (8, -12), textcoords="offset points")
-    axes.set(title="Are two images of one identity?", xlabel="false accept rate (FAR)", xscale="log")
+    axes.set(xlabel="false accept rate (FAR)", xscale="log")
     axes.set(ylabel="true accept rate", ylim=(0, 1.03), xlim=(max(1e-6, 1 / found["different_pairs"]), 1))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
@@ -267,14 +269,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         task = read_task(args)
         with about_features(args):
             scores = score_pairs(task)
+        noun = "items" if task.names.items else "images"
         found = report(task, scores, args.far, rounds=args.bootstrap, seed=args.seed)
         found = {"features": args.features, "gallery": args.gallery} | found
         text = json.dumps(found, indent=2, allow_nan=False) + "\n"
         write_atomically(folder / "threshold.json", lambda path: path.write_text(text, encoding="utf-8"))
         write_atomically(
-            folder / "threshold.png", lambda path: draw(found, scores).savefig(path, format="png")
+            folder / "threshold.png", lambda path: draw(found, scores, noun).savefig(path, format="png")
         )
-    say("%s", Lines(as_text(found)))
+    say("%s", Lines(as_text(found, noun)))
     say("\nWritten: %s, %s", folder / "threshold.json", folder / "threshold.png")
     return 0
 

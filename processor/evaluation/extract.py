@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any, Protocol
 
@@ -135,7 +136,7 @@ def make_task(features: FeatureSet, trials: Sequence[Trial], info: Mapping[str, 
         return torch.tensor(rows), torch.tensor([record.camid for record in records])
 
     rows = tuple(TrialRows(*part(trial.query), *part(trial.gallery), trial.rule) for trial in trials)
-    task = RetrievalTask(features, rows, info, names)
+    task = RetrievalTask(replace(features, names=names), rows, info, names)
     return task.with_pictures() if is_first() else task
 
 

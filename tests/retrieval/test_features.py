@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from retrieval import FeatureSet
+from retrieval import FeatureSet, LabelNames, RetrievalTask
 
 
 def three_images(**changes):
@@ -166,6 +166,14 @@ def test_empty_file_round_trip(tmp_path):
     FeatureSet(torch.zeros(0, 4), [], [], []).save(tmp_path / "none.npz")
     again = FeatureSet.load(tmp_path / "none.npz")
     assert again.features.shape == (0, 4) and again.paths == ()
+
+
+def test_names_are_saved_with_the_items(tmp_path):
+    names = LabelNames(identities={0: "anna"}, items={"a man": "a man"})
+    texts = FeatureSet(torch.ones(1, 2), [0], [-1], ["a man"], names=names)
+    texts.save(tmp_path / "texts.npz")
+    assert FeatureSet.load(tmp_path / "texts.npz").names == names
+    assert RetrievalTask.load(tmp_path / "texts.npz").names == names
 
 
 def test_load_names_a_missing_file(tmp_path):

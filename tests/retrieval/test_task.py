@@ -9,7 +9,11 @@ import torch
 from retrieval import FeatureSet, LabelNames, RetrievalTask, TrialRows, evaluate, evaluate_task
 from retrieval.metrics import RetrievalMetrics
 
-NAMES = LabelNames(identities={0: "машина35", 7: "a\x1b[0m\udcff"}, cameras={1: "东门"})
+NAMES = LabelNames(
+    identities={0: "машина35", 7: "a\x1b[0m\udcff"},
+    cameras={1: "东门"},
+    items={"a\udcff.jpg#0": "a man\x1b[0m with a 红色 bag"},
+)
 INFO = {"model": "ViT-B-16", "size": [256, 128], "normalize": True, "weight": "ü.pth"}
 
 
@@ -91,6 +95,42 @@ def test_names_are_what_people_know():
     assert [NAMES.identity(pid) for pid in (-1, 0, 7, 9)] == ["?", "машина35", r"a\x1b[0m\udcff", "9"]
     assert [NAMES.camera(camid) for camid in (-1, 0, 1)] == ["?", "0", "东门"]
     assert LabelNames(identities={9: "x"}).joined(NAMES).identities == {**NAMES.identities, 9: "x"}
+
+
+def test_items_without_a_picture_have_a_text():
+    assert NAMES.text("a\udcff.jpg#0") == r"a man\x1b[0m with a 红色 bag" and NAMES.text("a.jpg") == ""
+    other = LabelNames(items={"b.jpg#0": "b"})
+    assert NAMES.joined(other).items == {**NAMES.items, **other.items} == (other | NAMES).items
+    with pytest.raises(ValueError, match=r"items: key b.jpg#0 is 'b' in one and 'c' in the other"):
+        other.joined(LabelNames(items={"b.jpg#0": "c"}))
+
+
+def test_all_captions_of_a_test_set_fit_into_a_file(tmp_path):
+    """ICFG-PEDES has 19,848 of about 200 letters."""
+    items = {f"test/0000/0000_002_01_0303morning_{n:06d}_0.jpg#0": f"{n:06d} " * 30 for n in range(19_848)}
+    task = replace(two_trials(), names=LabelNames(items=items))
+    task.save(tmp_path / "task.npz")
+    assert RetrievalTask.load(tmp_path / "task.npz").names.items == items
+
+
+def test_texts_that_no_reader_would_take_are_left_out(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("retrieval.features.MAX_NAMES", 200)
+    names = LabelNames(identities=NAMES.identities, items={str(n): "x" * 50 for n in range(4)})
+    replace(two_trials(), names=names).save(tmp_path / "task.npz")
+    stored = RetrievalTask.load(tmp_path / "task.npz").names
+    assert stored.identities == names.identities and not stored.items
+    (told,) = caplog.messages
+    assert "texts of 4 items" in told and told.endswith("allowed: 200")
+
+
+def test_swapped_queries_are_the_gallery():
+    task = two_trials()
+    for (query, gallery, rule), swapped in zip(task, task.swapped(), strict=True):
+        assert swapped.rule == rule
+        for mine, its in ((query, swapped.gallery), (gallery, swapped.query)):
+            assert mine.keys == its.keys and torch.equal(mine.camids, its.camids)
+            assert torch.equal(mine.features, its.features)
+    assert_same(task.swapped().swapped(), task)
 
 
 def test_the_arrays_of_a_file(tmp_path):
@@ -175,6 +215,7 @@ def test_refuses_no_trial_rows_that_are_not_there_and_unknown_rules():
         ({"query_trials": [0] * 5}, "1 trials of queries and 2 of galleries"),
         ({"names": '{"identities": {"a": "b"}}'}, "identities.a"),
         ({"names": '{"cameras": ["x"]}'}, "cameras"),
+        ({"names": '{"items": {"x": 1}}'}, "items.x is 1"),
         ({"rules": ["all"]}, "1 rules of 2 trials"),
         ({"rules": ["all", "any"]}, "rule is 'any'; allowed: cross_camera, all"),
     ],

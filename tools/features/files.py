@@ -50,7 +50,8 @@ def read_task(args: argparse.Namespace) -> RetrievalTask:
         joined = RetrievalTask.between(task.images, gallery.images, task.info, _one_rule(args.features, task))
         with about_features(args):
             task = replace(joined, names=task.names.joined(gallery.names))
-    task = task.swapped() if args.swap else task
+    if args.swap:
+        task = replace(task.swapped(), info={**task.info, "swapped": True})
     wanted = args.normalize or ("yes" if task.info.get("normalize", True) else "no")
     task = replace(task, info={**task.info, "normalize": wanted == "yes"}).with_pictures()
     return task.normalized() if wanted == "yes" else task

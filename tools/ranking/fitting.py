@@ -1,17 +1,23 @@
 """Text in a picture: shortened to one line, or wrapped to fill a box."""
 
+import re
 import unicodedata
-from bisect import bisect_left
+from collections.abc import Iterator
+from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
+from matplotlib import rcParams
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 
 LINE = 1.25  # height of a line by the size of its letters
 _SIZES = (7.5, 6.5, 5.5, 5.0)
-_MOST, _MOST_OF_LINE = 2000, 150  # letters that are looked at
-_DPI = 200
+_FILLED = 0.95  # of a line at most, because small letters are drawn wider than large ones
+_MOST = 2000  # letters that are looked at
+_MEASURED = 100  # points of the letters that are measured
+_LETTER = ".[，。、；：！？）」』]*"  # these begin no line
+_RENDERER = RendererAgg(1, 1, 72)
 
 
 class Fitted(NamedTuple):
@@ -25,16 +31,18 @@ class Fitted(NamedTuple):
 def fit_text(text: str, width: float, height: float) -> Fitted:
     """The text on lines that fill a box, in inches, with letters as large as possible.
 
-    At the smallest size the rest is left out, and '…' ends the last line.
+    At the smallest size the rest is left out, and '…' ends the last line. Letters are those of the fonts that
+    are set.
     """
     shown, lines, most = text[:_MOST], [], 0
     for size in _SIZES:
-        lines, most = _wrapped(shown, width, size), max(1, int(height * 72 / size / LINE))
+        ems = _FILLED * width * 72 / size
+        lines, most = _wrapped(shown, ems), max(1, int(height * 72 / size / LINE))
         if len(lines) <= most and len(shown) == len(text):
             break
     else:
-        last = lines[most - 1] if len(lines) >= most else lines[-1]
-        while last and _length(f"{last}…", size) > width:
+        last = lines[:most][-1]
+        while last and _ems(f"{last}…") > ems:
             last = last[:-1]
         lines = [*lines[: most - 1], f"{last}…"]
     directions = (unicodedata.bidirectional(letter) for letter in text)
@@ -42,28 +50,34 @@ def fit_text(text: str, width: float, height: float) -> Fitted:
     return Fitted(tuple(lines), size, first != "L")
 
 
-def _wrapped(text: str, width: float, size: float) -> list[str]:
-    """Lines of at most this width, broken at spaces; at any letter in a longer word, and in Chinese."""
-    lines = []
-    while text:
-        places = range(1, min(len(text), _MOST_OF_LINE) + 1)
-        count = max(1, bisect_left(places, True, key=lambda place: _length(text[:place], size) > width))
-        if count < len(text) and " " not in text[count - 1 : count + 1]:
-            space = text.rfind(" ", 0, count)
-            if space > 0 and columns(text[count - 1 : count + 1]) < 4:
-                count = space
-        lines.append(text[:count].rstrip())
-        text = text[count:].lstrip()
-    return lines
+def _wrapped(text: str, width: float) -> list[str]:
+    """Lines of at most this width, in ems."""
+    lines, line, room = [], "", width
+    for piece in _pieces(text, width):
+        if _ems(piece) > room and line:
+            lines.append(line.rstrip())
+            line, room = "", width
+        if line or not piece.isspace():
+            line, room = line + piece, room - _ems(piece)
+    return [*lines, line.rstrip()]
 
 
-def _length(text: str, size: float) -> float:
-    """Inches of a line of text in the fonts that are set."""
-    width, _, _ = _RENDERER.get_text_width_height_descent(text, FontProperties(size=size), False)
-    return width / _DPI
+def _pieces(text: str, width: float) -> Iterator[str]:
+    """Words and spaces; letters of a word that is Chinese or the like, or wider than a line."""
+    for piece in re.findall(r"\s+|\S+", text):
+        is_broken = columns(piece) > len(piece) or _ems(piece) > width
+        yield from re.findall(_LETTER, piece) if is_broken else (piece,)
 
 
-_RENDERER = RendererAgg(1, 1, _DPI)
+def _ems(text: str) -> float:
+    """The width of a text by the size of its letters."""
+    return _measured(text, *rcParams["font.family"])
+
+
+@lru_cache(1 << 16)
+def _measured(text: str, *families: str) -> float:
+    font = FontProperties(family=list(families), size=_MEASURED)
+    return _RENDERER.get_text_width_height_descent(text, font, False)[0] / _MEASURED
 
 
 def cropped(text: str, most: int) -> str:

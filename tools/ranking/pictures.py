@@ -224,8 +224,8 @@ class _Sheet:
         fitted = fit_text(self.fonts.boxed(text), width, height)
         left, side = (left + width, "right") if fitted.leftward else (left, "left")
         for number, line in enumerate(fitted.lines):
-            y = top + _TEXT_MARGIN + (number + 0.5) * fitted.size * LINE / 72
-            self._text(left + _TEXT_MARGIN, y, line, size=fitted.size, ha=side, va="center_baseline")
+            baseline = top + _TEXT_MARGIN + (number * LINE + 1) * fitted.size / 72
+            self._text(left + _TEXT_MARGIN, baseline, line, size=fitted.size, ha=side)
 
     def _origin(self, picture: Picture) -> str:
         """The origin; where the fonts lack a letter, the number of a camera, and '' for a name."""

@@ -167,6 +167,7 @@ def test_two_captions_of_an_image_are_two_items():
         task = make_task(features, [Trial([caption], gallery, "all")], {})
         assert evaluate_task(task).cmc.tolist() == ranks
         assert not any(task.images.pictures)  # the rule compares none
+        assert task.names.items == {caption.key: caption.caption}
     require_matches([Trial(captions, gallery, "all"), Trial(captions, gallery[:1], "all")])
     with pytest.raises(ValueError, match="none of the 2 queries has an image of its identity among"):
         require_matches([Trial(captions, gallery[2:], "all")])
