@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.measure import device_name, map_blocks, median_of, run_alone
-from benchmarks.training import inputs, jobs, text_search
+from benchmarks.training import inputs, jobs, pairs, text_search
 from benchmarks.training.jobs import Record, Settings
 from config.arguments import Parser
 from utils.device import select_device
@@ -79,6 +79,8 @@ JOBS = {
         "tbps-simplified-textbook", 16, "≥ 1.5×, ≤ 70 % of the memory", size=SQUARE, steps=3
     ),
     "tbps-bf16": Job("tbps-textbook-fp16", 16, tolerance=MIXED, needs_gpu=True, size=SQUARE),
+    "tbps-loader": Job("tbps-loader-textbook", 64, "≥ 1×", size=SQUARE),
+    "tbps-loader-simplified": Job("tbps-loader-textbook", 64, "≥ 5×", size=SQUARE),
     "tbps-texts": Job("tbps-texts-textbook", 64, tolerance=1e-5, size=SQUARE),
 }
 WORK: dict[str, Callable[[Settings], Record]] = {
@@ -106,10 +108,13 @@ WORK: dict[str, Callable[[Settings], Record]] = {
     "tbps-textbook-fp16": partial(text_search.step_textbook, kind="full", amp="fp16"),
     "tbps-simplified": partial(text_search.step, kind="simplified", keys={"SOLVER.AMP": "off"}),
     "tbps-simplified-textbook": partial(text_search.step_textbook, kind="simplified", amp="off"),
+    "tbps-loader": partial(pairs.train_loader, kind="full"),
+    "tbps-loader-simplified": partial(pairs.train_loader, kind="simplified"),
+    "tbps-loader-textbook": pairs.train_loader_textbook,
     "tbps-texts": text_search.texts,
     "tbps-texts-textbook": text_search.texts_textbook,
 }
-_READ_PICTURES = ("train-loader", "test-loader", "extract")
+_READ_PICTURES = ("train-loader", "test-loader", "extract", "tbps-loader")
 _LONG = ("means", "features")  # not printed
 
 
@@ -152,10 +157,10 @@ def differences(ours: Record, theirs: Record) -> dict[str, float]:
     found = {name: ours[name] for name in ("loss_error", "gradient_error") if name in ours}
     found["images"] = abs(ours["images"] - theirs["images"])
     if "losses" in ours:
-        pairs = list(zip(ours["losses"], theirs["losses"], strict=True))
+        steps = list(zip(ours["losses"], theirs["losses"], strict=True))
         if _trains_in_fp16(ours) or _trains_in_fp16(theirs):
-            pairs = pairs[:1]  # a gradient scaler may leave out the first updates
-        found["losses"] = max(abs(a[name] / b[name] - 1) for a, b in pairs for name in b)
+            steps = steps[:1]  # a gradient scaler may leave out the first updates
+        found["losses"] = max(abs(a[name] / b[name] - 1) for a, b in steps for name in b)
     if "digest" in ours:
         found["digest"] = int(ours["digest"] != theirs["digest"])
     if "means" in ours and not found["images"]:

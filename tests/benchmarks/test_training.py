@@ -68,6 +68,7 @@ def test_a_timing_alone(record, work):
     assert (result["work"], result["device"], result["batch"]) == (work, "CPU", 8)
     assert result["seconds"] > 0
     own = {"train-loader": "means", "test-loader": "digest", "extract": "features", "tbps-texts": "features"}
+    own["tbps-loader"] = "images"
     kind = next((kind for kind in own if work.startswith(kind)), None)
     assert result["images"] == {"extract": 16, "tbps-texts": 16, None: 8}.get(kind, 32)
     assert own.get(kind, "losses") in result

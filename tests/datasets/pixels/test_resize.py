@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from datasets import resize_like_pil
-from datasets.pixels.resize import RESIZES, from_pil, resize_bicubic
+from datasets.pixels.resize import RESIZES, from_pil, resize_bicubic, resize_bilinear
 
 SIZES = [(256, 128), (256, 256), (384, 128), (224, 224), (64, 32)]
 BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
@@ -66,13 +66,14 @@ def test_memory_order_does_not_matter(noise):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_bicubic_is_close_to_that_of_pil(noise, size):
+@pytest.mark.parametrize(("resize", "like"), [(resize_bicubic, BICUBIC), (resize_bilinear, BILINEAR)])
+def test_resizing_for_training_is_close_to_that_of_pil(noise, size, resize, like):
     """Sources that are not shrunk in height, where every PIL goes over rows first."""
     rng = np.random.default_rng(sum(size))
     for _ in range(8):
         picture = noise(int(rng.integers(8, size[0] + 1)), int(rng.integers(8, 300)))
-        wanted = from_pil(picture.resize(size[::-1], BICUBIC)).int()
-        difference = (resize_bicubic(from_pil(picture), size) - wanted).abs()
+        wanted = from_pil(picture.resize(size[::-1], like)).int()
+        difference = (resize(from_pil(picture), size) - wanted).abs()
         assert difference.max() <= 2
         assert (difference > 0).float().mean() < 0.02 and (difference > 1).float().mean() < 1e-4
 
@@ -87,4 +88,5 @@ def test_bicubic_of_twice_the_size_differs_at_the_border_alone(noise):
 
 def test_an_image_of_the_size_stays(noise):
     image = from_pil(noise(16, 8))
-    assert torch.equal(resize_bicubic(image, (16, 8)), image)
+    for resize in (resize_bicubic, resize_bilinear):
+        assert torch.equal(resize(image, (16, 8)), image)
