@@ -1,15 +1,17 @@
 """Toy re-id models from a configuration, and files of them."""
 
+import json
+
 import open_clip
 import pytest
 import torch
 
-from config import cfg
+from config import cfg, cfg_tbps
 from config.load import load_config
-from model import make_model
+from model import make_model, make_text_search_card, make_text_search_model
 from model.prompts.identity import PromptLearner
 from model.towers.text import ClipText
-from tests.toys import MODEL, words, write_tower
+from tests.toys import MODEL, TEXT_SETTINGS, words, write_tower
 
 TOY_KEYS = MODEL | {
     "MODEL.SIE_COE": 1.0,
@@ -115,3 +117,54 @@ def save_weights(tmp_path):
 def no_download(monkeypatch):
     """Asking open_clip for weights fails."""
     monkeypatch.setattr(open_clip, "download_pretrained", None)
+
+
+@pytest.fixture(scope="session")
+def text_search_config(other_towers):
+    """text_search_config('MODEL.TEXT_LENGTH', 20) -> a frozen configuration of TBPS-CLIP."""
+
+    def load(*pairs):
+        settings = TEXT_SETTINGS | dict(zip(pairs[::2], pairs[1::2], strict=True))
+        return load_config(cfg_tbps, "", words(settings))
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def text_search_model(text_search_config):
+    """text_search_model('MODEL.NAME', 'toy-resnet') -> a model in evaluation mode, nothing in it at 0."""
+
+    def build(*pairs):
+        torch.manual_seed(0)
+        model = make_text_search_model(text_search_config(*pairs), 5)
+        shake_statistics(model)
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture
+def save_text_search(text_search_config, text_search_model, save_weights):
+    """save_text_search(KEY, VALUE, file='best.pth', card=False) -> a model and its file, with a card."""
+
+    def save(*pairs, file="toy-vit_3.pth", card=True):
+        model = text_search_model(*pairs)
+        path = save_weights(model.state_dict(), file)
+        if card:
+            config, about = text_search_config(*pairs), {"data": "cuhk_pedes", "versions": {"torch": "2"}}
+            make_text_search_card(config, model, "tbps", **about).write(path)
+        return model, path
+
+    return save
+
+
+@pytest.fixture
+def describe(other_towers, tmp_path):
+    """describe('mine', 'toy-vit', quick_gelu=True) -> a description file of towers."""
+
+    def write(label, name="toy-vit", **changes):
+        path = tmp_path / f"{label}.json"
+        path.write_text(json.dumps(open_clip.get_model_config(name) | changes))
+        return path
+
+    return write

@@ -25,6 +25,7 @@ PLAIN = {
 
 NAMES = (b"torch._utils\n_rebuild_tensor_v2", b"torch\nFloatStorage", b"collections\nOrderedDict")
 NAMES += (b"torch\nTensor", b"__torch__\nM", b"torch.jit._pickle\nbuild_intlist")
+NAMES += (b"easydict\nEasyDict",)
 PICKLE_PARTS = [
     *(b"c" + name + b"\n" for name in NAMES),
     *(bytes([code]) for code in b"}])(t\x85\x86\x87uusaeRbQ\x81N02.\x94od1\x88"),

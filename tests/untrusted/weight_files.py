@@ -1,8 +1,11 @@
 """Files as of torch.save and TorchScript, made of any parts."""
 
 import io
+import sys
+import types
 import warnings
 import zipfile
+from unittest import mock
 
 import torch
 
@@ -37,3 +40,23 @@ def with_pickle(text, **more):
 
 
 SCRIPT = {"constants.pkl": b"", "code/__torch__.py": b"class M(Module):\n  __parameters__ = []\n"}
+
+
+class EasyDict(dict):
+    """As the class of that name, a dict whose items are attributes, too."""
+
+    def __init__(self, items):
+        super().__init__({k: EasyDict(v) if isinstance(v, dict) else v for k, v in items.items()})
+        self.__dict__.update(self)
+
+
+EasyDict.__module__ = "easydict"
+SETTINGS = {"device": "cuda:0", "experiment": {"input_resolution": [224, 224], "ss": True}}
+
+
+def write_published(path, weights, optimizer=None, settings=SETTINGS, kind=EasyDict):
+    """A file as the published code of TBPS-CLIP writes it, with settings of a class that is not installed."""
+    module = types.ModuleType(kind.__module__)
+    setattr(module, kind.__name__, kind)
+    with mock.patch.dict(sys.modules, {kind.__module__: module}):
+        torch.save({"model": weights, "optimizer": optimizer or {}, "config": kind(settings)}, path)
