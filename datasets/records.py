@@ -65,7 +65,7 @@ class Trial(NamedTuple):
     """One ranking task: every query is searched in the gallery, under a rule of `retrieval.RULES`."""
 
     query: Sequence[ImageRecord | CaptionRecord]
-    gallery: Sequence[ImageRecord]
+    gallery: Sequence[ImageRecord | CaptionRecord]
     rule: str = "cross_camera"
 
 

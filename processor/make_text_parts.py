@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from yacs.config import CfgNode
@@ -25,7 +26,7 @@ def text_model(cfg: CfgNode, dataset: CaptionDataset, *, pretrained: bool) -> Du
 
 
 def text_evaluation(
-    cfg: CfgNode, dataset: CaptionDataset, loaders: CaptionLoaders, model: DualModel
+    cfg: CfgNode, dataset: CaptionDataset, loaders: CaptionLoaders, model: Any
 ) -> Evaluation:
     """Captions are searched among images, or the other way round, by cosine."""
     return TextToImage(loaders.images, loaders.captions, _trials(cfg, dataset), model)
