@@ -1,5 +1,6 @@
-"""Drawn people in the form of Market-1501: a data set that needs no download."""
+"""Drawn people in the form of Market-1501, or with captions: data sets that need no download."""
 
+from datasets.drawn.captions import draw_captions
 from datasets.drawn.market import FOLDER, draw_market1501
 
-__all__ = ["FOLDER", "draw_market1501"]
+__all__ = ["FOLDER", "draw_captions", "draw_market1501"]

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +61,19 @@ def test_a_file_in_the_way_ends_in_one_line_and_status_2(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "taken" in error
     assert error.count("\n") == 1
+
+
+def test_captions_are_drawn_in_their_prepared_form(tmp_path, capsys):
+    sizes = [*SMALL[: SMALL.index("--distractors")], "--size", "48", "24"]
+    assert draw_people.main(["--out", str(tmp_path), *sizes, "--captions", "3"]) == 0
+    folder = tmp_path / "drawn_captions"
+    assert capsys.readouterr().out == f"12 pictures of 3 people by 2 cameras in {folder}\n"
+    rows = json.loads((folder / "train_reid.json").read_text())
+    assert [len(row["captions"]) for row in rows] == [3] * 8
+
+
+def test_captions_have_no_distractors(tmp_path, capsys):
+    assert draw_people.main(["--out", str(tmp_path), *SMALL, "--captions", "3"]) == 2
+    error = capsys.readouterr().err
+    assert "--distractors is 1" in error and "--captions" in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.drawn.market import FOLDER, RECORD, draw_market1501
+from datasets.drawn.folders import RECORD
+from datasets.drawn.market import FOLDER, draw_market1501
 from datasets.drawn.people import APART, Canvas, Person, Pose, draw_people, draw_person
 from datasets.drawn.scenes import CAMERAS, expose
 from datasets.readers.market1501 import market1501

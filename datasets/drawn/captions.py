@@ -1,0 +1,89 @@
+"""Drawn people with sentences, in the prepared form of captions: a data set that is searched by sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.drawn.folders import check_numbers, new_folder
+from datasets.drawn.people import Person, draw_people
+from datasets.drawn.pictures import camera_posts
+from datasets.drawn.scenes import CAMERAS
+from datasets.drawn.sentences import choose_facts, describe
+from utils.package import require_extra
+
+FOLDER = "drawn_captions"
+IMAGES = "imgs"
+_LIMITS = {
+    "train_ids": (1, 9999),
+    "test_ids": (1, 9999),
+    "images_per_camera": (1, 99),
+    "cameras": (1, len(CAMERAS)),
+    "captions": (1, 99),
+    "height": (32, 1024),
+    "width": (16, 1024),
+    "seed": (0, 2**32 - 1),
+}
+
+
+def draw_captions(
+    root: str | Path,
+    *,
+    train_ids: int = 400,
+    test_ids: int = 50,
+    images_per_camera: int = 1,
+    cameras: int = 4,
+    captions: int = 2,
+    size: tuple[int, int] = (128, 64),
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Path:
+    """Draw `root`/drawn_captions and return that folder; equal arguments give equal pictures and sentences.
+
+    It holds the pictures in `imgs`, and train_reid.json and test_reid.json, lists of objects {"file_path",
+    "id", "captions", "captions_bt"}. Identities 1..train_ids are for training, the following `test_ids` for
+    testing; each is seen `images_per_camera` times by every camera, and each picture has `captions`
+    sentences. Their back translations have the same facts in other words. `size` is (height, width) in
+    pixels. Raises ValueError for a number out of range, FileExistsError if the folder exists and either
+    `overwrite` is not set or it holds anything but a drawn data set; MissingExtra without scikit-image.
+    """
+    require_extra("draw")
+    arguments = {
+        "train_ids": train_ids,
+        "test_ids": test_ids,
+        "images_per_camera": images_per_camera,
+        "cameras": cameras,
+        "captions": captions,
+        "height": size[0],
+        "width": size[1],
+        "seed": seed,
+    }
+    check_numbers(arguments, _LIMITS)
+    people = draw_people(train_ids + test_ids, np.random.default_rng(seed))
+    folder = new_folder(Path(root) / FOLDER, arguments, overwrite=overwrite)
+    (folder / IMAGES).mkdir()
+    rows: list[dict[str, Any]] = []
+    for post in camera_posts(cameras, size, seed):
+        for pid, person in enumerate(people, start=1):
+            for index in range(images_per_camera):
+                name = f"{pid:04d}_c{post.number}_{index:02d}.jpg"
+                post.save(folder / IMAGES / name, person, (pid, index))
+                row = _sentences(person, captions, (seed, post.number, pid, index))
+                rows.append({"file_path": name, "id": pid, **row})
+    rows.sort(key=lambda row: row["id"])
+    for split, part in (("train", range(1, train_ids + 1)), ("test", range(train_ids + 1, len(people) + 1))):
+        text = json.dumps([row for row in rows if row["id"] in part], indent=1)
+        (folder / f"{split}_reid.json").write_text(text + "\n", encoding="utf-8")
+    return folder
+
+
+def _sentences(person: Person, count: int, key: tuple[int, ...]) -> dict[str, list[str]]:
+    """Captions of one picture and their back translations, which follow from the key."""
+    pairs = []
+    for number in range(count):
+        rng = np.random.default_rng((*key, number))
+        facts = choose_facts(person, rng)
+        pairs.append((describe(facts, rng), describe(facts, rng)))
+    captions, others = map(list, zip(*pairs, strict=True))
+    return {"captions": captions, "captions_bt": others}
