@@ -56,11 +56,13 @@ def translate(settings: Sequence[Setting], rows: Sequence[Foreign]) -> Translati
         f"{each} has no effect: {reasons[name][-1]}" for name, each in given.items() if all(reasons[name])
     ]
     count = len(given) - len(notes)
-    notes += [
-        f"{row.name} is missing: {', '.join(row.keys)} keeps its default"
+    missing = [
+        f"{row.name} ({', '.join(row.keys)})"
         for row in rows
         if row.keys and row.name not in given and not row.needs
     ]
+    if missing:
+        notes.append(f"{len(missing)} are missing, where ours keep their values: {', '.join(missing)}")
     order = {each.key: index for index, each in enumerate(settings)}
     return Translation(sorted(found, key=lambda each: order[(each.source or each).key]), count, notes)
 

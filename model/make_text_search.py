@@ -25,6 +25,7 @@ _KEYS = {
     "recompute_blocks": "SOLVER.GRAD_CHECKPOINT",
     "micro_batch": "SOLVER.MICRO_BATCH",
     "simclr": "MODEL.SIMCLR_MLP",
+    "width": "MODEL.MLM_LOSS_WEIGHT is on, but the width of features of MODEL.NAME",
 }
 _TEST_KEYS = {
     "path": "TEST.WEIGHT",

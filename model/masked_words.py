@@ -18,8 +18,15 @@ _HEAD_WIDTH = 64
 
 
 def masked_word_parts(width: int, depth: int, words: int) -> dict[str, nn.Module]:
-    """The modules by their published names, for features `width` wide and a vocabulary of `words`."""
+    """The modules by their published names, for features `width` wide and a vocabulary of `words`.
+
+    Raises ValueError for a width that its heads, one for each 64, do not divide.
+    """
     heads = max(width // _HEAD_WIDTH, 1)
+    if width % heads:
+        raise ValueError(
+            f"width is {width}; allowed with {heads} heads of a masked language model: multiples of {heads}"
+        )
     attention = nn.MultiheadAttention(width, heads, batch_first=True)
     transformer: Any = Transformer(width, depth, heads, act_layer=QuickGELU, batch_first=True)
     head: Any = nn.Sequential(

@@ -25,9 +25,7 @@ def text_model(cfg: CfgNode, dataset: CaptionDataset, *, pretrained: bool) -> Du
     return make_text_search_model(cfg, dataset.num_train_pids, pretrained=pretrained)
 
 
-def text_evaluation(
-    cfg: CfgNode, dataset: CaptionDataset, loaders: CaptionLoaders, model: Any
-) -> Evaluation:
+def text_evaluation(cfg: CfgNode, dataset: CaptionDataset, loaders: CaptionLoaders, model: Any) -> Evaluation:
     """Captions are searched among images, or the other way round, by cosine."""
     return TextToImage(loaders.images, loaders.captions, _trials(cfg, dataset), model)
 

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+import shutil
 
 import pytest
 
@@ -10,7 +12,7 @@ from config.load import load_config
 from processor import METHODS, train
 from processor import test as run_test
 from retrieval import RetrievalTask, evaluate_task, evaluate_text_search
-from tests.processor.running import Killed, assert_same_run, kill_at_step, records
+from tests.processor.running import Killed, assert_same_run, checkpoints, equal, kill_at_step, records
 from tests.toys import TEXT_SETTINGS, draw_captions, words, write_tower
 
 ARGS = {"config_file": "", "local_rank": 0, "traceback": False, "opts": []}
@@ -29,11 +31,11 @@ def place(tmp_path_factory):
 def run(place, tmp_path):
     """run('a', resume=False, KEY=…) -> its output folder."""
 
-    def run(name, settings=(), resume=False, program=train):
+    def run(name, settings=(), resume=False, program=train, file=""):
         given = SETTINGS | {"MODEL.NAME": str(place / "toy.json"), "DATASETS.ROOT_DIR": str(place)}
         given |= {"OUTPUT_DIR": str(tmp_path / name)} | dict(settings)
-        args = argparse.Namespace(**ARGS, resume=resume)
-        program(load_config(cfg_tbps, "", words(given)), args, method=METHODS["tbps"])
+        args = argparse.Namespace(**ARGS | {"config_file": str(file)}, resume=resume)
+        program(load_config(cfg_tbps, file, words(given)), args, method=METHODS["tbps"])
         return tmp_path / name
 
     return run
@@ -103,3 +105,48 @@ def test_other_settings(run, place, settings):
     assert (
         all(line["loss"] < 20 for line in lines if line["stage"] == "tbps") and lines[-1]["num_valid"] == 16
     )
+
+
+def test_the_validation_split_chooses_the_epoch_that_is_kept(run, place, monkeypatch):
+    shutil.copy(place / "test_reid.json", place / "val_reid.json")
+    settings = {"SOLVER.KEEP_BEST": True, "DATASETS.EVAL_SPLIT": "val", "SOLVER.MAX_EPOCHS": 4}
+    whole = run("whole", settings)
+    ranks = [line["rank1"] for line in records(whole)]
+    epoch = ranks.index(max(ranks)) + 1
+    files = checkpoints(whole)
+    assert equal(files["toy_best.pth"], files[f"toy_{epoch}.pth"]) and (whole / "toy_best.json").is_file()
+    log = (whole / "train_log.txt").read_text()
+    assert re.search(r"INFO: .*toy_best\.pth will hold .* on the val split\n", log)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at_step(patch, 11)
+        run("cut", settings)
+    assert_same_run(run("cut", settings, resume=True), whole)
+    weight = {"TEST.WEIGHT": str(whole / "toy_best.pth"), "DATASETS.EVAL_SPLIT": "val"}
+    tested = json.loads((run("test", weight, program=run_test) / "metrics.json").read_text())
+    assert tested["rank1"] == pytest.approx(max(ranks))
+
+
+def test_a_published_file_trains_and_tests(run, tmp_path):
+    """The log tells what it means; what it leaves open comes from KEY VALUE pairs."""
+    file, saved = tmp_path / "config.yaml", tmp_path / "whole/toy_1.pth"
+    file.write_text(
+        "device: 5\nexperiment: {ss: false, mvs_image: false, ss_ratio: 0.4}\n"
+        "model: {ckpt_type: original_clip, checkpoint: CLIP checkpoint path, saved_path: out}\n"
+    )
+    whole = run("whole", {"SOLVER.MAX_EPOCHS": 1}, file=file)
+    assert {name for name in records(whole)[0] if name.startswith("loss_")} == {
+        "loss_nitc",
+        "loss_ritc",
+        "loss_citc",
+    }
+    log = (whole / "train_log.txt").read_text()
+    for line in (
+        "4 keys of published files are translated:",
+        "experiment.ss False -> MODEL.SS_LOSS_WEIGHT 0.0",
+        "device 5 has no effect: ",
+        "model.checkpoint 'CLIP checkpoint path' has no effect: ",
+    ):
+        assert line in log
+    file.write_text(f"model: {{ckpt_type: saved, checkpoint: none, saved_path: {saved}}}\n")
+    tested = run("test", program=run_test, file=file)
+    assert json.loads((tested / "metrics.json").read_text())["weight"] == str(saved)
