@@ -52,7 +52,8 @@ _MODEL = {
     ),
     "PRETRAIN_PATH": Key(
         "",
-        "File of CLIP weights. '': by PRETRAIN_TAG, from the local cache or downloaded.",
+        "File of CLIP weights; for train_tbps.py also one of a text search model. '': by PRETRAIN_TAG, from "
+        "the local cache or downloaded.",
         common=True,
     ),
     "PRETRAIN_TAG": Key("openai", "open_clip's tag of CLIP weights, e.g. 'openai', 'laion2b_s34b_b79k'."),
