@@ -62,7 +62,7 @@ def translate(settings: Sequence[Setting], rows: Sequence[Foreign]) -> Translati
         if row.keys and row.name not in given and not row.needs
     ]
     if missing:
-        notes.append(f"{len(missing)} are missing, where ours keep their values: {', '.join(missing)}")
+        notes.append(f"missing ({len(missing)}), so that ours keep their values: {', '.join(missing)}")
     order = {each.key: index for index, each in enumerate(settings)}
     return Translation(sorted(found, key=lambda each: order[(each.source or each).key]), count, notes)
 

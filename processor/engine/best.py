@@ -10,6 +10,7 @@ from torch import nn
 
 from processor.engine.journal import save_model
 from processor.engine.trackers import Record
+from utils.distributed import is_first
 from utils.untrusted.forms import Form, check_form
 
 _logger = logging.getLogger("transreid.train")
@@ -47,6 +48,8 @@ class BestModel:
 
     def start(self, config: Mapping[str, Any], environment: Mapping[str, str]) -> None:
         """Say in the log which split chooses the epoch; a warning where it is the test split."""
+        if not is_first():
+            return
         message = "%s will hold the epoch with the highest %s on the %s split"
         if self.split == "test":
             message += ": chosen by test results, its own results there are too good"

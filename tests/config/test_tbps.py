@@ -231,7 +231,7 @@ def test_what_was_done_is_told_with_a_count(published):
     assert lines[0].startswith(f"{len(FULL) - len(silent)} keys") and len(silent) == 13
     assert "data.batch_size 80 -> SOLVER.IMS_PER_BATCH 80" in lines
     assert "experiment.mlm False -> MODEL.MLM_LOSS_WEIGHT 0.0" in lines
-    assert lines[-1].startswith("1 are missing")
+    assert lines[-1].startswith("missing (1)")
     assert lines[-1].endswith(": schedule.ratio_factor (SOLVER.NEW_LR_FACTOR)")
     for key in ("device", "model.use_gather", "model.embed_dim", "data.test_batch_size", "distributed.url"):
         assert any(line.startswith(f"{key} ") for line in silent)

@@ -72,10 +72,13 @@ def test_the_log_says_which_split_chooses(tmp_path, caplog, split, level):
     assert "a_best.pth" in line.getMessage() and ("too good" in line.getMessage()) == (split == "test")
 
 
-def test_only_the_first_process_writes(kept, monkeypatch):
+def test_only_the_first_process_writes(kept, monkeypatch, caplog):
     monkeypatch.setattr("processor.engine.journal.is_first", lambda: False)
+    monkeypatch.setattr("processor.engine.best.is_first", lambda: False)
     model, tracker = kept
+    tracker.start({}, {})
     evaluate(model, tracker, 1, 0.5)
+    assert not [record for record in caplog.records if "will hold" in record.getMessage()]
     assert not tracker.path.exists() and tracker.state() == {"value": 0.5, "epoch": 1}
 
 
