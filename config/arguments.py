@@ -1,6 +1,7 @@
 """The command line that all programs share, and the one line in which a wrong setting or file ends them."""
 
 import argparse
+import functools
 import os
 import re
 import sys
@@ -36,16 +37,17 @@ _TRACE = re.compile(r"^(?:Original )?Traceback \(most recent call last\):\n(?: .
 
 
 class Parser(argparse.ArgumentParser):
-    """The parser of a program: its docstring is the help, options have one name, any text can be shown.
-
-    `config_files` is the group of options that name a configuration file, of which one is given at most.
-    """
+    """The parser of a program: its docstring is the help, options have one name, any text can be shown."""
 
     def __init__(self, **options: Any) -> None:
         start_terminal()
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**options)
-        self.config_files = self.add_mutually_exclusive_group()
+
+    @functools.cached_property
+    def config_files(self) -> Any:
+        """The group of options that name a configuration file, of which one is given at most."""
+        return self.add_mutually_exclusive_group()  # argparse shows no usage with an empty one
 
     def error(self, message: str) -> NoReturn:
         """End the program with the usage and status 2."""

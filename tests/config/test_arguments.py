@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from config import TABLES, cfg, cfg_base, cfg_tbps
-from config.arguments import add_resume, add_simplified, end_in_one_line, parse_arguments, run_program
+from config.arguments import Parser, add_resume, add_simplified, end_in_one_line, parse_arguments, run_program
 
 DEFAULT = "configs/person/vit_base.yml"
 _TRACE = "Traceback (most recent call last):\n  File x"  # as an image loading process reports an error
@@ -54,6 +54,14 @@ def test_none_reads_the_command_line(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--config_file", "b.yml", "OUTPUT_DIR", "x"])
     args = parse_arguments(None, cfg, description="", default_config=DEFAULT)
     assert (args.config_file, args.opts) == ("b.yml", ["OUTPUT_DIR", "x"])
+
+
+def test_tools_without_a_configuration_have_a_usage(capsys):
+    parser = Parser()
+    parser.add_argument("--out", required=True)
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args([])
+    assert end.value.code == 2 and capsys.readouterr().err.startswith("usage: ")
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,14 @@ def check_archive(path: Path) -> None:
 
 
 def is_mappable(path: Path) -> bool:
-    """Whether a file that `check_archive` passes is a zip file whose members are stored as they are."""
+    """Whether torch can map a file that `check_archive` passes: a zip file with members stored as they are.
+
+    Its name must be UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
