@@ -87,7 +87,7 @@ class DualModel(nn.Module):
         """
         if not isinstance(self.visual, ViTBackbone):
             raise ValueError("this image tower has no tokens, which the masked language model needs")
-        return self.visual.encode_tokens(images)
+        return in_parts(self, self.visual.encode_tokens, self.micro_batch, images)
 
     def _project(self, images: Tensor) -> Tensor:
         return self.visual(images).feat_proj

@@ -218,8 +218,9 @@ KEYS = {
 
 
 def check(cfg: CfgNode) -> None:
-    """Something is minimised."""
-    names = [name for name in cfg.MODEL if name.endswith("_LOSS_WEIGHT")]
-    if not any(cfg.MODEL[name] for name in names):
-        *others, last = (f"MODEL.{name}" for name in names)
-        raise ValueError(f"{', '.join(others)} and {last} are all 0; allowed: one or more above 0")
+    """A loss trains both towers and the temperature, as several processes need it."""
+    if not (cfg.MODEL.NITC_LOSS_WEIGHT or cfg.MODEL.RITC_LOSS_WEIGHT):
+        raise ValueError(
+            "MODEL.NITC_LOSS_WEIGHT and MODEL.RITC_LOSS_WEIGHT are 0; allowed: one or both above 0, because no "
+            "other loss trains the temperature"
+        )

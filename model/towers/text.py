@@ -2,7 +2,7 @@
 
 import functools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import open_clip
@@ -123,9 +123,16 @@ class ClipText(nn.Module):
         A text ends at its highest id. Dropout draws from `seeds` (B,), one for each text, or from torch's
         generator.
         """
+        return self._by_parts(self._encode, tokens, seeds)
+
+    def encode_tokens(self, tokens: Tensor, seeds: Tensor | None = None) -> Tensor:
+        """Features (B, n, P) at all positions of tokens (B, n), else as forward."""
+        return self._by_parts(self._encode_all, tokens, seeds)
+
+    def _by_parts(self, encode: Callable[..., Tensor], tokens: Tensor, seeds: Tensor | None) -> Tensor:
         if self.training and self.dropout and seeds is None:
             seeds = torch.randint(2**62, (len(tokens),)).to(tokens.device)
-        return in_parts(self, self._encode, self.micro_batch, tokens, seeds)
+        return in_parts(self, encode, self.micro_batch, tokens, seeds)
 
     def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """As `TextTower`, without dropout; without `mask` a text ends at its highest token id.
@@ -135,8 +142,7 @@ class ClipText(nn.Module):
         ends = None if mask is None else mask.sum(dim=1) - 1
         return self._encode(tokens, ends=ends)
 
-    def encode_tokens(self, tokens: Tensor, seeds: Tensor | None = None) -> Tensor:
-        """Features (B, n, P) at all positions of tokens (B, n); dropout as in forward."""
+    def _encode_all(self, tokens: Tensor, seeds: Tensor | None) -> Tensor:
         x = self._embed(tokens)
         run = functools.partial(self._run, earlier={}, seeds=seeds)
         final, x = deque(walk(self.transformer.resblocks, x, run, self.between), maxlen=1).pop()

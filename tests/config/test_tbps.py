@@ -294,7 +294,7 @@ def test_notes_stay_with_a_configuration_that_is_loaded_again(published):
                 "experiment.ritc": False,
                 "experiment.nitc_ratio": 0,
             },
-            ["MODEL.NITC_LOSS_WEIGHT", "all 0; allowed: one or more above 0"],
+            ["MODEL.NITC_LOSS_WEIGHT", "are 0; allowed: one or both above 0"],
         ),
     ],
 )

@@ -61,7 +61,7 @@ def test_the_settings_of_this_folder_are_fine(start, captions, trained, tmp_path
         ({"MODEL.SIMCLR_MLP": "512"}, ["MODEL.SIMCLR_MLP is 512; expected: list of 3 ints"]),
         ({"MODEL.TEXT_LENGTH": "3"}, ["MODEL.TEXT_LENGTH is 3; allowed: 4 or more"]),
         ({"MODEL.TEXT_DROPOUT": "1"}, ["MODEL.TEXT_DROPOUT is 1.0; allowed: 0 to below 1"]),
-        (OFF, ["MODEL.NITC_LOSS_WEIGHT", "are all 0; allowed: one or more above 0"]),
+        (OFF, ["MODEL.NITC_LOSS_WEIGHT", "are 0; allowed: one or both above 0"]),
         (
             {"MODEL.SIE_CAMERA": "True"},
             ["MODEL.SIE_CAMERA is a key of train_clipreid.py", "nearest key here"],

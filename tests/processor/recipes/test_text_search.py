@@ -174,7 +174,7 @@ def test_identity_loss(make, batch):
     assert objective(batch).losses["id"].item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
-MLM = SIMPLE | {"MODEL.MLM_LOSS_WEIGHT": 1.0, "MODEL.MLM_DEPTH": 1}
+MLM = SIMPLE | {"SOLVER.MICRO_BATCH": 3} | {"MODEL.MLM_LOSS_WEIGHT": 1.0, "MODEL.MLM_DEPTH": 1}
 
 
 @pytest.fixture
