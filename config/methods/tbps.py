@@ -221,6 +221,6 @@ def check(cfg: CfgNode) -> None:
     """A loss trains both towers and the temperature, as several processes need it."""
     if not (cfg.MODEL.NITC_LOSS_WEIGHT or cfg.MODEL.RITC_LOSS_WEIGHT):
         raise ValueError(
-            "MODEL.NITC_LOSS_WEIGHT and MODEL.RITC_LOSS_WEIGHT are 0; allowed: one or both above 0, because no "
-            "other loss trains the temperature"
+            "MODEL.NITC_LOSS_WEIGHT and MODEL.RITC_LOSS_WEIGHT are 0; allowed: one or both above 0, because "
+            "no other loss trains the temperature"
         )
