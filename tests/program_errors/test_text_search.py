@@ -1,9 +1,6 @@
-"""Settings and weights that end a text search program before any training, in one line."""
-
-import json
+"""Settings that end a text search program before any training, in one line."""
 
 import pytest
-import torch
 import yaml
 
 from tests.toys import draw_captions, words, write_tower
@@ -29,26 +26,9 @@ def refuse(refused, captions):
     return run
 
 
-@pytest.fixture
-def trained(start, captions, tmp_path):
-    """trained('train_tbps.py', {KEY: VALUE, …}) -> the checkpoint of an epoch."""
-
-    def run(program=TRAIN, settings=None):
-        pairs = {"DATASETS.ROOT_DIR": str(captions)} if program == TRAIN else {"SOLVER.IMS_PER_BATCH": "4"}
-        pairs |= {"SOLVER.MAX_EPOCHS": "1", "OUTPUT_DIR": str(tmp_path / "trained")} | (settings or {})
-        status, _, err = start(program, *words(pairs))
-        assert (status, err) == (0, "")
-        (path,) = (tmp_path / "trained").glob("*_1.pth")
-        return path
-
-    return run
-
-
-def test_the_settings_of_this_folder_are_fine(start, captions, trained, tmp_path):
-    pairs = {"DATASETS.ROOT_DIR": str(captions), "TEST.WEIGHT": str(trained())}
-    status, out, err = start(TEST, *words(pairs))
-    assert (status, err) == (0, "") and "mAP" in out
-    assert json.loads((tmp_path / "logs/metrics.json").read_text())["num_valid"] == 16
+def test_the_settings_of_this_folder_are_fine(start, captions):
+    status, out, err = start(TRAIN, *words({"DATASETS.ROOT_DIR": str(captions), "SOLVER.MAX_EPOCHS": "1"}))
+    assert (status, err) == (0, "") and "Validation Results - Epoch: 1" in out
 
 
 @pytest.mark.parametrize(
@@ -122,42 +102,3 @@ def test_both_ways_to_name_a_file(start):
     options = ["--simplified", "--config_file", "configs/tbps/vit_tbps.yml"]
     status, _, err = start(TEST, options=options)
     assert status == 2 and "not allowed with argument" in err.splitlines()[-1]
-
-
-def test_a_test_needs_weights(refuse):
-    refuse(TEST, {"TEST.WEIGHT": ""}, ["TEST.WEIGHT is empty; allowed: the path of a checkpoint"])
-
-
-@pytest.mark.parametrize("kind", ["missing", "text", "half", "other"])
-@pytest.mark.parametrize(("program", "key"), [(TEST, "TEST.WEIGHT"), (TRAIN, "MODEL.PRETRAIN_PATH")])
-def test_files_that_are_no_weights(refuse, tmp_path, program, key, kind):
-    path = tmp_path / "a.pth"
-    if kind in ("half", "other"):
-        torch.save({"fc.weight": torch.zeros(20, 20)}, path)
-    if kind == "half":
-        path.write_bytes(path.read_bytes()[:300])
-    if kind == "text":
-        path.write_text("404: Not Found")
-    refuse(program, {key: str(path), "MODEL.PRETRAIN_CHOICE": "clip"}, [path])
-
-
-@pytest.mark.parametrize(("program", "key"), [(TEST, "TEST.WEIGHT"), (TRAIN, "MODEL.PRETRAIN_PATH")])
-def test_weights_of_a_re_identification_model(refuse, trained, program, key):
-    path = trained("train.py")
-    refuse(program, {key: str(path), "MODEL.PRETRAIN_CHOICE": "clip"}, [path, "re-id"])
-
-
-@pytest.mark.parametrize("program", ["test.py", "test_clipreid.py"])
-def test_a_text_search_model_in_a_program_of_re_identification(refused, trained, program):
-    path = trained()
-    refused(program, "TEST.WEIGHT", str(path), told=[path, "text search"])
-
-
-@pytest.mark.parametrize(("program", "key"), [(TEST, "TEST.WEIGHT"), (TRAIN, "MODEL.PRETRAIN_PATH")])
-def test_weights_of_another_tower(refuse, trained, tmp_path, program, key):
-    path = trained()
-    wide = write_tower(
-        tmp_path / "wide.json", vision_cfg={"image_size": 32, "layers": 2, "width": 128, "patch_size": 8}
-    )
-    given = {"MODEL.NAME": str(wide), key: str(path), "MODEL.PRETRAIN_CHOICE": "clip"}
-    refuse(program, given, [path, "does not fit this architecture", "wide"])
