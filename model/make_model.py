@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import open_clip
 from yacs.config import CfgNode
 
 from config.errors import as_keys
@@ -67,22 +68,9 @@ def make_model(
     if not pretrained:
         clip = build_clip(clip_config(node.NAME), None)
     else:
-        if node.PRETRAIN_CHOICE == "none" and node.PRETRAIN_PATH:
-            _logger.warning(
-                "MODEL.PRETRAIN_PATH %s is not used: MODEL.PRETRAIN_CHOICE is 'none'", node.PRETRAIN_PATH
-            )
+        warn_of_unused_path(cfg)
         clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
-    backbone = make_backbone(
-        clip.visual,
-        tuple(cfg.INPUT.SIZE_TRAIN),
-        tuple(node.STRIDE_SIZE),
-        recompute_blocks=cfg.SOLVER.GRAD_CHECKPOINT,
-    )
-    if node.FREEZE_PATCHES:
-        if backbone.patch_projection is not None:
-            backbone.patch_projection.requires_grad_(False)
-        else:
-            _logger.warning("MODEL.FREEZE_PATCHES is not used: %s has no patch projection", node.NAME)
+    backbone = training_backbone(cfg, clip)
     texts = None
     if node.TEXT == "prompts":
         tower = ClipText(clip, token_table=False).requires_grad_(False)
@@ -98,6 +86,30 @@ def make_model(
         texts=texts,
         micro_batch=cfg.SOLVER.MICRO_BATCH,
     )
+
+
+def warn_of_unused_path(cfg: CfgNode) -> None:
+    """Warn of a file of weights that random ones take the place of."""
+    path = cfg.MODEL.PRETRAIN_PATH
+    if cfg.MODEL.PRETRAIN_CHOICE == "none" and path:
+        _logger.warning("MODEL.PRETRAIN_PATH %s is not used: MODEL.PRETRAIN_CHOICE is 'none'", path)
+
+
+def training_backbone(cfg: CfgNode, clip: open_clip.CLIP) -> Backbone:
+    """CLIP's image tower for the size and stride of training, with its patches frozen where keys say so."""
+    node = cfg.MODEL
+    backbone = make_backbone(
+        clip.visual,
+        tuple(cfg.INPUT.SIZE_TRAIN),
+        tuple(node.STRIDE_SIZE),
+        recompute_blocks=cfg.SOLVER.GRAD_CHECKPOINT,
+    )
+    if node.FREEZE_PATCHES:
+        if backbone.patch_projection is not None:
+            backbone.patch_projection.requires_grad_(False)
+        else:
+            _logger.warning("MODEL.FREEZE_PATCHES is not used: %s has no patch projection", node.NAME)
+    return backbone
 
 
 def _training_side(cfg: CfgNode, backbone: Backbone, cameras: int, views: int) -> SideInformation | None:

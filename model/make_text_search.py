@@ -12,9 +12,9 @@ from model.files.architecture import unseen_facts
 from model.files.card import TextSearchCard, read_text_search_card
 from model.files.text_search_file import load_text_search_model, read_text_search_file
 from model.files.text_search_info import TextSearchInfo
-from model.make_model import adopt_values
+from model.make_model import adopt_values, training_backbone, warn_of_unused_path
 from model.masked_words import masked_word_parts
-from model.towers.image import ViTBackbone, make_backbone
+from model.towers.image import ViTBackbone
 from model.towers.text import ClipText
 
 _KEYS = {
@@ -59,24 +59,11 @@ def make_text_search_model(cfg: CfgNode, num_classes: int = 0, *, pretrained: bo
     if pretrained and node.PRETRAIN_CHOICE != "none" and node.PRETRAIN_PATH:
         file = read_text_search_file(node.PRETRAIN_PATH, node.NAME)
     if pretrained and file is None:
-        if node.PRETRAIN_PATH:
-            _logger.warning(
-                "MODEL.PRETRAIN_PATH %s is not used: MODEL.PRETRAIN_CHOICE is 'none'", node.PRETRAIN_PATH
-            )
+        warn_of_unused_path(cfg)
         clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, "", node.PRETRAIN_TAG)
     else:
         clip = build_clip(clip_config(node.NAME), None)
-    visual = make_backbone(
-        clip.visual,
-        tuple(cfg.INPUT.SIZE_TRAIN),
-        tuple(node.STRIDE_SIZE),
-        recompute_blocks=cfg.SOLVER.GRAD_CHECKPOINT,
-    )
-    if node.FREEZE_PATCHES:
-        if visual.patch_projection is not None:
-            visual.patch_projection.requires_grad_(False)
-        else:
-            _logger.warning("MODEL.FREEZE_PATCHES is not used: %s has no patch projection", node.NAME)
+    visual = training_backbone(cfg, clip)
     text = ClipText(
         clip, length=node.TEXT_LENGTH, dropout=node.TEXT_DROPOUT, micro_batch=cfg.SOLVER.MICRO_BATCH
     )
