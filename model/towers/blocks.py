@@ -132,18 +132,48 @@ def _project(block: ResidualAttentionBlock, normed: Tensor, first: int, last: in
 def _run_mlp(mlp: Any, x: Tensor) -> Tensor:
     if not isinstance(mlp.gelu, QuickGELU):
         return mlp(x)
-    # x · sigmoid(s x) = silu(s x) / s: one pass forward and one backward over the widest activations instead
-    # of two and four; the factors go into the products.
-    wide = _scaled_linear(mlp.c_fc, x, _QUICK, _QUICK)
-    activated = F.silu(wide, inplace=not torch.is_grad_enabled())  # a gradient needs `wide`
-    return _scaled_linear(mlp.c_proj, activated, 1 / _QUICK, 1.0)
+    given = x.flatten(0, 1), mlp.c_fc.weight, mlp.c_fc.bias, mlp.c_proj.weight, mlp.c_proj.bias
+    output = _QuickMLP.apply(*given) if torch.is_grad_enabled() else _quick_mlp(*given, keep=False)[0]
+    return output.unflatten(0, x.shape[:2])
 
 
-def _scaled_linear(linear: nn.Linear, x: Tensor, weight_scale: float, bias_scale: float) -> Tensor:
-    """weight_scale · x W' + bias_scale · b, (B, L, D_out)."""
-    rows = x.flatten(0, 1)
-    product = torch.addmm(linear.bias, rows, linear.weight.T, beta=bias_scale, alpha=weight_scale)
-    return product.unflatten(0, x.shape[:2])
+def _quick_mlp(
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, *, keep: bool
+) -> tuple[Tensor, Tensor]:
+    """Two linear layers with QuickGELU between them on rows (N, D), and what enters it if that is to be kept.
+
+    x · sigmoid(q x) = silu(q x) / q: one pass over the widest activations, and the factors go into the
+    products.
+    """
+    wide = torch.addmm(b1, x, w1.T, beta=_QUICK, alpha=_QUICK)
+    return torch.addmm(b2, F.silu(wide, inplace=not keep), w2.T, alpha=1 / _QUICK), wide
+
+
+class _QuickMLP(torch.autograd.Function):
+    """`_quick_mlp` whose backward pass works out the activations again instead of keeping them.
+
+    The factors of both products cancel there.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+        output, wide = _quick_mlp(x, w1, b1, w2, b2, keep=True)
+        ctx.save_for_backward(x.to(wide.dtype) if ctx.needs_input_grad[1] else None, wide, w1, w2)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, wide, *weights = ctx.saved_tensors
+        w1, w2 = (weight.to(grad.dtype) for weight in weights)  # autocast does not reach here
+        to_x, to_w1, to_b1, to_w2, to_b2 = ctx.needs_input_grad
+        inner = torch.ops.aten.silu_backward(grad @ w2, wide)
+        return (
+            inner @ w1 if to_x else None,
+            inner.T @ x if to_w1 else None,
+            inner.sum(dim=0) if to_b1 else None,
+            torch.addmm(w2, grad.T, F.silu(wide), beta=0, alpha=1 / _QUICK) if to_w2 else None,
+            grad.sum(dim=0) if to_b2 else None,
+        )
 
 
 def _append(before: Tensor, now: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from open_clip.transformer import CustomResidualAttentionBlock, QuickGELU, ResidualAttentionBlock
 from torch import nn
 
-from model.towers.blocks import attention_weights, keys_values, require_plain_blocks, run_block
+from model.towers.blocks import _QuickMLP, attention_weights, keys_values, require_plain_blocks, run_block
 
 LENGTH, WIDTH = 7, 32
 CAUSAL = torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril()
@@ -81,6 +81,66 @@ def test_blocks_follow_autocast():
         got = run_block(block, x, queries=slice(0, 1), earlier=keys_values(block, tokens(1, 2)))
     wanted = run_block(block, x, queries=slice(0, 1), earlier=keys_values(block, tokens(1, 2)))
     assert 0 < (got - wanted).abs().max() < 0.05 * wanted.abs().max()
+
+
+def test_gradients_follow_autocast():
+    block = make_block(act_layer=QuickGELU)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = with_gradients(block, tokens(), lambda b, x: run_block(b, x).float())
+        theirs = with_gradients(block, tokens(), lambda b, x: b(x).float())
+    wanted = with_gradients(block, tokens(), run_block)
+    for ours, open_clips, exact in zip(got, theirs, wanted, strict=True):
+        assert ours.dtype == torch.float32
+        error = (ours - exact).abs().max()
+        assert error <= 2 * (open_clips - exact).abs().max() + 0.01 * exact.abs().max()
+
+
+def test_frozen_weights_get_no_gradient():
+    block = make_block(act_layer=QuickGELU)
+    wanted = with_gradients(block, tokens(), run_block)
+    for parameter in block.parameters():
+        parameter.requires_grad_(False)
+    got = with_gradients(block, tokens(), run_block)
+    assert all(gradient is None for gradient in got[2:])
+    assert_same(got[:2], wanted[:2])
+    for frozen in block.mlp.parameters():  # one at a time
+        block.requires_grad_(True)
+        frozen.requires_grad_(False)
+        got = with_gradients(block, tokens(), run_block)
+        place = next(i for i, p in enumerate(block.parameters()) if p is frozen) + 2
+        assert got[place] is None
+        assert_same(got[:place] + got[place + 1 :], wanted[:place] + wanted[place + 1 :])
+
+
+def test_gradients_of_quick_gelu_are_those_of_differences():
+    generator = torch.Generator().manual_seed(2)
+    shapes = (5, 3), (7, 3), (7,), (2, 7), (2,)
+    drawn = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    assert torch.autograd.gradcheck(_QuickMLP.apply, [each.requires_grad_() for each in drawn])
+
+
+def kept_numbers(block, x):
+    """Numbers of distinct activations that a block keeps for its gradient."""
+    kept, weights = {}, {p.untyped_storage().data_ptr() for p in block.parameters()}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes() // 4
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = run_block(block, x)  # alive to the end of the count, so that no address is used twice
+        return sum(kept.values()), output
+
+
+def test_activations_of_quick_gelu_are_not_kept():
+    x = tokens(8, 16).requires_grad_()
+    kept = [kept_numbers(make_block(act_layer=layer), x)[0] for layer in (nn.GELU, QuickGELU)]
+    assert kept[0] - kept[1] == 4 * x.numel()
+    block = make_block(act_layer=QuickGELU).requires_grad_(False)
+    # Also not what enters a frozen layer.
+    assert kept[1] - kept_numbers(block, x)[0] >= x.numel()
 
 
 def test_other_blocks_are_named():
