@@ -1,4 +1,4 @@
-"""Person and vehicle re-identification with CLIP-ReID and PCL-CLIP, from Python.
+"""Person and vehicle re-identification with CLIP-ReID and PCL-CLIP, and search by text with TBPS-CLIP.
 
 The face of the library: `import clipreid` works in the root of the repository and with the installed package,
 and is quick, because torch is imported by what needs it.
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from datasets import ImageRecord, LoadedBatch, PixelTransform, ReIDDataset
-    from model import CheckpointInfo, ReIDModel
+    from datasets import CaptionRecord, ImageBatch, ImageRecord, LoadedBatch, PixelTransform, ReIDDataset
+    from model import CheckpointInfo, DualModel, ReIDModel, TextSearchInfo
     from retrieval import (
         FeatureSet,
         RetrievalTask,
@@ -32,16 +32,19 @@ if TYPE_CHECKING:
 
 __version__ = "1.0.0"
 __all__ = [
+    "CaptionRecord",
     "FeatureSet",
     "ImageRecord",
     "Model",
     "RetrievalTask",
+    "TextModel",
     "draw_ranking",
     "evaluate",
     "evaluate_task",
     "k_reciprocal_blocks",
     "k_reciprocal_distance",
     "load_model",
+    "load_text_model",
     "read_dataset",
 ]
 
@@ -50,7 +53,7 @@ def __getattr__(name: str) -> Any:
     """Names of the rooms that the face passes on; a room is imported at the first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from datasets import ImageRecord
+    from datasets import CaptionRecord, ImageRecord
     from retrieval import (
         FeatureSet,
         RetrievalTask,
@@ -60,21 +63,22 @@ def __getattr__(name: str) -> Any:
         k_reciprocal_distance,
     )
 
-    classes = (FeatureSet, ImageRecord, RetrievalTask)
+    classes = (CaptionRecord, FeatureSet, ImageRecord, RetrievalTask)
     functions = (evaluate, evaluate_task, k_reciprocal_blocks, k_reciprocal_distance)
     return {each.__name__: each for each in (*classes, *functions)}[name]
 
 
 @dataclass(frozen=True)
-class Model:
-    """A trained model as `load_model` gives it.
+class _ImageModel:
+    """A model that encodes images, with what its file says about them."""
 
-    `network` is in evaluation mode; `info` has what its file says: size, normalisation, resizing and more.
-    """
-
-    network: ReIDModel
-    info: CheckpointInfo
+    network: ReIDModel | DualModel
+    info: CheckpointInfo | TextSearchInfo
     device: torch.device
+
+    def _features(self, batch: ImageBatch) -> torch.Tensor:
+        """Features (B, D) of a batch."""
+        raise NotImplementedError
 
     def encode_image(
         self,
@@ -111,11 +115,56 @@ class Model:
             self.network,
             loader,
             self.device,
-            lambda batch: self.network(batch.images),
+            self._features,
             precision=inference_precision(amp, self.device),
         )
         names = label_names(image for image in images if isinstance(image, ImageRecord))
         return replace(features.normalized(), names=names)
+
+
+@dataclass(frozen=True)
+class Model(_ImageModel):
+    """A trained model as `load_model` gives it.
+
+    `network` is in evaluation mode; `info` has what its file says: size, normalisation, resizing and more.
+    """
+
+    network: ReIDModel
+    info: CheckpointInfo
+
+    def _features(self, batch: ImageBatch) -> torch.Tensor:
+        return self.network(batch.images)
+
+
+@dataclass(frozen=True)
+class TextModel(_ImageModel):
+    """A text search model as `load_text_model` gives it: images and sentences in one space.
+
+    `network` is in evaluation mode; `info` has what its file says: size, normalisation, resizing and more.
+    """
+
+    network: DualModel
+    info: TextSearchInfo
+
+    def _features(self, batch: ImageBatch) -> torch.Tensor:
+        return self.network.encode_image(batch.images)
+
+    def encode_text(
+        self, texts: Sequence[str | CaptionRecord], *, batch_size: int = 256, amp: str = "off"
+    ) -> FeatureSet:
+        """Features of N sentences, rows of L2 norm 1, to compare with those of `encode_image`.
+
+        They are cleaned as in training. Only a `CaptionRecord` has an identity, the others get -1, unknown,
+        and are their own keys. A warning names sentences that are too long for the model. Raises ValueError
+        for a sentence of which cleaning leaves nothing.
+        """
+        from processor import extract_sentences
+        from utils.precision import inference_precision
+
+        if isinstance(texts, str) or not isinstance(texts, Sequence):
+            raise ValueError(f"texts is a {type(texts).__name__}; allowed: a list of sentences")
+        precision = inference_precision(amp, self.device)
+        return extract_sentences(self.network, texts, self.device, batch_size=batch_size, precision=precision)
 
 
 def _load_batch(
@@ -160,6 +209,27 @@ def load_model(
     # No camera is known: the mean row of the file's table stands for all.
     network, info = load_reid_model(path, size, name=name, sie=(1, 0), **settings)
     return Model(network, info, select_device(device))
+
+
+def load_text_model(
+    path: str | Path,
+    *,
+    device: str = "cuda",
+    size: tuple[int, int] | None = None,
+    name: str | None = None,
+    **settings: Any,
+) -> TextModel:
+    """The text search model in a checkpoint of ours, of the published form, or CLIP's own weights.
+
+    `device` is that of `load_model`; `size` (H, W), `name` (MODEL.NAME, which CLIP's own weights need) and
+    `settings` are those of `load_text_search_model`: `stride`, `text_length`, `mean`, `std` and `resize`. A
+    warning names all that is assumed. Raises FileNotFoundError, or ValueError for a file of another kind.
+    """
+    from model import load_text_search_model
+    from utils.device import select_device
+
+    network, info = load_text_search_model(path, size, name=name, **settings)
+    return TextModel(network, info, select_device(device))
 
 
 def read_dataset(name: str, root: str | Path, *settings: Any, train: bool = True) -> ReIDDataset:

@@ -55,6 +55,13 @@ class Parser(argparse.ArgumentParser):
         super().error(one_line(message + hint, _LONGEST))
 
 
+def one_or_more(text: str) -> int:
+    """The `type` of options that are whole numbers from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: 1 or more")
+    return int(text)
+
+
 def say(form: str, *args: object) -> None:
     """Print `form % args` escaped as the log is: only the form and arguments `Lines` begin a line."""
     print(filled(form, args), flush=True)

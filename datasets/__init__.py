@@ -3,7 +3,7 @@
 This is the face of the room; drawn data sets have their own, `datasets.drawn`.
 """
 
-from datasets.batch import Batch, CaptionBatch, ImageBatch, LoadedBatch, PairBatch, collate
+from datasets.batch import Batch, CaptionBatch, ImageBatch, LoadedBatch, PairBatch, collate, collate_captions
 from datasets.captions import clean_caption, delete_words, vary_caption
 from datasets.checks.audit import FileFacts, Findings, audit, inspect_files
 from datasets.checks.captions import CaptionFindings, audit_captions
@@ -51,6 +51,7 @@ __all__ = [
     "available_processors",
     "clean_caption",
     "collate",
+    "collate_captions",
     "decode_image",
     "delete_words",
     "erase_constant",

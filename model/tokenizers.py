@@ -18,6 +18,10 @@ class Tokenizer(Protocol):
         """Token ids (B, L), and a mask (B, L) that is True from the first token to the end of text."""
         ...
 
+    def are_cut(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is too long, so that its end has no token."""
+        ...
+
 
 class ClipTokenizer:
     """CLIP's byte pair encoding. Texts that are too long are cut and still end with the end of text."""
@@ -32,6 +36,11 @@ class ClipTokenizer:
         tokens = tokenize_captions(texts, self.context_length)
         # The end of text has the highest id.
         return tokens, torch.arange(self.context_length) <= tokens.argmax(dim=1, keepdim=True)
+
+    def are_cut(self, texts: Sequence[str]) -> list[bool]:
+        """As `Tokenizer`."""
+        longer = tokenize_captions(texts, self.context_length + 1)  # what is cut has one token more
+        return (longer[:, -1] != 0).tolist()
 
 
 def tokenize_captions(texts: Sequence[str], length: int = 77) -> Tensor:

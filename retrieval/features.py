@@ -157,13 +157,18 @@ class FeatureSet:
             )
         return replace(self, features=(self.features / norms).to(self.features.dtype))
 
-    def save(self, path: str | Path, info: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self,
+        path: str | Path,
+        info: Mapping[str, Any] | None = None,
+        more: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         """Write exactly the file `path`: an .npz of the fields (no pickles), `pictures` where one has a name.
 
         `names` are JSON in it where there are any. `info`, JSON-serialisable, records the origin of the
-        features; `RetrievalTask.load` reads it.
+        features; `RetrievalTask.load` reads it. `more` are further arrays, which `load` leaves out.
         """
-        write_arrays(path, feature_arrays(self, self.names), info or {})
+        write_arrays(path, feature_arrays(self, self.names) | dict(more or {}), info or {})
 
     @staticmethod
     def load(path: str | Path) -> FeatureSet:

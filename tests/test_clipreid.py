@@ -11,7 +11,9 @@ from PIL import Image
 import clipreid
 from config import cfg_base
 from config.load import load_config
-from model import make_model
+from datasets import test_transform as plain_transform
+from model import load_text_search_model, make_model
+from retrieval import evaluate_text_search
 from tests import toys
 from tests.docs.reading import save_people
 from tools import extract
@@ -35,6 +37,12 @@ def weights(toy_towers, tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(weights):
     return clipreid.load_model(weights, device="cpu", size=(64, 32))
+
+
+@pytest.fixture(scope="module")
+def text_model(toy_towers, tmp_path_factory):
+    path = toys.save_text_model(tmp_path_factory.mktemp("weights") / "toy_1.pth")
+    return clipreid.load_text_model(path, device="cpu")
 
 
 def test_it_is_imported_quickly(repository):
@@ -120,3 +128,66 @@ def test_what_is_no_list_of_images(model, people):
         model.encode_image(str(people))
     with pytest.raises(FileNotFoundError, match=r"no\.jpg"):
         model.encode_image(["no.jpg"])
+
+
+def test_sentences_find_images(text_model, people, tmp_path):
+    dataset = clipreid.read_dataset("folder", people)
+    images = text_model.encode_image(dataset.gallery)
+    texts = text_model.encode_text(["A man, in red.", "somebody else"], batch_size=1)
+    for features in (images, texts):
+        torch.testing.assert_close(features.features.norm(dim=1), torch.ones(len(features)))
+    assert texts.keys == ("A man, in red.", "somebody else") and texts.pids.tolist() == [-1, -1]
+    assert list(texts.names.items.values()) == list(texts.keys)
+    page = clipreid.draw_ranking(texts, images, tmp_path, top=2).read_text()
+    assert "A man, in red." in page and "identity not known" in page
+    other = clipreid.draw_ranking(images, texts, tmp_path / "other", queries=[0], top=2).read_text()
+    assert "somebody else" in other and "gallery of 2 texts" in other
+
+
+def test_images_of_a_text_model_have_the_features_of_its_tower(text_model, people):
+    query = clipreid.read_dataset("folder", people).query
+    loaded, info = load_text_search_model(text_model.info.path)
+    transform = plain_transform(info.size, info.mean, info.std, interpolation=info.resize)
+    with torch.no_grad():
+        wanted = loaded.encode_image(
+            torch.stack([transform(Image.open(each.path).convert("RGB")) for each in query])
+        )
+    wanted = torch.nn.functional.normalize(wanted)
+    torch.testing.assert_close(text_model.encode_image(query).features, wanted, atol=1e-5, rtol=0)
+    pictures = text_model.encode_image([Image.open(each.path) for each in query])
+    torch.testing.assert_close(pictures.features, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_captions_with_identities_are_evaluated(text_model, people, swapped):
+    """The own image is no copy of a caption, although the caption names its path."""
+    gallery = clipreid.read_dataset("folder", people).gallery
+    captions = [
+        clipreid.CaptionRecord(each.path, each.pid, f"caption {n}", "", f"{each.path}#{n}")
+        for n, each in enumerate(gallery)
+    ]
+    texts, images = text_model.encode_text(captions), text_model.encode_image(gallery)
+    query, gallery = (images, texts) if swapped else (texts, images)
+    found = clipreid.evaluate(query, gallery)
+    wanted = evaluate_text_search(query.features, gallery.features, query.pids, gallery.pids)
+    assert (found.mAP, found.mINP, found.num_valid) == (wanted.mAP, wanted.mINP, wanted.num_valid)
+    assert (
+        found.cmc.tolist()
+        == wanted.cmc.tolist()
+        == clipreid.evaluate(query, gallery, rule="all").cmc.tolist()
+    )
+    assert found.num_valid == len(query)
+
+
+def test_what_is_no_list_of_sentences(text_model):
+    with pytest.raises(ValueError, match="texts is a str"):
+        text_model.encode_text("a man")
+    with pytest.raises(ValueError, match="no words"):
+        text_model.encode_text(["a man", ""])
+
+
+def test_models_of_the_other_kind_are_refused(weights, text_model):
+    with pytest.raises(ValueError, match="re-id"):
+        clipreid.load_text_model(weights)
+    with pytest.raises(ValueError, match="re-id"):
+        clipreid.load_model(text_model.info.path)

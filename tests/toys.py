@@ -92,3 +92,19 @@ def draw_captions(root: Path, train: int = 8, test: int = 4, shots: int = 2) -> 
                 rows.append(row | {"captions_bt": [f"{coat} is the coat", ""]})
         (root / f"{split}_reid.json").write_text(json.dumps(rows))
     return root
+
+
+def save_text_model(path: Path, seed: int = 0, **changes: Any) -> Path:
+    """The file and the model card of a toy text search model; needs the fixture `toy_towers`."""
+    import torch
+
+    from config import cfg_tbps
+    from config.load import load_config
+    from model import make_text_search_card, make_text_search_model
+
+    torch.manual_seed(seed)
+    cfg = load_config(cfg_tbps, "", words(TEXT_SETTINGS | changes))
+    model = make_text_search_model(cfg)
+    torch.save(model.state_dict(), path)
+    make_text_search_card(cfg, model, "tbps", data="captions", versions={}).write(path)
+    return path

@@ -99,12 +99,8 @@ def in_captions(cfg: CfgNode, *, need_train: bool) -> tuple[CaptionDataset, list
     dataset = make_caption_dataset(cfg, need_train=need_train, for_check=True)
     files = _inspect(cfg, dataset)
     length = cfg.MODEL.TEXT_LENGTH
-    tokenizer = ClipTokenizer(length + 1)  # a token more, which what is cut has
-
-    def are_cut(captions: Sequence[str]) -> list[bool]:
-        return tokenizer(captions)[1][:, length].tolist()
-
-    found = dataclasses.asdict(audit(dataset, files)) | dataclasses.asdict(audit_captions(dataset, are_cut))
+    found = dataclasses.asdict(audit(dataset, files))
+    found |= dataclasses.asdict(audit_captions(dataset, ClipTokenizer(length).are_cut))
     found["unmatched"] = unmatched_identities(dataset, files)
     notes = Findings.NOTES | CaptionFindings.NOTES | {"unmatched": "query identities without a gallery image"}
     notes["cut"] += f" or {length} tokens (MODEL.TEXT_LENGTH)"

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
-from config.arguments import Parser, end_in_one_line, say
+from config.arguments import Parser, end_in_one_line, one_or_more, say
 from config.errors import as_keys
 from retrieval import FeatureSet, RetrievalTask, TrialFeatures, rank_gallery, why_no_match, worst_queries
 from tools.features.files import about_features, add_feature_options, add_rerank_options, read_task, reranker
@@ -40,17 +40,17 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="queries to show: numbers from 0, keys or paths as in the feature file, file names, or words of "
         "a query that is a text",
     )
-    which.add_argument("--random", type=_count, metavar="N", help="show N queries drawn by --seed")
+    which.add_argument("--random", type=one_or_more, metavar="N", help="show N queries drawn by --seed")
     which.add_argument(
         "--worst",
-        type=_count,
+        type=one_or_more,
         default=10,
         metavar="N",
         help="show the N queries of lowest average precision (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --random (default: %(default)s)")
     parser.add_argument(
-        "--top", type=_count, default=10, metavar="K", help="images per query (default: %(default)s)"
+        "--top", type=one_or_more, default=10, metavar="K", help="images per query (default: %(default)s)"
     )
     parser.add_argument(
         "--trial",
@@ -89,12 +89,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.weight and not args.attention:
         args.attention = "rollout"
     return args
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; allowed: 1 or more")
-    return int(text)
 
 
 def report(args: argparse.Namespace) -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datasets import CaptionBatch, Trial
-from model import DualModel, cut_to_longest
+from model import DualModel
 from processor.evaluation.extract import ItemBatch, make_task
+from processor.evaluation.sentences import encode_captions
 from processor.evaluation.streams import Stream
 from retrieval import FeatureSet, RetrievalTask
 
@@ -26,15 +27,9 @@ class TextToImage:
 
     def streams(self) -> dict[str, Stream]:
         """The images and the captions of all trials."""
-        tower = self.model.encode_text
-
-        def encode(batch: CaptionBatch) -> Any:
-            tokens = cut_to_longest(tower.tokenizer(batch.captions)[0])
-            return tower(tokens.to(batch.pids.device, non_blocking=True))
-
         return {
             "image": Stream(self.images, lambda batch: self.model.encode_image(batch.images)),
-            "text": Stream(self.captions, encode),
+            "text": Stream(self.captions, lambda batch: encode_captions(self.model, batch)),
         }
 
     def task(self, features: dict[str, FeatureSet]) -> RetrievalTask:

@@ -94,6 +94,13 @@ def test_programs_of_text_search_find_their_settings(run):
     assert error.startswith("error: command line: INPUT.SIZE_TEST is 3") and error.count("\n") == 1
 
 
-def test_an_extra_that_is_missing_is_named(run):
-    error = run("clipreid-plots", "training", "--out", "a.png", "logs", status=2).stderr
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("clipreid-plots", "training", "--out", "a.png", "logs"),
+        ("clipreid-search", "--weight", "a.pth", "--images", "my_people", "a man"),
+    ],
+)
+def test_an_extra_that_is_missing_is_named(run, words):
+    error = run(*words, status=2).stderr
     assert "clipreid[plots]" in error and error.count("\n") == 1

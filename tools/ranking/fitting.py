@@ -7,17 +7,12 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
-from matplotlib import rcParams
-from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.font_manager import FontProperties
-
 LINE = 1.25  # height of a line by the size of its letters
 _SIZES = (7.5, 6.5, 5.5, 5.0)
 _FILLED = 0.95  # of a line at most, because small letters are drawn wider than large ones
 _MOST = 2000  # letters that are looked at
 _MEASURED = 100  # points of the letters that are measured
 _LETTER = ".[，。、；：！？）」』]*"  # these begin no line
-_RENDERER = RendererAgg(1, 1, 72)
 
 
 class Fitted(NamedTuple):
@@ -71,13 +66,18 @@ def _pieces(text: str, width: float) -> Iterator[str]:
 
 def _ems(text: str) -> float:
     """The width of a text by the size of its letters."""
+    from matplotlib import rcParams
+
     return _measured(text, *rcParams["font.family"])
 
 
 @lru_cache(1 << 16)
 def _measured(text: str, *families: str) -> float:
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.font_manager import FontProperties
+
     font = FontProperties(family=list(families), size=_MEASURED)
-    return _RENDERER.get_text_width_height_descent(text, font, False)[0] / _MEASURED
+    return RendererAgg(1, 1, 72).get_text_width_height_descent(text, font, False)[0] / _MEASURED
 
 
 def cropped(text: str, most: int) -> str:

@@ -18,11 +18,12 @@ MAX_NAMES = 2**24  # of that of names: 60,000 captions of 200 letters
 _NEEDED = ("features", "pids", "camids", "paths")
 _WHAT = f"a feature file, an .npz with {', '.join(_NEEDED)}"
 _ITEMS = (*_NEEDED, "keys", "pictures")
+_STATES = ("sizes", "times")
 _TRIAL = tuple(f"{role}_{name}" for role in ("query", "gallery") for name in ("rows", "camids", "trials"))
 _FORMS = {"features": (2, "f", "(N, D) floats of up to 64 bits")}
 _FORMS |= dict.fromkeys(("info", "names"), (0, "U", "one text"))
 _FORMS |= dict.fromkeys(("paths", "keys", "pictures", "rules"), (1, "U", "(N,) texts"))
-_FORMS |= dict.fromkeys(("pids", "camids", *_TRIAL), (1, "iu", "(N,) integers of up to 64 bits"))
+_FORMS |= dict.fromkeys(("pids", "camids", *_STATES, *_TRIAL), (1, "iu", "(N,) integers of up to 64 bits"))
 
 
 def _is_json(value: JsonValue) -> JsonValue:
@@ -64,12 +65,17 @@ class StoredTrial(NamedTuple):
 
 
 class StoredFeatures(NamedTuple):
-    """The fields of a file's N items by name, its trials, None where it has none, its info, JSON of names."""
+    """The fields of a file's N items by name, its trials, None where it has none, its info, JSON of names.
+
+    `states` are `sizes` in bytes and `times` of change in nanoseconds of the items' image files, (N,) int64,
+    in files that are kept to be completed.
+    """
 
     items: dict[str, Any]
     trials: tuple[StoredTrial, ...] | None
     info: dict[str, Any]
     names: str
+    states: dict[str, np.ndarray]
 
 
 def read_feature_file(path: str | os.PathLike[str]) -> StoredFeatures:
@@ -82,12 +88,13 @@ def read_feature_file(path: str | os.PathLike[str]) -> StoredFeatures:
             raise ValueError(f"it has no {', '.join(missing)}")
         fields = {name: _checked(name, array) for name, array in arrays.items() if name in _FORMS}
         items = {name: fields[name] for name in _ITEMS if name in fields}
-        if len({len(values) for values in items.values()}) > 1:
-            lengths = ", ".join(f"{name} {len(values)}" for name, values in items.items())
+        states = {name: fields[name] for name in _STATES if name in fields}
+        if len({len(values) for values in (items | states).values()}) > 1:
+            lengths = ", ".join(f"{name} {len(values)}" for name, values in (items | states).items())
             raise ValueError(f"its fields are of different lengths, {lengths}")
         info = parse_json(fields.get("info", "{}"), FeatureInfo, "its info").model_dump(exclude_unset=True)
         trials = _trials(fields) if "query_rows" in fields else None
-        return StoredFeatures(items, trials, info, fields.get("names", "{}"))
+        return StoredFeatures(items, trials, info, fields.get("names", "{}"), states)
     except ValueError as error:
         raise ValueError(f"{printable(path)} is not {_WHAT}: {error}") from error
 

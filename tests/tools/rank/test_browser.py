@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.tools.captions import CAPTIONS, caption_task
+from tests.tools.pages import Page
+from tools.rank import main
+
 pytestmark = pytest.mark.browser
 
 FLAGS = (
@@ -37,10 +41,10 @@ def chromium(tmp_path):
     return run_browser
 
 
-def test_the_page_is_seen(small, run, chromium, read_page):
+def test_the_page_is_seen(small, run, chromium):
     page = run("--queries", "0")
     address = Path("out/ranking.html").resolve().as_uri()
-    shown = read_page(chromium("--dump-dom", address))
+    shown = Page(chromium("--dump-dom", address))
     assert shown.alts() == page.alts() and shown.labels() == page.labels()
     chromium("--screenshot=page.png", "--window-size=900,700", address)
     with Image.open("page.png") as image:
@@ -51,3 +55,20 @@ def test_the_page_is_seen(small, run, chromium, read_page):
     # Frames: right, wrong, query.
     for colour in ((15, 157, 88), (217, 48, 37), (26, 86, 219)):
         assert (pixels == colour).all(axis=1).sum() > 300
+
+
+def test_texts_are_seen(chromium, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    caption_task(Path("imgs")).save("features.npz")
+    for swap in ([], ["--swap"]):
+        assert main(["--features", "features.npz", "--out", "out", "--queries", "0", "5", *swap]) == 0
+        address = Path("out/ranking.html").resolve().as_uri()
+        texts = [text for _, text in Page(chromium("--dump-dom", address)).all("p", "text")]
+        assert sorted(texts) == sorted(2 * CAPTIONS if swap else [CAPTIONS[0], CAPTIONS[5]])
+        chromium("--screenshot=page.png", "--window-size=900,700", address)
+        with Image.open("page.png") as image:
+            pixels = np.asarray(image.convert("RGB"))
+        framed = (pixels == (26, 86, 219)).all(axis=2)
+        columns = np.flatnonzero(framed.any(axis=0))
+        width = columns[-1] - columns[0]
+        assert 60 < width < 130 if swap else 180 < width < 240  # a picture is narrower than a text

@@ -9,6 +9,7 @@ from PIL import Image
 
 from retrieval import RetrievalTask
 from tests.tools.captions import CAPTIONS, caption_task
+from tests.tools.pages import Page
 from tools.rank import find_query, main
 from tools.ranking.fitting import columns, cropped, fit_text
 
@@ -21,13 +22,13 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def show(folder, read_page):
+def show(folder):
     """show('--swap') -> the page of all queries."""
 
     def run(*options, queries="012345"):
         words = ["--features", "features.npz", "--out", "out", "--queries", *queries, *options]
         assert main(words) == 0
-        return read_page(Path("out/ranking.html").read_text("utf-8"))
+        return Page(Path("out/ranking.html").read_text("utf-8"))
 
     return run
 
