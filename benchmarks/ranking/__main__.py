@@ -1,10 +1,10 @@
-"""Evaluation and re-ranking at the sizes of Market-1501 and MSMT17, beside textbook versions in the same run.
+"""Evaluation, re-ranking and search by text at the sizes of public data sets, next to textbook versions.
 
-`make bench-retrieval`, or: python -m benchmarks.ranking [--data market msmt17] [--repeats N] [--seed N]
+`make bench-retrieval`, or: python -m benchmarks.ranking [--data market msmt17 cuhk_pedes] [--repeats N]
 
 Features are drawn: unit vectors around identity centres, shifted by the camera, images of different
-difficulty. Every timing is a process of its own; its clock starts when the features are there. Results that
-differ from the textbook's end the program.
+difficulty; those of texts are drawn like those of images. Every timing is a process of its own; its clock
+starts when the features are there. Results that differ from the textbook's end the program.
 """
 
 import argparse
@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from benchmarks.measure import measure, median_of, run_alone
 from benchmarks.ranking import textbook
 from config.arguments import Parser
-from retrieval import FeatureSet, evaluate, k_reciprocal_blocks
+from retrieval import FeatureSet, evaluate, evaluate_text_search, k_reciprocal_blocks
 from utils.device import select_device
 
-WIDTH = 1280
 LATENT_WIDTH = 48
 RERANK = {"k1": 50, "k2": 15, "lam": 0.3}
 TOLERANCE = {"mAP": 1e-5, "cmc": 1e-3}  # float32 distances round differently: some near ties change places
@@ -32,18 +31,24 @@ Result = tuple[NDArray[np.floating], float]
 
 
 class Size(NamedTuple):
-    """How large a data set's test is, and whether dense matrices of it fit into an ordinary machine."""
+    """How large a data set's test is, the width of its features, and the works that are timed on it.
+
+    `is_dense` says whether dense matrices of it fit into an ordinary machine.
+    """
 
     queries: int
     gallery: int
     identities: int
     cameras: int
     is_dense: bool
+    width: int = 1280
+    works: tuple[str, ...] = ("evaluate", "rerank")
 
 
 SIZES = {
     "market": Size(3368, 15913, 750, 6, is_dense=True),
     "msmt17": Size(11659, 82161, 3060, 15, is_dense=False),
+    "cuhk_pedes": Size(6156, 3074, 1000, 1, is_dense=True, width=512, works=("search",)),
     "tiny": Size(60, 300, 12, 3, is_dense=True),
 }
 TARGETS = {
@@ -63,7 +68,7 @@ def draw(size: Size, seed: int) -> tuple[FeatureSet, FeatureSet]:
 
     centres = normal(size.identities, LATENT_WIDTH)
     shifts = 0.3 * normal(size.cameras, LATENT_WIDTH)
-    spread = normal(LATENT_WIDTH, WIDTH)
+    spread = normal(LATENT_WIDTH, size.width)
 
     def part(count: int, distractors: int) -> FeatureSet:
         pids = torch.randint(size.identities, (count,), generator=generator)
@@ -107,6 +112,17 @@ def rerank_textbook(query: FeatureSet, gallery: FeatureSet) -> Result:
     return _evaluate_dense(distance, query, gallery)
 
 
+def search_ours(query: FeatureSet, gallery: FeatureSet) -> Result:
+    """Images are ranked for texts as the programs do it."""
+    metrics = evaluate_text_search(query.features, gallery.features, query.pids, gallery.pids)
+    return metrics.cmc, metrics.mAP
+
+
+def search_textbook(query: FeatureSet, gallery: FeatureSet) -> Result:
+    """The same by a sort of the whole matrix of similarities."""
+    return textbook.search(query.features, gallery.features, query.pids, gallery.pids)
+
+
 def _evaluate_dense(distance: NDArray[np.floating], query: FeatureSet, gallery: FeatureSet) -> Result:
     labels = (part.numpy() for part in (query.pids, query.camids, gallery.pids, gallery.camids))
     return textbook.evaluate(distance, *labels)
@@ -117,6 +133,8 @@ WORK: dict[str, Callable[[FeatureSet, FeatureSet], Result]] = {
     "evaluate-textbook": evaluate_textbook,
     "rerank": rerank_ours,
     "rerank-textbook": rerank_textbook,
+    "search": search_ours,
+    "search-textbook": search_textbook,
 }
 
 
@@ -188,7 +206,7 @@ def table(results: Sequence[tuple[dict[str, Any], dict[str, Any] | None]]) -> st
 def main(argv: Sequence[str] | None = None) -> None:
     """Print one JSON line for each timing and the table of medians at the end."""
     parser = Parser(description=__doc__)
-    parser.add_argument("--data", nargs="+", choices=SIZES, default=["market", "msmt17"])
+    parser.add_argument("--data", nargs="+", choices=SIZES, default=["market", "msmt17", "cuhk_pedes"])
     parser.add_argument("--repeats", type=int, default=3, help="timings of each (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the features (default: %(default)s)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
@@ -199,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     results = []
     for data in args.data:
-        for work in ("evaluate", "rerank"):
+        for work in SIZES[data].works:
             ours, theirs = timed(work, data, args), None
             if SIZES[data].is_dense:
                 theirs = timed(f"{work}-textbook", data, args)

@@ -1,7 +1,10 @@
 """Evaluation and re-ranking as research code writes them: whole matrices, one argsort, a loop over images."""
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 Floats = NDArray[np.floating]
 Labels = NDArray[np.int64]
@@ -28,6 +31,22 @@ def evaluate(
         curves.append(found[:50] > 0)
         precisions.append((found / np.arange(1, len(hits) + 1))[hits].mean())
     return np.mean(curves, axis=0), float(np.mean(precisions))
+
+
+def search(text: Tensor, image: Tensor, text_pids: Tensor, image_pids: Tensor) -> tuple[Floats, float]:
+    """CMC up to rank 50 and mAP of images (G, D) for texts (Q, D), with pids (Q,), (G,).
+
+    The whole matrix of cosines is sorted, and precision worked out at every place of every ranking.
+    """
+    similarity = F.normalize(text) @ F.normalize(image).T
+    order = similarity.argsort(dim=1, descending=True)
+    matches = image_pids[order] == text_pids[:, None]
+    matches = matches[matches.any(dim=1)]
+    found = matches.cumsum(dim=1)
+    places = torch.arange(1, matches.shape[1] + 1)
+    precision = torch.stack([found[:, i] / places[i] for i in range(len(places))], dim=1) * matches
+    means = precision.sum(dim=1) / matches.sum(dim=1)
+    return (found[:, :50] > 0).float().mean(dim=0).numpy(), means.mean().item()
 
 
 def rerank(query: Floats, gallery: Floats, k1: int, k2: int, lam: float) -> Floats:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.measure import measure, median_of
-from benchmarks.ranking.__main__ import SIZES, draw, evaluate_ours, main, require_equal, table
+from benchmarks.ranking.__main__ import SIZES, WORK, draw, evaluate_ours, main, require_equal, table
 from retrieval import FeatureSet, distance, evaluate
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
@@ -30,6 +30,26 @@ def test_timings_and_table(capfd):
     ratio = timings[3]["seconds"] / timings[2]["seconds"]
     assert lines[-2].startswith("| evaluate tiny, 60 × 300 | CPU |")
     assert lines[-1].startswith("| rerank tiny, 60 × 300 | CPU |") and f"| {ratio:.1f}× |" in lines[-1]
+
+
+def test_search_is_the_textbooks(monkeypatch, capsys):
+    """At a tiny size, without processes of their own."""
+    size = SIZES["cuhk_pedes"]._replace(queries=60, gallery=300, identities=12, width=16)
+    monkeypatch.setitem(SIZES, "cuhk_pedes", size)
+
+    def run_here(module, options):
+        given = dict(zip(options[::2], options[1::2], strict=True))
+        query, gallery = draw(SIZES[given["--data"]], int(given["--seed"]))
+        cmc, mean_precision = WORK[given["--here"]](query, gallery)
+        record = {"data": given["--data"], "work": given["--here"], "device": "CPU", "seconds": 1.0}
+        return record | {"megabytes": 1.0, "mAP": mean_precision, "cmc": list(map(float, cmc))}
+
+    monkeypatch.setattr("benchmarks.ranking.__main__.run_alone", run_here)
+    main(["--data", "cuhk_pedes", "--repeats", "1"])  # ends where they differ
+    *timings, _, _, _, row = capsys.readouterr().out.splitlines()
+    assert [json.loads(timing)["work"] for timing in timings] == ["search", "search-textbook"]
+    assert 0.3 < json.loads(timings[0])["mAP"] < 1
+    assert row.startswith("| search cuhk_pedes, 60 × 300 | CPU |")
 
 
 def test_drawn_features_depend_on_the_seed_alone():
