@@ -75,6 +75,7 @@ def test_a_published_file(stored, encode, clip_file, fill, tmp_path, caplog):
     weights = published_names(read_state_dict(clip_file("ViT-B-16")))
     weights |= {f"simclr_mlp.{layer}.weight": torch.ones(2, 2) for layer in (0, 2)}
     write_published(tmp_path / "checkpoint_best.pth", weights)
+    caplog.set_level("WARNING", "transreid")
     caplog.clear()
     model, info = load_text_search_model(tmp_path / "checkpoint_best.pth")
     assert (info.size, info.stride, info.text_length) == ((224, 224), (16, 16), 77)

@@ -116,7 +116,8 @@ def attention_weights(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
 
 def _choose(x: Tensor, positions: slice | Tensor) -> Tensor:
     if isinstance(positions, Tensor):
-        return x.take_along_dim(positions.unsqueeze(2), dim=1)
+        # Not take_along_dim, which would be compiled again for each L.
+        return x.gather(1, positions.unsqueeze(2).expand(-1, -1, x.shape[2]))
     return x[:, positions]
 
 

@@ -24,7 +24,8 @@ def keep_factors(seeds: Tensor, rows: Tensor, columns: int, *, layer: int, heads
     rows = rows.expand(len(seeds), -1) if rows.ndim == 1 else rows
     head = layer * heads + torch.arange(heads, device=seeds.device)
     place = (head[:, None] * _SIDE + rows[:, None, :])[..., None] * _SIDE  # (B, heads, R, 1)
-    place = place + torch.arange(-(-columns // 2), device=seeds.device)
+    # One number of 64 bits more than an even count needs: code would be compiled for odd and even ones.
+    place = place + torch.arange(columns // 2 + 1, device=seeds.device)
     # Not seeds · … + place · _STEP: a compiler would work out the second product without its overflow.
     mixed = _mix((other_seeds(seeds)[:, None, None, None] + place) * _STEP)
     numbers = mixed.view(torch.int32)[..., :columns]  # from -2^31 on

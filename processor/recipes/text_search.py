@@ -55,27 +55,32 @@ class TextSearchObjective(Objective):
 
     def forward(self, batch: PairBatch) -> Step:
         """Losses of one batch of pairs."""
-        tokens, _ = self.model.encode_text.tokenizer(batch.captions)
-        labels = None
-        if not self.weights.mlm:
-            tokens = cut_to_longest(tokens)
-        else:  # whose blocks look at all positions, as published
-            tokens, labels = mask_words(tokens, batch.seeds, self.model.encode_text.vocabulary)
+        tokens, labels = self._tokenize(batch)
         views = None
         if batch.first_views is not None and batch.second_views is not None:
             views = batch.first_views, batch.second_views
-        device = batch.images.device
         losses = self.losses(
             images=batch.images,
             second_images=batch.second_images,
             views=views,
-            tokens=tokens.to(device, non_blocking=True),
+            tokens=tokens,
             pids=batch.pids,
             soft_weight=self.weights.soft * (self.steps / self.iterations).clamp(max=1),
             seeds=batch.seeds,
-            labels=None if labels is None else labels.to(device, non_blocking=True),
+            labels=labels,
         )
         return Step(losses, {"scale": self.model.scale().detach()}, len(batch.pids) * world_size())
+
+    @torch.compiler.disable()  # which would compile again for other captions
+    def _tokenize(self, batch: PairBatch) -> tuple[Tensor, Tensor | None]:
+        """Tokens (B, n) of the captions, and for the masked language model the words that they leave out."""
+        tower, device = self.model.encode_text, batch.images.device
+        tokens, _ = tower.tokenizer(batch.captions)
+        if not self.weights.mlm:
+            return _queue(cut_to_longest(tokens), device), None
+        # Its blocks look at all positions, as published.
+        tokens, labels = mask_words(tokens, batch.seeds, tower.vocabulary)
+        return _queue(tokens, device), _queue(labels, device)
 
     def after_step(self) -> None:
         """Count the steps, which decide the weight of soft labels."""
@@ -171,6 +176,12 @@ class TextSearchObjective(Objective):
             return None
         others = None if seeds is None else other_seeds(seeds)
         return F.normalize(gather_batch(tower(tokens, others)).float())
+
+
+def _queue(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device, without a wait for the work that is queued there."""
+    pinned = tensor.pin_memory() if torch.cuda.is_available() else tensor
+    return pinned.to(device, non_blocking=True)
 
 
 class _Images(NamedTuple):

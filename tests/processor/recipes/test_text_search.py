@@ -142,6 +142,19 @@ def test_dropout_follows_from_the_seeds(make, batch):
     assert_close(objective(batch).losses, make(SIMPLE).eval()(batch).losses, 0)
 
 
+@pytest.mark.slow
+def test_a_compiled_step_serves_captions_of_all_lengths(make, batch):
+    settings, graphs, counts = SIMPLE | {"MODEL.TEXT_DROPOUT": 0.3}, [], []
+    objective, other = make(settings), make(settings)
+    torch.compiler.reset()
+    objective.compile(backend=lambda graph, inputs: graphs.append(graph) or graph)
+    for length in (6, 9, 4, 11, 5):
+        given = batch.replace(captions=["a " * length, "red"] * 2)
+        assert_close(objective(given).losses, other(given).losses)
+        counts.append(len(graphs))
+    assert counts == [1, 2, 2, 2, 2]  # the first length, then any
+
+
 def test_soft_texts_have_a_dropout_of_their_own(make, batch):
     objective = make(SIMPLE | {"MODEL.TEXT_DROPOUT": 0.3})
     tokens, _ = objective.model.encode_text.tokenizer(batch.captions)
