@@ -1,6 +1,7 @@
 """Whole runs of text search on toy towers: what they write, how they are resumed, and their tests."""
 
 import argparse
+import functools
 import json
 import re
 import shutil
@@ -11,9 +12,10 @@ from config import cfg_tbps
 from config.load import load_config
 from processor import METHODS, train
 from processor import test as run_test
-from retrieval import RetrievalTask, evaluate_task, evaluate_text_search
+from retrieval import RetrievalTask, evaluate_task, evaluate_text_search, k_reciprocal_blocks
 from tests.processor.running import Killed, assert_same_run, checkpoints, equal, kill_at_step, records
 from tests.toys import TEXT_SETTINGS, draw_captions, words, write_tower
+from tools import evaluate
 
 ARGS = {"config_file": "", "local_rank": 0, "traceback": False, "opts": []}
 SETTINGS = TEXT_SETTINGS | {"SOLVER.SAVE_EVERY_MIN": 1e-9, "SOLVER.BASE_LR": 1e-3}
@@ -84,6 +86,30 @@ def test_captions_for_images(run):
     tested = run("test", settings, program=run_test)
     ((query, gallery, _),) = RetrievalTask.load(tested / "features.npz")
     assert (len(query), len(gallery)) == (8, 16) and "#" in gallery.keys[0]
+
+
+def test_directions_and_re_ranking_are_those_of_the_tool_and_the_library(run, tmp_path):
+    weight = {"TEST.WEIGHT": str(run("whole", {"SOLVER.MAX_EPOCHS": 1}) / "toy_1.pth")}
+    features = run("plain", weight, program=run_test) / "features.npz"
+    task = RetrievalTask.load(features).normalized()
+    k1, k2, lam = 4, 2, 0.3
+    settings = {
+        "TEST.RE_RANKING": True,
+        "TEST.RERANK_K1": k1,
+        "TEST.RERANK_K2": k2,
+        "TEST.RERANK_LAMBDA": lam,
+    }
+    rerank = functools.partial(k_reciprocal_blocks, k1=k1, k2=k2, lam=lam)
+    options = ["--rerank", "--k1", str(k1), "--k2", str(k2), "--lam", str(lam)]
+    for direction, swap in (("text_to_image", []), ("image_to_text", ["--swap"])):
+        more = weight | settings | {"TEST.DIRECTION": direction}
+        tested = json.loads((run(direction, more, program=run_test) / "metrics.json").read_text())
+        out = tmp_path / "again.json"
+        assert evaluate.main(["--features", str(features), "--out", str(out), *options, *swap]) == 0
+        again = json.loads(out.read_text())
+        wanted = evaluate_task(task.swapped() if swap else task, rerank=rerank)
+        for name in ("mAP", "mINP", "num_valid"):
+            assert tested[name] == again[name] == getattr(wanted, name)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ _MADE_WITH = (
     "orientation",
     "precision",
 )
+_AT_ONCE = 10_000  # images, after which their features are written, lest they be lost
 _State = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 _logger = logging.getLogger("transreid.tools")
 
@@ -45,8 +46,9 @@ def keep_features(
 
     `encode` gives the features of the others, without files that cannot be read. An image is the same where
     its path, size and time of change are; with other settings in `info` none is. `file` then has what was
-    searched, and the log says how many images changed. Raises ValueError for a feature file of another
-    program, and OSError where the file cannot be written, or while another process writes it.
+    searched, or a part of it where the program was interrupted. The log says how many images changed. Raises
+    ValueError for a feature file of another program, and OSError where the file cannot be written, or while
+    another process writes it.
     """
     info = json.loads(json.dumps(info))  # as it is read again
     with locked(file.with_name(f".{file.name}.lock")):
@@ -54,25 +56,46 @@ def keep_features(
         by_key = {os.path.abspath(path): path for path in paths}
         states = {key: _state(key) for key in by_key}
         same = [row for row, key in enumerate(kept.features.keys) if kept.states[key] == states.get(key)]
-        parts = [kept.features.select(same)]
-        known = set(parts[0].keys)
-        new = [path for key, path in by_key.items() if key not in known]
+        known = kept.features.select(same)
+        searched = set(known.keys)
+        new = [path for key, path in by_key.items() if key not in searched]
         dropped = len(kept.states.keys() - by_key.keys())
         _logger.info(
             "%d of %d images are in %s already; %d are new or changed; %d are no longer searched and dropped",
             *(len(known), len(by_key), file, len(new), dropped),
         )
-        if new:
-            try:
-                parts.append(encode(new))
-            except NoneReadableError:
-                if not known:
-                    raise
+        parts = [known] if len(known) else []
+        for part in _encode(new, encode, needed=not parts):
+            parts.append(part)
+            _write(file, _in_order(parts, by_key), states, info)
         features = _in_order(parts, by_key)
-        if len(parts) > 1 or dropped:
-            numbers = np.array([states[key] for key in features.keys], dtype=np.int64).reshape(-1, 2)
-            features.save(file, info, {"sizes": numbers[:, 0], "times": numbers[:, 1]})
+        if dropped and parts == [known]:
+            _write(file, features, states, info)
     return features
+
+
+def _encode(
+    paths: Sequence[str], encode: Callable[[Sequence[str]], FeatureSet], *, needed: bool
+) -> Iterator[FeatureSet]:
+    """Features of a portion after the other; if `needed` raises NoneReadableError where none can be read."""
+    failure, found = None, False
+    for start in range(0, len(paths), _AT_ONCE):
+        try:
+            features = encode(paths[start : start + _AT_ONCE])
+        except NoneReadableError as error:
+            failure = error
+            continue
+        found = True
+        yield features
+    if failure and needed and not found:
+        raise failure
+
+
+def _write(
+    file: Path, features: FeatureSet, states: Mapping[str, _State | None], info: Mapping[str, Any]
+) -> None:
+    numbers = np.array([states[key] for key in features.keys], dtype=np.int64)
+    features.save(file, info, {"sizes": numbers[:, 0], "times": numbers[:, 1]})
 
 
 def _read(file: Path, info: Mapping[str, Any]) -> _Kept:
@@ -108,7 +131,7 @@ def _state(path: str) -> _State | None:
 
 def _in_order(parts: Sequence[FeatureSet], by_key: Mapping[str, str]) -> FeatureSet:
     """The features as one set, on the CPU, named by absolute path; paths are those of `by_key`."""
-    features = torch.cat([part.features.cpu() for part in parts if len(part)])
+    features = torch.cat([part.features.cpu() for part in parts])
     rows = {os.path.abspath(key): row for row, key in enumerate(key for part in parts for key in part.keys)}
     keys = [key for key in by_key if key in rows]
     unknown = [NO_PID] * len(keys), [NO_CAMERA] * len(keys)

@@ -10,6 +10,7 @@ import torch
 
 from retrieval import FeatureSet, RetrievalTask
 from tests.toys import save_noise
+from tools.features import kept
 from tools.features.images import NoneReadableError
 from tools.features.kept import keep_features
 from utils.lock import locked
@@ -40,11 +41,13 @@ def folder(tmp_path, monkeypatch):
 def keep(folder):
     """keep('0.png', '1.png', size=[8, 8]) -> features, and the files that were encoded for them."""
 
-    def run(*names, info=INFO, unreadable=(), path="imgs/{}"):
+    def run(*names, info=INFO, unreadable=(), interrupted="", path="imgs/{}"):
         asked = []
 
         def encode(paths):
             asked.extend(Path(each).name for each in paths)
+            if interrupted in asked:
+                raise KeyboardInterrupt
             read = [each for each in paths if Path(each).name not in unreadable]
             if not read:
                 raise NoneReadableError("none of them could be read")
@@ -124,6 +127,23 @@ def test_files_that_cannot_be_read_are_tried_again(keep):
     features, asked = keep(*ALL, unreadable=["1.png"])
     assert asked == ["1.png"] and len(features) == 3
     assert len(keep(*ALL)[0]) == 4
+
+
+def test_an_interruption_loses_one_portion(keep, monkeypatch):
+    monkeypatch.setattr(kept, "_AT_ONCE", 2)
+    with pytest.raises(KeyboardInterrupt):
+        keep(*ALL, interrupted="2.png")
+    features, asked = keep(*ALL)
+    assert asked == ["2.png", "3.png"] and features.features[:, 1].tolist() == [0, 1, 2, 3]
+    assert keep(*ALL)[1] == []
+
+
+def test_portions_that_cannot_be_read(keep, monkeypatch):
+    monkeypatch.setattr(kept, "_AT_ONCE", 2)
+    assert keep(*ALL, unreadable=ALL[:3])[0].features[:, 1].tolist() == [3]
+    assert keep(*ALL[:3], unreadable=ALL[:2])[0].features[:, 1].tolist() == [2]
+    with pytest.raises(ValueError, match="none of them"):
+        keep(*ALL, unreadable=ALL, info=INFO | {"model": "other"})
 
 
 def test_none_can_be_read(keep):
