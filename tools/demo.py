@@ -1,7 +1,8 @@
-"""Draw people, train CLIP-ReID on them from random weights, and tell what it learned.
+"""Draw people, train on them from random weights, and show what was learned about people never seen.
 
 Nothing is downloaded. Identities differ in clothes, hair and bag, cameras in light, scale and background; the
-people that are tested are never seen in training.
+people that are tested are never seen in training. CLIP-ReID finds them by their pictures, with --text TBPS-CLIP
+by sentences about them.
 """
 
 import os
@@ -12,34 +13,63 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import Parser, end_in_one_line, say
-from datasets.drawn import draw_market1501
-from train_clipreid import main as train
+from datasets.drawn import draw_captions, draw_market1501
+from test_tbps import main as test_by_text
+from tools.rank import main as rank
+from train_clipreid import main as train_clipreid
+from train_tbps import main as train_by_text
 from utils.files import make_output_dir
 from utils.lock import locked
 from utils.text import Lines
 from utils.untrusted.metrics_files import read_epochs
 
 CONFIG = "configs/demo/clipreid.yml"
+TEXT_CONFIG = "configs/demo/tbps.yml"
 SEED = 1
+SHOWN = 5  # sentences on the page of a search
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0, or SystemExit with the status of the training program."""
+    """0, or SystemExit with the status of the program that failed."""
     parser = Parser(description=__doc__)
-    parser.add_argument("--out", type=Path, default="logs/demo", help="folder for pictures and results")
+    parser.add_argument("--text", action="store_true", help="search by sentence")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder for pictures and results (default: logs/demo, with --text logs/demo/text)",
+    )
     args = parser.parse_args(argv)
-    out = Path(os.path.realpath(args.out))
-    data, run = out / "data", out / "run"
+    out = Path(os.path.realpath(args.out or ("logs/demo/text" if args.text else "logs/demo")))
     with end_in_one_line(), locked(make_output_dir(out) / ".demo.lock"):
-        say("Drawing people in %s …", data)
-        draw_market1501(data, seed=SEED, overwrite=True)
-        (run / "metrics.jsonl").unlink(missing_ok=True)  # of an earlier demo; a run appends
-        words = ["--config_file", CONFIG, "DATASETS.ROOT_DIR", str(data), "OUTPUT_DIR", str(run)]
-        say("$ python train_clipreid.py %s\n", " ".join(words))
-        train(argv=words)
-    say("%s", Lines(table(run / "metrics.jsonl")))
-    say("\nCheckpoints, log and metrics: %s", run)
+        say("Drawing people in %s …", out / "data")
+        (out / "run" / "metrics.jsonl").unlink(missing_ok=True)  # of an earlier demo; a run appends
+        (search_by_text if args.text else search_by_picture)(out / "data", out / "run")
+    say("\nCheckpoints, log and metrics: %s", out / "run")
     return 0
+
+
+def search_by_picture(data: Path, run: Path) -> None:
+    """CLIP-ReID on drawn people, and its table."""
+    draw_market1501(data, seed=SEED, overwrite=True)
+    words = ["--config_file", CONFIG, "DATASETS.ROOT_DIR", str(data), "OUTPUT_DIR", str(run)]
+    say("$ python train_clipreid.py %s\n", " ".join(words))
+    train_clipreid(argv=words)
+    say("%s", Lines(table(run / "metrics.jsonl")))
+
+
+def search_by_text(data: Path, run: Path) -> None:
+    """TBPS-CLIP on drawn people, its table, and a page of sentences with the people found."""
+    folder = draw_captions(data, seed=SEED, overwrite=True)
+    words = ["--config_file", TEXT_CONFIG, "DATASETS.ROOT_DIR", str(folder), "OUTPUT_DIR", str(run)]
+    say("$ python train_tbps.py %s\n", " ".join(words))
+    train_by_text(argv=words)
+    weight = max(run.glob("*.pth"), key=os.path.getmtime)
+    say("\n$ python test_tbps.py %s TEST.WEIGHT %s\n", " ".join(words), weight)
+    test_by_text(argv=[*words, "TEST.WEIGHT", str(weight)])
+    say("%s", Lines(table(run / "metrics.jsonl")))
+    say("\nSentences, and the people found:")
+    features = ["--features", str(run / "features.npz"), "--out", str(run / "ranking")]
+    rank([*features, "--random", str(SHOWN), "--top", "8"])
 
 
 def table(file: Path) -> str:

@@ -1,11 +1,12 @@
-"""The demo's table; the demo itself is a program of minutes."""
+"""The demo, with fewer people and steps than its minutes have, and its table."""
 
+import functools
 import importlib.util
 import json
 
 import pytest
 
-from config import cfg
+from config import cfg, cfg_tbps
 from config.check import check_config, unused_keys
 from config.load import load_config
 from utils.lock import locked
@@ -41,9 +42,29 @@ def test_a_second_demo_in_the_folder_of_one_at_work_is_refused(demo, tmp_path, c
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
-def test_configuration_is_sound(demo, repository):
-    config = load_config(cfg, str(repository / demo.CONFIG), [])
+@pytest.mark.parametrize(("base", "file"), [(cfg, "CONFIG"), (cfg_tbps, "TEXT_CONFIG")])
+def test_configuration_is_sound(demo, repository, base, file):
+    config = load_config(base, str(repository / getattr(demo, file)), [])
     check_config(config)
     assert unused_keys(config) == {}
     assert config.TEST.EVAL_BEFORE_TRAINING
     assert config.MODEL.PRETRAIN_CHOICE == "none"
+
+
+@pytest.mark.slow
+def test_search_by_sentence_ends_with_a_table_and_a_page(demo, repository, tmp_path, monkeypatch, capsys):
+    few = {"train_ids": 8, "test_ids": 3, "cameras": 2, "size": (48, 24)}
+    monkeypatch.setattr(demo, "draw_captions", functools.partial(demo.draw_captions, **few))
+    short = {"IMS_PER_BATCH": 16, "MAX_EPOCHS": 1, "CHECKPOINT_PERIOD": 1, "WARMUP_EPOCHS": 0, "EVAL_PERIOD": 1}
+    config = {"_BASE_": str(repository / demo.TEXT_CONFIG), "SOLVER": short}
+    (tmp_path / "short.yml").write_text(json.dumps(config))
+    monkeypatch.setattr(demo, "TEXT_CONFIG", str(tmp_path / "short.yml"))
+    monkeypatch.chdir(repository)
+    out = tmp_path / "demo"
+    assert demo.main(["--text", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "before training" in shown and "after 1 epochs" in shown
+    page, picture = out / "run" / "ranking" / "ranking.html", out / "run" / "ranking" / "ranking.png"
+    assert picture.is_file() and str(page) in shown
+    sentences = json.loads((out / "data" / "drawn_captions" / "test_reid.json").read_text())
+    assert any(text.lower().split(".")[0] in page.read_text() for row in sentences for text in row["captions"])
