@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick lint keys bench bench-retrieval bench-prototypes bench-faults clean
+.PHONY: help demo demo-text test quick lint keys bench bench-retrieval bench-prototypes bench-faults clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   install, draw people, train CLIP-ReID on the CPU, show Rank-1 before and after"
+	@echo "make demo-text  the same for search by sentence: drawn people with captions, TBPS-CLIP"
 	@echo "make test   install, lint, run the whole test suite (ten minutes on two cores)"
 	@echo "make quick  install, run the tests that are neither slow nor in need of a browser (three minutes)"
 	@echo "make lint   style, directions of imports, types: ruff, import-linter, pyright"
@@ -30,6 +31,9 @@ $(BIN)/.installed-dev: requirements-dev.txt $(BIN)/.installed
 
 demo: $(BIN)/.installed
 	$(BIN)/python tools/demo.py
+
+demo-text: $(BIN)/.installed
+	$(BIN)/python tools/demo.py --text
 
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .
