@@ -1,11 +1,13 @@
 """Draw people, train on them from random weights, and show what was learned about people never seen.
 
 Nothing is downloaded. Identities differ in clothes, hair and bag, cameras in light, scale and background; the
-people that are tested are never seen in training. CLIP-ReID finds them by their pictures, with --text TBPS-CLIP
-by sentences about them.
+people that are tested are never seen in training. CLIP-ReID finds them by their pictures; with --text,
+TBPS-CLIP finds them by sentences.
 """
 
+import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 
 from config.arguments import Parser, end_in_one_line, say
 from datasets.drawn import draw_captions, draw_market1501
-from test_tbps import main as test_by_text
-from tools.rank import main as rank
+from tools.search import main as search
 from train_clipreid import main as train_clipreid
 from train_tbps import main as train_by_text
 from utils.files import make_output_dir
@@ -26,7 +27,7 @@ from utils.untrusted.metrics_files import read_epochs
 CONFIG = "configs/demo/clipreid.yml"
 TEXT_CONFIG = "configs/demo/tbps.yml"
 SEED = 1
-SHOWN = 5  # sentences on the page of a search
+SHOWN = 4  # sentences that are searched at the end
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,18 +59,18 @@ def search_by_picture(data: Path, run: Path) -> None:
 
 
 def search_by_text(data: Path, run: Path) -> None:
-    """TBPS-CLIP on drawn people, its table, and a page of sentences with the people found."""
+    """TBPS-CLIP on drawn people, its table, and a search for some of those never seen."""
     folder = draw_captions(data, seed=SEED, overwrite=True)
     words = ["--config_file", TEXT_CONFIG, "DATASETS.ROOT_DIR", str(folder), "OUTPUT_DIR", str(run)]
     say("$ python train_tbps.py %s\n", " ".join(words))
     train_by_text(argv=words)
-    weight = max(run.glob("*.pth"), key=os.path.getmtime)
-    say("\n$ python test_tbps.py %s TEST.WEIGHT %s\n", " ".join(words), weight)
-    test_by_text(argv=[*words, "TEST.WEIGHT", str(weight)])
     say("%s", Lines(table(run / "metrics.jsonl")))
-    say("\nSentences, and the people found:")
-    features = ["--features", str(run / "features.npz"), "--out", str(run / "ranking")]
-    rank([*features, "--random", str(SHOWN), "--top", "8"])
+    rows = json.loads((folder / "test_reid.json").read_text(encoding="utf-8"))
+    sentences = [row["captions"][0] for row in rows[:: len(rows) // SHOWN]][:SHOWN]
+    weight = max(run.glob("*.pth"), key=os.path.getmtime)
+    words = ["--weight", str(weight), "--images", str(folder / "imgs/test"), "--out", str(run / "search")]
+    say("\n$ python tools/search.py %s\n", shlex.join([*words, "--top", "6", *sentences]))
+    search([*words, "--top", "6", *sentences])
 
 
 def table(file: Path) -> str:

@@ -41,12 +41,13 @@ def draw_captions(
 ) -> Path:
     """Draw `root`/drawn_captions and return that folder; equal arguments give equal pictures and sentences.
 
-    It holds the pictures in `imgs`, and train_reid.json and test_reid.json, lists of objects {"file_path",
-    "id", "captions", "captions_bt"}. Identities 1..train_ids are for training, the following `test_ids` for
-    testing; each is seen `images_per_camera` times by every camera, and each picture has `captions`
-    sentences. Their back translations have the same facts in other words. `size` is (height, width) in
-    pixels. Raises ValueError for a number out of range, FileExistsError if the folder exists and either
-    `overwrite` is not set or it holds anything but a drawn data set; MissingExtra without scikit-image.
+    It holds the pictures in `imgs/train` and `imgs/test`, and lists of them in train_reid.json and
+    test_reid.json, objects {"file_path", "id", "captions", "captions_bt"}. Identities 1..train_ids are for
+    training, the following `test_ids` for testing; each is seen `images_per_camera` times by every camera,
+    and each picture has `captions` sentences. Their back translations have the same facts in other words.
+    `size` is (height, width) in pixels. Raises ValueError for a number out of range, FileExistsError if the
+    folder exists and either `overwrite` is not set or it holds anything but a drawn data set; MissingExtra
+    without scikit-image.
     """
     require_extra("draw")
     arguments = {
@@ -62,18 +63,19 @@ def draw_captions(
     check_numbers(arguments, _LIMITS)
     people = draw_people(train_ids + test_ids, np.random.default_rng(seed))
     folder = new_folder(Path(root) / FOLDER, arguments, overwrite=overwrite)
-    (folder / IMAGES).mkdir()
-    rows: list[dict[str, Any]] = []
+    for split in ("train", "test"):
+        (folder / IMAGES / split).mkdir(parents=True)
+    rows: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
     for post in camera_posts(cameras, size, seed):
         for pid, person in enumerate(people, start=1):
+            split = "train" if pid <= train_ids else "test"
             for index in range(images_per_camera):
-                name = f"{pid:04d}_c{post.number}_{index:02d}.jpg"
-                post.save(folder / IMAGES / name, person, (pid, index))
-                row = _sentences(person, captions, (seed, post.number, pid, index))
-                rows.append({"file_path": name, "id": pid, **row})
-    rows.sort(key=lambda row: row["id"])
-    for split, part in (("train", range(1, train_ids + 1)), ("test", range(train_ids + 1, len(people) + 1))):
-        text = json.dumps([row for row in rows if row["id"] in part], indent=1)
+                path = f"{split}/{pid:04d}_c{post.number}_{index:02d}.jpg"
+                post.save(folder / IMAGES / path, person, (pid, index))
+                texts = _sentences(person, captions, (seed, post.number, pid, index))
+                rows[split].append({"file_path": path, "id": pid, **texts})
+    for split, part in rows.items():
+        text = json.dumps(sorted(part, key=lambda row: row["id"]), indent=1)
         (folder / f"{split}_reid.json").write_text(text + "\n", encoding="utf-8")
     return folder
 

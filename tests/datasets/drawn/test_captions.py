@@ -31,6 +31,7 @@ def test_the_files_have_the_prepared_form(drawn):
     train, test = rows(drawn, "train"), rows(drawn, "test")
     assert [row["id"] for row in train] == [1] * 4 + [2] * 4 + [3] * 4
     assert [row["id"] for row in test] == [4] * 4 + [5] * 4
+    assert {row["file_path"].split("/")[0] for row in test} == {"test"}
     for row in (*train, *test):
         assert row.keys() == {"file_path", "id", "captions", "captions_bt"}
         assert len(row["captions"]) == len(row["captions_bt"]) == 3
@@ -39,7 +40,8 @@ def test_the_files_have_the_prepared_form(drawn):
 
 def test_every_picture_is_listed_once_and_has_the_size(drawn):
     listed = [row["file_path"] for split in ("train", "test") for row in rows(drawn, split)]
-    assert sorted(listed) == sorted(path.name for path in (drawn / "imgs").iterdir())
+    found = [path.relative_to(drawn / "imgs").as_posix() for path in (drawn / "imgs").rglob("*.jpg")]
+    assert sorted(listed) == sorted(found)
     assert len(set(digests(drawn / "imgs").values())) == len(listed) == 20
     for name in listed:
         with Image.open(drawn / "imgs" / name) as picture:
