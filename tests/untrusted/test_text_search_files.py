@@ -14,7 +14,7 @@ from model.dual import DualModel
 from model.towers.image import make_backbone
 from model.towers.text import ClipText
 from tests.untrusted.surviving import LIMITS, LONGEST, nothing_else
-from tests.untrusted.weight_files import EasyDict, with_pickle, write_published
+from tests.untrusted.weight_files import EasyDict, changed, with_pickle, write_published
 from utils.weights import read_state_dict
 
 TOWERS = {
@@ -148,27 +148,11 @@ def test_clip_that_does_not_fit_together(tmp_path, changes):
     assert survives(weights, tmp_path / "w.pth", str(name)) is not None
 
 
-SIZES = st.sampled_from([0, 1, 3, 8, 16, 63, 64, 10**6, 10**12])
-SHAPES = st.lists(SIZES, max_size=4).filter(lambda shape: math.prod(shape) < 2**60)
-TYPES = st.sampled_from([torch.int64, torch.bool, torch.float8_e5m2, torch.float64])
-
-
 @pytest.mark.parametrize("kind", PLAIN)
 @settings(LIMITS, max_examples=30)
 @given(data=st.data())
 def test_any_shapes(tmp_path, kind, data):
-    weights = dict(PLAIN[kind])
-    names = [key for key in weights if "resblocks" not in key and "layer" not in key]
-    for key in data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=3)):
-        change = data.draw(st.sampled_from(["remove", "rename", "shape", "type"]))
-        value = weights.pop(key, None)
-        if change == "rename":
-            weights[f"{key}{data.draw(st.sampled_from('0x'))}"] = PLAIN[kind][key]
-        elif change == "type" and value is not None:
-            weights[key] = value.to(data.draw(TYPES))
-        elif change == "shape":
-            weights[key] = torch.ones(()).expand(data.draw(SHAPES))
-    survives(weights, tmp_path / "w.pth")
+    survives(changed(PLAIN[kind], data), tmp_path / "w.pth")
 
 
 # ---- the settings in published files
