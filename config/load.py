@@ -36,7 +36,7 @@ def load_config(base: CfgNode, yaml_path: str | os.PathLike[str] = "", opts: Seq
     '' stands for no file. A file that is not in the working directory is looked for next to the code, as
     'configs/person/vit_base.yml' or 'person/vit_base.yml'. A file may name another one, relative to itself,
     under the top-level key `_BASE_`, which is merged first. In place of ours it may have the keys of a
-    method's published files, which `notes` tells of. Empty nodes leave the defaults as they are. Text is
+    method's published files, which `notes` lists. Empty nodes leave the defaults as they are. Text is
     decoded as a Python literal where possible; a key of text takes numbers and the like as written. When
     `opts` has a key twice, the last value counts. Raises ValueError for unknown keys, wrong types and
     unreadable files, FileNotFoundError for a missing one.

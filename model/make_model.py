@@ -35,15 +35,15 @@ _TRAINING_KEYS = _SHARED_KEYS | {
     "micro_batch": "SOLVER.MICRO_BATCH",
 }
 _TEST_KEYS = _SHARED_KEYS | {"size": "INPUT.SIZE_TEST"}
-# Facts of a card, and the keys that say the same of a test.
-_CARD_KEYS = {
+# Facts of a card about images, and the keys that say the same of a test.
+IMAGE_KEYS = {
     "size": "INPUT.SIZE_TEST",
     "stride": "MODEL.STRIDE_SIZE",
     "mean": "INPUT.PIXEL_MEAN",
     "std": "INPUT.PIXEL_STD",
     "resize": "INPUT.TEST_RESIZE",
-    "neck": "TEST.NECK_FEAT",
 }
+_CARD_KEYS = IMAGE_KEYS | {"neck": "TEST.NECK_FEAT"}
 _logger = logging.getLogger("transreid.model")
 
 
@@ -229,6 +229,17 @@ def adopt_values(cfg: CfgNode, values: Mapping[str, Any], given: Collection[str]
     return adopted
 
 
+def image_facts(cfg: CfgNode) -> dict[str, Any]:
+    """How images are prepared for a test, by the names in model cards."""
+    return {
+        "size": tuple(cfg.INPUT.SIZE_TEST),
+        "stride": tuple(cfg.MODEL.STRIDE_SIZE),
+        "mean": tuple(cfg.INPUT.PIXEL_MEAN),
+        "std": tuple(cfg.INPUT.PIXEL_STD),
+        "resize": cfg.INPUT.TEST_RESIZE,
+    }
+
+
 def make_card(
     cfg: CfgNode,
     model: ReIDModel,
@@ -247,11 +258,7 @@ def make_card(
     return ModelCard(
         name=model_label(node.NAME),
         method=method,
-        size=tuple(cfg.INPUT.SIZE_TEST),
-        stride=tuple(node.STRIDE_SIZE),
-        mean=tuple(cfg.INPUT.PIXEL_MEAN),
-        std=tuple(cfg.INPUT.PIXEL_STD),
-        resize=cfg.INPUT.TEST_RESIZE,
+        **image_facts(cfg),
         neck=cfg.TEST.NECK_FEAT,
         sie=model.side_information,
         classes=model.num_classes,

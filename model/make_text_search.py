@@ -12,7 +12,7 @@ from model.files.architecture import unseen_facts
 from model.files.card import TextSearchCard, read_text_search_card
 from model.files.text_search_file import load_text_search_model, read_text_search_file
 from model.files.text_search_info import TextSearchInfo
-from model.make_model import adopt_values, training_backbone, warn_of_unused_path
+from model.make_model import IMAGE_KEYS, adopt_values, image_facts, training_backbone, warn_of_unused_path
 from model.masked_words import masked_word_parts
 from model.towers.image import ViTBackbone
 from model.towers.text import ClipText
@@ -35,14 +35,7 @@ _TEST_KEYS = {
     "text_length": "MODEL.TEXT_LENGTH",
 }
 # Facts of a card, and the keys that say the same of a test.
-_CARD_KEYS = {
-    "size": "INPUT.SIZE_TEST",
-    "stride": "MODEL.STRIDE_SIZE",
-    "text_length": "MODEL.TEXT_LENGTH",
-    "mean": "INPUT.PIXEL_MEAN",
-    "std": "INPUT.PIXEL_STD",
-    "resize": "INPUT.TEST_RESIZE",
-}
+_CARD_KEYS = IMAGE_KEYS | {"text_length": "MODEL.TEXT_LENGTH"}
 _logger = logging.getLogger("transreid.model")
 
 
@@ -103,21 +96,13 @@ def make_text_search_test_model(cfg: CfgNode) -> tuple[DualModel, TextSearchInfo
             "TEST.WEIGHT is empty; allowed: the path of a checkpoint, e.g. logs/run/ViT-B-16_5.pth, or of "
             "CLIP's own weights, which are tested as they are (zero-shot)"
         )
-    mean, std, resize = tuple(cfg.INPUT.PIXEL_MEAN), tuple(cfg.INPUT.PIXEL_STD), cfg.INPUT.TEST_RESIZE
     model, info = load_text_search_model(
-        path,
-        tuple(cfg.INPUT.SIZE_TEST),
-        name=node.NAME,
-        stride=tuple(node.STRIDE_SIZE),
-        text_length=node.TEXT_LENGTH,
-        mean=mean,
-        std=std,
-        resize=resize,
+        path, name=node.NAME, text_length=node.TEXT_LENGTH, **image_facts(cfg)
     )
     if info.card is None:
         _logger.info(
             "%s has no model card: mean %s, std %s and resize %s are the configuration's",
-            *(path, mean, std, resize),
+            *(path, info.mean, info.std, info.resize),
         )
     return model, info
 
@@ -142,11 +127,7 @@ def make_text_search_card(
     return TextSearchCard(
         name=model_label(node.NAME),
         method=method,
-        size=tuple(cfg.INPUT.SIZE_TEST),
-        stride=tuple(node.STRIDE_SIZE),
-        mean=tuple(cfg.INPUT.PIXEL_MEAN),
-        std=tuple(cfg.INPUT.PIXEL_STD),
-        resize=cfg.INPUT.TEST_RESIZE,
+        **image_facts(cfg),
         text_length=node.TEXT_LENGTH,
         tokenizer=model.encode_text.tokenizer.name,
         **unseen_facts(clip_config(node.NAME)),

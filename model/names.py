@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-# What a file is, and which programs read it.
+# Kinds of files in messages, and the programs that read them.
 REID = "a re-id checkpoint, which test.py, test_clipreid.py and test_pcl.py read"
 TEXT_SEARCH = "a text search model, which test_tbps.py reads"
 _logger = logging.getLogger("transreid.model")

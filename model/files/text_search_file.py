@@ -171,7 +171,7 @@ def read_text_search_file(path: str | Path, name: str | None = None) -> TextSear
 
 
 def _unresized(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose shapes follow from the towers alone."""
+    """The tensors whose shapes do not depend on image size; `logit_scale` may be missing."""
     left = position_name(weights, VISUAL), "logit_scale"
     return {key: value for key, value in weights.items() if key not in left}
 

@@ -68,9 +68,9 @@ def csv_captions(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDatas
 
 
 def folder_captions(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDataset:
-    """Read `root`/{train,val,test,query,gallery}/<identity>/<image>, with captions in text files beside.
+    """Read `root`/{train,val,test,query,gallery}/<identity>/<image>, with captions in text files next to it.
 
-    The text of x.jpg is in x.txt or x.jpg.txt (in both, both are read), one caption a line. The test is
+    The text of x.jpg is in x.txt or x.jpg.txt (if both exist, both are read), one caption a line. The test is
     test/, or query/ and gallery/, or all. All else is as in `folder_dataset`; one warning counts what is not
     read. Raises as that does, and as `build`.
     """
