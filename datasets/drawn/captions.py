@@ -30,7 +30,7 @@ _LIMITS = {
 def draw_captions(
     root: str | Path,
     *,
-    train_ids: int = 400,
+    train_ids: int = 900,
     test_ids: int = 50,
     images_per_camera: int = 1,
     cameras: int = 4,
