@@ -332,8 +332,8 @@ def single_name(names: Any) -> Any:
         return names
     if len(given) > 1:
         raise ValueError(
-            f"DATASETS.NAMES has {len(given)} names, {', '.join(map(str, given))}; allowed: one data set, "
-            "further training sets in DATASETS.TRAIN_ALSO, another test set in DATASETS.TEST"
+            f"DATASETS.NAMES has {len(given)} names, {', '.join(map(str, given))}; allowed: one data set (of "
+            "images, further training sets in DATASETS.TRAIN_ALSO, another test set in DATASETS.TEST)"
         )
     return str(given[0]).strip()
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -52,7 +53,6 @@ def csv_captions(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDatas
     back_translation, which may be absent, has as many parts. Raises FileNotFoundError without the file,
     ValueError (file and line) as `csv_dataset`, for a query without caption and as `build`.
     """
-    _refuse_prepared("csv", options)
     columns = (*REQUIRED, _CAPTION)
     file = require_file(root / options.csv, f"a CSV file with the columns {', '.join(columns)}")
     rows = []
@@ -70,11 +70,10 @@ def csv_captions(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDatas
 def folder_captions(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDataset:
     """Read `root`/{train,val,test,query,gallery}/<identity>/<image>, with captions in text files next to it.
 
-    The text of x.jpg is in x.txt or x.jpg.txt (if both exist, both are read), one caption a line. The test is
-    test/, or query/ and gallery/, or all. All else is as in `folder_dataset`; one warning counts what is not
-    read. Raises as that does, and as `build`.
+    The text of x.jpg is in x.txt or x.jpg.txt (if both exist, both are read), one caption a line; the suffix
+    may be .TXT, and letters may be composed or not. The test is test/, or query/ and gallery/, or all. All
+    else is as in `folder_dataset`; one warning counts what is not read. Raises as that does, and as `build`.
     """
-    _refuse_prepared("folder", options)
     wanted = [part for split in options.splits for part in _PARTS.get(split, (split,))]
     there = [split for split in wanted if (root / split).is_dir()]
     for split in options.splits:
@@ -89,24 +88,32 @@ def folder_captions(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDa
 
 
 def _read_split(root: Path, split: str, left_out: Tally) -> list[_Own]:
-    texts = set(find_files(root / split, (_TEXT,), Tally()))
+    texts = find_files(root / split, (_TEXT,), Tally())
+    by_name = {_plain_name(file): file for file in texts}
+    read: dict[Path, str] = {}  # text files with their images
+    shared: dict[Path, str] = {}
     rows = []
     for row in read_folder(root, split, left_out):
         path = Path(row.path)
-        files = [file for file in (path.with_suffix(_TEXT), Path(f"{path}{_TEXT}")) if os.path.lexists(file)]
+        named = (path.with_suffix(_TEXT), Path(f"{path}{_TEXT}"))
+        files = [file if os.path.lexists(file) else by_name.get(_plain_name(file)) for file in named]
+        files = [file for file in files if file]
         captions = [line for file in files for line in read_plain_lines(file) if line.strip()]
         rows.append(_Own(row, captions, (), " and ".join(map(str, files)) or row.path))
-        texts -= {*files}
+        shared |= {file: f"{read[file]} and {path}" for file in files if file in read}
+        read |= dict.fromkeys(files, row.path)
     for file in texts:
-        left_out.add(_ALONE, str(file))
+        if file not in read:
+            left_out.add(_ALONE, str(file))
+    if shared:
+        text = "%s: %d text files describe images of one name with several suffixes, such as %s"
+        _logger.warning(text, root, len(shared), next(iter(shared.values())))
     return rows
 
 
-def _refuse_prepared(name: str, options: CaptionOptions) -> None:
-    if options.annotation_dir:
-        raise ValueError(
-            f"annotation_dir is '{options.annotation_dir}', but {name} has captions of its own; allowed: ''"
-        )
+def _plain_name(path: Path) -> str:
+    """The path without the case of its suffix and the form of its letters in Unicode."""
+    return unicodedata.normalize("NFC", f"{path.with_suffix(path.suffix.lower())}")
 
 
 def _build(

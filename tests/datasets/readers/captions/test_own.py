@@ -222,10 +222,25 @@ def test_folders_that_are_needed(read_folder, caption_cfg, tmp_path):
 
 
 def test_text_files_in_a_folder(read_folder, tmp_path, caplog):
-    read_folder(PEOPLE | {"train/ben/c.TXT": "lost", "train/other.txt": "lost", "test/7/d.jpg.txt": "Both"})
+    read_folder(PEOPLE | {"train/ben/d.txt": "lost", "train/other.txt": "lost", "test/7/d.jpg.txt": "Both"})
     (warning,) = caplog.messages
-    assert f"2 (a text file without an image of its name), such as {tmp_path}/train/ben/c.TXT" in warning
+    assert f"2 (a text file without an image of its name), such as {tmp_path}/train/ben/d.txt" in warning
     assert read_folder({}).queries == [("somebody", 7), ("both", 7)]
+
+
+def test_text_files_in_capital_letters_and_other_forms_of_letters(read_folder, caplog):
+    names = {"train/ann/e\u0301.jpg": None, "train/ann/\xe9.txt": "Accent", "test/8/e.TXT": "Capitals"}
+    dataset = read_folder(PEOPLE | names)
+    assert [record.caption for record in dataset.train] == ["a woman", "a lady in red", "accent", "a man"]
+    assert dataset.queries == [("somebody", 7), ("capitals", 8)] and not caplog.messages
+
+
+def test_a_text_file_of_two_images(read_folder, tmp_path, caplog):
+    dataset = read_folder(PEOPLE | {"test/7/d.png": None})
+    assert dataset.queries == [("somebody", 7), ("somebody", 7)]
+    (warning,) = caplog.messages
+    assert f"1 text files describe images of one name with several suffixes, such as {tmp_path}" in warning
+    assert "d.jpg and " in warning and "d.png" in warning
 
 
 @pytest.mark.parametrize(
@@ -256,9 +271,3 @@ def test_text_files_that_are_no_text(read_folder, tmp_path):
     file.symlink_to("nowhere")
     with pytest.raises(FileNotFoundError, match=rf"{file}: no such file"):
         read_folder({})
-
-
-@pytest.mark.parametrize("name", ["csv", "folder"])
-def test_own_captions_have_no_prepared_files(name, caption_cfg):
-    with pytest.raises(ValueError, match=r"^DATASETS\.ANNOTATION_DIR is 'x', but"):
-        make_caption_dataset(caption_cfg(name, "DATASETS.ANNOTATION_DIR", "x"))
