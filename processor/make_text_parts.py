@@ -1,13 +1,14 @@
 """From the configuration to the parts of a text search: what its row in the table of methods names."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from yacs.config import CfgNode
 
-from datasets import CaptionDataset, CaptionLoaders, Trial, make_caption_loaders
+from datasets import CaptionDataset, CaptionLoaders, CaptionRecord, Trial, make_caption_loaders
 from model import (
     DualModel,
     make_text_search_card,
@@ -17,12 +18,19 @@ from model import (
 )
 from processor.evaluation import Evaluation, TextToImage
 from processor.make_parts import Parts
+from utils.distributed import is_first
 from utils.environment import package_versions
+
+_AT_ONCE = 1000  # captions that are tokenized together
+
+_logger = logging.getLogger("transreid")
 
 
 def text_model(cfg: CfgNode, dataset: CaptionDataset, *, pretrained: bool) -> DualModel:
     """A text search model for the training split."""
-    return make_text_search_model(cfg, dataset.num_train_pids, pretrained=pretrained)
+    model = make_text_search_model(cfg, dataset.num_train_pids, pretrained=pretrained)
+    _log_cut([*dataset.train, *dataset.test_captions()], model)
+    return model
 
 
 def text_evaluation(cfg: CfgNode, dataset: CaptionDataset, loaders: CaptionLoaders, model: Any) -> Evaluation:
@@ -40,9 +48,11 @@ def _trials(cfg: CfgNode, dataset: CaptionDataset) -> list[Trial]:
 def text_test(cfg: CfgNode, dataset: CaptionDataset) -> tuple[nn.Module, Evaluation]:
     """The text search model in TEST.WEIGHT, and the captions and images that it is tested on."""
     model, file = make_text_search_test_model(cfg)
+    _log_cut(dataset.test_captions(), model)
     info = {
         "dataset": dataset.name,
         "split": cfg.DATASETS.EVAL_SPLIT,
+        "direction": cfg.TEST.DIRECTION,
         "model": model_label(cfg.MODEL.NAME),
         "weight": cfg.TEST.WEIGHT,
         "size": list(file.size),
@@ -61,3 +71,15 @@ def text_card(cfg: CfgNode, parts: Parts, method: str) -> Callable[[Path], objec
     """Writes the model card of a text search model next to a checkpoint."""
     about = {"data": parts.dataset.name, "versions": package_versions()}
     return make_text_search_card(cfg, parts.model, method, **about).write
+
+
+def _log_cut(records: Sequence[CaptionRecord], model: DualModel) -> None:
+    """Log how many captions have more tokens than the model reads."""
+    if not is_first():
+        return
+    tokenizer = model.encode_text.tokenizer
+    parts = (records[start : start + _AT_ONCE] for start in range(0, len(records), _AT_ONCE))
+    cut = sum(sum(tokenizer.are_cut([record.caption for record in part])) for part in parts)
+    if cut:
+        text = "%d of %d captions are cut at %d tokens (MODEL.TEXT_LENGTH)"
+        _logger.info(text, cut, len(records), tokenizer.context_length)

@@ -77,7 +77,10 @@ _MODEL = {
         0.25, "C-ITC: weight of pairs against their transposes.", ZERO_OR_MORE, needs=_CITC
     ),
     "SS_LOSS_WEIGHT": Key(
-        0.4, "Weight of the self-supervision of images (SimCLR), which needs two more views of each.", _WEIGHT
+        0.4,
+        "Weight of the self-supervision of images (SimCLR), which needs two more views of each.",
+        _WEIGHT,
+        fixed=True,
     ),
     "SIMCLR_MLP": Key(
         [512, 128, 512],
@@ -89,10 +92,13 @@ _MODEL = {
     "SIMCLR_TEMPERATURE": Key(0.1, "SimCLR: divisor of the cosine similarities.", POSITIVE, needs=_SS),
     "MULTI_VIEW": Key(True, "Train N-ITC on a second augmentation of each image, too (MVS).", needs=_NITC),
     "ID_LOSS_WEIGHT": Key(
-        0.0, "Weight of the identity loss: one linear classifier for images and texts.", _WEIGHT
+        0.0, "Weight of the identity loss: one linear classifier for images and texts.", _WEIGHT, fixed=True
     ),
     "MLM_LOSS_WEIGHT": Key(
-        0.0, "Weight of the masked language model, whose masked captions all losses see.", _WEIGHT
+        0.0,
+        "Weight of the masked language model, whose masked captions all losses see.",
+        _WEIGHT,
+        fixed=True,
     ),
     "MLM_DEPTH": Key(
         4,
@@ -192,6 +198,7 @@ _TEST = {
         "text_to_image",
         "'text_to_image' ranks images for each caption, 'image_to_text' captions for each image.",
         words("text_to_image", "image_to_text"),
+        fixed=True,
     ),
 }
 

@@ -86,6 +86,30 @@ def test_captions_for_images(run):
     tested = run("test", settings, program=run_test)
     ((query, gallery, _),) = RetrievalTask.load(tested / "features.npz")
     assert (len(query), len(gallery)) == (8, 16) and "#" in gallery.keys[0]
+    assert json.loads((tested / "metrics.json").read_text())["direction"] == "image_to_text"
+
+
+def test_captions_that_the_model_does_not_read_whole_are_counted(run):
+    folder = run("whole", {"MODEL.TEXT_LENGTH": 8, "SOLVER.MAX_EPOCHS": 1})  # 10 tokens and 7 of each image
+    assert " 24 of 48 captions are cut at 8 tokens" in (folder / "train_log.txt").read_text()
+    weight = {"TEST.WEIGHT": str(folder / "toy_1.pth")}
+    tested = run("test", weight, program=run_test)
+    assert " 8 of 16 captions are cut at 8 tokens" in (tested / "test_log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.SS_LOSS_WEIGHT", 0.0),
+        ("MODEL.ID_LOSS_WEIGHT", 1.0),
+        ("MODEL.MLM_LOSS_WEIGHT", 1.0),
+        ("TEST.DIRECTION", "image_to_text"),
+    ],
+)
+def test_heads_and_direction_stay_when_a_run_is_resumed(run, key, value):
+    run("whole", {"SOLVER.MAX_EPOCHS": 1})
+    with pytest.raises(ValueError, match=rf"^{key} is {value!r}, but the run in .*last\.pt has "):
+        run("whole", {key: value}, resume=True)
 
 
 def test_directions_and_re_ranking_are_those_of_the_tool_and_the_library(run, tmp_path):
