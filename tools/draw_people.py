@@ -17,15 +17,15 @@ from config.arguments import Parser, end_in_one_line, say
 from datasets.drawn import draw_captions, draw_market1501
 
 _NUMBERS = {
-    "captions": "sentences about each picture, in place of the form of Market-1501",
-    "train_ids": "identities for training",
-    "test_ids": "other identities, for testing",
-    "images_per_camera": "pictures of each identity by each camera; without --captions the first of a test "
+    "--captions": "sentences about each picture, in place of the form of Market-1501",
+    "--train_ids": "identities for training",
+    "--test_ids": "other identities, for testing",
+    "--images_per_camera": "pictures of each identity by each camera; without --captions the first of a test "
     "identity is a query",
-    "cameras": "cameras, up to 6",
-    "distractors": "gallery pictures per camera of nobody known (pid 0), and as many of junk (pid -1); not "
+    "--cameras": "cameras, up to 6",
+    "--distractors": "gallery pictures per camera of nobody known (pid 0), and as many of junk (pid -1); not "
     "with --captions",
-    "seed": "equal seeds give equal pictures",
+    "--seed": "equal seeds give equal pictures",
 }
 
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--out", required=True, metavar="DIR", help="folder that will hold the data set's folder"
     )
     for name, text in _NUMBERS.items():
-        parser.add_argument(f"--{name}", type=int, metavar="N", help=f"{text} ({_default(name)})")
+        parser.add_argument(name, type=int, metavar="N", help=f"{text} ({_default(name[2:])})")
     parser.add_argument(
         "--size",
         type=int,
