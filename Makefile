@@ -13,7 +13,7 @@ help:
 	@echo "make quick  install, run the tests that are neither slow nor in need of a browser (three minutes)"
 	@echo "make lint   style, directions of imports, types: ruff, import-linter, pyright"
 	@echo "make keys   write docs/keys.md, the page of all keys"
-	@echo "make bench  time training steps, loaders and extraction beside textbook versions (about two hours)"
+	@echo "make bench  time training steps, loaders and extraction beside textbook versions (more than an hour)"
 	@echo "make bench-retrieval   time evaluation, re-ranking and search at the sizes of public data sets (half an hour)"
 	@echo "make bench-prototypes   time the update of prototypes and the clustering of images (seven minutes)"
 	@echo "make bench-faults   kill, starve and confuse short training runs, and tell what became of them (four minutes)"
