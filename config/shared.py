@@ -348,11 +348,6 @@ def solver_node(cfg: CfgNode, stage: str = "main") -> CfgNode:
     return main_solver(cfg) if stage == "main" else cfg.SOLVER[stage.upper()]
 
 
-def evaluated_split(cfg: CfgNode) -> str:
-    """The split that evaluations are of, 'test' unless a key of the method says otherwise."""
-    return cfg.DATASETS.get("EVAL_SPLIT", "test")
-
-
 def check(cfg: CfgNode) -> None:
     """The identity sampler fills a batch with whole identities."""
     if cfg.DATALOADER.SAMPLER == "softmax_triplet":

@@ -4,7 +4,7 @@ This is the face of the room; drawn data sets have their own, `datasets.drawn`.
 """
 
 from datasets.batch import Batch, CaptionBatch, ImageBatch, LoadedBatch, PairBatch, collate, collate_captions
-from datasets.captions import clean_caption, delete_words, vary_caption
+from datasets.captions import clean_caption, count_words, delete_words, vary_caption
 from datasets.checks.audit import FileFacts, Findings, audit, inspect_files
 from datasets.checks.captions import CaptionFindings, audit_captions
 from datasets.checks.verify import find_oddities, log_oddities, verify_images
@@ -52,6 +52,7 @@ __all__ = [
     "clean_caption",
     "collate",
     "collate_captions",
+    "count_words",
     "decode_image",
     "delete_words",
     "erase_constant",

@@ -75,7 +75,8 @@ class ReIDDataset:
 
     `train` is empty if the training split was not asked for; `subject` is the noun of the prompts
     ("person", "vehicle"); with `upright` images are turned as their EXIF orientation says. `parts` are the
-    data sets that are trained on together, if there are several. Raises ValueError without a trial.
+    data sets that are trained on together, if there are several. `split` is the name of the split that the
+    trials are of. Raises ValueError without a trial.
     """
 
     name: str
@@ -84,6 +85,7 @@ class ReIDDataset:
     subject: str
     upright: bool = False
     parts: tuple["ReIDDataset", ...] = ()
+    split: str = "test"
 
     def __post_init__(self) -> None:
         _require_trials(self.name, self.trials)

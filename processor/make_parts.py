@@ -21,11 +21,15 @@ _logger = logging.getLogger("transreid")
 
 
 class TrainingData(Protocol):
-    """A data set as a run sees it: training items, trials, and the records whose files are checked."""
+    """A data set as a run sees it: training items, trials, and the records whose files are checked.
+
+    `split` is the name of the split that the trials are of.
+    """
 
     name: str
     train: list[Any]
     trials: list[Any]
+    split: str
 
     @property
     def num_train_pids(self) -> int:

@@ -9,7 +9,6 @@ from yacs.config import CfgNode
 
 from config.check import check_training
 from config.load import leaves
-from config.shared import evaluated_split
 from model import model_label
 from processor.engine import BestModel, JsonLines, Run, Saver, Snapshot, Tracker
 from processor.engine.drive import drive
@@ -90,7 +89,7 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
     trackers: list[Tracker] = [JsonLines(session.output_dir)]
     if cfg.SOLVER.KEEP_BEST:
         path = session.output_dir / f"{label}_best.pth"
-        trackers.append(BestModel(parts.model, path, evaluated_split(cfg), describe=describe))
+        trackers.append(BestModel(parts.model, path, parts.dataset.split, describe=describe))
     saver = Saver(
         session.output_dir,
         parts.model,

@@ -51,7 +51,7 @@ def text_test(cfg: CfgNode, dataset: CaptionDataset) -> tuple[nn.Module, Evaluat
     _log_cut(dataset.test_captions(), model)
     info = {
         "dataset": dataset.name,
-        "split": cfg.DATASETS.EVAL_SPLIT,
+        "split": dataset.split,
         "direction": cfg.TEST.DIRECTION,
         "model": model_label(cfg.MODEL.NAME),
         "weight": cfg.TEST.WEIGHT,

@@ -26,7 +26,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Of tokens (B, L, D); `mask` (L, L) is added to the scores."""
+        """Attend among tokens (B, L, D); `mask` (L, L) is added to the scores."""
         packed = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         query, key, value = (
             part.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2) for part in packed.chunk(3, dim=2)
@@ -42,7 +42,7 @@ class QuickGELU(nn.Module):
     """x · sigmoid(1.702 x)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of any shape."""
+        """Apply QuickGELU to a tensor of any shape."""
         return x * torch.sigmoid(1.702 * x)
 
 
@@ -57,7 +57,7 @@ class Block(nn.Module):
         self.gelu = QuickGELU()
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Of tokens (B, L, D)."""
+        """Run the block on tokens (B, L, D)."""
         x = x + self.attn(self.ln_1(x), mask)
         return x + self.mlp["c_proj"](self.gelu(self.mlp["c_fc"](self.ln_2(x))))
 
@@ -70,7 +70,7 @@ class Transformer(nn.Module):
         self.resblocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Of tokens (B, L, D)."""
+        """Run all blocks on tokens (B, L, D)."""
         for block in self.resblocks:
             x = block(x, mask)
         return x

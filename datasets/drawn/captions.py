@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.drawn.folders import check_numbers, new_folder
+from datasets.drawn.folders import PICTURE_LIMITS, check_numbers, new_folder
 from datasets.drawn.people import Person, draw_people
 from datasets.drawn.pictures import camera_posts
 from datasets.drawn.scenes import CAMERAS
@@ -21,9 +21,7 @@ _LIMITS = {
     "images_per_camera": (1, 99),
     "cameras": (1, len(CAMERAS)),
     "captions": (1, 99),
-    "height": (32, 1024),
-    "width": (16, 1024),
-    "seed": (0, 2**32 - 1),
+    **PICTURE_LIMITS,
 }
 
 

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+PICTURE_LIMITS = {"height": (32, 1024), "width": (16, 1024), "seed": (0, 2**32 - 1)}
 RECORD = "drawn.json"  # a file with the arguments, which marks a folder as drawn
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.drawn.folders import check_numbers, new_folder
+from datasets.drawn.folders import PICTURE_LIMITS, check_numbers, new_folder
 from datasets.drawn.people import Person, draw_people
 from datasets.drawn.pictures import camera_posts
 from datasets.drawn.scenes import CAMERAS
@@ -25,9 +25,7 @@ _LIMITS = {
     "images_per_camera": (2, 99),
     "cameras": (2, len(CAMERAS)),
     "distractors": (0, 999),
-    "height": (32, 1024),
-    "width": (16, 1024),
-    "seed": (0, 2**32 - 1),
+    **PICTURE_LIMITS,
 }
 _MOST_IDS = 1501  # the highest pid of Market-1501
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from datasets import CaptionBatch, CaptionRecord, clean_caption, collate_captions
+from datasets import CaptionBatch, CaptionRecord, clean_caption, collate_captions, count_words
 from model import DualModel, cut_to_longest
 from processor.evaluation.extract import extract, label_names
 from retrieval import FeatureSet
@@ -69,6 +69,6 @@ def _cleaned(sentence: str) -> str:
         sentence.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"sentence {quoted(sentence)} is not Unicode") from error
-    if not (clean := clean_caption(sentence)).strip():
+    if not count_words(sentence):
         raise ValueError(f"sentence {quoted(sentence)} has no words after cleaning; allowed: text with words")
-    return clean
+    return clean_caption(sentence)

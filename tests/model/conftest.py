@@ -168,3 +168,15 @@ def describe(other_towers, tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def start(text_search_config):
+    """start(path, KEY, VALUE) -> the model that training starts from with that file, in evaluation mode."""
+
+    def make(path, *pairs):
+        given = ("MODEL.PRETRAIN_CHOICE", "clip", "MODEL.PRETRAIN_PATH", str(path))
+        torch.manual_seed(1)
+        return make_text_search_model(text_search_config(*given, *pairs), 5).eval()
+
+    return make

@@ -5,6 +5,7 @@ import time
 import warnings
 from contextlib import contextmanager
 
+import torch
 from hypothesis import HealthCheck, settings
 
 from utils.weights import read_state_dict
@@ -36,3 +37,16 @@ def read_or_refuse(path, content, capfd, read=read_state_dict):
             told = str(error)
             assert "\n" not in told and path.name in told and len(told) < LONGEST
             return told
+
+
+def told_of(weights, path, load):
+    """Save the weights and load them; None, or the message of the error."""
+    torch.save(weights, path)
+    with nothing_else():
+        try:
+            load()
+        except ValueError as error:
+            told = str(error)
+            assert "\n" not in told and str(path) in told and len(told) < LONGEST
+            return told
+    return None

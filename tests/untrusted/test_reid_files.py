@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from model import load_reid_model
 from model.reid import ReIDModel, SideInformation
 from model.towers.image import make_backbone
-from tests.untrusted.surviving import LIMITS, LONGEST, nothing_else
+from tests.untrusted.surviving import LIMITS, told_of
 from tests.untrusted.weight_files import changed
 
 TOWERS = {
@@ -34,16 +34,7 @@ PLAIN = {kind: plain(kind) for kind in TOWERS}
 
 
 def survives(weights, path):
-    """Load the model from a file of it; None, or the message of the error."""
-    torch.save(weights, path)
-    with nothing_else():
-        try:
-            load_reid_model(path, (256, 128))
-        except ValueError as error:
-            told = str(error)
-            assert "\n" not in told and str(path) in told and len(told) < LONGEST
-            return told
-    return None
+    return told_of(weights, path, lambda: load_reid_model(path, (256, 128)))
 
 
 @pytest.mark.parametrize("kind", PLAIN)

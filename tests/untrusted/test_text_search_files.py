@@ -13,7 +13,7 @@ from model import load_text_search_model
 from model.dual import DualModel
 from model.towers.image import make_backbone
 from model.towers.text import ClipText
-from tests.untrusted.surviving import LIMITS, LONGEST, nothing_else
+from tests.untrusted.surviving import LIMITS, nothing_else, told_of
 from tests.untrusted.weight_files import EasyDict, changed, with_pickle, write_published
 from utils.weights import read_state_dict
 
@@ -40,16 +40,7 @@ CLIP["visual.positional_embedding"] = torch.zeros(17, 64)
 
 
 def survives(weights, path, name=None):
-    """Load the model from a file of it; None, or the message of the error."""
-    torch.save(weights, path)
-    with nothing_else():
-        try:
-            load_text_search_model(path, (128, 64), name=name)
-        except ValueError as error:
-            told = str(error)
-            assert "\n" not in told and str(path) in told and len(told) < LONGEST
-            return told
-    return None
+    return told_of(weights, path, lambda: load_text_search_model(path, (128, 64), name=name))
 
 
 @pytest.mark.parametrize("kind", PLAIN)

@@ -3,7 +3,6 @@
 pydantic compares types strictly (no 1.0 or "1" for 1) and refuses deep nesting and text that is no Unicode.
 """
 
-import codecs
 import os
 import re
 import reprlib
@@ -12,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, FailFast, TypeAdapter, ValidationError
 
 from utils.text import one_line, printable, shortened
-from utils.untrusted.plain import MEBIBYTE, read_plain
+from utils.untrusted.plain import MEBIBYTE, read_plain, read_plain_text
 
 MAX_JSON = 64 * MEBIBYTE
 _VALUE, _MESSAGE = 60, 200  # characters of a wrong value that an error shows, and of what is wrong with it
@@ -44,9 +43,10 @@ def read_json(path: str | os.PathLike[str], form: type[AnyForm], limit: int = MA
 def read_json_rows(path: str | os.PathLike[str], form: type[AnyForm], limit: int) -> list[AnyForm]:
     """The content of a JSON file that is one list, with or without byte order mark.
 
-    Raises as `read_json`; the ValueError names the row, from 1, and is about the first mistake only.
+    Raises as `read_json` and for text in UTF-16; the ValueError names the row, from 1, and is about the first
+    mistake only.
     """
-    content = read_plain(path, limit).removeprefix(codecs.BOM_UTF8)
+    content = read_plain_text(path, limit).encode()
     rows = TypeAdapter(Annotated[list[form], FailFast()])
     try:
         return rows.validate_json(_HALF_PAIR.sub(_escaped, content))

@@ -1,6 +1,7 @@
 """Described images, and the data set made of them: captions cleaned and named, identities ranked."""
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +107,8 @@ def _images(rows: Sequence[Described], split: str, source: Path, options: Captio
     for row in rows:
         if row.split != split:
             continue
-        image = images.setdefault(row.image.path, _Image(row.image, row.where))
+        # One file may be written in two ways, i/x.png and i/../i/x.png.
+        image = images.setdefault(os.path.normpath(row.image.path), _Image(row.image, row.where))
         if row.image.pid != image.record.pid:
             raise ValueError(
                 f"{row.where}: {shortened(row.image.path, _SHOWN)} is of identity "

@@ -142,6 +142,10 @@ def test_csv_from_a_spreadsheet(tmp_path):
         ([""], r"dataset\.csv:1: no column 'path' among none"),
         (["path,pid,split,pid"], r"dataset\.csv:1: column 'pid' comes 2 times"),
         (["path,pid,split", "a,1,val"], r"dataset\.csv:2: split 'val', allowed are train, query, gallery"),
+        (
+            ["path,pid,split,caption", "a,1,test,red"],
+            r"split 'test', .*captions are read for text search only",
+        ),
         (["path,pid,split", "a,1"], r"dataset\.csv:2: 2 fields, allowed are 3: path, pid, split"),
         (["path,pid,split", "a,b,1,train"], r"dataset\.csv:2: 4 fields, allowed are 3"),
         (["path,pid,split", "a,,train"], r"dataset\.csv:2: pid is empty"),

@@ -231,12 +231,25 @@ def test_an_empty_list_and_other_encodings(caption_cfg, write_json, monkeypatch)
     with pytest.raises(ValueError, match=f"^{file}: 0 captions in the train split.* there: none"):
         make_caption_dataset(caption_cfg("cuhk_pedes"))
     write_json(CUHK, json.dumps([TRAIN, TEST]), encoding="utf-16")
-    with pytest.raises(ValueError, match=f"^{file}: "):
+    with pytest.raises(ValueError, match=f"^{file}: .*UTF-16"):
         make_caption_dataset(caption_cfg("cuhk_pedes"))
     write_json(CUHK, json.dumps([TRAIN, TEST]), encoding="utf-8-sig")
     assert make_caption_dataset(caption_cfg("cuhk_pedes")).num_train_pids == 1
     monkeypatch.setattr("datasets.readers.captions.published._MAX_JSON", 20)
     with pytest.raises(ValueError, match=f"^{file} has .* bytes; allowed: at most 20"):
+        make_caption_dataset(caption_cfg("cuhk_pedes"))
+
+
+def test_one_image_written_in_two_ways_is_one_image(caption_cfg, write_json):
+    again = TEST | {"file_path": "x/../b.jpg", "captions": ["A tall woman"]}
+    write_json(CUHK, [TRAIN, TEST, again])
+    dataset = make_caption_dataset(caption_cfg("cuhk_pedes"))
+    assert len(dataset.gallery) == 1 and [caption for caption, _ in dataset.queries] == [
+        "a woman",
+        "a tall woman",
+    ]
+    write_json(CUHK, [TRAIN, TEST, again | {"id": 1}])
+    with pytest.raises(ValueError, match=r"row 3: .*x/\.\./b\.jpg is of identity '1', but of '0' in .*row 2"):
         make_caption_dataset(caption_cfg("cuhk_pedes"))
 
 
