@@ -5,7 +5,7 @@ Clone a tree before changing it, or let `config.load.load_config` do so.
 
 from config import shared
 from config.keys import KeyTable, with_defaults
-from config.methods import baseline, clipreid, pcl, tbps, tbps_published
+from config.methods import baseline, clipreid, pcl, prompts, tbps, tbps_published
 
 __all__ = ["TABLES", "cfg", "cfg_base", "cfg_pcl", "cfg_tbps"]
 
@@ -13,7 +13,7 @@ _ONE_STAGE = {**shared.KEYS, **pcl.KEYS, **baseline.KEYS}
 
 CLIPREID = KeyTable(
     ("train_clipreid.py", "test_clipreid.py"),
-    {**shared.KEYS, **pcl.KEYS, **clipreid.KEYS},
+    {**shared.KEYS, **pcl.KEYS, **clipreid.KEYS, **prompts.KEYS},
     checks=(shared.check, pcl.check),
     training_checks=(shared.check_training, pcl.require_identities),
     examples=shared.EXAMPLES,
