@@ -24,6 +24,7 @@ from datasets.pixels.resize import from_pil, resize_like_pil
 from datasets.pixels.transforms import PixelTransform, test_transform
 from datasets.records import CaptionDataset, CaptionRecord, ImageRecord, ReIDDataset, Trial
 from datasets.sampling.identity import RandomIdentitySampler
+from datasets.subjects import read_subjects
 
 __all__ = [
     "AugmentedSampler",
@@ -67,6 +68,7 @@ __all__ = [
     "make_text_search_augmentations",
     "num_workers",
     "read_image",
+    "read_subjects",
     "resize_like_pil",
     "test_transform",
     "to_rgb",

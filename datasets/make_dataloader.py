@@ -23,7 +23,7 @@ from datasets.pixels.memory import cache_images
 from datasets.pixels.stand_ins import StandIns
 from datasets.pixels.transforms import PixelTransform
 from datasets.records import ImageRecord, ReIDDataset
-from datasets.sampling.epoch_batches import EpochBatches
+from datasets.sampling.epoch_batches import Draws, EpochBatches
 from datasets.sampling.identity import RandomIdentitySampler
 from datasets.sampling.repeated import RepeatedSampler
 from utils.distributed import rank, share, world_size
@@ -45,16 +45,19 @@ class Loaders:
     Args:
         train: augments and samples; call `train.batch_sampler.set_epoch` before each epoch.
         plain: every training image once, without augmentation.
+        shuffled: full batches of those images, in an order by `shuffled.batch_sampler.set_epoch` as `train`.
         test: all records of the trials.
         order: the sampler of the training images; `order.set_pids` gives them other identities.
 
-    `train`, `plain` and `order` are None when the data set was read without its training split.
+    `shuffled` is None unless it was asked for; `train`, `plain` and `order` are None when the data set was
+    read without its training split.
     """
 
     train: DataLoader[LoadedBatch] | None
     plain: DataLoader[LoadedBatch] | None
     test: DataLoader[LoadedBatch]
     order: Order | None
+    shuffled: DataLoader[LoadedBatch] | None = None
 
 
 def make_dataloader(
@@ -63,14 +66,16 @@ def make_dataloader(
     *,
     size: tuple[int, int] | None = None,
     plain_batch: int | None = None,
+    shuffle: bool = False,
     labelled: bool = True,
 ) -> Loaders:
     """Build the loaders.
 
     `size` (H, W) replaces INPUT.SIZE_TEST, `plain_batch` is the batch size of `plain` (default
-    TEST.IMS_PER_BATCH). Without `labelled` no identity is known: each training image is one of its own until
-    `order` gets others. In a torch.distributed run, `train` gives this process's share of every batch,
-    `plain` and `test` its share of the records. With DATALOADER.CACHE the training images are read here.
+    TEST.IMS_PER_BATCH); `shuffle` asks for `shuffled`, with that batch size. Without `labelled` no identity
+    is known: each training image is one of its own until `order` gets others. In a torch.distributed run,
+    `train` and `shuffled` give this process's share of every batch, `plain` and `test` its share of the
+    records. With DATALOADER.CACHE the training images are read here.
     Raises ValueError for another DATALOADER.SAMPLER, a batch size that training split or number of processes
     does not allow, or images that do not fit into memory.
     """
@@ -97,7 +102,11 @@ def make_dataloader(
         # Used once or once an epoch, so its workers need not outlive a pass.
         plain_size = plain_batch or cfg.TEST.IMS_PER_BATCH
         plain = loader(plain_images, pixels, batch_size=plain_size, persistent_workers=False)
-        return Loaders(train, plain, test, order)
+        shuffled = None
+        if shuffle:
+            batches = _in_batches(_shuffled(len(dataset.train), plain_size, cfg.SOLVER.SEED), plain_size)
+            shuffled = loader(plain_images, pixels, batch_sampler=batches)
+        return Loaders(train, plain, test, order, shuffled)
 
 
 def make_loader(
@@ -157,10 +166,18 @@ def _order(cfg: CfgNode, records: Sequence[ImageRecord], labelled: bool) -> Orde
     if name == "softmax_triplet":
         pids = [record.pid for record in records] if labelled else range(images)
         return RandomIdentitySampler(pids, batch_size, cfg.DATALOADER.NUM_INSTANCE, seed)
+    return _shuffled(images, batch_size, seed)
+
+
+def _shuffled(images: int, batch_size: int, seed: int) -> DistributedSampler:
     if images < batch_size:
         raise ValueError(f"batch_size is {batch_size}; allowed with {images} training images: up to {images}")
     # torch's sampler that shuffles by a seed and an epoch, for one process
     return DistributedSampler(range(images), 1, 0, shuffle=True, seed=seed)
+
+
+def _in_batches(draws: Draws, batch_size: int, group: int = 1) -> EpochBatches:
+    return EpochBatches(draws, batch_size, group=group, rank=rank(), world_size=world_size())
 
 
 def _train_batches(cfg: CfgNode, order: Order) -> EpochBatches:
@@ -170,7 +187,7 @@ def _train_batches(cfg: CfgNode, order: Order) -> EpochBatches:
     batch_size = solver.IMS_PER_BATCH
     indices = order if solver.ITERS < 0 else RepeatedSampler(order, solver.ITERS * batch_size)
     draws = AugmentedSampler(indices, cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.SOLVER.SEED)
-    return EpochBatches(draws, batch_size, group=group, rank=rank(), world_size=world_size())
+    return _in_batches(draws, batch_size, group)
 
 
 def available_processors() -> int:

@@ -11,7 +11,7 @@ _SMOOTHING = 0.1
 
 
 def make_loss(cfg: CfgNode, num_classes: int, feature_width: int | None = None) -> ReIDLoss:
-    """The loss of stage 2 or of the one-stage baseline: fn(output, pids, text_features=None) -> named terms.
+    """The loss of the main stage: fn(output, pids, text_features=None, teacher_features=None) -> named terms.
 
     `feature_width` sizes the centres of METRIC_LOSS_TYPE 'triplet_center'; it is not needed otherwise. With
     PCL_LOSS_WEIGHT the loss has a `memory`, which must be rebuilt before it is used. Raises ValueError when
@@ -48,4 +48,6 @@ def make_loss(cfg: CfgNode, num_classes: int, feature_width: int | None = None) 
         center_rate=solver.CENTER_LR,
         memory=memory,
         pcl_weight=node.PCL_LOSS_WEIGHT,
+        teacher_weight=node.TEACHER.LOSS_WEIGHT,
+        teacher_feature=node.TEACHER.FEATURE,
     )

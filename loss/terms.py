@@ -35,6 +35,8 @@ class ReIDLoss(nn.Module):
         smoothing: label smoothing of the two cross-entropies, 0 for none.
         margin: of the triplet loss; None is the soft margin.
         center: centre loss on the tower's feature, or None; `center_weight` and `center_rate` belong to it.
+        teacher_weight: weight of the smooth L1 loss to a teacher's features (PromptSRC, Khattak et al. 2023);
+            `teacher_feature`: which feature is compared, 'feat_proj' or 'feat'.
         memory: prototypes of the features after the neck, or None; `pcl_weight` is the weight of its loss.
     """
 
@@ -51,8 +53,11 @@ class ReIDLoss(nn.Module):
         center_rate: float = 0.5,
         memory: PrototypeMemory | None = None,
         pcl_weight: float = 1.0,
+        teacher_weight: float = 0.0,
+        teacher_feature: str = "feat_proj",
     ) -> None:
         super().__init__()
+        self.teacher_weight, self.teacher_feature = teacher_weight, teacher_feature
         self.id_weight, self.triplet_weight, self.i2t_weight = id_weight, triplet_weight, i2t_weight
         self.smoothing, self.margin = smoothing, margin
         self.center, self.center_weight, self.center_rate = center, center_weight, center_rate
@@ -62,9 +67,15 @@ class ReIDLoss(nn.Module):
         self._memory_batch: tuple[Tensor, Tensor] | None = None
 
     def forward(
-        self, output: TrainingOutput, pids: Tensor, text_features: Tensor | None = None
+        self,
+        output: TrainingOutput,
+        pids: Tensor,
+        text_features: Tensor | None = None,
+        teacher_features: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Terms `id`, `triplet`, with text features (C, P) also `i2t`, `center`, `pcl`; each a scalar.
+        """Terms `id`, `triplet`, `i2t`, `teacher`, `center`, `pcl`, as far as they are used; each a scalar.
+
+        `i2t` needs text features (C, P), `teacher` features of a teacher, (B, P) or (B, D).
 
         The image-to-text logits are plain dot products, without temperature or L2 norm, as published.
         """
@@ -77,6 +88,11 @@ class ReIDLoss(nn.Module):
         if text_features is not None:
             terms["i2t"] = self.i2t_weight * self._cross_entropy(
                 dot_products(output.projected, text_features), pids
+            )
+        if teacher_features is not None:
+            feature = output.projected if self.teacher_feature == "feat_proj" else output.metric[1]
+            terms["teacher"] = self.teacher_weight * F.smooth_l1_loss(
+                feature.float(), teacher_features.float()
             )
         if self.center is not None:
             feature = output.metric[1]

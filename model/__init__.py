@@ -8,7 +8,7 @@ from model.files.reid_file import load_reid_model
 from model.files.stage1 import load_stage1
 from model.files.text_search_file import load_text_search_model
 from model.files.text_search_info import TextSearchInfo
-from model.make_model import adopt_card, make_card, make_model, make_test_model
+from model.make_model import adopt_card, make_card, make_model, make_teacher, make_test_model
 from model.make_text_search import (
     adopt_text_search_card,
     make_text_search_card,
@@ -17,6 +17,7 @@ from model.make_text_search import (
 )
 from model.masked_words import NO_LABEL, mask_words, predict_words
 from model.reid import ReIDModel, ReIDOutput, SideInformation
+from model.teacher import Teacher
 from model.tokenizers import ClipTokenizer, Tokenizer, cut_to_longest, tokenize_captions
 from model.towers.attention import attention_map
 from model.towers.dropout import other_seeds
@@ -32,6 +33,7 @@ __all__ = [
     "ReIDModel",
     "ReIDOutput",
     "SideInformation",
+    "Teacher",
     "TextSearchCard",
     "TextSearchInfo",
     "TextTower",
@@ -49,6 +51,7 @@ __all__ = [
     "make_backbone",
     "make_card",
     "make_model",
+    "make_teacher",
     "make_test_model",
     "make_text_search_card",
     "make_text_search_model",

@@ -3,22 +3,28 @@
 import dataclasses
 import functools
 import logging
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, cast
 
 import open_clip
+from open_clip.model import VisionTransformer
 from yacs.config import CfgNode
 
 from config.errors import as_keys
 from config.shared import single_name
 from config.subject import prompt_subject
+from model.adapter import Adapter
 from model.clip import KNOWN_NAMES, build_clip, clip_config, load_clip, model_label
 from model.files.card import ModelCard, read_card
 from model.files.info import CheckpointInfo, read_info
 from model.files.reid_file import build_reid_model
 from model.files.sides import side_information_for, trained_side_information
+from model.names import our_names
+from model.prompts.deep import KNOWN_NAMES as PROMPT_NAMES
+from model.prompts.deep import add_image_prompts, add_text_prompts, start_deep_prompts
 from model.prompts.identity import PromptLearner
 from model.reid import ReIDModel, SideInformation
+from model.teacher import Teacher
 from model.towers.image import Backbone, make_backbone
 from model.towers.text import ClipText
 from utils.weights import read_state_dict
@@ -32,6 +38,10 @@ _TRAINING_KEYS = _SHARED_KEYS | {
     "path": "MODEL.PRETRAIN_PATH",
     "tag": "MODEL.PRETRAIN_TAG",
     "recompute_blocks": "SOLVER.GRAD_CHECKPOINT",
+    "reduction": "MODEL.ADAPTER_REDUCTION",
+    "deep_vision": "MODEL.PROMPT.DEEP_VISION",
+    "deep_text": "MODEL.PROMPT.DEEP_TEXT",
+    "subjects": "MODEL.PROMPT.SUBJECTS",
     "micro_batch": "SOLVER.MICRO_BATCH",
 }
 _TEST_KEYS = _SHARED_KEYS | {"size": "INPUT.SIZE_TEST"}
@@ -55,14 +65,14 @@ def make_model(
     view_num: int,
     *,
     pretrained: bool = True,
-    subject: str | None = None,
+    subjects: str | Sequence[str] | None = None,
 ) -> ReIDModel:
     """The model that training starts from, on the CPU, in training mode.
 
     CLIP's weights come from MODEL.PRETRAIN_PATH, or MODEL.PRETRAIN_TAG by name, or are random
     (MODEL.PRETRAIN_CHOICE 'none', or not `pretrained`, where others will be loaded). MODEL.TEXT 'prompts'
-    adds prompts of `num_class` identities and a frozen text tower. `num_class` 0 gives no classifiers.
-    `subject` is the noun of the prompts; None asks the configuration.
+    adds prompts of `num_class` identities and a text tower. `num_class` 0 gives no classifiers. `subjects` is
+    the noun of the prompts, or the noun phrase of each identity; None asks the configuration.
     """
     node = cfg.MODEL
     if not pretrained:
@@ -71,13 +81,13 @@ def make_model(
         warn_of_unused_path(cfg)
         clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
     backbone = training_backbone(cfg, clip)
+    adapter = None
+    if node.ADAPTER_RATIO:
+        adapter = Adapter(backbone.width, node.ADAPTER_RATIO, node.ADAPTER_REDUCTION)
     texts = None
     if node.TEXT == "prompts":
-        tower = ClipText(clip, token_table=False).requires_grad_(False)
-        table: Any = clip.token_embedding
-        prompts = PromptLearner(num_class, table, tower.tokenizer, subject or prompt_subject(cfg))
-        texts = prompts, tower
-    return ReIDModel(
+        texts = _training_texts(cfg, clip, num_class, subjects or prompt_subject(cfg))
+    model = ReIDModel(
         backbone,
         num_class,
         joint_classifier=node.CLASSIFIER == "joint",
@@ -85,7 +95,83 @@ def make_model(
         neck_feature=cfg.TEST.NECK_FEAT,
         texts=texts,
         micro_batch=cfg.SOLVER.MICRO_BATCH,
+        adapter=adapter,
     )
+    if node.TEXT == "prompts":
+        _add_deep_prompts(cfg, model, pretrained=pretrained)
+    return model
+
+
+def _training_texts(
+    cfg: CfgNode, clip: open_clip.CLIP, num_class: int, subjects: str | Sequence[str]
+) -> tuple[PromptLearner, ClipText]:
+    """Prompts of identities and the text tower, which is frozen unless stage 1 trains it."""
+    tower = ClipText(clip, token_table=False).requires_grad_(cfg.SOLVER.STAGE1.TRAIN_TEXT)
+    table: Any = clip.token_embedding
+    node = cfg.MODEL.PROMPT
+    learner = PromptLearner(
+        num_class,
+        table,
+        tower.tokenizer,
+        subjects,
+        fixed_words=node.FIXED_WORDS,
+        num_tokens=node.NUM_TOKENS,
+    )
+    return learner, tower
+
+
+def _add_deep_prompts(cfg: CfgNode, model: ReIDModel, *, pretrained: bool) -> None:
+    """Deep prompts in the towers, from MODEL.PROMPT.WEIGHT or random; warns of those that stay so."""
+    node = cfg.MODEL.PROMPT
+    if node.DEEP_VISION:
+        add_image_prompts(model.image_encoder, node.DEEP_VISION, node.DEPTH)
+    if node.DEEP_TEXT:
+        tower, end = cast("ClipText", model.text_encoder), int(model.prompt_learner.ends.min())
+        add_text_prompts(tower, node.DEEP_TEXT, node.DEPTH, end)
+    if node.WEIGHT and pretrained and (node.DEEP_VISION or node.DEEP_TEXT):
+        with as_keys({"path": "MODEL.PROMPT.WEIGHT"}):
+            count = start_deep_prompts(
+                model, read_state_dict(node.WEIGHT, PROMPT_NAMES), f"path {node.WEIGHT}"
+            )
+        _logger.info("%d deep prompts start from %s", count, node.WEIGHT)
+    trained = cfg.SOLVER.STAGE1.ONLINE_FEATURES or cfg.SOLVER.STAGE2.PROMPTS != "none"
+    if node.DEEP_VISION and not (trained or node.WEIGHT):
+        _logger.warning(
+            "MODEL.PROMPT.DEEP_VISION %d: these prompts stay random, because neither "
+            "SOLVER.STAGE1.ONLINE_FEATURES nor SOLVER.STAGE2.PROMPTS trains them",
+            node.DEEP_VISION,
+        )
+
+
+@as_keys(
+    {"name": "MODEL.TEACHER.NAME", "path": "MODEL.TEACHER.PRETRAIN_PATH", "tag": "MODEL.TEACHER.PRETRAIN_TAG"}
+)
+def make_teacher(cfg: CfgNode) -> Teacher | None:
+    """The frozen image tower of CLIP whose features a model stays near; None without its loss.
+
+    Its weights are those that the model starts from where neither MODEL.TEACHER.PRETRAIN_PATH nor _TAG names
+    others. It has no deep prompts, and patches that do not overlap. Raises ValueError where CLIP is random.
+    """
+    node = cfg.MODEL
+    own = node.TEACHER
+    if not own.LOSS_WEIGHT:
+        return None
+    path, tag = own.PRETRAIN_PATH, own.PRETRAIN_TAG
+    if not (path or tag):
+        path, tag = node.PRETRAIN_PATH, node.PRETRAIN_TAG
+        if node.PRETRAIN_CHOICE == "none":
+            raise ValueError(
+                "MODEL.TEACHER.PRETRAIN_PATH and PRETRAIN_TAG are empty; allowed with MODEL.PRETRAIN_CHOICE "
+                "'none': one of them, because the teacher needs weights"
+            )
+    clip = load_clip(own.NAME or node.NAME, "clip", path, tag)
+    stride = tuple(node.STRIDE_SIZE)
+    if isinstance(clip.visual, VisionTransformer):
+        stride = tuple(clip.visual.conv1.kernel_size)
+    tower = make_backbone(
+        clip.visual, tuple(cfg.INPUT.SIZE_TRAIN), (stride[0], stride[1]), position_resize=node.POSITION_RESIZE
+    )
+    return Teacher(tower, own.FEATURE)
 
 
 def warn_of_unused_path(cfg: CfgNode) -> None:
@@ -103,6 +189,7 @@ def training_backbone(cfg: CfgNode, clip: open_clip.CLIP) -> Backbone:
         tuple(cfg.INPUT.SIZE_TRAIN),
         tuple(node.STRIDE_SIZE),
         recompute_blocks=cfg.SOLVER.GRAD_CHECKPOINT,
+        position_resize=node.POSITION_RESIZE,
     )
     if node.FREEZE_PATCHES:
         if backbone.patch_projection is not None:
@@ -137,7 +224,7 @@ def make_test_model(
         raise ValueError(
             "TEST.WEIGHT is empty; allowed: the path of a checkpoint, e.g. logs/run/ViT-B-16_60.pth"
         )
-    weights = read_state_dict(path, KNOWN_NAMES)
+    weights = our_names(read_state_dict(path, KNOWN_NAMES), path)
     info = read_info(weights, path)
     _warn_of_other_test(cfg, info)
     card = info.card
@@ -268,4 +355,5 @@ def make_card(
         data=data,
         versions=versions,
         cameras=cameras or {},
+        adapter_ratio=node.ADAPTER_RATIO,
     )

@@ -1,9 +1,11 @@
 """Names of the tensors in files of models."""
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 # Kinds of files in messages, and the programs that read them.
@@ -27,7 +29,10 @@ class Layout(NamedTuple):
 
 
 TOWER = "image_encoder."
-IMAGE_SIDE = (TOWER, "bottleneck.", "bottleneck_proj.", "classifier.", "classifier_proj.", "cv_embed")
+IMAGE_SIDE = (
+    *(TOWER, "bottleneck.", "bottleneck_proj.", "classifier.", "classifier_proj.", "cv_embed"),
+    "adapter.",
+)
 _TEXT_SIDE = ("prompt_learner.", "text_encoder.")
 REID_FILE = Layout(
     "re-id checkpoint",
@@ -39,6 +44,9 @@ REID_FILE = Layout(
         "classifier.weight": 2,
         "classifier_proj.weight": 2,
         "cv_embed": 2,
+        "adapter.fc.0.weight": 2,
+        "adapter.fc.2.weight": 2,
+        f"{TOWER}VPT": 2,
     },
 )
 VISUAL, TEXT = "visual.", "encode_text."
@@ -78,6 +86,30 @@ def without_heads(weights: Mapping[str, Tensor], path: str) -> dict[str, Tensor]
     if left:
         _logger.info("%s: heads of training are left out: %s", path, ", ".join(left))
     return {name: value for name, value in weights.items() if not name.startswith(HEADS)}
+
+
+_OF_PROMPT_LEARNING = re.compile(r"^vision_(?=bottleneck|classifier)")  # Multimodal-ReID's files
+_LEFT_OUT = ("logit_scale", "ZS_image_encoder")
+
+
+def our_names(weights: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
+    """The re-id model in file `path` in our names, which those of Multimodal-ReID's files are translated to.
+
+    Its temperature and frozen teacher are left out; half precision becomes float32. The log counts both.
+    """
+    left = [name for name in weights if any(part in name for part in _LEFT_OUT)]
+    renamed = {name: _OF_PROMPT_LEARNING.sub("", name) for name in weights if name not in left}
+    translated = sum(name != ours for name, ours in renamed.items())
+    if not translated:
+        return dict(weights)
+    _logger.info(
+        "%s has the names of Multimodal-ReID: %d entries are renamed, %d left out%s",
+        *(path, translated, len(left), f" ({', '.join(left[:3])} …)" if left else ""),
+    )
+    return {
+        ours: weights[name].float() if weights[name].dtype == torch.float16 else weights[name]
+        for name, ours in renamed.items()
+    }
 
 
 def image_side(weights: dict[str, Tensor], path: str) -> dict[str, Tensor]:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model.prompts.identity import NUM_SHARED, PromptLearner
+from model.adapter import Adapter
+from model.prompts.identity import PromptLearner
 from model.towers.image import Backbone, ImageFeatures
 from model.towers.parts import in_parts
 from model.towers.text import TextTower
@@ -55,6 +56,7 @@ class ReIDModel(nn.Module):
         neck_feature: test feature 'before' or 'after' the BNNeck.
         texts: prompts and text tower of a two-stage model, or None.
         micro_batch: images whose activations in the tower are held at a time in training; 0 for all.
+        adapter: changes the feature of the last block, or None.
 
     Raises ValueError for another neck feature, or a micro batch with a tower whose features of an image
     depend on the rest of the batch.
@@ -70,6 +72,7 @@ class ReIDModel(nn.Module):
         neck_feature: str = "before",
         texts: tuple[PromptLearner, TextTower] | None = None,
         micro_batch: int = 0,
+        adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
         if neck_feature not in ("before", "after"):
@@ -95,6 +98,8 @@ class ReIDModel(nn.Module):
         if side_information is not None:
             self.cv_embed = nn.Parameter(torch.empty(side_information.rows, backbone.width))
             nn.init.trunc_normal_(self.cv_embed, std=0.02)
+        if adapter is not None:
+            self.adapter = adapter
         if texts is not None:
             self.prompt_learner, self.text_encoder = texts
 
@@ -144,15 +149,19 @@ class ReIDModel(nn.Module):
 
     def _encode(self, images: Tensor, side: Tensor | None) -> ImageFeatures:
         """Features of the tower; heads and losses see the whole batch."""
-        return in_parts(self, self.image_encoder, self.micro_batch, images, side)
+        features = in_parts(self, self.image_encoder, self.micro_batch, images, side)
+        return features._replace(feat=self.adapter(features.feat)) if hasattr(self, "adapter") else features
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Projected features (B, P) without side information, as stage 1 matches them with texts."""
-        return self.image_encoder(images).feat_proj
+        return in_parts(self, self.image_encoder, self.micro_batch, images).feat_proj
 
     def encode_prompts(self, pids: Tensor) -> Tensor:
         """Text features (B, P) of the learned prompts of identities (B,)."""
-        return self.text_encoder.encode_embedded(self.prompt_learner(pids), shared=NUM_SHARED)
+        learner = self.prompt_learner
+        return self.text_encoder.encode_embedded(
+            learner(pids), learner.find_ends(pids), shared=learner.num_shared
+        )
 
     encode_text = encode_prompts  # the name in use for two-stage models; elsewhere texts are tokens
 

@@ -11,7 +11,16 @@ from torch import nn
 from yacs.config import CfgNode
 
 from config.errors import as_keys
-from datasets import Loaders, ReIDDataset, make_dataloader, make_dataset, num_workers, verify_images
+from config.methods.prompts import learns_online
+from datasets import (
+    Loaders,
+    ReIDDataset,
+    make_dataloader,
+    make_dataset,
+    num_workers,
+    read_subjects,
+    verify_images,
+)
 from model import ReIDModel, load_stage1, make_card, make_model, make_test_model, model_label
 from processor.evaluation import Evaluation, ImageToImage
 from utils.distributed import share
@@ -68,10 +77,24 @@ def image_model(
     The SIE table has a row up to the highest training camera and view: on a complete data set that is their
     count; on a part of one, where ids have gaps, the highest must still have a row.
     """
+    classes = dataset.num_train_pids if classifiers else 0
+    return _model(cfg, dataset, dataset.subject, classes, pretrained=pretrained)
+
+
+def _model(
+    cfg: CfgNode, dataset: ReIDDataset, subjects: str | list[str], classes: int, *, pretrained: bool
+) -> ReIDModel:
     cameras = max(record.camid for record in dataset.train) + 1
     views = max(record.viewid for record in dataset.train) + 1
-    classes = dataset.num_train_pids if classifiers else 0
-    return make_model(cfg, classes, cameras, views, pretrained=pretrained, subject=dataset.subject)
+    return make_model(cfg, classes, cameras, views, pretrained=pretrained, subjects=subjects)
+
+
+def prompt_model(cfg: CfgNode, dataset: ReIDDataset, *, pretrained: bool) -> ReIDModel:
+    """As `image_model`, with the noun phrases of MODEL.PROMPT.SUBJECTS."""
+    path, subjects = cfg.MODEL.PROMPT.SUBJECTS, dataset.subject
+    if path:
+        subjects = read_subjects(path, dataset.train, dataset.subject)
+    return _model(cfg, dataset, subjects, dataset.num_train_pids, pretrained=pretrained)
 
 
 def image_loaders(cfg: CfgNode, dataset: ReIDDataset, *, labelled: bool = True) -> Loaders:
@@ -80,8 +103,9 @@ def image_loaders(cfg: CfgNode, dataset: ReIDDataset, *, labelled: bool = True) 
 
 
 def prompt_loaders(cfg: CfgNode, dataset: ReIDDataset) -> Loaders:
-    """Loaders of two-stage methods, whose plain pass has the batch size of stage 1."""
-    return make_dataloader(cfg, dataset, plain_batch=cfg.SOLVER.STAGE1.IMS_PER_BATCH)
+    """Loaders of two-stage methods, whose passes without augmentation have the batch size of stage 1."""
+    batch, online = cfg.SOLVER.STAGE1.IMS_PER_BATCH, learns_online(cfg)
+    return make_dataloader(cfg, dataset, plain_batch=batch, shuffle=online)
 
 
 def image_evaluation(cfg: CfgNode, dataset: ReIDDataset, loaders: Loaders, model: nn.Module) -> Evaluation:

@@ -5,17 +5,20 @@ from collections.abc import Iterator
 
 from yacs.config import CfgNode
 
+from config.methods.prompts import learns_online
 from config.shared import solver_node
 from loss import make_loss
-from model import DualModel, ReIDModel
+from model import DualModel, ReIDModel, make_teacher
+from processor.averaging import averaged
 from processor.engine import Plan, Run, Stage
 from processor.make_parts import Parts
 from processor.recipes.clipreid import clipreid
 from processor.recipes.image_objective import ImageTraining
+from processor.recipes.learning import log_learning
 from processor.recipes.one_stage import clustered_stage, one_stage
 from processor.recipes.text_search import LossWeights, TextSearchObjective, text_search_stage
 from retrieval import cluster
-from solver import make_optimizer, make_schedule
+from solver import gaussian_weights, make_optimizer, make_schedule, stage_parameters
 from utils.package import require_extra
 
 
@@ -26,7 +29,7 @@ def make_plan(cfg: CfgNode, stage: str, iterations: int = 0) -> Plan:
         epochs=node.MAX_EPOCHS,
         batch_size=node.IMS_PER_BATCH,
         schedule=make_schedule(cfg, stage, iterations),
-        make_optimizer=functools.partial(make_optimizer, cfg, stage=stage),
+        make_optimizer=lambda named: make_optimizer(cfg, stage_parameters(cfg, named, stage), stage),
         log_period=node.LOG_PERIOD,
         checkpoint_period=node.CHECKPOINT_PERIOD,
         # Prompts do not touch the image side, whose features are what is evaluated.
@@ -47,15 +50,21 @@ def baseline_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
 
 def clipreid_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
     """Prompts, then the image tower against their texts."""
-    node = cfg.SOLVER.STAGE1
-    return clipreid(
+    stages = clipreid(
         _training(cfg, parts, run),
         None if "stage1" in run.saver.finished else make_plan(cfg, "stage1"),
         _main_plan(cfg, parts),
         seed=cfg.SOLVER.SEED,
-        half_features=node.HALF_FEATURES,
-        train_text=node.TRAIN_TEXT,
+        half_features=cfg.SOLVER.STAGE1.HALF_FEATURES,
+        online=learns_online(cfg),
     )
+    for stage in stages:
+        node = cfg.SOLVER[stage.name.upper()]
+        if node.GAUSS_STD:
+            weights = gaussian_weights(stage.plan.epochs, node.GAUSS_MEAN, node.GAUSS_STD)
+            stage = averaged(stage, parts.model, weights)
+        log_learning(stage, parts.model)
+        yield stage
 
 
 def pcl_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
@@ -100,4 +109,4 @@ def make_text_search_objective(cfg: CfgNode, model: DualModel, iterations: int =
 def _training(cfg: CfgNode, parts: Parts, run: Run) -> ImageTraining:
     model: ReIDModel = parts.model
     loss = make_loss(cfg, model.num_classes, model.image_encoder.width)
-    return ImageTraining(model, loss, parts.loaders, run.device, run.precision)
+    return ImageTraining(model, loss, parts.loaders, run.device, run.precision, make_teacher(cfg))

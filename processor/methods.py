@@ -58,6 +58,7 @@ CLIPREID = Method(
     "clipreid",
     two_stage_tree,
     make_recipes.clipreid_stages,
+    model=make_parts.prompt_model,
     loaders=make_parts.prompt_loaders,
     start=make_parts.from_stage1_or_clip,
 )

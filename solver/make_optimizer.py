@@ -1,8 +1,10 @@
 """From the configuration to optimizers and schedules: which parameters learn at which rate."""
 
+import re
 from collections.abc import Callable
 
 import torch
+from torch import nn
 from yacs.config import CfgNode
 
 from config.shared import solver_node
@@ -17,6 +19,45 @@ from solver.schedules import (
 _OPTIMIZERS = ("Adam", "AdamW", "SGD")
 # Of text search: the classifier and the masked language model.
 _NEW_PARTS = "(cross_|classifier|mlm_head)"
+
+
+def stage_parameters(
+    cfg: CfgNode, parameters: NamedParameters, stage: str = "main"
+) -> list[tuple[str, nn.Parameter]]:
+    """The named parameters that a stage trains, by ordered rules; those without a gradient are left out.
+
+    Stage 1 trains prompts, deep prompts of the text tower, and those of the image tower if their features are
+    computed in every step; the main stage trains the image side.
+    """
+    return [
+        (name, p) for name, p in parameters if p.requires_grad and _learns(name, _stage_rules(cfg, stage))
+    ]
+
+
+def _stage_rules(cfg: CfgNode, stage: str) -> list[tuple[str, bool]]:
+    """Patterns of names and whether what they match learns; the first match counts."""
+    if "STAGE1" not in cfg.SOLVER:
+        return [("", True)]
+    if stage == "stage1":
+        node = cfg.SOLVER.STAGE1
+        return [
+            ("^prompt_learner", True),
+            ("^text_encoder.*VPT", True),
+            ("^text_encoder", node.TRAIN_TEXT),
+            ("VPT", node.ONLINE_FEATURES),
+            ("", False),
+        ]
+    prompts = cfg.SOLVER.STAGE2.PROMPTS
+    return [
+        ("^(prompt_learner|text_encoder)", False),
+        (r"^image_encoder\.VPT", prompts != "none"),
+        ("VPT", prompts == "all"),
+        ("", True),
+    ]
+
+
+def _learns(name: str, rules: list[tuple[str, bool]]) -> bool:
+    return next(learns for pattern, learns in rules if re.search(pattern, name))
 
 
 def make_optimizer(cfg: CfgNode, parameters: NamedParameters, stage: str = "main") -> torch.optim.Optimizer:

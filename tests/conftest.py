@@ -58,28 +58,42 @@ def fill() -> Callable[..., torch.Tensor]:
     return fill_by_name
 
 
-def draw_clip_weight(name: str, shape: tuple[int, ...], is_vit: bool) -> torch.Tensor:
-    """One tensor of the stand-in for OpenAI's file."""
+def draw_clip_weight(name: str, shape: tuple[int, ...], is_vit: bool, prefix: str = "") -> torch.Tensor:
+    """One tensor of the stand-in for OpenAI's file; a `prefix` of the names gives another one."""
     is_norm = ".ln_" in name or name.startswith("ln_") or ".bn" in name or "downsample.1" in name
     if name == "logit_scale":
         return torch.tensor(4.6052)
     if name.endswith("num_batches_tracked"):
         return torch.tensor(0)
     if name.endswith("running_var"):
-        return fill_by_name(name, shape, 0.05, 1.0).abs() + 0.1
+        return fill_by_name(prefix + name, shape, 0.05, 1.0).abs() + 0.1
     if name.endswith("running_mean"):
-        return fill_by_name(name, shape, 0.1)
+        return fill_by_name(prefix + name, shape, 0.1)
     if is_norm and name.endswith(".weight"):
-        return fill_by_name(name, shape, 0.05, 0.5 if "bn3" in name else 1.0)
+        return fill_by_name(prefix + name, shape, 0.05, 0.5 if "bn3" in name else 1.0)
     if name.endswith("bias"):
-        return fill_by_name(name, shape, 0.02)
+        return fill_by_name(prefix + name, shape, 0.02)
     if "conv" in name or "downsample.0" in name:
-        return fill_by_name(name, shape, ((1.0 if is_vit else 2.0) / np.prod(shape[1:])) ** 0.5)
+        return fill_by_name(prefix + name, shape, ((1.0 if is_vit else 2.0) / np.prod(shape[1:])) ** 0.5)
     if name.endswith(("proj.weight", "in_proj_weight", "c_fc.weight")):
-        return fill_by_name(name, shape, shape[-1] ** -0.5)
+        return fill_by_name(prefix + name, shape, shape[-1] ** -0.5)
     if name in ("visual.proj", "text_projection"):
-        return fill_by_name(name, shape, shape[0] ** -0.5)
-    return fill_by_name(name, shape, 0.05 if "embedding" in name else 0.02)
+        return fill_by_name(prefix + name, shape, shape[0] ** -0.5)
+    return fill_by_name(prefix + name, shape, 0.05 if "embedding" in name else 0.02)
+
+
+def draw_clip(config: dict, prefix: str = "") -> dict[str, torch.Tensor]:
+    """The stand-in for OpenAI's weights of a model that open_clip's description gives."""
+    clip = open_clip.CLIP(**config)
+    is_vit = "patch_size" in config["vision_cfg"] and bool(config["vision_cfg"]["patch_size"])
+    shapes = {key: tuple(value.shape) for key, value in clip.state_dict().items()}
+    return {key: draw_clip_weight(key, shape, is_vit, prefix) for key, shape in shapes.items()}
+
+
+@pytest.fixture(scope="session")
+def drawn_clip() -> Callable[..., dict[str, torch.Tensor]]:
+    """drawn_clip(description) -> weights by name."""
+    return draw_clip
 
 
 @pytest.fixture(scope="session")
@@ -90,10 +104,7 @@ def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     def make(name: str) -> Path:
         path = folder / f"{name}.pt"
         if not path.exists():
-            clip = open_clip.CLIP(**open_clip.get_model_config(f"{name}-quickgelu"))
-            shapes = {key: tuple(value.shape) for key, value in clip.state_dict().items()}
-            is_vit = name.startswith("ViT")
-            torch.save({key: draw_clip_weight(key, shape, is_vit) for key, shape in shapes.items()}, path)
+            torch.save(draw_clip(open_clip.get_model_config(f"{name}-quickgelu")), path)
         return path
 
     return make

@@ -1,5 +1,7 @@
 """Prompt learning beyond CLIP-ReID's: other prompts, deep prompts, means of epochs (Multimodal-ReID)."""
 
+from yacs.config import CfgNode
+
 from config.keys import ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, Key, Rule, under, words
 
 _DEEP = ("MODEL.PROMPT.DEEP_VISION or MODEL.PROMPT.DEEP_TEXT", Rule("1 or more", lambda value: value >= 1))
@@ -68,6 +70,7 @@ KEYS = {
         False,
         "Compute the image features of every step from images, without augmentation, so that deep prompts "
         "of the image tower learn. Otherwise they are computed once.",
+        needs=("MODEL.PROMPT.DEEP_VISION", POSITIVE),
         fixed=True,
     ),
     "SOLVER.STAGE2.PROMPTS": Key(
@@ -81,3 +84,8 @@ KEYS = {
     **under("SOLVER.STAGE1", _AVERAGE),
     **under("SOLVER.STAGE2", _AVERAGE),
 }
+
+
+def learns_online(cfg: CfgNode) -> bool:
+    """Whether stage 1 computes image features in every step: without deep prompts they do not change."""
+    return cfg.SOLVER.STAGE1.ONLINE_FEATURES and cfg.MODEL.PROMPT.DEEP_VISION > 0

@@ -95,7 +95,7 @@ class ModelCard(Card):
 
     `neck` is the test feature, `sie` the table of side information, in which the cameras of each data set in
     `cameras` follow those of the one before ({}: not known); `classes` are those of the classifiers.
-    `tokenizer` is None without a text tower.
+    `tokenizer` is None without a text tower. `adapter_ratio` is the share of CLIP-Adapter, 0 without one.
     """
 
     neck: Literal["before", "after"]
@@ -103,6 +103,7 @@ class ModelCard(Card):
     classes: int = Field(ge=0)
     tokenizer: Text | None
     cameras: Mapping[Text, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    adapter_ratio: float = Field(default=0.0, ge=0, le=1)
 
     @field_validator("cameras")
     @classmethod

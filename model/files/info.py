@@ -19,7 +19,14 @@ from torch import Tensor
 
 from model.clip import KNOWN_NAMES
 from model.files.card import Card, ModelCard, card_path, read_card
-from model.files.shapes import Shapes, check_reid_weights, count_blocks, has_joint_classifier, shapes_of
+from model.files.shapes import (
+    Shapes,
+    check_reid_weights,
+    count_blocks,
+    find_deep_prompts,
+    has_joint_classifier,
+    shapes_of,
+)
 from model.names import TEXT_SEARCH, TOWER, has_text_tower
 from utils.weights import split_choice
 
@@ -83,6 +90,9 @@ class CheckpointInfo(TowerInfo):
     joint_classifier: bool = False
     neck: str = "before"
     sie_scale: float = 1.0
+    deep_prompts: tuple[int, int] | None = None  # tokens and blocks
+    adapter_reduction: int = 0  # 0 without an adapter
+    adapter_ratio: float = 0.2  # as published
     card: ModelCard | None = field(default=None, kw_only=True)
 
 
@@ -133,6 +143,10 @@ def read_info(weights: dict[str, Tensor], path: str) -> CheckpointInfo:
         num_classes=shape.get("classifier.weight", (0,))[0],
         side_rows=shape.get("cv_embed", (0,))[0],
         joint_classifier=has_joint_classifier(shape),
+        deep_prompts=find_deep_prompts(shape),
+        adapter_reduction=shape["bottleneck.weight"][0] // shape["adapter.fc.0.weight"][0]
+        if "adapter.fc.0.weight" in shape
+        else 0,
         mean=mean,
         std=std,
     )
@@ -153,6 +167,7 @@ def _described(info: CheckpointInfo, card: ModelCard) -> CheckpointInfo:
         resize=card.resize,
         neck=card.neck,
         sie_scale=info.sie_scale if card.sie is None else card.sie.scale,
+        adapter_ratio=card.adapter_ratio or info.adapter_ratio,
         card=card,
     )
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from model.adapter import Adapter
 from model.clip import KNOWN_NAMES, check_fit, image_tower, load_strictly
 from model.files.architecture import describe_towers
 from model.files.geometry import adopt_geometry
 from model.files.info import CheckpointInfo, read_info, warn_of_assumptions, warn_of_other_facts
-from model.names import TOWER, image_side
+from model.names import TOWER, image_side, our_names
+from model.prompts.deep import MARK, add_image_prompts
 from model.reid import ReIDModel, SideInformation
 from model.towers.image import make_backbone
 from utils.weights import read_state_dict
@@ -55,7 +57,7 @@ def load_reid_model(
     Returns the model and the facts about it. Raises FileNotFoundError, or ValueError that names the first
     mismatches when the file is no re-id checkpoint or of another architecture than `name`.
     """
-    weights = read_state_dict(path, KNOWN_NAMES)
+    weights = our_names(read_state_dict(path, KNOWN_NAMES), str(path))
     info = read_info(weights, str(path))
     given = {"size": size, "stride": stride, "neck": neck_feature, "mean": mean, "std": std, "resize": resize}
     given = {key: value for key, value in (given | {"sie_scale": sie_scale}).items() if value is not None}
@@ -98,12 +100,19 @@ def build_reid_model(
         check_fit(_unresized(image_tower(config).state_dict(prefix=TOWER)), _unresized(weights), source)
     if side is not None and side.rows == 1 < info.side_rows:
         weights["cv_embed"] = weights["cv_embed"].mean(dim=0, keepdim=True)
+    backbone = make_backbone(image_tower(config), fitted_size, fitted_stride)
+    if info.deep_prompts:
+        add_image_prompts(backbone, *info.deep_prompts)
+    adapter = None
+    if info.adapter_reduction:
+        adapter = Adapter(info.width, info.adapter_ratio, info.adapter_reduction)
     model = ReIDModel(
-        make_backbone(image_tower(config), fitted_size, fitted_stride),
+        backbone,
         info.num_classes,
         joint_classifier=info.joint_classifier,
         side_information=side,
         neck_feature=info.neck,
+        adapter=adapter,
     )
     load_strictly(model, weights, source)
     return model.eval(), replace(
@@ -116,5 +125,6 @@ def build_reid_model(
 
 
 def _unresized(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tower's tensors that do not depend on image size and stride."""
-    return {k: v for k, v in weights.items() if k.startswith(TOWER) and "positional_embedding" not in k}
+    """The tower's tensors that do not depend on image size, stride and prompts."""
+    others = ("positional_embedding", MARK)
+    return {k: v for k, v in weights.items() if k.startswith(TOWER) and not any(part in k for part in others)}

@@ -8,7 +8,7 @@ import re
 import torch
 from torch import Tensor
 
-from model.names import REID_FILE, Layout
+from model.names import REID_FILE, TOWER, Layout
 
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _LARGEST_PATCH, _MOST_BLOCKS = 128, 500
@@ -66,6 +66,13 @@ def count_blocks(shape: Shapes, tower: str) -> tuple[int, ...]:
     return tuple(len({found[1] for key in shape if (found := re.match(stage, key))}) for stage in stages)
 
 
+def find_deep_prompts(shape: Shapes) -> tuple[int, int] | None:
+    """Tokens of deep prompts in the image tower and the blocks that have them, None without any."""
+    if f"{TOWER}VPT" not in shape:
+        return None
+    return shape[f"{TOWER}VPT"][0], 1 + sum(key.endswith(".VPT_shallow") for key in shape if TOWER in key)
+
+
 def has_joint_classifier(shape: Shapes) -> bool:
     """Whether there is one classifier on both features, side by side, as PCL-CLIP has it."""
     if "classifier_proj.weight" in shape or "classifier.weight" not in shape:
@@ -81,10 +88,20 @@ def _check_widths(shape: Shapes, path: str) -> None:
         "classifier_proj.weight": projected,
         "cv_embed": feature,
     }
+    widths |= dict.fromkeys((key for key in shape if "VPT" in key and key.startswith(TOWER)), feature)
+    if "adapter.fc.0.weight" in shape:
+        inner = shape["adapter.fc.0.weight"][0]
+        layers = {"adapter.fc.0.weight": (inner, feature), "adapter.fc.2.weight": (feature, inner)}
+        for key, wanted in layers.items():
+            if shape.get(key) != wanted or feature % inner:
+                allowed = f"{list(wanted)}, a divisor of the feature's width between"
+                raise refused(path, key, shape.get(key, ()), allowed, REID_FILE)
     for key, width in widths.items():
         if key not in shape:
             continue
         rows = shape[key][0] if key == "cv_embed" or classes is None else classes
+        if "VPT" in key:
+            rows = shape.get(f"{TOWER}VPT", (0,))[0]
         if shape[key] != (rows, width):
             allowed = f"{[rows, width]}, as other layers have it"
             raise refused(path, key, shape[key], allowed, REID_FILE)

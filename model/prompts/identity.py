@@ -1,20 +1,21 @@
-"""Identity prompts: "A photo of a X X X X person.", where the four X are learned for each identity.
+"""Identity prompts: "A photo of a X X X X person.", where the X are learned for each identity.
 
-CLIP-ReID (Li, Sun, Li, AAAI 2023), section 3.2.
+CLIP-ReID (Li, Sun, Li, AAAI 2023), section 3.2; CoOp (Zhou et al. 2022), section 3.2.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from model.tokenizers import Tokenizer
 
-NUM_TOKENS = 4  # learned tokens of an identity
-NUM_SHARED = 5  # tokens before them, the same for all identities: start of text and "a photo of a"
+FIXED_WORDS, NUM_TOKENS = "A photo of a", 4
 
 
-def prompt_template(subject: str) -> str:
+def prompt_template(subject: str, fixed_words: str = FIXED_WORDS, num_tokens: int = NUM_TOKENS) -> str:
     """The prompt for a noun such as 'person' or 'vehicle', with X for each learned token."""
-    return f"A photo of a {' '.join(['X'] * NUM_TOKENS)} {subject}."
+    return f"{fixed_words} {' '.join(['X'] * num_tokens)} {subject}."
 
 
 class PromptLearner(nn.Module):
@@ -24,30 +25,59 @@ class PromptLearner(nn.Module):
         num_classes: identities C.
         token_embedding: CLIP's table (vocabulary, W); only the template's rows are kept, frozen.
         tokenizer: the text tower's.
-        subject: the noun that ends the prompt.
+        subjects: the noun that ends all prompts, or the noun phrase of each of the C identities.
+        fixed_words: words before the learned tokens.
+        num_tokens: learned tokens of an identity.
+
+    Raises ValueError for another number of phrases, or prompts that are longer than the text tower.
     """
 
     token_prefix: Tensor
     token_suffix: Tensor
+    ends: Tensor
 
     def __init__(
-        self, num_classes: int, token_embedding: nn.Embedding, tokenizer: Tokenizer, subject: str
+        self,
+        num_classes: int,
+        token_embedding: nn.Embedding,
+        tokenizer: Tokenizer,
+        subjects: str | Sequence[str],
+        *,
+        fixed_words: str = FIXED_WORDS,
+        num_tokens: int = NUM_TOKENS,
     ) -> None:
         super().__init__()
-        tokens, mask = tokenizer([prompt_template(subject)])  # (1, L)
-        self.length = int(mask.sum())
+        each = [subjects] if isinstance(subjects, str) else subjects
+        if len(each) != num_classes and not isinstance(subjects, str):
+            raise ValueError(f"subjects are {len(each)}; allowed: {num_classes}, one of each identity")
+        texts = [prompt_template(subject, fixed_words, num_tokens) for subject in each]
+        tokens, mask = tokenizer(texts)  # (1 or C, L)
+        lengths = mask.sum(dim=1)
+        self.length = int(lengths.max())
+        if any(tokenizer.are_cut(texts)):
+            cut = texts[tokenizer.are_cut(texts).index(True)]
+            raise ValueError(f"the prompt {cut!r} has too many tokens; allowed: {tokens.shape[1]}")
+        # Start of text and the fixed words.
+        self.num_shared = int(tokenizer([fixed_words])[1].sum()) - 1
         with torch.no_grad():
-            embedded = token_embedding(tokens)  # (1, L, W)
-        self.register_buffer("token_prefix", embedded[:, :NUM_SHARED].clone())
-        self.register_buffer("token_suffix", embedded[:, NUM_SHARED + NUM_TOKENS :].clone())
-        self.cls_ctx = nn.Parameter(0.02 * torch.randn(num_classes, NUM_TOKENS, embedded.shape[2]))
+            embedded = token_embedding(tokens)  # (1 or C, L, W)
+        self.register_buffer("token_prefix", embedded[:, : self.num_shared].clone())
+        self.register_buffer("token_suffix", embedded[:, self.num_shared + num_tokens :].clone())
+        self.register_buffer("ends", lengths - 1, persistent=False)
+        self.cls_ctx = nn.Parameter(0.02 * torch.randn(num_classes, num_tokens, embedded.shape[2]))
 
     def forward(self, pids: Tensor) -> Tensor:
-        """Prompts (B, n, W) of identities (B,), from the first token to the end of text.
+        """Prompts (B, n, W) of identities (B,), from the first token to the last end of text.
 
         Attention is causal: positions after the end of text cannot change the feature and are left out.
         """
-        count = pids.shape[0]
-        prefix = self.token_prefix.expand(count, -1, -1)
-        suffix = self.token_suffix[:, : self.length - NUM_SHARED - NUM_TOKENS].expand(count, -1, -1)
-        return torch.cat([prefix, self.cls_ctx[pids], suffix], dim=1)
+        learned = self.cls_ctx[pids]
+        suffix = self.token_suffix[:, : self.length - self.num_shared - learned.shape[1]]
+        return torch.cat([self._rows(self.token_prefix, pids), learned, self._rows(suffix, pids)], dim=1)
+
+    def find_ends(self, pids: Tensor) -> Tensor | None:
+        """Where the texts of identities (B,) end, (B,); None where all end at the last position."""
+        return None if len(self.ends) == 1 else self.ends[pids]
+
+    def _rows(self, words: Tensor, pids: Tensor) -> Tensor:
+        return words.expand(len(pids), -1, -1) if len(words) == 1 else words[pids]

@@ -44,9 +44,12 @@ def grid_size(size: tuple[int, int], patch: tuple[int, int], stride: tuple[int, 
 
 
 def resize_positions(
-    positions: Tensor, grid: tuple[int, int], former: tuple[int, int] | None = None
+    positions: Tensor,
+    grid: tuple[int, int],
+    former: tuple[int, int] | None = None,
+    mode: str = "bilinear",
 ) -> Tensor:
-    """Resize a position embedding to (1 + h·w, D): first row kept, the rest bilinear.
+    """Resize a position embedding to (1 + h·w, D): first row kept, the rest by `mode`.
 
     It is of the `former` grid, else of a square one. Raises ValueError where that is another number of rows.
     """
@@ -57,7 +60,7 @@ def resize_positions(
         raise ValueError(f"a position embedding of {positions.shape[0]} rows is not 1 + {what}")
     first, rest = positions[:1], positions[1:]
     rest = rest.reshape(1, rows, columns, -1).permute(0, 3, 1, 2)  # (1, D, rows, columns)
-    rest = F.interpolate(rest, size=grid, mode="bilinear", align_corners=False)
+    rest = F.interpolate(rest, size=grid, mode=mode, align_corners=False)
     return torch.cat([first, rest.flatten(2)[0].T])  # (1 + h·w, D)
 
 
@@ -70,6 +73,7 @@ class ViTBackbone(nn.Module):
         stride: vertical and horizontal step between patches in pixels.
         recompute_blocks: keep no activations inside blocks, except the last, which only the class token goes
             through; the backward pass computes them again.
+        position_resize: how the position embedding gets to the grid, 'bilinear' or 'bicubic'.
 
     `between` is called before each block, see `blocks.walk`; the class token stays first. Raises ValueError
     for a tower without a class token, a stride beyond the patch, or blocks of another kind than CLIP's.
@@ -91,6 +95,7 @@ class ViTBackbone(nn.Module):
         stride: tuple[int, int],
         *,
         recompute_blocks: bool = False,
+        position_resize: str = "bilinear",
     ) -> None:
         super().__init__()
         if tower.attn_pool is not None or tower.pool_type != "tok":
@@ -103,7 +108,7 @@ class ViTBackbone(nn.Module):
         self.conv1 = tower.conv1
         self.conv1.stride = tuple(stride)
         self.positional_embedding = nn.Parameter(
-            resize_positions(tower.positional_embedding.detach(), self.grid)
+            resize_positions(tower.positional_embedding.detach(), self.grid, mode=position_resize)
         )
         self.ln_pre, self.transformer, self.ln_post = tower.ln_pre, tower.transformer, tower.ln_post
         require_plain_blocks(tower.transformer.resblocks)
@@ -213,7 +218,12 @@ Backbone = ViTBackbone | ResNetBackbone
 
 
 def make_backbone(
-    tower: nn.Module, size: tuple[int, int], stride: tuple[int, int], *, recompute_blocks: bool = False
+    tower: nn.Module,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    *,
+    recompute_blocks: bool = False,
+    position_resize: str = "bilinear",
 ) -> Backbone:
     """Wrap an open_clip image tower.
 
@@ -221,7 +231,9 @@ def make_backbone(
     be recomputed: its batch norms would count each batch twice.
     """
     if isinstance(tower, VisionTransformer):
-        return ViTBackbone(tower, size, stride, recompute_blocks=recompute_blocks)
+        return ViTBackbone(
+            tower, size, stride, recompute_blocks=recompute_blocks, position_resize=position_resize
+        )
     if not isinstance(tower, ModifiedResNet):
         raise ValueError(
             f"an image tower of kind {type(tower).__name__}; allowed: CLIP's ViT and ResNet towers"

@@ -1,6 +1,7 @@
 """Text towers: from tokens, or from word embeddings that prompts consist of, to one feature per text."""
 
 import functools
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -45,6 +46,14 @@ class TextTower(Protocol):
     def requires_grad_(self, requires_grad: bool) -> object:
         """Let its weights learn, or freeze them, as of every module."""
         ...
+
+
+class InPlace(ABC):
+    """A hook `between` that puts tokens in the place of others, the same in all texts."""
+
+    @abstractmethod
+    def __call__(self, index: int, x: Tensor, start: int = 0) -> Tensor:
+        """The tokens that enter block `index` in place of x (B, L, W), those at positions from `start` on."""
 
 
 def resize_text_positions(positions: Tensor, length: int) -> Tensor:
@@ -164,8 +173,8 @@ class ClipText(nn.Module):
         """As `TextTower`; without `ends` the last position is the end of all texts.
 
         The first `shared` positions, below n and before all ends, are the same in all texts. Attention is
-        causal, so the blocks' outputs there are the same too: they are computed once. With `between`, which
-        may change them, they are computed for each text.
+        causal, so the blocks' outputs there are the same too: they are computed once. With a hook `between`
+        that may change them they are computed for each text.
         """
         return self._read_end(self._at_positions(words), ends, shared=shared)
 
@@ -173,13 +182,16 @@ class ClipText(nn.Module):
         self, x: Tensor, ends: Tensor | None, *, shared: int = 0, seeds: Tensor | None = None
     ) -> Tensor:
         length = x.shape[1]
-        blocks, shared = self.transformer.resblocks, shared if self.between is None else 0
-        earlier = {}
+        blocks, between, earlier = self.transformer.resblocks, self.between, {}
+        if between is not None and not isinstance(between, InPlace):
+            shared = 0
         if shared:
-            starts = walk(blocks, x[:1, :shared], functools.partial(self._run, earlier={}))
+            starts = walk(blocks, x[:1, :shared], functools.partial(self._run, earlier={}), between)
             earlier = {block: keys_values(block, start) for block, start in starts}
+            if isinstance(between, InPlace):
+                between = functools.partial(between, start=shared)
         run = functools.partial(self._run, earlier=earlier, seeds=seeds)
-        final, x = deque(walk(blocks, x[:, shared:], run, self.between), maxlen=1).pop()
+        final, x = deque(walk(blocks, x[:, shared:], run, between), maxlen=1).pop()
         # Only the feature at the end of text is read; `between` may have moved it.
         queries = slice(-1, None) if ends is None else (ends - length + x.shape[1]).unsqueeze(1)
         x = run(final, x, queries=queries)

@@ -13,12 +13,11 @@ from model import ReIDModel
 from processor.engine import Plan, Stage
 from processor.evaluation import extract
 from processor.recipes.image_objective import ImageObjective, ImageTraining
-from processor.recipes.prompt_stage import CachedFeatures, PromptObjective
+from processor.recipes.prompt_stage import CachedFeatures, OnlinePromptObjective, PromptObjective
 from processor.recipes.refresh import with_prototypes
 from utils.device import move_module
 
 _logger = logging.getLogger("transreid.train")
-_PROMPTS, _TEXT_TOWER = "prompt_learner.", "text_encoder."
 _TEXTS_AT_ONCE = 64
 
 
@@ -36,7 +35,7 @@ def clipreid(
     *,
     seed: int,
     half_features: bool = False,
-    train_text: bool = False,
+    online: bool = False,
 ) -> Iterator[Stage]:
     """Both stages, as a generator: stage 2 needs the prompts that stage 1 has learned.
 
@@ -44,36 +43,38 @@ def clipreid(
         prompt_plan: plan of stage 1; None when the model's prompts have been learned.
         seed: determines the order of stage 1.
         half_features: keep stage 1's image features in half precision.
-        train_text: stage 1 also trains the text tower, which is frozen otherwise.
+        online: stage 1 computes the image features of every step.
+
+    What a stage trains is up to the plan's `make_optimizer`, which gets all parameters.
     """
     model = training.model
     if prompt_plan is not None:
-        cached = _cache_features(training, prompt_plan.batch_size, seed, half_features)
-        learning = (_PROMPTS, _TEXT_TOWER) if train_text else (_PROMPTS,)
-        model.text_encoder.requires_grad_(train_text)
-        yield Stage(
-            "stage1",
-            PromptObjective(model, capture=cached.num_labels),
-            cached,
-            cached,
-            prompt_plan.make_optimizer((n, p) for n, p in model.named_parameters() if n.startswith(learning)),
-            prompt_plan,
-            suffix="_stage1",
-        )
-        del cached  # stage 2 needs the memory
-        model.text_encoder.requires_grad_(False)
+        yield _prompt_stage(training, prompt_plan, seed, half_features, online=online)
 
     move_module(model, training.device)
-    objective = ImageObjective(model, training.loss, encode_identities(model))
-    image_side = ((n, p) for n, p in model.named_parameters() if not n.startswith((_PROMPTS, _TEXT_TOWER)))
+    texts = encode_identities(model)
+    objective = ImageObjective(model, training.loss, texts, teacher=training.teacher)
     yield Stage(
         "stage2",
         with_prototypes(objective, training.loss.memory, training.extract_train),
         training.loaders.train,
         training.loaders.train.batch_sampler,
-        image_plan.make_optimizer(image_side),
+        image_plan.make_optimizer(model.named_parameters()),
         image_plan,
     )
+
+
+def _prompt_stage(
+    training: ImageTraining, plan: Plan, seed: int, half_features: bool, *, online: bool
+) -> Stage:
+    model, shuffled = training.model, training.loaders.shuffled
+    if online and shuffled is not None:
+        objective, loader, sampler = OnlinePromptObjective(model), shuffled, shuffled.batch_sampler
+    else:
+        loader = sampler = _cache_features(training, plan.batch_size, seed, half_features)
+        objective = PromptObjective(model, capture=loader.num_labels)
+    optimizer = plan.make_optimizer(model.named_parameters())
+    return Stage("stage1", objective, loader, sampler, optimizer, plan, suffix="_stage1")
 
 
 def _cache_features(

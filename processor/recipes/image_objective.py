@@ -1,6 +1,6 @@
 """The objective of every stage that trains the image tower on images, and the parts its recipes share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,17 +44,19 @@ class ImageLoaders(Protocol):
     train: ImageLoader
     plain: DataLoader[LoadedBatch]
     order: Order
+    shuffled: ImageLoader | None
 
 
 @dataclass(frozen=True)
 class ImageTraining:
-    """Arguments of the recipes of image methods: a model, its loss and loaders, device and precision."""
+    """Arguments of the recipes of image methods: model, loss, loaders, device, precision, teacher."""
 
     model: ReIDModel
     loss: ReIDLoss
     loaders: ImageLoaders
     device: torch.device
     precision: Precision
+    teacher: Callable[[Tensor], Tensor] | None = None
 
     def extract_train(self) -> FeatureSet:
         """Features (N, D) after the neck of all training images; the model is in evaluation mode then."""
@@ -77,21 +79,29 @@ class ImageObjective(Objective):
         texts: (C, P) fixed text features of the identities, or None.
         accuracy: report `acc`, the share of images whose identity is predicted: by texts where there are any,
             else by the first classifier.
+        teacher: gives the features of images that those of the model stay near, or None.
     """
 
     texts: Tensor | None
 
     def __init__(
-        self, model: ReIDModel, loss: ReIDLoss, texts: Tensor | None = None, *, accuracy: bool = True
+        self,
+        model: ReIDModel,
+        loss: ReIDLoss,
+        texts: Tensor | None = None,
+        *,
+        accuracy: bool = True,
+        teacher: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.loss, self.accuracy = model, loss, accuracy
+        self.model, self.loss, self.accuracy, self.teacher = model, loss, accuracy, teacher
         self.register_buffer("texts", texts)
 
     def forward(self, batch: ImageBatch) -> Step:
         """Losses of one batch of images."""
         output, pids = self._whole_output(batch)
-        losses = self.loss(output, pids, self.texts)
+        taught = None if self.teacher is None else gather_batch(self.teacher(batch.images))
+        losses = self.loss(output, pids, self.texts, taught)
         report = {"acc": self._accuracy(output, pids)} if self.accuracy else {}
         return Step(losses, report, len(pids))
 

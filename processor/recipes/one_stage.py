@@ -14,7 +14,7 @@ from processor.recipes.refresh import with_prototypes
 
 def one_stage(name: str, training: ImageTraining, plan: Plan, *, accuracy: bool) -> Iterator[Stage]:
     """One stage over all weights of the model against its loss, with `acc` reported or not."""
-    objective = ImageObjective(training.model, training.loss, accuracy=accuracy)
+    objective = ImageObjective(training.model, training.loss, accuracy=accuracy, teacher=training.teacher)
     objective = with_prototypes(objective, training.loss.memory, training.extract_train)
     train = training.loaders.train
     optimizer = plan.make_optimizer(training.model.named_parameters())
@@ -37,7 +37,7 @@ def clustered_stage(
     keys = [record.key for record in images.records]
     # One cluster gives nothing to compare with.
     clusters = Clusters(cluster, count=len(keys), fewest=max(2, loaders.order.num_pids))
-    objective = ImageObjective(training.model, training.loss, accuracy=False)
+    objective = ImageObjective(training.model, training.loss, accuracy=False, teacher=training.teacher)
     objective = with_prototypes(objective, training.loss.memory, training.extract_train, clusters)
     batches = ClusterBatches(loaders.train, loaders.order, clusters, keys)
     optimizer = plan.make_optimizer(training.model.named_parameters())

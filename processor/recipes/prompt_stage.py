@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from datasets import Batch
+from datasets import Batch, ImageBatch
 from loss import supcon_loss
 from model import ReIDModel
 from processor.engine import Objective, Step
@@ -126,14 +126,32 @@ class PromptObjective(Objective):
         fits = len(labels) == self.capture
         encode = self._captured if fits and self._captured is not None else self.model.encode_prompts
         text = gather_batch(encode(labels))[batch.place]
-        return Step(
-            {
-                "i2t": supcon_loss(batch.features, text, batch.pids, batch.pids),
-                "t2i": supcon_loss(text, batch.features, batch.pids, batch.pids),
-            },
-            {},
-            len(batch.pids),
-        )
+        return Step(_contrast(batch.features, text, batch.pids), {}, len(batch.pids))
+
+
+class OnlinePromptObjective(Objective):
+    """Stage 1 on image features of every step, for deep prompts that change them.
+
+    The loss is that of `PromptObjective`. Of several processes each encodes its images and their prompts, and
+    all have the loss of the whole batch.
+    """
+
+    def __init__(self, model: ReIDModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: ImageBatch) -> Step:
+        """Losses of one batch of images."""
+        features = gather_batch(self.model.encode_image(batch.images)).float()
+        text, pids = gather_batch(self.model.encode_prompts(batch.pids)), gather_batch(batch.pids)
+        return Step(_contrast(features, text, pids), {}, len(pids))
+
+
+def _contrast(features: Tensor, text: Tensor, pids: Tensor) -> dict[str, Tensor]:
+    return {
+        "i2t": supcon_loss(features, text, pids, pids),
+        "t2i": supcon_loss(text, features, pids, pids),
+    }
 
 
 def _share_size(labels: int) -> int:

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from model import attention_map
-from model.prompts.identity import NUM_SHARED
 from model.towers.image import make_backbone
 
 COUNT = 2  # deep prompts
+
+NUM_SHARED = 5  # start of text and "A photo of a"
 
 
 def deep_prompts(width, blocks=3):

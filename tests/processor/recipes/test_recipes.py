@@ -108,8 +108,8 @@ def test_clipreid_moves_prompts_then_the_image_side(setting, two_stages, tower, 
 
 
 def test_stage_1_can_train_the_text_tower(setting, two_stages):
-    config, model, loaders, run = setting("toy-vit", cfg)
-    stages, before = two_stages(config, model, loaders, train_text=True), snapshot(model)
+    config, model, loaders, run = setting("toy-vit", cfg, "SOLVER.STAGE1.TRAIN_TEXT", True)
+    stages, before = two_stages(config, model, loaders), snapshot(model)
     fit(next(stages), run)
     names = moved(model, before)
     assert (

@@ -1,0 +1,26 @@
+"""A frozen image tower whose features another one stays near.
+
+PromptSRC (Khattak et al., ICCV 2023), section 3.2.1.
+"""
+
+import torch
+from torch import Tensor
+
+from model.towers.image import Backbone
+from utils.device import move_module
+
+
+class Teacher:
+    """Features of a frozen tower in evaluation mode; it is in no state dict and no optimizer.
+
+    `feature` names the field of the tower's `ImageFeatures`. The tower follows its images' device.
+    """
+
+    def __init__(self, tower: Backbone, feature: str) -> None:
+        self.tower, self.feature = tower.eval().requires_grad_(False), feature
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features (B, D) of images (B, 3, H, W)."""
+        move_module(self.tower, images.device)
+        return getattr(self.tower(images), self.feature)
