@@ -328,7 +328,8 @@ _TEST = {
         "none",
         "Views of a test image whose features are averaged: 'none' is the image; 'flip' is the image and its "
         "mirror image; 'flip_crop' the image and a random crop of its mirror image, which was padded by 10 "
-        "pixels left and right and 5 above and below. The crops follow from SOLVER.SEED.",
+        "pixels left and right and 5 above and below. The crops follow from SOLVER.SEED. Programs "
+        "without a configuration, such as tools/extract.py, take the image only.",
         words("none", "flip", "flip_crop"),
     ),
     "FEAT_NORM": Key("yes", "L2-normalise features before distances are computed.", words("yes", "no")),

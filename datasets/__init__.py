@@ -16,12 +16,14 @@ from datasets.make_caption_loaders import (
 )
 from datasets.make_dataloader import Loaders, available_processors, make_dataloader, num_workers
 from datasets.make_dataset import make_dataset
+from datasets.make_second_view import make_second_view
 from datasets.pixels.augmentation import AugmentedSampler, Draw
 from datasets.pixels.erasing import erase_constant
 from datasets.pixels.images import ImageDataset, decode_image, read_image
 from datasets.pixels.modes import to_rgb
 from datasets.pixels.resize import from_pil, resize_like_pil
 from datasets.pixels.transforms import PixelTransform, test_transform
+from datasets.pixels.views import SecondView
 from datasets.records import CaptionDataset, CaptionRecord, ImageRecord, ReIDDataset, Trial
 from datasets.sampling.identity import RandomIdentitySampler
 from datasets.subjects import read_subjects
@@ -46,6 +48,7 @@ __all__ = [
     "PixelTransform",
     "RandomIdentitySampler",
     "ReIDDataset",
+    "SecondView",
     "Trial",
     "audit",
     "audit_captions",
@@ -65,6 +68,7 @@ __all__ = [
     "make_caption_loaders",
     "make_dataloader",
     "make_dataset",
+    "make_second_view",
     "make_text_search_augmentations",
     "num_workers",
     "read_image",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from torch import nn
+from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from config.errors import as_keys
@@ -17,12 +17,13 @@ from datasets import (
     ReIDDataset,
     make_dataloader,
     make_dataset,
+    make_second_view,
     num_workers,
     read_subjects,
     verify_images,
 )
 from model import ReIDModel, load_stage1, make_card, make_model, make_test_model, model_label
-from processor.evaluation import Evaluation, ImageToImage
+from processor.evaluation import Evaluation, ImageToImage, image_encoder, with_second_view
 from utils.distributed import share
 from utils.environment import package_versions
 
@@ -110,7 +111,7 @@ def prompt_loaders(cfg: CfgNode, dataset: ReIDDataset) -> Loaders:
 
 def image_evaluation(cfg: CfgNode, dataset: ReIDDataset, loaders: Loaders, model: nn.Module) -> Evaluation:
     """Images are searched among images, by the model's test feature."""
-    return ImageToImage(loaders.test, dataset.trials)
+    return ImageToImage(loaders.test, dataset.trials, encode=_test_encoder(cfg, dataset, model))
 
 
 def image_test(cfg: CfgNode, dataset: ReIDDataset) -> tuple[nn.Module, Evaluation]:
@@ -129,10 +130,16 @@ def image_test(cfg: CfgNode, dataset: ReIDDataset) -> tuple[nn.Module, Evaluatio
         "pixel_mean": list(checkpoint.mean),
         "pixel_std": list(checkpoint.std),
         "resize": checkpoint.resize,
+        "augment": cfg.TEST.AUGMENT,
         "orientation": "exif" if dataset.upright else "stored",
     }
     loaders = make_dataloader(cfg, dataset, size=checkpoint.size)
-    return model, ImageToImage(loaders.test, dataset.trials, info)
+    return model, ImageToImage(loaders.test, dataset.trials, info, _test_encoder(cfg, dataset, model))
+
+
+def _test_encoder(cfg: CfgNode, dataset: ReIDDataset, model: nn.Module) -> Callable[[Any], Tensor]:
+    """From a batch to test features, averaged over the views of TEST.AUGMENT."""
+    return with_second_view(image_encoder(model), make_second_view(cfg, dataset.test_records()))
 
 
 def image_card(cfg: CfgNode, parts: Parts, method: str) -> Callable[[Path], object]:

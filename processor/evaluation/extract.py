@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from datasets import CaptionRecord, ImageRecord, Trial
 from processor.engine import TrainingBatch
+from processor.evaluation.views import image_encoder
 from retrieval import FeatureSet, LabelNames, RetrievalTask, TrialRows, have_match, why_no_match
 from utils.device import move_module
 from utils.distributed import gather_objects, gather_rows, is_first
@@ -58,7 +59,7 @@ def extract(
     move_module(model, device)
     model.eval()
     precision = precision or Precision(device.type)
-    encode = encode or (lambda batch: model(batch.images, batch.camids, batch.viewids))
+    encode = encode or image_encoder(model)
     features, pids, camids, paths, keys = [], [], [], [], []
     for batch in tqdm(loader, desc="extract", leave=False, disable=None if is_first() else True):
         batch = batch.to(device)

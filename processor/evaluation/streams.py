@@ -34,15 +34,19 @@ class Evaluation(Protocol):
 
 @dataclass(frozen=True)
 class ImageToImage:
-    """Images are searched among images; `info` about model and data is kept in the task's file."""
+    """Images are searched among images; `info` about model and data is kept in the task's file.
+
+    `encode` maps a batch to features (B, D); None is the model's test feature.
+    """
 
     loader: Iterable[ItemBatch]
     trials: Sequence[Trial]
     info: Mapping[str, Any] = field(default_factory=dict)
+    encode: Callable[[Any], Tensor] | None = None
 
     def streams(self) -> dict[str, Stream]:
         """The images of all trials."""
-        return {"image": Stream(self.loader)}
+        return {"image": Stream(self.loader, self.encode)}
 
     def task(self, features: dict[str, FeatureSet]) -> RetrievalTask:
         """The data set's trials over the images."""

@@ -57,10 +57,11 @@ def test_batch_norms_of_a_resnet_see_the_whole_batch(trained):
     assert abs(alone[0]["loss"] - one[0]["loss"]) > 1e-4
 
 
-def test_a_test_is_shared(run, trained, place):
-    weight = str(trained(1, "train_clipreid.py") / "vit_2.pth")
+@pytest.mark.parametrize("augment", ["none", "flip_crop"])
+def test_a_test_is_shared(run, trained, place, augment):
+    given = "TEST.WEIGHT", str(trained(1, "train_clipreid.py") / "vit_2.pth"), "TEST.AUGMENT", augment
     for processes in (1, 2):
-        process = run(processes, "test_clipreid.py", f"test{processes}", "TEST.WEIGHT", weight)
+        process = run(processes, "test_clipreid.py", f"test{processes}", *given)
         assert process.returncode == 0, process.stderr
     metrics = [json.loads((place / f"test{n}" / "metrics.json").read_text()) for n in (1, 2)]
     assert metrics[0] == metrics[1]

@@ -97,6 +97,19 @@ def test_features_of_other_settings_are_not_compared(tmp_path, capsys):
     assert "different settings, neck_feature before and after" in capsys.readouterr().err
 
 
+def test_features_of_two_views_are_not_compared_with_those_of_one(tmp_path, capsys):
+    QUERY.save(tmp_path / "query.npz", {"size": [8, 4], "augment": "flip"})
+    for info, refused in (({"augment": "flip"}, False), ({"augment": "none"}, True), ({}, True)):
+        GALLERY.save(tmp_path / "gallery.npz", {"size": [8, 4]} | info)
+        files = ["--features", str(tmp_path / "query.npz"), "--gallery", str(tmp_path / "gallery.npz")]
+        if not refused:
+            assert main(files) == 0
+            continue
+        with pytest.raises(SystemExit):
+            main(files)
+        assert "different settings, augment flip and none" in capsys.readouterr().err
+
+
 def test_re_ranking_and_the_written_file(file, capsys, tmp_path):
     out = tmp_path / "metrics.json"
     options = ["--rerank", "--k1", "6", "--k2", "3", "--lam", "0.5", "--max_rank", "7", "--out", str(out)]

@@ -11,7 +11,7 @@ from retrieval import Rerank, RetrievalTask, k_reciprocal_blocks
 
 _RERANK = {"k1": 50, "k2": 15, "lam": 0.3}  # as published
 # Features are comparable only where these are equal. The path of one weights file may differ.
-_MADE_WITH = ("size", "stride", "neck_feature", "pixel_mean", "pixel_std", "resize")
+_MADE_WITH = ("size", "stride", "neck_feature", "pixel_mean", "pixel_std", "resize", "augment")
 
 
 def add_feature_options(parser: Parser) -> None:
@@ -90,9 +90,10 @@ def _one_rule(path: str, task: RetrievalTask) -> str:
 
 def _setting(task: RetrievalTask, key: str) -> object:
     """A file's value of a setting, None where it has none."""
-    # Files with a size but without `resize` come from a version that could only resize bilinearly.
-    default = "bilinear" if key == "resize" and "size" in task.info else None
-    return task.info.get(key, default)
+    # Files with a size but without `resize` or `augment` come from a version that had one kind only, or from
+    # a tool that has.
+    defaults = {"resize": "bilinear", "augment": "none"} if "size" in task.info else {}
+    return task.info.get(key, defaults.get(key))
 
 
 def add_rerank_options(parser: Parser) -> None:

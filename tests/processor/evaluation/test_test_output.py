@@ -34,6 +34,7 @@ def test_features_and_metrics_of_a_test(trained, toy_config, tmp_path):
         "pixel_mean": [0.485, 0.456, 0.406],
         "pixel_std": [0.229, 0.224, 0.225],
         "resize": "bilinear",
+        "augment": "none",
         "orientation": "stored",
         "precision": "float32",
         "normalize": True,
