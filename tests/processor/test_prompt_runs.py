@@ -109,7 +109,7 @@ def test_average_of_states():
     assert mean["w"].tolist() == [4.0, 5.0] and mean["n"].item() == 4
 
 
-def test_a_file_is_tested_by_itself(run, caplog):
+def test_a_file_is_tested_by_itself(run):
     folder = run("whole", DEEP | {"MODEL.ADAPTER_RATIO": 0.5, "MODEL.ADAPTER_REDUCTION": 8})
     tested = run("test", {"TEST.WEIGHT": str(folder / "toy_2.pth")}, program=run_test)
     metrics, line = json.loads((tested / "metrics.json").read_text()), records(folder)[-1]
@@ -120,11 +120,11 @@ def test_a_file_is_tested_by_itself(run, caplog):
     assert load_reid_model(folder / "toy_2.pth", (32, 16))[0].adapter.ratio == 0.2
 
 
-def test_phrases_of_identities(run, place, tmp_path, caplog):
+def test_phrases_of_identities(run, tmp_path):
     (tmp_path / "phrases.json").write_text(json.dumps({"0001": "tall man", "3": "girl", "77": "nobody"}))
-    with caplog.at_level("INFO"):
-        folder = run("whole", {"MODEL.PROMPT.SUBJECTS": str(tmp_path / "phrases.json")})
-    assert "2 of 5 identities" in caplog.text and "1 phrases are of none" in caplog.text
+    folder = run("whole", {"MODEL.PROMPT.SUBJECTS": str(tmp_path / "phrases.json")})
+    log = (folder / "train_log.txt").read_text()
+    assert "2 of 5 identities" in log and "1 phrases are of none" in log
     suffix = checkpoints(folder)["toy_2.pth"]["prompt_learner.token_suffix"]
     assert len(suffix) == 5
     assert torch.equal(suffix[1], suffix[3]) and not torch.equal(suffix[0], suffix[1])
