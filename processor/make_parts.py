@@ -131,6 +131,8 @@ def image_test(cfg: CfgNode, dataset: ReIDDataset) -> tuple[nn.Module, Evaluatio
         "pixel_std": list(checkpoint.std),
         "resize": checkpoint.resize,
         "augment": cfg.TEST.AUGMENT,
+        "seed": cfg.SOLVER.SEED,
+        "sie": model.side_information and list(model.side_information),
         "orientation": "exif" if dataset.upright else "stored",
     }
     loaders = make_dataloader(cfg, dataset, size=checkpoint.size)

@@ -1,5 +1,6 @@
 """Retrieval from features: distances, metrics, re-ranking, clusters, thresholds. Needs no model or GPU."""
 
+from retrieval.bootstrap import Interval, check_rounds, metric_intervals
 from retrieval.distance import Blocks, Rerank, squared_euclidean
 from retrieval.features import FeatureSet
 from retrieval.labels import LabelNames
@@ -21,7 +22,6 @@ from retrieval.rules import RULES, find_rule, have_match, why_no_match
 from retrieval.task import RetrievalTask, TrialFeatures, TrialRows
 from retrieval.thresholds.operating_points import (
     AcceptRates,
-    Interval,
     OpenSetPoint,
     OpenSetRates,
     OperatingPoint,
@@ -54,6 +54,7 @@ __all__ = [
     "TrialRows",
     "accept_rates",
     "agreement",
+    "check_rounds",
     "cluster",
     "evaluate",
     "evaluate_task",
@@ -64,6 +65,7 @@ __all__ = [
     "k_reciprocal_blocks",
     "k_reciprocal_distance",
     "log_metrics",
+    "metric_intervals",
     "metrics_lines",
     "metrics_record",
     "name_pictures",

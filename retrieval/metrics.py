@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -27,12 +28,16 @@ _logger = logging.getLogger("transreid.retrieval")
 
 @dataclass(frozen=True, eq=False)
 class RetrievalMetrics:
-    """Scores as fractions 0..1: cmc[k-1] is Rank-k (float64); num_valid counts the queries with a match."""
+    """Scores as fractions 0..1: cmc[k-1] is Rank-k (float64); num_valid counts the queries with a match.
+
+    `scores` are those of the queries of each trial, where they are known.
+    """
 
     cmc: np.ndarray
     mAP: float
     mINP: float
     num_valid: int
+    scores: tuple[QueryScores, ...] = ()
 
     def rank(self, k: int) -> float:
         """Rank-k; where the curve is shorter than k, its last value. Raises ValueError for k below 1."""
@@ -61,6 +66,7 @@ class RetrievalMetrics:
             mAP=float(np.mean([trial.mAP for trial in trials])),
             mINP=float(np.mean([trial.mINP for trial in trials])),
             num_valid=sum(trial.num_valid for trial in trials),
+            scores=tuple(chain.from_iterable(trial.scores for trial in trials)),
         )
 
 
@@ -124,6 +130,7 @@ def evaluate(
         mAP=scores.average_precision[valid].mean().item(),
         mINP=scores.inverse_penalty[valid].mean().item(),
         num_valid=num_valid,
+        scores=(scores,),
     )
 
 

@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from retrieval.bootstrap import RANKS
 from retrieval.metrics import RetrievalMetrics
 from utils.files import write_atomically
 
 _logger = logging.getLogger("transreid.retrieval")
-_RANKS = (1, 5, 10)
 
 
 def metrics_record(metrics: RetrievalMetrics) -> dict[str, float]:
     """Metrics as fractions by name, for JSON."""
-    ranks = {f"rank{k}": metrics.rank(k) for k in _RANKS}
+    ranks = {f"rank{k}": metrics.rank(k) for k in RANKS}
     return {"mAP": metrics.mAP, "mINP": metrics.mINP, **ranks, "num_valid": metrics.num_valid}
 
 
 def metrics_lines(metrics: RetrievalMetrics) -> list[str]:
     """The published result lines, in percent, and at their end mINP."""
-    ranks = [f"CMC curve, Rank-{k:<3}:{metrics.rank(k):.1%}" for k in _RANKS]
+    ranks = [f"CMC curve, Rank-{k:<3}:{metrics.rank(k):.1%}" for k in RANKS]
     return [f"mAP: {metrics.mAP:.1%}", *ranks, f"mINP: {metrics.mINP:.1%}"]
 
 

@@ -7,28 +7,20 @@ detection and identification rate against false alarms (Phillips, Grother, Miche
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from scipy.integrate import trapezoid
 
+from retrieval.bootstrap import Interval, check_rounds, drawn_counts, interval
 from retrieval.task import RetrievalTask
 from retrieval.thresholds.pair_scores import BINS, PairScores, count_by_identity
 
-_CONFIDENCE = 0.95
 _EDGES = 2000
 # Cells (identity, edge) of the bootstrap's counts: 128 MiB of each kind.
 _MAX_CELLS = 1 << 24
-_ROUNDS_AT_ONCE = 500
-
-
-class Interval(NamedTuple):
-    """The range of a value in 95 % of the bootstrap's rounds."""
-
-    low: float
-    high: float
 
 
 class EqualError(NamedTuple):
@@ -129,10 +121,7 @@ def operating_points(
     rate outside 0..1, a negative number of rounds, or a negative seed.
     """
     _check_rates("false accept rate", fars)
-    if rounds < 0:
-        raise ValueError(f"bootstrap rounds must be 0 or more, got {rounds}")
-    if seed < 0:
-        raise ValueError(f"the seed must be 0 or more, got {seed}")
+    check_rounds(rounds, seed)
     curve = accept_rates(scores)
     total = int(scores.different.sum())
     reached = [_reach(curve.false, far, total, "different pairs") for far in fars]
@@ -240,7 +229,7 @@ def _bootstrap(
     same, different = (part.astype(np.float64) for part in counts)  # (P, E); products of floats are fast
     thresholds = np.maximum(edges, 0) * scores.bin_width
     drawn = [_Bootstrap.none(len(fars))]
-    for weights in _weights(scores.identities, rounds, seed):
+    for weights in drawn_counts(scores.identities, rounds, np.random.default_rng(seed)):
         accepted_same, accepted = (np.cumsum(weights @ part, axis=1) for part in (same, different))
         # A round may draw only identities that lack one kind of pair.
         usable = (accepted_same[:, -1] > 0) & (accepted[:, -1] > 0)
@@ -264,17 +253,5 @@ def _edges(scores: PairScores, bins: Sequence[int]) -> np.ndarray:
     return np.unique(np.concatenate([[-1], last, bins]))
 
 
-def _weights(identities: int, rounds: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each round draws each identity, (rounds, P), some rounds at a time."""
-    generator = np.random.default_rng(seed)
-    shares = np.full(identities, 1 / identities)
-    for start in range(0, rounds, _ROUNDS_AT_ONCE):
-        size = min(_ROUNDS_AT_ONCE, rounds - start)
-        yield generator.multinomial(identities, shares, size=size).astype(np.float64)
-
-
 def _interval(values: np.ndarray) -> Interval | None:
-    if not len(values):
-        return None
-    tail = (1 - _CONFIDENCE) / 2
-    return Interval(*(float(value) for value in np.quantile(values, [tail, 1 - tail])))
+    return interval(values) if len(values) else None

@@ -35,6 +35,8 @@ def test_features_and_metrics_of_a_test(trained, toy_config, tmp_path):
         "pixel_std": [0.229, 0.224, 0.225],
         "resize": "bilinear",
         "augment": "none",
+        "seed": 1234,
+        "sie": None,
         "orientation": "stored",
         "precision": "float32",
         "normalize": True,

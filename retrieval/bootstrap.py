@@ -1,0 +1,82 @@
+"""The bootstrap: intervals of a value from drawing what it was computed from again, with replacement.
+
+Efron and Tibshirani, An Introduction to the Bootstrap, 1993, percentile intervals (section 13.3). NumPy's
+draws are used and not scipy.stats.bootstrap, whose argument for a generator depends on its version, and which
+gathers values: means follow faster from how often each one is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from retrieval.metrics import QueryScores
+
+RANKS = (1, 5, 10)
+_CONFIDENCE = 0.95
+_ROUNDS_AT_ONCE = 500
+
+
+class Interval(NamedTuple):
+    """The range of a value in 95 % of the bootstrap's rounds."""
+
+    low: float
+    high: float
+
+
+def check_rounds(rounds: int, seed: int) -> None:
+    """Raise ValueError for a negative number of rounds, or a negative seed."""
+    if rounds < 0:
+        raise ValueError(f"bootstrap rounds must be 0 or more, got {rounds}")
+    if seed < 0:
+        raise ValueError(f"the seed must be 0 or more, got {seed}")
+
+
+def metric_intervals(
+    trials: Sequence[QueryScores], *, rounds: int = 1000, seed: int = 0
+) -> dict[str, Interval]:
+    """95 % intervals of the metrics of some trials, by name as in `metrics_record`.
+
+    A round draws queries with a match, in each trial as many as there are, and takes the mean over the
+    trials; galleries stay as they are. Queries count as independent, which those of one identity are not
+    quite. Raises ValueError for no rounds, a negative seed, no trial, and a trial in which no query has a
+    match.
+    """
+    check_rounds(rounds, seed)
+    values = [_values(scores) for scores in trials]
+    if not rounds or not values or not all(map(len, values)):
+        counts = [len(each) for each in values]
+        raise ValueError(
+            f"the bootstrap has {rounds} rounds over {counts} queries of trials; allowed: 1 or more of each"
+        )
+    generator = np.random.default_rng(seed)
+    means = np.zeros((rounds, values[0].shape[1]))
+    for each in values:
+        drawn = [counts @ each for counts in drawn_counts(len(each), rounds, generator)]
+        means += np.concatenate(drawn) / len(each)
+    means /= len(values)
+    names = ("mAP", "mINP", *(f"rank{k}" for k in RANKS))
+    return {name: interval(column) for name, column in zip(names, means.T, strict=True)}
+
+
+def _values(scores: QueryScores) -> np.ndarray:
+    """(V, 5): scores of the V queries with a match, whose means are the metrics."""
+    precision, penalty, first = (part.cpu().numpy() for part in scores)
+    hits = [first <= k for k in RANKS]  # False where there is no match
+    return np.stack([precision, penalty, *hits], axis=1)[~np.isnan(first)]
+
+
+def drawn_counts(count: int, rounds: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """How often each round draws each of `count` things, (rounds, count), some rounds at a time."""
+    shares = np.full(count, 1 / count)
+    for start in range(0, rounds, _ROUNDS_AT_ONCE):
+        size = min(_ROUNDS_AT_ONCE, rounds - start)
+        yield generator.multinomial(count, shares, size=size).astype(np.float64)
+
+
+def interval(values: np.ndarray) -> Interval:
+    """The range of 95 % of the rounds' values (R,)."""
+    tail = (1 - _CONFIDENCE) / 2
+    return Interval(*(float(value) for value in np.quantile(values, [tail, 1 - tail])))

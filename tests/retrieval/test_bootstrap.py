@@ -1,0 +1,101 @@
+"""Intervals of metrics against plain loops, known distributions and the promise of 95 %."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binom
+
+from retrieval import evaluate_task, metric_intervals, metrics_record
+from retrieval.bootstrap import Interval
+from retrieval.metrics import QueryScores
+
+
+def scores_of(precision, first=None):
+    """Queries of these average precisions, with their first hit at these ranks, NaN for no match."""
+    precision = torch.tensor(precision, dtype=torch.float64)
+    first = torch.ones_like(precision) if first is None else torch.tensor(first, dtype=torch.float64)
+    return QueryScores(precision, precision / 2, first)
+
+
+def test_two_queries():
+    """Half of the rounds draw both, a quarter each one of them twice."""
+    found = metric_intervals([scores_of([0.0, 1.0], [1, 7])])
+    assert found["mAP"] == (0, 1) and found["mINP"] == (0, 0.5)
+    assert found["rank1"] == found["rank5"] == (0, 1) and found["rank10"] == (1, 1)
+
+
+def test_a_rank_has_the_quantiles_of_a_binomial():
+    found = metric_intervals([scores_of([0.5] * 100, [1] * 60 + [4] * 40)], rounds=20_000)
+    assert found["rank1"] == pytest.approx(binom.ppf([0.025, 0.975], 100, 0.6) / 100, abs=0.011)
+    assert found["rank5"] == (1, 1) and found["mAP"] == pytest.approx((0.5, 0.5))
+
+
+@pytest.mark.parametrize("sizes", [[30], [30, 8, 12]])
+def test_every_round_draws_queries_of_each_trial(sizes):
+    """As a loop over rounds and queries; more rounds than are drawn at once."""
+    generator = np.random.default_rng(0)
+    trials = [scores_of(generator.random(size), generator.integers(1, 14, size)) for size in sizes]
+    rounds, drawn = 700, np.random.default_rng(5)
+    means = np.zeros((rounds, 3))
+    for scores in trials:
+        size = len(scores.first_rank)
+        counts = [drawn.multinomial(size, np.full(size, 1 / size)) for _ in range(rounds)]
+        for row, count in zip(means, counts, strict=True):
+            chosen = np.repeat(np.arange(size), count)
+            first = scores.first_rank.numpy()[chosen]
+            row += (
+                np.mean(scores.average_precision.numpy()[chosen]),
+                np.mean(first <= 1),
+                np.mean(first <= 10),
+            )
+    found = metric_intervals(trials, rounds=rounds, seed=5)
+    for name, column in zip(("mAP", "rank1", "rank10"), means.T / len(sizes), strict=True):
+        assert found[name] == pytest.approx(np.quantile(column, [0.025, 0.975]))
+
+
+def test_queries_without_a_match_do_not_count():
+    with_one = scores_of([0.2, np.nan, 0.9, 0.4], [3, np.nan, 1, 2])
+    assert metric_intervals([with_one]) == metric_intervals([scores_of([0.2, 0.9, 0.4], [3, 1, 2])])
+
+
+def test_a_seed_decides():
+    trials = [scores_of(np.linspace(0, 1, 50))]
+    assert metric_intervals(trials, seed=3) == metric_intervals(trials, seed=3)
+    assert metric_intervals(trials, seed=3)["mAP"] != metric_intervals(trials, seed=4)["mAP"]
+
+
+def test_nearly_95_of_100_intervals_hold_the_truth():
+    """Average precisions drawn from a distribution of mean 2/3."""
+    generator = np.random.default_rng(0)
+    held = 0
+    for seed in range(400):
+        low, high = metric_intervals([scores_of(generator.beta(2, 1, 80))], rounds=400, seed=seed)["mAP"]
+        held += low <= 2 / 3 <= high
+    assert 0.91 <= held / 400 <= 0.98
+
+
+@pytest.mark.parametrize("trials", [1, 3])
+def test_metrics_are_means_of_the_scores_that_they_keep(whole_number_task, trials):
+    metrics = evaluate_task(whole_number_task(trials=trials))
+    assert len(metrics.scores) == trials
+    assert sum(int((~scores.first_rank.isnan()).sum()) for scores in metrics.scores) == metrics.num_valid
+    means = [scores.average_precision.nanmean().item() for scores in metrics.scores]
+    assert metrics.mAP == pytest.approx(np.mean(means))
+    values = metrics_record(metrics)
+    for name, found in metric_intervals(metrics.scores).items():
+        assert isinstance(found, Interval) and found.low <= values[name] <= found.high
+
+
+@pytest.mark.parametrize(
+    ("trials", "options", "told"),
+    [
+        ([scores_of([0.5])], {"rounds": 0}, "0 rounds"),
+        ([scores_of([0.5])], {"rounds": -1}, "got -1"),
+        ([scores_of([0.5])], {"seed": -1}, "got -1"),
+        ([], {}, r"\[\]"),
+        ([scores_of([0.5]), scores_of([np.nan], [np.nan])], {}, r"\[1, 0\]"),
+    ],
+)
+def test_what_cannot_be_drawn(trials, options, told):
+    with pytest.raises(ValueError, match=told):
+        metric_intervals(trials, **options)
