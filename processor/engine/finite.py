@@ -135,8 +135,10 @@ class FiniteGuard:
         paths = [path for part in gather_objects(list(step.paths)) for path in part]
         told = ", ".join(f"{name} {value:.6g}" for name, value in losses.items())
         what = "loss or gradient is not finite"
-        if self._overflowed:
-            names = f"{len(self._overflowed)} tensors, first {self._overflowed[0]!r},"
+        # Each process may hold other moments.
+        overflowed = list(dict.fromkeys(name for part in gather_objects(self._overflowed) for name in part))
+        if overflowed:
+            names = f"{len(overflowed)} tensors, first {overflowed[0]!r},"
             what = f"after the step {names} are not finite or beyond {_LOST:g}"
         after = f" after {self._tolerated} steps that the scaler left out" if self._tolerated else ""
         path = self.output_dir / FILE
@@ -146,7 +148,7 @@ class FiniteGuard:
             "iteration": step.iteration,
             # JSON has no nan and inf.
             "losses": {n: value if math.isfinite(value) else str(value) for n, value in losses.items()},
-            "not_finite_after_step": self._overflowed,
+            "not_finite_after_step": overflowed,
             "learning_rates": list(step.rates),
             "paths": list(dict.fromkeys(paths)),
         }

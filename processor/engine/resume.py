@@ -178,9 +178,17 @@ class Saver:
         return 0 < self.every <= time.monotonic() - self._saved_at
 
     def save(self, stage: Stage, progress: Progress) -> None:
-        """Save where the stage is; only the first process writes. Raises OSError that says what is kept."""
+        """Save where the stage is; all processes call it, and only the first one writes.
+
+        Raises OSError that says what is kept.
+        """
         self._saved_at = time.monotonic()
+        in_work = progress.epoch <= stage.plan.epochs
+        holds = str(progress) if in_work else f"{stage.name} finished"
+        # In all processes, as each may hold a part of it.
+        optimizer = stage.optimizer.state_dict() if in_work else None
         if not is_first():
+            self._holds = holds
             return
         content = {
             "format": _FORMATS[-1],
@@ -192,9 +200,7 @@ class Saver:
             "random": random_states(),
             **self.about,
         }
-        holds = f"{stage.name} finished"
-        if progress.epoch <= stage.plan.epochs:
-            holds = str(progress)
+        if in_work:
             content |= {
                 "stage": progress.stage,
                 "epoch": progress.epoch,
@@ -203,7 +209,7 @@ class Saver:
                 "skipped": progress.skipped,
                 "meters": progress.meters.state_dict(),
                 "beside": {name: t.detach() for name, t in _beside(stage.objective, self.model).items()},
-                "optimizer": stage.optimizer.state_dict(),
+                "optimizer": optimizer,
             }
         self.put_former_aside()
         try:
@@ -256,9 +262,12 @@ def set_random_states(states: Mapping[str, Any]) -> None:
 def _load_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
     """Load an optimizer's state but not its settings, which may have been changed on purpose."""
     settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(dict(saved))
-    for group, own in zip(optimizer.param_groups, settings, strict=True):
-        group.update(own)
+    # Its own settings while it loads, too: by them, fused kernels get their counts of steps on the device.
+    groups = [
+        {**group, **own}
+        for group, own in zip(saved["param_groups"], chain(settings, itertools.repeat({})), strict=False)
+    ]
+    optimizer.load_state_dict({**saved, "param_groups": groups})
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape != parameter.shape and name != "step":

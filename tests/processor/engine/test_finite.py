@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from processor.engine.finite import MOST_SKIPS, is_finite, not_finite
+from processor.engine import finite
+from processor.engine.finite import MOST_SKIPS, FiniteGuard, WatchedStep, is_finite, not_finite
 from processor.engine.loop import fit
 from processor.engine.resume import read_snapshot
 from processor.recipes.image_objective import ImageObjective
@@ -170,6 +171,17 @@ def test_moments_that_overflow_are_found():
     assert set(not_finite(model, objective, optimizer)) == names
 
 
+def test_what_other_processes_found_is_named(monkeypatch, tmp_path):
+    """Each may hold the moments of other weights."""
+    monkeypatch.setattr(finite, "gather_objects", lambda value: [value, ["exp_avg of theirs"]])
+    monkeypatch.setattr(finite, "any_process", lambda *flags: [True])
+    guard = FiniteGuard(tmp_path, skips=False)
+    guard.watch(WatchedStep(torch.tensor(True), "toy", 1, 1, {}, [0.1], []))
+    with pytest.raises(FloatingPointError, match="exp_avg of theirs"):
+        guard.check(list)
+    assert strict_json(tmp_path / "bad_step.json")["not_finite_after_step"] == ["exp_avg of theirs"]
+
+
 def test_an_error_stays_when_its_report_cannot_be_written(trained, toy_config, spoil):
     (folder_of(toy_config) / "bad_step.json").mkdir(parents=True)
     spoil(ImageObjective, "id", math.nan, 2)
@@ -199,9 +211,9 @@ def test_what_counts_as_finite():
     unused = torch.nn.Parameter(torch.zeros(3))
     optimizer = torch.optim.SGD([weight, unused], lr=1.0)
     one = torch.tensor(1.0)
-    for gradient, finite in (([1e38, 3e38, 0], True), ([math.nan, 0, 0], False), ([0, -math.inf, 0], False)):
+    for gradient, wanted in (([1e38, 3e38, 0], True), ([math.nan, 0, 0], False), ([0, -math.inf, 0], False)):
         weight.grad = torch.tensor(gradient, dtype=torch.float32)
-        assert is_finite(one, optimizer).item() == finite
+        assert is_finite(one, optimizer).item() == wanted
     weight.grad = torch.tensor([60000.0, 0, 0], dtype=torch.float32)
     assert is_finite(one.half(), optimizer) and not is_finite(one * math.nan, optimizer)
     weight.grad = None

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from processor.engine import loop as engine
+from processor.engine import resume
 from processor.engine.resume import _load_optimizer
+from tests.processor.recorder import recorded_stage
 from tests.processor.running import EVERY_STEP, OFTEN, Killed, checkpoints, kill_at_step, last, place, records
 from utils.precision import Precision
 
@@ -84,6 +86,31 @@ def test_moments_are_laid_out_like_their_weights():
     _load_optimizer(optimizer, saved)
     moment = optimizer.state[weight]["exp_avg"]
     assert moment.stride() == weight.stride() and torch.equal(moment, wanted)
+
+
+def test_counts_of_steps_are_where_the_kernels_of_the_optimizer_want_them():
+    """`last.pt` holds no settings, so that it does not say what kernels there were."""
+    here, there = (torch.nn.Parameter(torch.ones(3, device=device)) for device in ("cpu", "meta"))
+    optimizer = torch.optim.Adam([here], fused=True)
+    here.grad = torch.ones(3)
+    optimizer.step()
+    saved = {"state": optimizer.state_dict()["state"], "param_groups": [{"params": [0]}]}
+    # As with `fused` on a GPU.
+    other = torch.optim.Adam([{"params": [there], "lr": 0.5, "lr_scale": 2.0}], capturable=True)
+    _load_optimizer(other, saved)
+    assert {value.device.type for value in other.state[there].values()} == {"meta"}
+    assert (other.param_groups[0]["lr"], other.param_groups[0]["lr_scale"]) == (0.5, 2.0)
+    with pytest.raises(ValueError, match="number of parameter groups"):
+        _load_optimizer(other, saved | {"param_groups": [{"params": [0]}, {"params": []}]})
+
+
+def test_another_process_gives_its_state_but_writes_no_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(resume, "is_first", lambda: False)
+    stage, run, _ = recorded_stage(tmp_path)
+    asked = []
+    monkeypatch.setattr(stage.optimizer, "state_dict", lambda: asked.append("state"))
+    run.saver.save(stage, resume.Progress("toy"))
+    assert asked == ["state"] and run.saver.has_saved and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("recipe", ["baseline", "clipreid"])
