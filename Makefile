@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-text test quick lint keys bench bench-retrieval bench-prototypes bench-faults clean
+.PHONY: help demo demo-text test quick lint keys bench bench-retrieval bench-prototypes bench-shard bench-faults clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make bench  time training steps, loaders and extraction beside textbook versions (more than an hour)"
 	@echo "make bench-retrieval   time evaluation, re-ranking and search at the sizes of public data sets (half an hour)"
 	@echo "make bench-prototypes   time the update of prototypes and the clustering of images (seven minutes)"
+	@echo "make bench-shard   memory of each process with and without SOLVER.SHARD zero1 (two minutes)"
 	@echo "make bench-faults   kill, starve and confuse short training runs, and tell what became of them (four minutes)"
 	@echo "make clean  remove the environment and the demo's output"
 
@@ -61,6 +62,9 @@ bench-retrieval: $(BIN)/.installed
 
 bench-prototypes: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.prototypes
+
+bench-shard: $(BIN)/.installed
+	$(BIN)/python -m benchmarks.shard
 
 bench-faults: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.faults

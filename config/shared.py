@@ -293,6 +293,12 @@ _SOLVER = {
         "torchrun on GPUs: batch norms of the towers and the neck take their statistics over the batches of "
         "all processes.",
     ),
+    "SHARD": Key(
+        "none",
+        "torchrun: what the processes divide among them, instead of each holding it all. 'zero1': the state "
+        "of the optimizer, in Adam twice the size of the weights; losses and files stay the same.",
+        words("none", "zero1"),
+    ),
     "DETERMINISTIC": Key(
         False,
         "Use only operations that give the same bits in every run on the same machine; slower on a GPU.",

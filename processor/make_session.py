@@ -142,6 +142,8 @@ def start_log(
     _logger.info("Running on:\n%s", Lines("\n".join(environment)))
     if launched_processes() > 1:
         _logger.info("%d processes share the work", launched_processes())
+    elif cfg.SOLVER.SHARD != "none":
+        _logger.warning("SOLVER.SHARD %r has no effect in a run of one process", cfg.SOLVER.SHARD)
     warn_unused(cfg)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from solver.schedules import (
     iteration_cosine,
     multistep_schedule,
 )
+from utils.distributed import world_size
 
 _OPTIMIZERS = ("Adam", "AdamW", "SGD")
 # Of text search: the classifier and the masked language model.
@@ -63,18 +65,25 @@ def _learns(name: str, rules: list[tuple[str, bool]]) -> bool:
 def make_optimizer(cfg: CfgNode, parameters: NamedParameters, stage: str = "main") -> torch.optim.Optimizer:
     """An optimizer over the named parameters that require a gradient, in as few groups as there are settings.
 
-    A group's `lr_scale` is its factor of the scheduled rate. Raises ValueError for an unknown OPTIMIZER_NAME
-    or when nothing is to be learned.
+    A group's `lr_scale` is its factor of the scheduled rate. Several processes divide its state where SHARD
+    says so. Raises ValueError for an unknown OPTIMIZER_NAME or when nothing is to be learned.
     """
     node = solver_node(cfg, stage)
     groups = group_parameters(parameters, _name_rules(node), node.BASE_LR)
     if node.OPTIMIZER_NAME not in _OPTIMIZERS:
         raise ValueError(f"OPTIMIZER_NAME is {node.OPTIMIZER_NAME!r}; allowed: {', '.join(_OPTIMIZERS)}")
-    options = {"betas": tuple(node.BETAS), "eps": node.EPS}
-    if node.OPTIMIZER_NAME == "SGD":
-        options = {"momentum": node.MOMENTUM}
+    kind = getattr(torch.optim, node.OPTIMIZER_NAME)
     # fused: one pass over the weights, on GPU and CPU
-    return getattr(torch.optim, node.OPTIMIZER_NAME)(groups, lr=node.BASE_LR, fused=True, **options)
+    options: dict[str, Any] = {"lr": node.BASE_LR, "fused": True}
+    if node.OPTIMIZER_NAME == "SGD":
+        options["momentum"] = node.MOMENTUM
+    else:
+        options |= {"betas": tuple(node.BETAS), "eps": node.EPS}
+    if cfg.SOLVER.SHARD == "zero1" and world_size() > 1:
+        from solver.sharded import ShardedOptimizer  # which torch may be built without
+
+        return ShardedOptimizer(groups, kind, **options)
+    return kind(groups, **options)
 
 
 def _name_rules(node: CfgNode) -> list[NameRule]:

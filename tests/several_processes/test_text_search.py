@@ -61,6 +61,15 @@ def test_the_same_course(run, way):
         assert_same_course(one, other, tolerance=1e-5)
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_same_course_with_a_divided_optimizer(run, processes):
+    file, settings = WAYS["every loss"]
+    whole = run(processes, "train_tbps.py", f"none {processes}", file, settings)
+    shard = {"SOLVER.SHARD": "zero1"}
+    divided = run(processes, "train_tbps.py", f"zero1 {processes}", file, settings | shard)
+    assert_same_course(records(whole), records(divided), tolerance=0)
+
+
 def test_a_test_is_shared(run, place):
     file = "configs/tbps/vit_tbps.yml"
     trained = run(1, "train_tbps.py", "trained", file, {"SOLVER.MAX_EPOCHS": "1"})
