@@ -13,6 +13,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 ROOMS = "config|configs|datasets|loss|model|processor|retrieval|solver|tools|utils"
 SUFFIXES = (".py", ".yml", ".json", ".j2")
+PROGRAMS = ("train*.py", "test*.py", "zero_shot.py")
 FACE = "clipreid.py"
 PATH_LINE = re.compile(r"^sys\.path\.insert\(.*\n", re.MULTILINE)  # of tools run as files
 
@@ -25,7 +26,7 @@ class CustomBuildHook(BuildHookInterface):
         if version == "editable":
             raise ValueError("clipreid has no editable install: run the programs in the repository instead")
         root = Path(self.root)
-        programs = [*root.glob("train*.py"), *root.glob("test*.py")]
+        programs = [path for form in PROGRAMS for path in root.glob(form)]
         files = [
             path for room in ROOMS.split("|") for path in (root / room).rglob("*") if path.suffix in SUFFIXES
         ]

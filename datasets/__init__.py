@@ -3,6 +3,7 @@
 This is the face of the room; drawn data sets have their own, `datasets.drawn`.
 """
 
+from datasets.attributes import read_attributes, templates
 from datasets.batch import Batch, CaptionBatch, ImageBatch, LoadedBatch, PairBatch, collate, collate_captions
 from datasets.captions import clean_caption, count_words, delete_words, vary_caption
 from datasets.checks.audit import FileFacts, Findings, audit, inspect_files
@@ -71,9 +72,11 @@ __all__ = [
     "make_second_view",
     "make_text_search_augmentations",
     "num_workers",
+    "read_attributes",
     "read_image",
     "read_subjects",
     "resize_like_pil",
+    "templates",
     "test_transform",
     "to_rgb",
     "vary_caption",

@@ -23,6 +23,7 @@ from model.towers.attention import attention_map
 from model.towers.dropout import other_seeds
 from model.towers.image import make_backbone
 from model.towers.text import TextTower
+from model.zero_shot import class_features
 
 __all__ = [
     "NO_LABEL",
@@ -42,6 +43,7 @@ __all__ = [
     "adopt_text_search_card",
     "attention_map",
     "build_clip",
+    "class_features",
     "clip_config",
     "cut_to_longest",
     "load_clip",

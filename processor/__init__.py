@@ -6,6 +6,7 @@ from processor.make_processor import train
 from processor.make_recipes import make_plan, make_text_search_objective
 from processor.make_session import start_process
 from processor.make_test import extract_task, read_test_data, test
+from processor.make_zero_shot import zero_shot
 from processor.methods import METHODS, Method
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "start_process",
     "test",
     "train",
+    "zero_shot",
 ]

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -120,9 +120,7 @@ def image_test(cfg: CfgNode, dataset: ReIDDataset) -> tuple[nn.Module, Evaluatio
     cameras = max(record.camid for record in records) + 1
     views = max(record.viewid for record in records) + 1
     model, checkpoint = make_test_model(cfg, cameras, views, data=dataset.name)
-    info = {
-        "dataset": dataset.name,
-        "model": model_label(cfg.MODEL.NAME),
+    facts = {
         "weight": cfg.TEST.WEIGHT,
         "size": list(checkpoint.size),
         "stride": list(checkpoint.stride),
@@ -130,13 +128,28 @@ def image_test(cfg: CfgNode, dataset: ReIDDataset) -> tuple[nn.Module, Evaluatio
         "pixel_mean": list(checkpoint.mean),
         "pixel_std": list(checkpoint.std),
         "resize": checkpoint.resize,
+    }
+    return model, plain_evaluation(cfg, dataset, model, facts)
+
+
+def plain_evaluation(
+    cfg: CfgNode, dataset: ReIDDataset, model: ReIDModel, facts: Mapping[str, Any]
+) -> Evaluation:
+    """The test of a re-id model on images of `facts` "size" (H, W), without a training split.
+
+    `facts` are what is known of the weights and the preparation of images, by their names in metrics.json.
+    """
+    info = {
+        "dataset": dataset.name,
+        "model": model_label(cfg.MODEL.NAME),
+        **facts,
         "augment": cfg.TEST.AUGMENT,
         "seed": cfg.SOLVER.SEED,
         "sie": model.side_information and list(model.side_information),
         "orientation": "exif" if dataset.upright else "stored",
     }
-    loaders = make_dataloader(cfg, dataset, size=checkpoint.size)
-    return model, ImageToImage(loaders.test, dataset.trials, info, _test_encoder(cfg, dataset, model))
+    loaders = make_dataloader(cfg, dataset, size=tuple(facts["size"]))
+    return ImageToImage(loaders.test, dataset.trials, info, _test_encoder(cfg, dataset, model))
 
 
 def _test_encoder(cfg: CfgNode, dataset: ReIDDataset, model: nn.Module) -> Callable[[Any], Tensor]:

@@ -30,16 +30,22 @@ def test(cfg: CfgNode, args: argparse.Namespace, *, method: Method) -> None:
     """
     check_config(cfg)
     with test_session(cfg, args) as (device, output_dir):
-        if output_dir:  # before the test, not after it
-            for name in {cfg.TEST.FEATURES or "metrics.json", "metrics.json"}:
-                require_plain(output_dir / name)
+        require_outputs(cfg, output_dir)
         cfg = method.adopt(cfg, args.opts[::2])
         task = extract_task(cfg, method, read_test_data(cfg, method), device)
         if is_first():
-            _report(cfg, task, output_dir)
+            report_test(cfg, task, output_dir)
 
 
-def _report(cfg: CfgNode, task: RetrievalTask, output_dir: Path | None) -> None:
+def require_outputs(cfg: CfgNode, output_dir: Path | None) -> None:
+    """Raise ValueError, before the test and not after it, where its files cannot be written."""
+    if output_dir:
+        for name in {cfg.TEST.FEATURES or "metrics.json", "metrics.json"}:
+            require_plain(output_dir / name)
+
+
+def report_test(cfg: CfgNode, task: RetrievalTask, output_dir: Path | None) -> None:
+    """Save a test's features, log its metrics, and write them with the task's `info`."""
     if output_dir and cfg.TEST.FEATURES:
         task.save(output_dir / cfg.TEST.FEATURES)
         _logger.info("saved %s", output_dir / cfg.TEST.FEATURES)

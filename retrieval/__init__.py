@@ -1,5 +1,6 @@
 """Retrieval from features: distances, metrics, re-ranking, clusters, thresholds. Needs no model or GPU."""
 
+from retrieval.attributes import attribute_probabilities, fuse
 from retrieval.bootstrap import Interval, check_rounds, metric_intervals
 from retrieval.distance import Blocks, Rerank, squared_euclidean
 from retrieval.features import FeatureSet
@@ -54,12 +55,14 @@ __all__ = [
     "TrialRows",
     "accept_rates",
     "agreement",
+    "attribute_probabilities",
     "check_rounds",
     "cluster",
     "evaluate",
     "evaluate_task",
     "evaluate_text_search",
     "find_rule",
+    "fuse",
     "have_match",
     "jaccard_graph",
     "k_reciprocal_blocks",

@@ -25,7 +25,7 @@ DATA_SETS = ("market1501", "dukemtmc", "occ_duke", "msmt17", "veri", "VehicleID"
 CAPTION_SETS = ("cuhk_pedes", "icfg_pedes", "rstpreid", "captions")
 OPTION_FILES = ("tools/features/files.py", "tools/features/images.py", "config/arguments.py")
 METHODS = ("", "_clipreid", "_pcl", "_tbps")
-PROGRAMS = tuple(f"{verb}{method}.py" for verb in ("train", "test") for method in METHODS)
+PROGRAMS = (*(f"{verb}{method}.py" for verb in ("train", "test") for method in METHODS), "zero_shot.py")
 VISION = {
     "image_size": 32,
     "layers": 2,
@@ -126,16 +126,19 @@ AFTERWARDS = [
 
 def settings_of(words, more=()):
     """Configuration and arguments of a command line, read by the program's own defaults."""
-    seen = SimpleNamespace()
+    seen, words = SimpleNamespace(argv=None), [*words, *more]
 
     def run_program(main, base, *, description, default_config, **options):
-        seen.main, seen.base, seen.default, seen.options = main, base, default_config, options
+        seen.main, seen.base, seen.default = main, base, default_config
+        seen.argv, seen.options = options.pop("argv", None), options
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("config.arguments.run_program", run_program)
+        patch.setattr("sys.argv", words[1:])
         runpy.run_path(str(ROOT / words[1]), run_name="__main__")
-    words = [*words[2:], *more]
-    args = parse_arguments(words, seen.base, description="", default_config=seen.default, **seen.options)
+    args = parse_arguments(
+        seen.argv or words[2:], seen.base, description="", default_config=seen.default, **seen.options
+    )
     return load_config(seen.base, args.config_file, args.opts), args, seen.main
 
 

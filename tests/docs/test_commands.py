@@ -38,7 +38,7 @@ def test_every_command_can_be_typed(line, words, monkeypatch):
         check_config(config)
         names = CAPTION_SETS if "_tbps" in words[1] else DATA_SETS
         assert config.DATASETS.NAMES in (*names, "csv", "folder") and config.OUTPUT_DIR
-        assert bool(config.TEST.WEIGHT) == words[1].startswith("test")
+        assert bool(config.TEST.WEIGHT) == words[1].startswith(("test", "zero_shot"))
     elif words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif words[0] == "pip":

@@ -94,6 +94,11 @@ def test_programs_of_text_search_find_their_settings(run):
     assert error.startswith("error: command line: INPUT.SIZE_TEST is 3") and error.count("\n") == 1
 
 
+def test_the_zero_shot_program_finds_its_settings(run):
+    error = run("clipreid-zero-shot", "--mm", status=2).stderr
+    assert error.startswith("error: --mm without --attributes") and error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "words",
     [
