@@ -1,8 +1,7 @@
 """The bootstrap: intervals of a value from drawing what it was computed from again, with replacement.
 
 Efron and Tibshirani, An Introduction to the Bootstrap, 1993, percentile intervals (section 13.3). NumPy's
-draws are used and not scipy.stats.bootstrap, whose argument for a generator depends on its version, and which
-gathers values: means follow faster from how often each one is drawn.
+draws are used and not scipy.stats.bootstrap, whose argument for a generator depends on its version.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _logger = logging.getLogger("transreid.retrieval")
 class RetrievalMetrics:
     """Scores as fractions 0..1: cmc[k-1] is Rank-k (float64); num_valid counts the queries with a match.
 
-    `scores` are those of the queries of each trial, where they are known.
+    `scores` are those of the queries of each trial on the CPU, where they are known.
     """
 
     cmc: np.ndarray
@@ -130,7 +130,7 @@ def evaluate(
         mAP=scores.average_precision[valid].mean().item(),
         mINP=scores.inverse_penalty[valid].mean().item(),
         num_valid=num_valid,
-        scores=(scores,),
+        scores=(QueryScores(*(part.cpu() for part in scores)),),
     )
 
 
