@@ -139,13 +139,17 @@ def test_steps_and_extraction_under_the_autocast_of_cuda(monkeypatch, toy_config
         assert all((each.device.type, each.dtype) == ("cuda", torch.float16) for each in features)
 
 
+def _plain(metrics):
+    return {**vars(metrics), "scores": [part.numpy() for trial in metrics.scores for part in trial]}
+
+
 def results(task):
     """What retrieval computes of a task, as plain values."""
     rerank = functools.partial(k_reciprocal_blocks, k1=4, k2=2)
     trial = next(iter(task))
     pairs, images = score_pairs(task), task.images.features
     return {
-        "metrics": [vars(evaluate_task(task, rerank=each)) for each in (None, rerank)],
+        "metrics": [_plain(evaluate_task(task, rerank=each)) for each in (None, rerank)],
         "rankings": [rank_gallery(*trial[:2], [3, 0], 5, each, trial.rule) for each in (None, rerank)],
         "worst": worst_queries(*trial[:2], 4, rule=trial.rule),
         "re-ranked": k_reciprocal_distance(*(part.features for part in trial[:2]), k1=4, k2=2).numpy(),
