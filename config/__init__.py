@@ -9,11 +9,12 @@ from config.methods import baseline, clipreid, pcl, prompts, tbps, tbps_publishe
 
 __all__ = ["TABLES", "cfg", "cfg_base", "cfg_pcl", "cfg_tbps"]
 
-_ONE_STAGE = {**shared.KEYS, **pcl.KEYS, **baseline.KEYS}
+_IMAGE = {**shared.KEYS, **pcl.KEYS, **prompts.IMAGE_KEYS}
+_ONE_STAGE = {**_IMAGE, **baseline.KEYS}
 
 CLIPREID = KeyTable(
     ("train_clipreid.py", "test_clipreid.py"),
-    {**shared.KEYS, **pcl.KEYS, **clipreid.KEYS, **prompts.KEYS},
+    {**_IMAGE, **clipreid.KEYS, **prompts.KEYS},
     checks=(shared.check, pcl.check),
     training_checks=(shared.check_training, pcl.require_identities),
     examples=shared.EXAMPLES,

@@ -11,7 +11,6 @@ from yacs.config import CfgNode
 from config.keys import (
     FRACTION,
     ONE_OR_MORE,
-    POSITIVE,
     POSITIVE_NUMBERS,
     ZERO_OR_MORE,
     Key,
@@ -33,7 +32,6 @@ EXAMPLES = """\
   python train_pcl.py --config_file configs/pcl/vit_pcl.yml DATASETS.NAMES "('market1501')"
 """
 
-_TEACHER = ("MODEL.TEACHER.LOSS_WEIGHT", POSITIVE)
 _AMP = words("auto", "bf16", "fp16", "off")
 
 _MODEL = {
@@ -104,39 +102,6 @@ _MODEL = {
         "ViT: how CLIP's position embedding is resized to another grid when training starts.",
         words("bilinear", "bicubic"),
     ),
-    "ADAPTER_RATIO": Key(
-        0.0,
-        "Share of CLIP-Adapter's output in the feature of the last block, before the neck. 0: no adapter.",
-        FRACTION,
-        fixed=True,
-    ),
-    "ADAPTER_REDUCTION": Key(
-        4,
-        "CLIP-Adapter: width of the feature over that of the layer between.",
-        ONE_OR_MORE,
-        needs=("ADAPTER_RATIO", POSITIVE),
-        fixed=True,
-    ),
-    "TEACHER.LOSS_WEIGHT": Key(
-        0.0,
-        "Weight of the smooth L1 loss between a feature and that of a frozen image tower of CLIP, the "
-        "teacher. 0: no teacher.",
-        ZERO_OR_MORE,
-    ),
-    "TEACHER.FEATURE": Key(
-        "feat_proj",
-        "Feature that is compared with the teacher's: 'feat_proj', projected, or 'feat', before that.",
-        words("feat_proj", "feat"),
-        needs=_TEACHER,
-    ),
-    "TEACHER.NAME": Key("", "The teacher's CLIP model, as MODEL.NAME. '': MODEL.NAME.", needs=_TEACHER),
-    "TEACHER.PRETRAIN_PATH": Key(
-        "",
-        "File of the teacher's CLIP weights. '' here and at PRETRAIN_TAG: the weights that the model starts "
-        "from.",
-        needs=_TEACHER,
-    ),
-    "TEACHER.PRETRAIN_TAG": Key("", "open_clip's tag of the teacher's CLIP weights.", needs=_TEACHER),
     "ID_LOSS_TYPE": Key(
         "softmax", "Type of the identity loss.", unused="the identity loss is always softmax cross-entropy"
     ),

@@ -185,7 +185,7 @@ def _read_published(path: str | Path, split: str, kinds: Sequence[str]) -> list[
 
 
 def _field(record: Any, name: str, where: str) -> Any:
-    """A field of a struct. Raises ValueError for a struct without it, and what is none."""
+    """A field of a struct. Raises ValueError for a struct without it, and for another kind of value."""
     if not isinstance(record, dict):
         raise ValueError(f"{where} is no struct; allowed: one in the published form")
     if name not in record:

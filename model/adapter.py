@@ -4,17 +4,16 @@ from torch import Tensor, nn
 
 
 class Adapter(nn.Module):
-    """ratio · relu(W2 relu(W1 f)) + (1 - ratio) · f for features f (B, D); W1 is (D / reduction, D).
+    """ratio · relu(W2 relu(W1 f)) + (1 - ratio) · f for features f (B, D); W1 is (inner, D).
 
-    Raises ValueError for a reduction that leaves no width.
+    Raises ValueError for an inner width below 1.
     """
 
-    def __init__(self, width: int, ratio: float, reduction: int) -> None:
+    def __init__(self, width: int, ratio: float, inner: int) -> None:
         super().__init__()
-        if reduction > width:
-            raise ValueError(f"reduction is {reduction}; allowed: up to the width {width} of the feature")
+        if inner < 1:
+            raise ValueError(f"the inner width of an adapter is {inner}; allowed: 1 or more")
         self.ratio = ratio
-        inner = width // reduction
         down, up = nn.Linear(width, inner, bias=False), nn.Linear(inner, width, bias=False)
         for layer in (down, up):
             nn.init.normal_(layer.weight, std=0.001)

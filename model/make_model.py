@@ -38,7 +38,6 @@ _TRAINING_KEYS = _SHARED_KEYS | {
     "path": "MODEL.PRETRAIN_PATH",
     "tag": "MODEL.PRETRAIN_TAG",
     "recompute_blocks": "SOLVER.GRAD_CHECKPOINT",
-    "reduction": "MODEL.ADAPTER_REDUCTION",
     "deep_vision": "MODEL.PROMPT.DEEP_VISION",
     "deep_text": "MODEL.PROMPT.DEEP_TEXT",
     "subjects": "MODEL.PROMPT.SUBJECTS",
@@ -83,7 +82,12 @@ def make_model(
     backbone = training_backbone(cfg, clip)
     adapter = None
     if node.ADAPTER_RATIO:
-        adapter = Adapter(backbone.width, node.ADAPTER_RATIO, node.ADAPTER_REDUCTION)
+        if backbone.width < node.ADAPTER_REDUCTION:
+            raise ValueError(
+                f"MODEL.ADAPTER_REDUCTION is {node.ADAPTER_REDUCTION}; allowed: up to {backbone.width}, the "
+                "width of the feature"
+            )
+        adapter = Adapter(backbone.width, node.ADAPTER_RATIO, inner=backbone.width // node.ADAPTER_REDUCTION)
     texts = None
     if node.TEXT == "prompts":
         texts = _training_texts(cfg, clip, num_class, subjects or prompt_subject(cfg))
@@ -258,7 +262,13 @@ def make_test_model(
         std=tuple(cfg.INPUT.PIXEL_STD),
         resize=cfg.INPUT.TEST_RESIZE,
         neck=cfg.TEST.NECK_FEAT,
+        adapter_ratio=node.ADAPTER_RATIO or info.adapter_ratio,
     )
+    if info.card is None and info.adapter_width:
+        _logger.warning(
+            "%s has no model card: its adapter's share is taken as %g, which MODEL.ADAPTER_RATIO can change",
+            *(path, info.adapter_ratio),
+        )
     if info.card is None:
         _logger.info(
             "%s has no model card: mean %s, std %s, resize %s and neck %s are the configuration's",
@@ -299,6 +309,8 @@ def adopt_card(cfg: CfgNode, given: Collection[str]) -> CfgNode:
     values = {key: getattr(card, field) for field, key in _CARD_KEYS.items()}
     if card.sie is not None:
         values["MODEL.SIE_COE"] = card.sie.scale
+    if card.adapter_ratio:
+        values["MODEL.ADAPTER_RATIO"] = card.adapter_ratio
     return adopt_values(cfg, values, given)
 
 

@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 # Kinds of files in messages, and the programs that read them.
@@ -95,7 +94,7 @@ _LEFT_OUT = ("logit_scale", "ZS_image_encoder")
 def our_names(weights: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
     """The re-id model in file `path` in our names, which those of Multimodal-ReID's files are translated to.
 
-    Its temperature and frozen teacher are left out; half precision becomes float32. The log counts both.
+    Its temperature and frozen teacher are left out. The log counts both.
     """
     left = [name for name in weights if any(part in name for part in _LEFT_OUT)]
     renamed = {name: _OF_PROMPT_LEARNING.sub("", name) for name in weights if name not in left}
@@ -106,10 +105,7 @@ def our_names(weights: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
         "%s has the names of Multimodal-ReID: %d entries are renamed, %d left out%s",
         *(path, translated, len(left), f" ({', '.join(left[:3])} …)" if left else ""),
     )
-    return {
-        ours: weights[name].float() if weights[name].dtype == torch.float16 else weights[name]
-        for name, ours in renamed.items()
-    }
+    return {ours: weights[name] for name, ours in renamed.items()}
 
 
 def image_side(weights: dict[str, Tensor], path: str) -> dict[str, Tensor]:

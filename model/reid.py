@@ -98,8 +98,7 @@ class ReIDModel(nn.Module):
         if side_information is not None:
             self.cv_embed = nn.Parameter(torch.empty(side_information.rows, backbone.width))
             nn.init.trunc_normal_(self.cv_embed, std=0.02)
-        if adapter is not None:
-            self.adapter = adapter
+        self.adapter = adapter
         if texts is not None:
             self.prompt_learner, self.text_encoder = texts
 
@@ -150,7 +149,7 @@ class ReIDModel(nn.Module):
     def _encode(self, images: Tensor, side: Tensor | None) -> ImageFeatures:
         """Features of the tower; heads and losses see the whole batch."""
         features = in_parts(self, self.image_encoder, self.micro_batch, images, side)
-        return features._replace(feat=self.adapter(features.feat)) if hasattr(self, "adapter") else features
+        return features if self.adapter is None else features._replace(feat=self.adapter(features.feat))
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Projected features (B, P) without side information, as stage 1 matches them with texts."""

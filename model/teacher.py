@@ -19,6 +19,17 @@ class Teacher:
     def __init__(self, tower: Backbone, feature: str) -> None:
         self.tower, self.feature = tower.eval().requires_grad_(False), feature
 
+    def require_width(self, student: Backbone) -> None:
+        """Raise ValueError where the student's feature has another width."""
+        teaches, learns = (
+            tower.projected_width if self.feature == "feat_proj" else tower.width
+            for tower in (self.tower, student)
+        )
+        if teaches != learns:
+            raise ValueError(
+                f"teacher has a {self.feature} of {teaches} numbers; allowed: {learns}, as the model has"
+            )
+
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Features (B, D) of images (B, 3, H, W)."""

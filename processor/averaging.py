@@ -49,8 +49,8 @@ class _Batches:
 class Averaged(Objective):
     """An objective whose model ends, after the last epoch, as the weighted mean of its epochs.
 
-    Gaussian weighted aggregation of PromptSRC (Khattak et al., ICCV 2023), section 3.2.2. The sums are
-    buffers in float32, so that a resumed run has them.
+    Gaussian weighted aggregation of PromptSRC (Khattak et al., ICCV 2023), section 3.2.2. The mean so
+    far is in buffers in float32, so that a resumed run has it, also one with another number of epochs.
 
     Args:
         objective: what is minimised.
@@ -66,7 +66,7 @@ class Averaged(Objective):
         self.objective, self.batches = objective, batches
         self._weights, self._tensors = weights.tolist(), tuple(tensors)
         for index, tensor in enumerate(self._tensors):
-            self.register_buffer(f"sum_{index}", torch.zeros_like(tensor, dtype=torch.float32))
+            self.register_buffer(f"mean_{index}", torch.zeros_like(tensor, dtype=torch.float32))
 
     def prepare(self, precision: Precision) -> None:
         """Prepare the objective."""
@@ -82,16 +82,18 @@ class Averaged(Objective):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Add up at the end of an epoch; after the last one, the model takes the mean."""
+        """Move the mean at the end of an epoch; after the last one, the model takes it."""
         self.objective.after_step()
         if not self.batches.at_end:
             return
         epoch = self.batches.epoch
+        so_far = sum(self._weights[:epoch])
+        share = self._weights[epoch - 1] / so_far if so_far else 1.0
         for index, tensor in enumerate(self._tensors):
-            total = self.get_buffer(f"sum_{index}")
-            total.add_(tensor, alpha=self._weights[epoch - 1])
+            mean = self.get_buffer(f"mean_{index}")
+            mean.lerp_(tensor.to(mean.dtype), share)
             if epoch == len(self._weights):
-                tensor.copy_(total)
+                tensor.copy_(mean)
 
 
 def averaged(stage: Stage, model: nn.Module, weights: Tensor) -> Stage:

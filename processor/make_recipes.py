@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from yacs.config import CfgNode
 
+from config.errors import as_keys
 from config.methods.prompts import learns_online
 from config.shared import solver_node
 from loss import make_loss
@@ -109,4 +110,8 @@ def make_text_search_objective(cfg: CfgNode, model: DualModel, iterations: int =
 def _training(cfg: CfgNode, parts: Parts, run: Run) -> ImageTraining:
     model: ReIDModel = parts.model
     loss = make_loss(cfg, model.num_classes, model.image_encoder.width)
-    return ImageTraining(model, loss, parts.loaders, run.device, run.precision, make_teacher(cfg))
+    teacher = make_teacher(cfg)
+    if teacher is not None:
+        with as_keys({"teacher": "MODEL.TEACHER.NAME"}):
+            teacher.require_width(model.image_encoder)
+    return ImageTraining(model, loss, parts.loaders, run.device, run.precision, teacher)

@@ -38,8 +38,6 @@ def stage_parameters(
 
 def _stage_rules(cfg: CfgNode, stage: str) -> list[tuple[str, bool]]:
     """Patterns of names and whether what they match learns; the first match counts."""
-    if "STAGE1" not in cfg.SOLVER:
-        return [("", True)]
     if stage == "stage1":
         node = cfg.SOLVER.STAGE1
         return [
@@ -49,7 +47,7 @@ def _stage_rules(cfg: CfgNode, stage: str) -> list[tuple[str, bool]]:
             ("VPT", node.ONLINE_FEATURES),
             ("", False),
         ]
-    prompts = cfg.SOLVER.STAGE2.PROMPTS
+    prompts = solver_node(cfg).get("PROMPTS", "none")  # one-stage methods have no deep prompts
     return [
         ("^(prompt_learner|text_encoder)", False),
         (r"^image_encoder\.VPT", prompts != "none"),

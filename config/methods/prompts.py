@@ -2,8 +2,9 @@
 
 from yacs.config import CfgNode
 
-from config.keys import ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, Key, Rule, under, words
+from config.keys import FRACTION, ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, Key, Rule, under, words
 
+_TEACHER = ("MODEL.TEACHER.LOSS_WEIGHT", POSITIVE)
 _DEEP = ("MODEL.PROMPT.DEEP_VISION or MODEL.PROMPT.DEEP_TEXT", Rule("1 or more", lambda value: value >= 1))
 
 _PROMPT = {
@@ -48,6 +49,42 @@ _PROMPT = {
     ),
 }
 
+_IMAGE = {
+    "ADAPTER_RATIO": Key(
+        0.0,
+        "Share of CLIP-Adapter's output in the feature of the last block, before the neck. 0: no adapter.",
+        FRACTION,
+        fixed=True,
+    ),
+    "ADAPTER_REDUCTION": Key(
+        4,
+        "CLIP-Adapter: width of the feature over that of the layer between.",
+        ONE_OR_MORE,
+        needs=("ADAPTER_RATIO", POSITIVE),
+        fixed=True,
+    ),
+    "TEACHER.LOSS_WEIGHT": Key(
+        0.0,
+        "Weight of the smooth L1 loss between a feature and that of a frozen image tower of CLIP, the "
+        "teacher. 0: no teacher.",
+        ZERO_OR_MORE,
+    ),
+    "TEACHER.FEATURE": Key(
+        "feat_proj",
+        "Feature that is compared with the teacher's: 'feat_proj', projected, or 'feat', before that.",
+        words("feat_proj", "feat"),
+        needs=_TEACHER,
+    ),
+    "TEACHER.NAME": Key("", "The teacher's CLIP model, as MODEL.NAME. '': MODEL.NAME.", needs=_TEACHER),
+    "TEACHER.PRETRAIN_PATH": Key(
+        "",
+        "File of the teacher's CLIP weights. '' here and at PRETRAIN_TAG: the weights that the model starts "
+        "from.",
+        needs=_TEACHER,
+    ),
+    "TEACHER.PRETRAIN_TAG": Key("", "open_clip's tag of the teacher's CLIP weights.", needs=_TEACHER),
+}
+
 _AVERAGE = {
     "GAUSS_MEAN": Key(
         0.0,
@@ -63,6 +100,9 @@ _AVERAGE = {
         fixed=True,
     ),
 }
+
+# Of all image methods: an adapter and a teacher need no prompts.
+IMAGE_KEYS = under("MODEL", _IMAGE)
 
 KEYS = {
     **under("MODEL.PROMPT", _PROMPT),

@@ -91,7 +91,7 @@ class CheckpointInfo(TowerInfo):
     neck: str = "before"
     sie_scale: float = 1.0
     deep_prompts: tuple[int, int] | None = None  # tokens and blocks
-    adapter_reduction: int = 0  # 0 without an adapter
+    adapter_width: int = 0  # between its layers, 0 without an adapter
     adapter_ratio: float = 0.2  # as published
     card: ModelCard | None = field(default=None, kw_only=True)
 
@@ -144,9 +144,7 @@ def read_info(weights: dict[str, Tensor], path: str) -> CheckpointInfo:
         side_rows=shape.get("cv_embed", (0,))[0],
         joint_classifier=has_joint_classifier(shape),
         deep_prompts=find_deep_prompts(shape),
-        adapter_reduction=shape["bottleneck.weight"][0] // shape["adapter.fc.0.weight"][0]
-        if "adapter.fc.0.weight" in shape
-        else 0,
+        adapter_width=shape.get("adapter.fc.0.weight", (0,))[0],
         mean=mean,
         std=std,
     )

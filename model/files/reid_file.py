@@ -76,7 +76,8 @@ def load_reid_model(
     model, info = build_reid_model(weights, info, size, stride, side)
     if card is None:
         factor = ["sie_scale"] if info.side_rows else []
-        names = ("mean", "std", "resize", "neck", "size", "stride", *factor)
+        share = ["adapter_ratio"] if info.adapter_width else []
+        names = ("mean", "std", "resize", "neck", "size", "stride", *factor, *share)
         warn_of_assumptions(info, names, given)
     return model, info
 
@@ -101,11 +102,11 @@ def build_reid_model(
     if side is not None and side.rows == 1 < info.side_rows:
         weights["cv_embed"] = weights["cv_embed"].mean(dim=0, keepdim=True)
     backbone = make_backbone(image_tower(config), fitted_size, fitted_stride)
-    if info.deep_prompts:
+    if info.deep_prompts and info.kind == "ViT":
         add_image_prompts(backbone, *info.deep_prompts)
     adapter = None
-    if info.adapter_reduction:
-        adapter = Adapter(info.width, info.adapter_ratio, info.adapter_reduction)
+    if info.adapter_width:
+        adapter = Adapter(info.width, info.adapter_ratio, info.adapter_width)
     model = ReIDModel(
         backbone,
         info.num_classes,

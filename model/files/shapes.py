@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.names import REID_FILE, TOWER, Layout
+from model.prompts.deep import FIRST, MARK
 
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _LARGEST_PATCH, _MOST_BLOCKS = 128, 500
@@ -17,6 +18,7 @@ _DIMENSIONS = {  # of the tensors of an image tower that its architecture is rea
     "positional_embedding": 2,
     "attnpool.positional_embedding": 2,
 }
+_PROMPTS, _DOWN, _UP = f"{TOWER}{FIRST}", "adapter.fc.0.weight", "adapter.fc.2.weight"
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -68,9 +70,9 @@ def count_blocks(shape: Shapes, tower: str) -> tuple[int, ...]:
 
 def find_deep_prompts(shape: Shapes) -> tuple[int, int] | None:
     """Tokens of deep prompts in the image tower and the blocks that have them, None without any."""
-    if f"{TOWER}VPT" not in shape:
+    if _PROMPTS not in shape:
         return None
-    return shape[f"{TOWER}VPT"][0], 1 + sum(key.endswith(".VPT_shallow") for key in shape if TOWER in key)
+    return shape[_PROMPTS][0], sum(MARK in key for key in shape if key.startswith(TOWER))
 
 
 def has_joint_classifier(shape: Shapes) -> bool:
@@ -88,23 +90,21 @@ def _check_widths(shape: Shapes, path: str) -> None:
         "classifier_proj.weight": projected,
         "cv_embed": feature,
     }
-    widths |= dict.fromkeys((key for key in shape if "VPT" in key and key.startswith(TOWER)), feature)
-    if "adapter.fc.0.weight" in shape:
-        inner = shape["adapter.fc.0.weight"][0]
-        layers = {"adapter.fc.0.weight": (inner, feature), "adapter.fc.2.weight": (feature, inner)}
-        for key, wanted in layers.items():
-            if shape.get(key) != wanted or feature % inner:
-                allowed = f"{list(wanted)}, a divisor of the feature's width between"
-                raise refused(path, key, shape.get(key, ()), allowed, REID_FILE)
-    for key, width in widths.items():
-        if key not in shape:
-            continue
-        rows = shape[key][0] if key == "cv_embed" or classes is None else classes
-        if "VPT" in key:
-            rows = shape.get(f"{TOWER}VPT", (0,))[0]
-        if shape[key] != (rows, width):
+    wanted = {
+        key: (shape[key][0] if key == "cv_embed" or classes is None else classes, width)
+        for key, width in widths.items()
+        if key in shape
+    }
+    if _DOWN in shape:
+        inner = shape[_DOWN][0]
+        wanted |= {_DOWN: (inner, feature), _UP: (feature, inner)}
+    if _PROMPTS in shape:
+        tokens = shape[_PROMPTS][0]
+        wanted |= {key: (tokens, feature) for key in shape if MARK in key and key.startswith(TOWER)}
+    for key, (rows, width) in wanted.items():
+        if shape.get(key) != (rows, width):
             allowed = f"{[rows, width]}, as other layers have it"
-            raise refused(path, key, shape[key], allowed, REID_FILE)
+            raise refused(path, key, shape.get(key, ()), allowed, REID_FILE)
 
 
 def check_numbers(weights: dict[str, Tensor], path: str, layout: Layout) -> None:

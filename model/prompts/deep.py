@@ -93,7 +93,7 @@ def _prompts(count: int, width: int) -> nn.Parameter:
 def start_deep_prompts(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> int:
     """Fill the deep prompts of a model from another file's; those of the image tower may be without its name.
 
-    Returns how many are filled. Raises ValueError for other lengths, or when there is none for the model.
+    Returns how many are filled. Raises ValueError for other lengths, or when the file has none that fits.
     """
     own = {name: parameter for name, parameter in model.named_parameters() if MARK in name}
     found = {name: value for name, value in weights.items() if MARK in name}

@@ -183,13 +183,13 @@ class ClipText(nn.Module):
     ) -> Tensor:
         length = x.shape[1]
         blocks, between, earlier = self.transformer.resblocks, self.between, {}
-        if between is not None and not isinstance(between, InPlace):
+        if isinstance(between, InPlace):
+            between = functools.partial(between, start=shared)
+        elif between is not None:
             shared = 0
         if shared:
-            starts = walk(blocks, x[:1, :shared], functools.partial(self._run, earlier={}), between)
+            starts = walk(blocks, x[:1, :shared], functools.partial(self._run, earlier={}), self.between)
             earlier = {block: keys_values(block, start) for block, start in starts}
-            if isinstance(between, InPlace):
-                between = functools.partial(between, start=shared)
         run = functools.partial(self._run, earlier=earlier, seeds=seeds)
         final, x = deque(walk(blocks, x[:, shared:], run, between), maxlen=1).pop()
         # Only the feature at the end of text is read; `between` may have moved it.

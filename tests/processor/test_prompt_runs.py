@@ -8,7 +8,7 @@ import torch
 
 from config import cfg
 from config.load import load_config
-from model import load_reid_model
+from model import build_clip, load_reid_model
 from processor import METHODS, train
 from processor import test as run_test
 from processor.averaging import average_states
@@ -32,7 +32,6 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("people")
     write_tower(folder / "toy.json")
     torch.manual_seed(5)
-    from model import build_clip
 
     torch.save(build_clip(TOWERS["toy-vit"], None).state_dict(), folder / "clip.pt")
     return draw_market(folder, range(1, 6), range(10, 13))
@@ -100,6 +99,17 @@ def test_a_stage_ends_with_the_mean_of_its_epochs(run):
     assert moved(last["toy_stage1_2.pth"], mean["toy_stage1_2.pth"])
 
 
+def test_the_mean_is_right_when_a_resumed_run_has_more_epochs(run, monkeypatch):
+    more = {"SOLVER.STAGE1.MAX_EPOCHS": 3, "SOLVER.STAGE1.SCHEDULE": "multistep"}
+    whole = run("whole", DEEP | MEANS | more)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at_step(patch, 4)
+        run("cut", DEEP | MEANS | more | {"SOLVER.STAGE1.MAX_EPOCHS": 2})
+    cut = run("cut", DEEP | MEANS | more, resume=True)
+    one, other = (checkpoints(folder)["toy_stage1_3.pth"] for folder in (whole, cut))
+    assert not moved(one, other)
+
+
 def test_average_of_states():
     states = [
         {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(3)},
@@ -118,6 +128,36 @@ def test_a_file_is_tested_by_itself(run):
     assert info.deep_prompts == (2, 3) and model.adapter.ratio == 0.5
     (folder / "toy_2.json").unlink()
     assert load_reid_model(folder / "toy_2.pth", (32, 16))[0].adapter.ratio == 0.2
+    given = {"TEST.WEIGHT": str(folder / "toy_2.pth"), "MODEL.ADAPTER_RATIO": 0.5, "TEST.NECK_FEAT": "after"}
+    again = json.loads((run("again", given, program=run_test) / "metrics.json").read_text())
+    assert again["mAP"] == pytest.approx(metrics["mAP"])
+
+
+@pytest.mark.parametrize(
+    "name, value, told",
+    [
+        ("image_encoder.VPT", torch.zeros(2, 32), "VPT"),
+        ("image_encoder.VPT", torch.zeros(64), "VPT"),
+        ("image_encoder.transformer.resblocks.1.VPT_shallow", torch.zeros(3, 64), "VPT_shallow"),
+        ("image_encoder.transformer.resblocks.7.VPT_shallow", torch.zeros(2, 64), "resblocks"),
+        ("image_encoder.VPT", None, "VPT_shallow"),
+        ("image_encoder.transformer.resblocks.1.VPT_shallow", None, "VPT_shallow"),
+        ("adapter.fc.0.weight", torch.zeros(8, 32), "adapter.fc.0.weight"),
+        ("adapter.fc.2.weight", None, "adapter.fc.2.weight"),
+        ("adapter.fc.0.weight", torch.full((12, 64), torch.nan), "adapter.fc.0.weight"),
+    ],
+)
+def test_a_file_whose_prompts_or_adapter_do_not_fit_is_told(run, name, value, told):
+    adapter = {"MODEL.ADAPTER_RATIO": 0.5, "MODEL.ADAPTER_REDUCTION": 5}
+    folder = run("whole", adapter | {"MODEL.PROMPT.DEEP_VISION": 2})
+    weights = checkpoints(folder)["toy_2.pth"]
+    assert load_reid_model(folder / "toy_2.pth")[0].adapter.fc[0].out_features == 12
+    weights = {key: tensor for key, tensor in weights.items() if key != name}
+    bad = folder / "bad.pth"
+    torch.save(weights if value is None else weights | {name: value}, bad)
+    with pytest.raises(ValueError) as error:
+        load_reid_model(bad, (32, 16))
+    assert "bad.pth" in str(error.value) and told in str(error.value)
 
 
 def test_phrases_of_identities(run, tmp_path):
@@ -136,6 +176,7 @@ def test_phrases_of_identities(run, tmp_path):
         ({"MODEL.NAME": "toy-resnet", "MODEL.PROMPT.DEEP_VISION": 2}, ("DEEP_VISION", "2", "ResNet")),
         (TEACHER | {"MODEL.PRETRAIN_CHOICE": "none"}, ("MODEL.TEACHER.PRETRAIN_PATH", "none")),
         ({"MODEL.PROMPT.NUM_TOKENS": 80}, ("prompt", "77")),
+        (TEACHER | {"MODEL.TEACHER.NAME": "{other}"}, ("MODEL.TEACHER.NAME", "8", "16")),
         ({"MODEL.ADAPTER_RATIO": 0.2, "MODEL.ADAPTER_REDUCTION": 100}, ("ADAPTER_REDUCTION", "100", "64")),
         ({"MODEL.PROMPT.SUBJECTS": "/nowhere.json"}, ("nowhere.json",)),
         (DEEP | {"MODEL.PROMPT.WEIGHT": "{clip}"}, ("MODEL.PROMPT.WEIGHT", "VPT")),
@@ -143,7 +184,13 @@ def test_phrases_of_identities(run, tmp_path):
     ],
 )
 def test_what_cannot_be_is_told(run, place, settings, told, toy_towers):
-    settings = {key: str(value).replace("{clip}", str(place / "clip.pt")) for key, value in settings.items()}
+    narrow = TOWERS["toy-vit"] | {"embed_dim": 8}
+    other = write_tower(place / "other.json", embed_dim=8)
+    torch.save(build_clip(narrow, None).state_dict(), place / "other.pt")
+    given = {"{clip}": str(place / "clip.pt"), "{other}": str(other)}
+    settings = {key: given.get(str(value), str(value)) for key, value in settings.items()}
+    if "MODEL.TEACHER.NAME" in settings:
+        settings |= {"MODEL.TEACHER.PRETRAIN_PATH": str(place / "other.pt")}
     if settings.get("MODEL.NAME") == "toy-resnet":
         settings |= {
             "MODEL.PRETRAIN_CHOICE": "none",
