@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import Parser, end_in_one_line, say
-from datasets.drawn import draw_captions, draw_market1501
+from datasets.drawn import DOMAINS, draw_captions, draw_market1501
 
 _NUMBERS = {
     "--captions": "sentences about each picture, in place of the form of Market-1501",
@@ -43,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         nargs=2,
         metavar=("H", "W"),
         help=f"height and width of a picture in pixels ({_default('size')})",
+    )
+    parser.add_argument(
+        "--domain",
+        choices=DOMAINS,
+        help="cameras, places and clothes; who learned in one finds people of the other less well "
+        f"({_default('domain')})",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that was drawn before")
     args = parser.parse_args(argv)

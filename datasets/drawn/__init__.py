@@ -2,5 +2,6 @@
 
 from datasets.drawn.captions import draw_captions
 from datasets.drawn.market import FOLDER, draw_market1501
+from datasets.drawn.scenes import DOMAINS
 
-__all__ = ["FOLDER", "draw_captions", "draw_market1501"]
+__all__ = ["DOMAINS", "FOLDER", "draw_captions", "draw_market1501"]

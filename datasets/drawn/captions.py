@@ -9,7 +9,7 @@ import numpy as np
 from datasets.drawn.folders import PICTURE_LIMITS, check_numbers, new_folder
 from datasets.drawn.people import Person, draw_people
 from datasets.drawn.pictures import camera_posts
-from datasets.drawn.scenes import CAMERAS
+from datasets.drawn.scenes import MOST_CAMERAS, named_domain
 from datasets.drawn.sentences import choose_facts, describe
 from utils.package import require_extra
 
@@ -19,7 +19,7 @@ _LIMITS = {
     "train_ids": (1, 9999),
     "test_ids": (1, 9999),
     "images_per_camera": (1, 99),
-    "cameras": (1, len(CAMERAS)),
+    "cameras": (1, MOST_CAMERAS),
     "captions": (1, 99),
     **PICTURE_LIMITS,
 }
@@ -35,6 +35,7 @@ def draw_captions(
     captions: int = 2,
     size: tuple[int, int] = (128, 64),
     seed: int = 0,
+    domain: str = "street",
     overwrite: bool = False,
 ) -> Path:
     """Draw `root`/drawn_captions and return that folder; equal arguments give equal pictures and sentences.
@@ -43,8 +44,9 @@ def draw_captions(
     test_reid.json, objects {"file_path", "id", "captions", "captions_bt"}. Identities 1..train_ids are for
     training, the following `test_ids` for testing; each is seen `images_per_camera` times by every camera,
     and each picture has `captions` sentences. Their back translations have the same facts in other words.
-    `size` is (height, width) in pixels. Raises ValueError for a number out of range, FileExistsError if the
-    folder exists and either `overwrite` is not set or it holds anything but a drawn data set; MissingExtra
+    `size` is (height, width) in pixels; `domain` is 'street' or 'station', where cameras, places and clothes
+    are others. Raises ValueError for a number out of range or another domain, FileExistsError if the folder
+    exists and either `overwrite` is not set or it holds anything but a drawn data set; MissingExtra
     without scikit-image.
     """
     require_extra("draw")
@@ -59,12 +61,13 @@ def draw_captions(
         "seed": seed,
     }
     check_numbers(arguments, _LIMITS)
-    people = draw_people(train_ids + test_ids, np.random.default_rng(seed))
-    folder = new_folder(Path(root) / FOLDER, arguments, overwrite=overwrite)
+    place = named_domain(domain)
+    people = draw_people(train_ids + test_ids, np.random.default_rng(seed), place.wardrobe)
+    folder = new_folder(Path(root) / FOLDER, arguments | {"domain": domain}, overwrite=overwrite)
     for split in ("train", "test"):
         (folder / IMAGES / split).mkdir(parents=True)
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
-    for post in camera_posts(cameras, size, seed):
+    for post in camera_posts(place, cameras, size, seed):
         for pid, person in enumerate(people, start=1):
             split = "train" if pid <= train_ids else "test"
             for index in range(images_per_camera):

@@ -14,7 +14,7 @@ import numpy as np
 from datasets.drawn.folders import PICTURE_LIMITS, check_numbers, new_folder
 from datasets.drawn.people import Person, draw_people
 from datasets.drawn.pictures import camera_posts
-from datasets.drawn.scenes import CAMERAS
+from datasets.drawn.scenes import MOST_CAMERAS, named_domain
 from utils.package import require_extra
 
 FOLDER = "Market-1501-v15.09.15"
@@ -23,7 +23,7 @@ _LIMITS = {
     "train_ids": (1, 1500),
     "test_ids": (1, 1500),
     "images_per_camera": (2, 99),
-    "cameras": (2, len(CAMERAS)),
+    "cameras": (2, MOST_CAMERAS),
     "distractors": (0, 999),
     **PICTURE_LIMITS,
 }
@@ -50,6 +50,7 @@ def draw_market1501(
     distractors: int = 8,
     size: tuple[int, int] = (128, 64),
     seed: int = 0,
+    domain: str = "street",
     overwrite: bool = False,
 ) -> Path:
     """Draw `root`/Market-1501-v15.09.15 and return that folder; equal arguments give equal pictures.
@@ -57,8 +58,9 @@ def draw_market1501(
     Identities 1..train_ids are for training, the following `test_ids` for testing; each is seen
     `images_per_camera` times by every camera. The first picture of a test identity in each camera is a query,
     the others are gallery, with `distractors` pictures of pid 0 and as many of pid -1 (junk) per camera.
-    `size` is (height, width) in pixels. Raises ValueError for a number out of range, FileExistsError if the
-    folder exists and either `overwrite` is not set or it holds anything but a drawn data set; MissingExtra
+    `size` is (height, width) in pixels; `domain` is 'street' or 'station', where cameras, places and clothes
+    are others. Raises ValueError for a number out of range or another domain, FileExistsError if the folder
+    exists and either `overwrite` is not set or it holds anything but a drawn data set; MissingExtra
     without scikit-image.
     """
     require_extra("draw")
@@ -73,16 +75,17 @@ def draw_market1501(
         "seed": seed,
     }
     check_numbers(arguments, _LIMITS)
+    place = named_domain(domain)
     if train_ids + test_ids > _MOST_IDS:
         raise ValueError(
             f"train_ids {train_ids} and test_ids {test_ids} make more than the {_MOST_IDS} identities that "
             "file names of Market-1501 have"
         )
-    people = draw_people(train_ids + test_ids + STRANGERS, np.random.default_rng(seed))
-    folder = new_folder(Path(root) / FOLDER, arguments, overwrite=overwrite)
+    people = draw_people(train_ids + test_ids + STRANGERS, np.random.default_rng(seed), place.wardrobe)
+    folder = new_folder(Path(root) / FOLDER, arguments | {"domain": domain}, overwrite=overwrite)
     for name in ("bounding_box_train", "query", "bounding_box_test"):
         (folder / name).mkdir()
-    for post in camera_posts(cameras, size, seed):
+    for post in camera_posts(place, cameras, size, seed):
         shots = itertools.chain(
             _identity_shots(people[: train_ids + test_ids], train_ids, images_per_camera),
             _bad_shots(people[train_ids:], test_ids, distractors),

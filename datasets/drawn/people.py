@@ -30,6 +30,14 @@ CLOTH: dict[str, Colour] = {
     "purple": (0.46, 0.18, 0.58),
     "pink": (0.94, 0.52, 0.68),
     "brown": (0.42, 0.26, 0.14),
+    "navy": (0.10, 0.14, 0.34),
+    "maroon": (0.42, 0.10, 0.18),
+    "rust": (0.66, 0.32, 0.16),
+    "mustard": (0.72, 0.58, 0.16),
+    "beige": (0.80, 0.72, 0.56),
+    "olive": (0.40, 0.42, 0.18),
+    "teal": (0.12, 0.44, 0.46),
+    "lilac": (0.68, 0.58, 0.80),
 }
 HAIR: dict[str, Colour] = {
     "black": (0.08, 0.07, 0.06),
@@ -52,6 +60,38 @@ PATTERNS: dict[str, Callable[[Points, Points], NDArray[np.bool_]]] = {
     "band": lambda x, y: (y > 0.26) & (y < 0.35),
     "checks": lambda x, y: ((x * 9 + 0.5) % 1 > 0.5) ^ ((y * 9) % 1 > 0.5),
 }
+
+
+class Wardrobe(NamedTuple):
+    """What people wear: names in CLOTH, and how often each sleeve, legwear, hat and bag, in that order."""
+
+    colours: tuple[str, ...]
+    sleeve: tuple[float, ...]  # bare, short, long
+    legwear: tuple[float, ...]  # trousers, shorts, skirt, gown
+    hat: float
+    bag: tuple[float, ...]  # none, backpack, shoulder
+
+
+SUMMER = Wardrobe(
+    colours=(
+        *("black", "white", "grey", "red", "orange", "yellow"),
+        *("green", "blue", "sky", "purple", "pink", "brown"),
+    ),
+    sleeve=(0.15, 0.4, 0.45),
+    legwear=(0.45, 0.25, 0.18, 0.12),
+    hat=0.25,
+    bag=(0.4, 0.3, 0.3),
+)
+WINTER = Wardrobe(
+    colours=(
+        *("black", "white", "grey", "brown"),
+        *("navy", "maroon", "rust", "mustard", "beige", "olive", "teal", "lilac"),
+    ),
+    sleeve=(0.0, 0.1, 0.9),
+    legwear=(0.7, 0.0, 0.15, 0.15),
+    hat=0.5,
+    bag=(0.3, 0.4, 0.3),
+)
 _TURN = np.linspace(0, 2 * np.pi, 20)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
 _HALF = np.linspace(np.pi / 2, 3 * np.pi / 2, 6)
@@ -95,8 +135,8 @@ class Pose(NamedTuple):
         return 0.62 if self.turn == "side" else 1.0  # a trunk is narrower from the side
 
 
-def draw_people(count: int, rng: np.random.Generator) -> list[Person]:
-    """`count` people, each two of them apart in at least APART attributes.
+def draw_people(count: int, rng: np.random.Generator, wardrobe: Wardrobe = SUMMER) -> list[Person]:
+    """`count` people with such clothes, each two of them apart in at least APART attributes.
 
     The first n people do not depend on `count`. Raises ValueError if there are not that many different ones.
     """
@@ -109,23 +149,23 @@ def draw_people(count: int, rng: np.random.Generator) -> list[Person]:
     for _ in range(200 * count):
         if len(people) == count:
             break
-        top = pick(CLOTH)
+        top = pick(wardrobe.colours)
         pattern = pick(PATTERNS, (0.35, 0.15, 0.13, 0.13, 0.12, 0.12))
         cut = pick(("short", "long", "bald"), (0.5, 0.4, 0.1))
-        bag = pick(("none", "backpack", "shoulder"), (0.4, 0.3, 0.3))
+        bag = pick(("none", "backpack", "shoulder"), wardrobe.bag)
         person = Person(
             top=top,
             pattern=pattern,
-            second="none" if pattern == "plain" else pick(name for name in CLOTH if name != top),
-            sleeve=pick(SLEEVE, (0.15, 0.4, 0.45)),
-            legwear=pick(("trousers", "shorts", "skirt", "gown"), (0.45, 0.25, 0.18, 0.12)),
-            bottom=pick(CLOTH),
+            second="none" if pattern == "plain" else pick(name for name in wardrobe.colours if name != top),
+            sleeve=pick(SLEEVE, wardrobe.sleeve),
+            legwear=pick(("trousers", "shorts", "skirt", "gown"), wardrobe.legwear),
+            bottom=pick(wardrobe.colours),
             shoes=pick(("black", "white", "red", "brown")),
             hair="none" if cut == "bald" else pick(HAIR),
             cut=cut,
-            hat=pick(CLOTH) if rng.random() < 0.25 else "none",
+            hat=pick(wardrobe.colours) if rng.random() < wardrobe.hat else "none",
             bag=bag,
-            bag_colour="none" if bag == "none" else pick(CLOTH),
+            bag_colour="none" if bag == "none" else pick(wardrobe.colours),
             skin=pick(SKIN),
             build=pick(GIRTH),
         )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from datasets.drawn.people import Canvas, Image, Person, Pose, draw_person
-from datasets.drawn.scenes import CAMERAS, Camera, cut_scene, draw_street, expose, hide
+from datasets.drawn.scenes import Camera, Domain, cut_scene, draw_street, expose, hide
 
 OVERSAMPLE = 2  # scenes are drawn larger than pictures by this factor and averaged down, for smooth edges
 OCCLUDED = 0.08  # share of pictures with something in front of the person
@@ -19,10 +19,15 @@ class CameraPost(NamedTuple):
     """A camera, its street, and the (height, width) of its pictures; `number` counts cameras from 1."""
 
     number: int
-    camera: Camera
+    domain: Domain
     street: Image
     size: tuple[int, int]
     seed: int
+
+    @property
+    def camera(self) -> Camera:
+        """The camera itself."""
+        return self.domain.cameras[self.number - 1]
 
     def save(self, file: Path, person: Person | None, key: tuple[int, ...], *, missed: bool = False) -> None:
         """Take a JPEG of the person, or of nobody. It follows from seed, number and `key`.
@@ -39,17 +44,17 @@ class CameraPost(NamedTuple):
         if person is not None:
             _place_person(scene, person, self.camera, missed, rng)
         if rng.random() < OCCLUDED:
-            hide(scene, rng)
+            hide(scene, self.domain.wardrobe, rng)
         scene = scene.reshape(height, OVERSAMPLE, width, OVERSAMPLE, 3).mean(axis=(1, 3))
         return expose(scene, self.camera, rng)
 
 
-def camera_posts(cameras: int, size: tuple[int, int], seed: int) -> Iterator[CameraPost]:
+def camera_posts(domain: Domain, cameras: int, size: tuple[int, int], seed: int) -> Iterator[CameraPost]:
     """The first `cameras` cameras, each at a street of its own; `size` is (height, width) in pixels."""
-    for number, camera in enumerate(CAMERAS[:cameras], start=1):
+    for number, camera in enumerate(domain.cameras[:cameras], start=1):
         scene = size[0] * OVERSAMPLE, size[1] * OVERSAMPLE
-        street = draw_street(camera.horizon, scene, np.random.default_rng((seed, number)))
-        yield CameraPost(number, camera, street, size, seed)
+        street = draw_street(domain, camera.horizon, scene, np.random.default_rng((seed, number)))
+        yield CameraPost(number, domain, street, size, seed)
 
 
 def _place_person(

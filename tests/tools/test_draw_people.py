@@ -72,6 +72,14 @@ def test_captions_are_drawn_in_their_prepared_form(tmp_path, capsys):
     assert [len(row["captions"]) for row in rows] == [3] * 8
 
 
+@pytest.mark.parametrize("captions", [[], ["--captions", "1"]])
+def test_a_domain_is_drawn_and_recorded(tmp_path, captions):
+    sizes = SMALL[: SMALL.index("--distractors")]
+    assert draw_people.main(["--out", str(tmp_path), *sizes, *captions, "--domain", "station"]) == 0
+    (record,) = tmp_path.glob("*/drawn.json")
+    assert json.loads(record.read_text())["domain"] == "station"
+
+
 def test_captions_have_no_distractors(tmp_path, capsys):
     assert draw_people.main(["--out", str(tmp_path), *SMALL, "--captions", "3"]) == 2
     error = capsys.readouterr().err

@@ -11,7 +11,7 @@ from PIL import Image
 from datasets.drawn.folders import RECORD
 from datasets.drawn.market import FOLDER, draw_market1501
 from datasets.drawn.people import APART, Canvas, Person, Pose, draw_people, draw_person
-from datasets.drawn.scenes import CAMERAS, expose
+from datasets.drawn.scenes import DOMAINS, expose
 from datasets.readers.market1501 import market1501
 
 SMALL = {
@@ -83,8 +83,25 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not(drawn, tmp_path):
     assert not set(digests(other).values()) & set(digests(drawn).values())
 
 
-def test_people_differ_in_several_attributes():
-    people = [dataclasses.astuple(person) for person in draw_people(150, np.random.default_rng(0))]
+def test_another_domain_has_other_clothes_and_darker_pictures(drawn, tmp_path):
+    station = draw_market1501(tmp_path, **SMALL, domain="station")
+    assert {path.name for path in station.rglob("*.jpg")} == {path.name for path in drawn.rglob("*.jpg")}
+    bright = [
+        np.mean([np.asarray(Image.open(file)) for file in folder.rglob("*.jpg")])
+        for folder in (drawn, station)
+    ]
+    assert bright[1] < bright[0] - 10
+    worn = [
+        {person.top for person in draw_people(150, np.random.default_rng(0), domain.wardrobe)}
+        for domain in DOMAINS.values()
+    ]
+    assert len(worn[0] & worn[1]) == 4 and len(worn[0] | worn[1]) == 20
+
+
+@pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
+def test_people_differ_in_several_attributes(domain):
+    rng = np.random.default_rng(0)
+    people = [dataclasses.astuple(person) for person in draw_people(150, rng, domain.wardrobe)]
     for one, other in itertools.combinations(people, 2):
         assert sum(a != b for a, b in zip(one, other, strict=True)) >= APART
 
@@ -161,7 +178,8 @@ def test_a_backpack_is_seen_best_from_behind(turn, fewest):
 
 def test_cameras_render_one_scene_differently():
     scene = np.full((32, 16, 3), (0.6, 0.5, 0.4), np.float32)
-    means = [expose(scene, camera, np.random.default_rng(0)).mean(axis=(0, 1)) for camera in CAMERAS]
+    cameras = [camera for domain in DOMAINS.values() for camera in domain.cameras]
+    means = [expose(scene, camera, np.random.default_rng(0)).mean(axis=(0, 1)) for camera in cameras]
     for one, other in itertools.combinations(means, 2):
         assert np.abs(one - other).max() > 2  # of 255
 
@@ -182,9 +200,10 @@ def test_cameras_render_one_scene_differently():
         ({"size": (16, 64)}, "height is 16; allowed: 32 to 1024"),
         ({"size": (64, 8)}, "width is 8; allowed: 16 to 1024"),
         ({"seed": -1}, "seed is -1; allowed: 0 to 4294967295"),
+        ({"domain": "moon"}, "domain is 'moon'; allowed: street, station"),
     ],
 )
-def test_numbers_out_of_range_are_refused(tmp_path, changed, message):
+def test_arguments_out_of_range_are_refused(tmp_path, changed, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         draw_market1501(tmp_path, **SMALL | changed)
     assert not list(tmp_path.iterdir())
