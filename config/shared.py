@@ -61,7 +61,7 @@ _MODEL = {
     ),
     "PRETRAIN_PATH": Key(
         "",
-        "File of CLIP weights; for train_tbps.py also one of a text search model. '': by PRETRAIN_TAG, from "
+        "File of CLIP weights, or of a text search model, whose towers are taken. '': by PRETRAIN_TAG, from "
         "the local cache or downloaded.",
         common=True,
     ),

@@ -1,8 +1,9 @@
 """Models: CLIP's towers, the re-id heads, prompts, and the files they come from."""
 
-from model.clip import build_clip, clip_config, load_clip, model_label
+from model.clip import build_clip, clip_config, model_label
 from model.dual import DualModel
 from model.files.card import ModelCard, TextSearchCard, read_card, read_text_search_card
+from model.files.clip_file import load_clip
 from model.files.info import CheckpointInfo
 from model.files.reid_file import load_reid_model
 from model.files.stage1 import load_stage1

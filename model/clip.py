@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model import hugging_face
 from model.description import check_towers, read_description
-from model.names import REID, TEXT_SEARCH, has_text_tower
+from model.names import REID
 from utils.package import find_shipped
 from utils.untrusted.torchscript import is_torchscript
 from utils.weights import read_state_dict, split_choice
@@ -105,15 +105,6 @@ def check_fit(own: dict[str, Tensor], weights: dict[str, Tensor], source: str) -
         raise ValueError(f"{source} does not fit this architecture: {'; '.join(problems[:3])}{more}")
 
 
-def clip_weights_from_file(path: str | Path, name: str, config: dict) -> dict[str, Tensor]:
-    """CLIP weights in OpenAI's names, from OpenAI's archive or from a file in its or Hugging Face's names."""
-    weights = read_state_dict(path, KNOWN_NAMES)
-    if has_text_tower(weights):
-        raise ValueError(f"path {path} is {TEXT_SEARCH}; allowed: CLIP weights")
-    require_clip(weights, path)
-    return openai_weights(weights, path, name, config)
-
-
 def require_clip(weights: dict[str, Tensor], path: str | Path) -> None:
     """Raise ValueError unless the weights in file `path` have the names of a CLIP model."""
     if KNOWN_NAMES[0] in weights:
@@ -190,20 +181,6 @@ def _refuse_gelu(name: str, weights: str) -> None:
     """Raise ValueError. The reverse, QuickGELU with weights of GELU, does not occur in open_clip."""
     other = "'quick_gelu': true in that file" if name.endswith(".json") else f"{name}-quickgelu"
     raise ValueError(f"name {name} computes GELU, but {weights} was trained with QuickGELU; use {other}")
-
-
-def load_clip(name: str, choice: str, path: str, tag: str) -> open_clip.CLIP:
-    """The CLIP model a run starts from: random if `choice` is 'none', else from `path` or by `tag`."""
-    config = clip_config(name)
-    if choice == "none":
-        _logger.info("CLIP %s starts from random weights", name)
-        return build_clip(config, None)
-    if path:
-        weights, source = clip_weights_from_file(path, name, config), path
-    else:
-        weights, source = clip_weights_by_tag(name, tag, config)
-    _logger.info("CLIP %s starts from the weights in %s", name, source)
-    return build_clip(config, weights, f"{source} (`name` {name})")
 
 
 def image_tower(config: dict) -> torch.nn.Module:

@@ -14,8 +14,9 @@ from config.errors import as_keys
 from config.shared import single_name
 from config.subject import prompt_subject
 from model.adapter import Adapter
-from model.clip import KNOWN_NAMES, build_clip, clip_config, load_clip, model_label
+from model.clip import KNOWN_NAMES, build_clip, clip_config, model_label
 from model.files.card import ModelCard, read_card
+from model.files.clip_file import load_clip
 from model.files.info import CheckpointInfo, read_info
 from model.files.reid_file import build_reid_model
 from model.files.sides import side_information_for, trained_side_information

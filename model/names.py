@@ -79,6 +79,11 @@ def published_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{TEXT}{key}" if key.startswith(_TEXT_TOWER) else key: value for key, value in weights.items()}
 
 
+def clip_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The towers of a text search model in OpenAI's names."""
+    return {name.removeprefix(TEXT): value for name, value in weights.items()}
+
+
 def without_heads(weights: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
     """The towers and the temperature of the text search model in file `path`; the heads are logged."""
     left = {name.partition(".")[0]: None for name in weights if name.startswith(HEADS)}

@@ -108,7 +108,9 @@ class ViTBackbone(nn.Module):
         self.conv1 = tower.conv1
         self.conv1.stride = tuple(stride)
         self.positional_embedding = nn.Parameter(
-            resize_positions(tower.positional_embedding.detach(), self.grid, mode=position_resize)
+            resize_positions(
+                tower.positional_embedding.detach(), self.grid, tower.grid_size, mode=position_resize
+            )
         )
         self.ln_pre, self.transformer, self.ln_post = tower.ln_pre, tower.transformer, tower.ln_post
         require_plain_blocks(tower.transformer.resblocks)

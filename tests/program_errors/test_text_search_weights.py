@@ -57,17 +57,9 @@ def test_clip_is_tested_and_named(start, data, clip, tmp_path):
     assert "zero-shot" in told_in_log(out)
 
 
-@pytest.mark.parametrize(
-    ("program", "key"),
-    [
-        ("test_pcl.py", "TEST.WEIGHT"),
-        ("train_clipreid.py", "MODEL.PRETRAIN_PATH"),
-        ("train.py", "MODEL.PRETRAIN_PATH"),
-    ],
-)
-def test_text_search_files_in_programs_for_re_id(refused, published, program, key):
-    pairs = ("MODEL.PRETRAIN_CHOICE", "imagenet", key, str(published))
-    refused(program, *pairs, told=[published, "a text search model, which test_tbps.py reads"])
+def test_text_search_files_in_tests_of_re_id(refused, published):
+    pairs = ("MODEL.PRETRAIN_CHOICE", "imagenet", "TEST.WEIGHT", str(published))
+    refused("test_pcl.py", *pairs, told=[published, "a text search model, which test_tbps.py reads"])
 
 
 def test_text_search_files_in_tools_for_re_id(published, own_captions, capsys):

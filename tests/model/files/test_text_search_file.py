@@ -15,7 +15,6 @@ from model import (
     load_reid_model,
     load_text_search_model,
     make_card,
-    make_model,
     make_test_model,
     make_text_search_test_model,
     tokenize_captions,
@@ -224,15 +223,12 @@ def test_clip_needs_its_name(toy_clip, save_weights):
 # ---- files of the other kind
 
 
-def test_text_search_files_in_programs_for_re_id(save_text_search, toy_config):
+def test_text_search_files_in_tests_of_re_id(save_text_search, toy_config):
     for card in (True, False):
         _, path = save_text_search(card=card, file=f"toy-vit_{int(card)}.pth")
         loads = [
             lambda path=path: load_reid_model(path),
             lambda path=path: make_test_model(toy_config("TEST.WEIGHT", str(path)), 1, 1),
-            lambda path=path: make_model(
-                toy_config("MODEL.PRETRAIN_CHOICE", "clip", "MODEL.PRETRAIN_PATH", str(path)), 5, 6, 1
-            ),
             *([lambda path=path: adopt_card(toy_config("TEST.WEIGHT", str(path)), ())] if card else []),
         ]
         for load in loads:

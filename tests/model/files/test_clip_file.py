@@ -1,6 +1,7 @@
 """CLIP weights from files and by tag, and what is refused."""
 
 import json
+import logging
 import re
 import shutil
 import urllib.error
@@ -14,8 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from model import make_model
-from model.clip import load_clip
+from model.files.clip_file import load_clip
+from model.names import HEADS as ALL_HEADS
 from tests.conftest import GOLDEN
+from tests.model.text_search import HEADS, WIDE
 
 
 def one_line(error):
@@ -321,3 +324,39 @@ def test_offline_the_error_comes_at_once(tmp_path, monkeypatch):
     ) as error:
         load_clip("ViT-B-16", "imagenet", "", "openai")
     assert str(tmp_path / ".cache/clip/ViT-B-16.pt") in one_line(error)
+
+
+# ---- text search models
+
+
+@pytest.mark.parametrize(
+    ("pairs", "grid"),
+    [((), (4, 2)), (HEADS, (4, 2)), (WIDE, (8, 3)), (("MODEL.TEXT_LENGTH", 9), (4, 2))],
+)
+def test_a_text_search_model_is_a_clip_with_its_own_positions(save_text_search, caplog, pairs, grid):
+    trained, path = save_text_search(*pairs)
+    with caplog.at_level(logging.INFO):
+        clip = load_clip("toy-vit", "clip", str(path), "openai")
+    assert clip.visual.grid_size == grid and "x".join(map(str, grid)) in caplog.text
+    state = clip.state_dict()
+    wanted = {name: value for name, value in trained.state_dict().items() if not name.startswith(ALL_HEADS)}
+    assert state.keys() == {name.removeprefix("encode_text.") for name in wanted}
+    for name, value in wanted.items():
+        assert torch.equal(state[name.removeprefix("encode_text.")], value), name
+
+
+def test_a_re_id_model_starts_with_the_positions_of_a_text_search_model(save_text_search, toy_config):
+    trained, path = save_text_search(*WIDE)
+    size = ("INPUT.SIZE_TRAIN", [64, 24], "INPUT.SIZE_TEST", [64, 24])
+    cfg = toy_config(*size, "MODEL.PRETRAIN_CHOICE", "clip", "MODEL.PRETRAIN_PATH", str(path))
+    model = make_model(cfg, 3, 1, 1).eval()
+    images = torch.randn(2, 3, 64, 24)
+    with torch.no_grad():
+        ours, theirs = model.image_encoder(images).feat_proj, trained.encode_image(images)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_text_search_model_with_a_resnet_is_refused(save_text_search):
+    _, path = save_text_search("MODEL.NAME", "toy-resnet")
+    with pytest.raises(ValueError, match=r"a text search model with a ResNet; allowed: one with a ViT"):
+        load_clip("toy-resnet", "clip", str(path), "openai")
