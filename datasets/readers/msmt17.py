@@ -9,6 +9,7 @@ from datasets.readers.options import DEFAULTS, ReadOptions
 from datasets.readers.parsing import (
     SPLIT_FOLDERS,
     NameRule,
+    first_folder,
     is_number,
     label_texts,
     read_list,
@@ -21,6 +22,7 @@ from datasets.records import ImageRecord, ReIDDataset, Trial
 from utils.text import quoted
 
 FOLDER = "MSMT17"
+_OTHER_FOLDER = "MSMT17_V2"  # the folder of published Multimodal-ReID
 # (training folder, test folder) of each release; V2 has the faces masked.
 _RELEASES = (("train", "test"), ("mask_train_v2", "mask_test_v2"))
 _CAMERAS = range(1, 16)
@@ -29,14 +31,15 @@ _RULE = NameRule(cameras=_CAMERAS, pids=range(0, 10_000), junk=-1)
 
 
 def msmt17(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
-    """Read `root`/MSMT17 by its list files; train is list_train.txt with list_val.txt; 15 cameras, view 0.
+    """Read `root`/MSMT17 or, if it is missing, `root`/MSMT17_V2, by its list files; 15 cameras, view 0.
 
-    Without list files its images are those of bounding_box_train, query and bounding_box_test, by their
-    names. Raises FileNotFoundError for a missing folder or list, ValueError (file and line) for a bad line or
-    file name.
+    The training split is list_train.txt with list_val.txt. Without list files the images are those of
+    bounding_box_train, query and bounding_box_test, by their names. Raises FileNotFoundError for a missing
+    folder or list, ValueError (file and line) for a bad line or file name.
     """
-    folder = require_folder(
-        root / FOLDER, f"test or mask_test_v2, list_query.txt, list_gallery.txt; or {_QUERY}, {_GALLERY}"
+    folder = first_folder(
+        [root / FOLDER, root / _OTHER_FOLDER],
+        f"test or mask_test_v2, list_query.txt, list_gallery.txt; or {_QUERY}, {_GALLERY}",
     )
     images = folder / (_GALLERY if options.need_test else _TRAIN)
     if images.is_dir() and not any(folder.glob("list_*.txt")):

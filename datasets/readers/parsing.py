@@ -60,12 +60,17 @@ def require_folder(folder: Path, expected: str) -> Path:
 
 
 def first_folder(folders: Sequence[Path], expected: str) -> Path:
-    """The first that exists. Raises FileNotFoundError that names them all and what is expected there."""
-    for folder in folders:
-        if folder.is_dir():
-            return folder
-    names = " or ".join(map(str, folders))
-    raise FileNotFoundError(f"{names}: no such folder, expected there: {expected}")
+    """The first that exists; the log names it where there are others.
+
+    Raises FileNotFoundError that names them all and what is expected there.
+    """
+    found = [folder for folder in folders if folder.is_dir()]
+    if not found:
+        names = " or ".join(map(str, folders))
+        raise FileNotFoundError(f"{names}: no such folder, expected there: {expected}")
+    if len(found) > 1:
+        _logger.info("%s is read, not %s", found[0], " or ".join(map(str, found[1:])))
+    return found[0]
 
 
 def require_file(file: Path, expected: str) -> Path:

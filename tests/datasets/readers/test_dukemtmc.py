@@ -44,3 +44,20 @@ def test_errors_name_folder_and_camera(golden_tree, touch_files, tmp_path, name)
         touch_files(root / "dukemtmcreid" / folder / "query", f"{file}.jpg")
         with pytest.raises(ValueError, match=rf"{file}\.jpg: camera {camera}, allowed are 1 to 8"):
             reader(root)
+
+
+def test_it_is_also_found_directly_under_the_root(golden_tree, caplog):
+    root = golden_tree("dukemtmc")
+    ours, other = root / "dukemtmcreid/DukeMTMC-reID", root / "DukeMTMC-reID"
+    wanted = dukemtmc(root)
+    shutil.copytree(ours, other)
+    with caplog.at_level("INFO", "transreid.datasets"):
+        assert dukemtmc(root) == wanted
+    assert f"{ours} is read, not {other}" in caplog.text
+    shutil.rmtree(root / "dukemtmcreid")
+    data = dukemtmc(root)
+    assert [r.path.replace(str(other), str(ours)) for r in data.train] == [r.path for r in wanted.train]
+    assert [r[1:4] for r in data.query] == [r[1:4] for r in wanted.query]
+    shutil.rmtree(other)
+    with pytest.raises(FileNotFoundError, match=f"{ours} or {other}: no such folder, expected there: bound"):
+        dukemtmc(root)

@@ -43,6 +43,23 @@ def test_the_second_release_has_other_folders(tree):
     assert [r[1:4] for r in second.gallery] == [r[1:4] for r in first.gallery]
 
 
+def test_it_is_also_found_in_the_folder_of_the_second_release(tree, caplog):
+    ours, other = tree / "MSMT17", tree / "MSMT17_V2"
+    wanted = msmt17(tree)
+    shutil.copytree(ours, other)
+    with caplog.at_level("INFO", "transreid.datasets"):
+        assert msmt17(tree) == wanted
+    assert f"{ours} is read, not {other}" in caplog.text
+    shutil.rmtree(ours)
+    data = msmt17(tree)
+    assert [r.path.replace(str(other), str(ours)) for r in data.train] == [r.path for r in wanted.train]
+    shutil.rmtree(other)
+    with pytest.raises(
+        FileNotFoundError, match=f"{ours} or {other}: no such folder, expected there: test or"
+    ):
+        msmt17(tree)
+
+
 def test_testing_needs_neither_training_images_nor_lists(tree):
     trials = msmt17(tree).trials
     shutil.rmtree(tree / "MSMT17" / "train")
@@ -56,7 +73,7 @@ def test_testing_needs_neither_training_images_nor_lists(tree):
 
 def test_missing_folders_and_lists_are_named(tree, tmp_path):
     with pytest.raises(
-        FileNotFoundError, match="MSMT17: no such folder, expected there: test or mask_test_v2"
+        FileNotFoundError, match="MSMT17_V2: no such folder, expected there: test or mask_test_v2"
     ):
         msmt17(tmp_path / "other")
     (tree / "MSMT17" / "list_query.txt").unlink()
