@@ -28,6 +28,7 @@ from datasets.pixels.views import SecondView
 from datasets.records import CaptionDataset, CaptionRecord, ImageRecord, ReIDDataset, Trial
 from datasets.sampling.identity import RandomIdentitySampler
 from datasets.subjects import read_subjects
+from datasets.vehicle_types import read_type_phrases
 
 __all__ = [
     "AugmentedSampler",
@@ -75,6 +76,7 @@ __all__ = [
     "read_attributes",
     "read_image",
     "read_subjects",
+    "read_type_phrases",
     "resize_like_pil",
     "templates",
     "test_transform",

@@ -10,6 +10,7 @@ import tools.evaluate
 import tools.plots
 import tools.rank
 import tools.threshold
+import tools.veri_subjects
 from retrieval import FeatureSet
 
 KINDS = {"pipe": "a pipe", "device": "a device", "folder": "a folder"}
@@ -109,13 +110,22 @@ def features(tmp_path):
         (tools.plots.main, ["cmc", "--out", "FOLDER/a.png", "ODD"], "metrics.json"),
         (tools.plots.main, ["training", "--out", "FOLDER/a.png", "ODD"], "metrics.jsonl"),
         (tools.plots.main, ["cmc", "--out", "ODD", "SCORES"], "odd.png"),
+        (tools.veri_subjects.main, ["--out", "a.json", "--root", "FOLDER"], "list_type.txt"),
+        (
+            tools.veri_subjects.main,
+            ["--out", "a.json", "--root", "FOLDER", "--types", "TYPES"],
+            "train_label.xml",
+        ),
     ],
 )
 def test_tools(odd, features, capsys, tmp_path, main, words, name):
     path, told = odd(f"out/{name}")
     scores = tmp_path / "scores.json"
     scores.write_text('{"cmc": [0.5, 1.0], "mAP": 0.5}')
-    places = {"ODD": path, "FEATURES": features, "FOLDER": tmp_path / "out", "SCORES": scores}
+    types = tmp_path / "types.txt"
+    types.write_text("1 bus")
+    places = {"ODD": path, "FEATURES": features, "FOLDER": tmp_path / "out"}
+    places |= {"SCORES": scores, "TYPES": types}
     for place, there in places.items():
         words = [word.replace(place, str(there)) for word in words]
     if name.startswith("metrics.json") and path.is_dir():
