@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-text test quick lint keys bench bench-retrieval bench-prototypes bench-shard bench-faults clean
+.PHONY: help demo demo-text test quick lint keys bench bench-retrieval bench-prototypes bench-shard bench-prompts bench-faults clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-retrieval   time evaluation, re-ranking and search at the sizes of public data sets (half an hour)"
 	@echo "make bench-prototypes   time the update of prototypes and the clustering of images (seven minutes)"
 	@echo "make bench-shard   memory of each process with and without SOLVER.SHARD zero1 (two minutes)"
+	@echo "make bench-prompts   train prompt learning's methods on drawn people, test them there and in another domain (three quarters of an hour)"
 	@echo "make bench-faults   kill, starve and confuse short training runs, and tell what became of them (four minutes)"
 	@echo "make clean  remove the environment and the demo's output"
 
@@ -65,6 +66,9 @@ bench-prototypes: $(BIN)/.installed
 
 bench-shard: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.shard
+
+bench-prompts: $(BIN)/.installed
+	$(BIN)/python -m benchmarks.prompts
 
 bench-faults: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.faults
