@@ -2,11 +2,12 @@
 
 python -m benchmarks.training [--jobs stage1 stage2 ...] [--repeats N] [--steps N] [--device cuda]
 
-Jobs named `tbps…` are TBPS-CLIP's, where a caption counts as an image; the others are CLIP-ReID's. Weights
-are random, images are noise or drawn people, captions are words in a row. Every timing is a process of its
-own, which reports the median of its steps, after some that warm up; ours and the textbook's take turns. A
-step of loaders and of extraction is a pass over some pictures. Peak memory is measured in another process.
-Results that differ from the textbook's end the program.
+Jobs named `tbps…` are TBPS-CLIP's, where a caption counts as an image; `online…` are stage 1 with deep
+prompts on image features of every step, where a prompt of `online-texts` counts as an image; the others are
+CLIP-ReID's. Weights are random, images are noise or drawn people, captions are words in a row. Every timing
+is a process of its own, which reports the median of its steps, after some that warm up; ours and the
+textbook's take turns. A step of loaders and of extraction is a pass over some pictures. Peak memory is
+measured in another process. Results that differ from the textbook's end the program.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.measure import device_name, map_blocks, median_of, run_alone
-from benchmarks.training import inputs, jobs, pairs, text_search
+from benchmarks.training import inputs, jobs, pairs, prompts, text_search
 from benchmarks.training.jobs import Record, Settings
 from config.arguments import Parser
 from utils.device import select_device
@@ -64,6 +65,9 @@ TOLERANCE = {
 SQUARE = (224, 224)
 JOBS = {
     "stage1": Job("stage1-textbook", 64, "≥ 10×", gpu_textbook="stage1-textbook-fp16"),
+    "online": Job("online-textbook", 64, "≥ 1.5×", steps=3),
+    "online-bf16": Job("online-textbook", 64, "≥ 2×", MIXED, "online-textbook-fp16", steps=3),
+    "online-texts": Job("online-texts-textbook", 64, "≥ 4×"),
     "train-loader": Job("train-loader-textbook", 64, "≥ 2.2×"),
     "test-loader": Job("test-loader-textbook", 64, "≥ 2.5×"),
     "stage2": Job("stage2-textbook", 16, "≥ 1.08×"),
@@ -87,6 +91,12 @@ WORK: dict[str, Callable[[Settings], Record]] = {
     "stage1": partial(jobs.stage1, amp="auto"),
     "stage1-textbook": partial(jobs.stage1_textbook, amp="off"),
     "stage1-textbook-fp16": partial(jobs.stage1_textbook, amp="fp16"),
+    "online": partial(prompts.online, amp="off"),
+    "online-bf16": partial(prompts.online, amp="bf16"),
+    "online-textbook": partial(prompts.online_textbook, amp="off"),
+    "online-textbook-fp16": partial(prompts.online_textbook, amp="fp16"),
+    "online-texts": prompts.texts,
+    "online-texts-textbook": prompts.texts_textbook,
     "train-loader": inputs.train_loader,
     "train-loader-textbook": inputs.train_loader_textbook,
     "test-loader": inputs.test_loader,

@@ -66,8 +66,11 @@ class Training(NamedTuple):
     dtype: torch.dtype
 
 
-def configuration(settings: Settings, keys: Mapping[str, Any] | None = None) -> CfgNode:
-    """The published configuration of ViT CLIP-ReID with random weights and the settings, then the keys."""
+def configuration(settings: Settings, keys: Mapping[str, Any] | None = None, file: Path = CONFIG) -> CfgNode:
+    """The file's settings with random weights, patches that do not overlap and the settings, then the keys.
+
+    The default file is the published configuration of ViT CLIP-ReID.
+    """
     patch = clip_config(settings.model)["vision_cfg"]["patch_size"]
     values = {
         "MODEL.NAME": settings.model,
@@ -85,7 +88,7 @@ def configuration(settings: Settings, keys: Mapping[str, Any] | None = None) -> 
         "TEST.IMS_PER_BATCH": settings.batch,
         **(keys or {}),
     }
-    return load_config(cfg, CONFIG, [word for pair in values.items() for word in pair])
+    return load_config(cfg, file, [word for pair in values.items() for word in pair])
 
 
 def build_model(config: CfgNode) -> ReIDModel:
@@ -126,13 +129,17 @@ def stage1_textbook(settings: Settings, amp: str) -> Record:
 
     def losses() -> dict[str, Tensor]:
         batch = next(batches)
-        images, pids, texts = batch.features, batch.pids, model(batch.pids)
-        return {
-            "i2t": supcon_loss(images, texts, pids, pids),
-            "t2i": supcon_loss(texts, images, pids, pids),
-        }
+        return prompt_losses(batch.features, model(batch.pids), batch.pids)
 
     return measure_training(textbook_training(losses, optimizer, amp, settings), settings)
+
+
+def prompt_losses(images: Tensor, texts: Tensor, pids: Tensor) -> dict[str, Tensor]:
+    """Terms of image features and text features, both (B, P), of identities (B,)."""
+    return {
+        "i2t": supcon_loss(images, texts, pids, pids),
+        "t2i": supcon_loss(texts, images, pids, pids),
+    }
 
 
 def _cached_features(width: int, settings: Settings) -> CachedFeatures:

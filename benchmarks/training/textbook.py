@@ -50,10 +50,7 @@ class ImageModel(nn.Module):
     def forward(self, images: Tensor) -> ReIDOutput | Tensor:
         """Training mode: ReIDOutput. Evaluation mode: test features (B, D) of images (B, 3, H, W)."""
         tower = self.image_encoder
-        x = tower.conv1(images)
-        x = x.reshape(*x.shape[:2], -1).permute(0, 2, 1)  # (B, h·w, D)
-        token = tower.class_embedding + x.new_zeros(len(x), 1, x.shape[2])
-        x = tower.ln_pre(torch.cat([token, x], dim=1) + tower.positional_embedding)
+        x = tower.ln_pre(self.embed(images))
         for block in tower.transformer.resblocks[:-1]:
             x = block(x)
         last = x[:, 0]
@@ -64,6 +61,14 @@ class ImageModel(nn.Module):
             return torch.cat([feat, projected], dim=1)
         logits = self.classifier(necks[0]), self.classifier_proj(necks[1])
         return ReIDOutput(logits, (last, feat, projected), projected)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Class token and patches (B, 1 + h·w, D) with their positions."""
+        tower = self.image_encoder
+        x = tower.conv1(images)
+        x = x.reshape(*x.shape[:2], -1).permute(0, 2, 1)  # (B, h·w, D)
+        token = tower.class_embedding + x.new_zeros(len(x), 1, x.shape[2])
+        return torch.cat([token, x], dim=1) + tower.positional_embedding
 
 
 class TextModel(nn.Module):
@@ -90,11 +95,14 @@ class TextModel(nn.Module):
 
     def forward(self, pids: Tensor) -> Tensor:
         """Text features (B, P) of identities (B,), as often as an identity occurs."""
+        x = self.transformer(self.embed(pids), attn_mask=self.attn_mask)
+        return self.ln_final(x)[:, self.end] @ self.text_projection
+
+    def embed(self, pids: Tensor) -> Tensor:
+        """Word embeddings (B, 77, W) of the prompts of identities (B,) with their positions."""
         prefix = self.token_prefix.expand(len(pids), -1, -1)
         suffix = self.token_suffix.expand(len(pids), -1, -1)
-        x = torch.cat([prefix, self.cls_ctx[pids], suffix], dim=1)  # (B, 77, W)
-        x = self.transformer(x + self.positional_embedding, attn_mask=self.attn_mask)
-        return self.ln_final(x)[:, self.end] @ self.text_projection
+        return torch.cat([prefix, self.cls_ctx[pids], suffix], dim=1) + self.positional_embedding
 
 
 def make_optimizer(

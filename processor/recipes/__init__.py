@@ -1,7 +1,20 @@
 """The stages of each method."""
 
 from processor.recipes.image_objective import ImageObjective
-from processor.recipes.prompt_stage import CachedFeatures, PromptObjective
+from processor.recipes.prompt_stage import (
+    CachedFeatures,
+    FeatureBatch,
+    OnlinePromptObjective,
+    PromptObjective,
+)
 from processor.recipes.text_search import LossWeights, TextSearchObjective
 
-__all__ = ["CachedFeatures", "ImageObjective", "LossWeights", "PromptObjective", "TextSearchObjective"]
+__all__ = [
+    "CachedFeatures",
+    "FeatureBatch",
+    "ImageObjective",
+    "LossWeights",
+    "OnlinePromptObjective",
+    "PromptObjective",
+    "TextSearchObjective",
+]

@@ -13,7 +13,7 @@ import torch
 from benchmarks import measure
 from benchmarks.measure import run_alone
 from benchmarks.training import __main__ as training
-from benchmarks.training import text_search, textbook_tbps
+from benchmarks.training import prompts, text_search, textbook_tbps
 from benchmarks.training.__main__ import JOBS, WORK, jobs, main, require_equal, table, textbook_of
 from benchmarks.training.inputs import draw_pictures
 from benchmarks.training.textbook import TEXT_SIDE, TextModel, make_optimizer
@@ -21,7 +21,9 @@ from loss import make_loss
 from model import tokenize_captions
 from model.clip import build_clip, clip_config
 from processor import make_text_search_objective
+from processor.engine import Stage, only_trained
 from processor.make_recipes import make_plan
+from processor.recipes import OnlinePromptObjective
 from tests.toys import write_tower
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
@@ -97,6 +99,8 @@ def test_the_textbook_does_more(record):
     assert record("stage1-textbook")["flops"] > 10 * flops["stage1"]
     assert record("stage2-textbook")["flops"] > 1.1 * flops["stage2"]
     assert record("extract-textbook")["flops"] > 1.1 * flops["extract"]
+    assert record("online-textbook")["flops"] > 1.5 * record("online")["flops"]
+    assert record("online-texts-textbook")["flops"] > 10 * record("online-texts")["flops"]
     assert record("tbps-textbook")["flops"] > 1.2 * record("tbps")["flops"]
     assert record("tbps-simplified-textbook")["flops"] > 1.4 * record("tbps-simplified")["flops"]
     assert record("tbps-texts-textbook")["flops"] > 2 * record("tbps-texts")["flops"]
@@ -131,6 +135,36 @@ def test_texts_are_the_textbooks_where_every_weight_gets_a_gradient(settings):
     assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
     assert all(p.grad is not None for p in theirs.parameters())
     assert not any(p.grad is not None for p in ours.text_encoder.parameters())
+
+
+def test_gradients_of_deep_prompts_are_the_textbooks_where_every_weight_gets_one(settings):
+    config, batch = prompts.configuration(settings), prompts.drawn_images(settings)
+    ours, theirs = jobs.build_model(config).train(), prompts.textbook_model(config).train()
+    optimizer = make_plan(config, "stage1").make_optimizer(ours.named_parameters())
+    stage = Stage("stage1", OnlinePromptObjective(ours), [batch], [batch], optimizer, None)
+    with only_trained(stage):
+        terms = stage.objective(batch).losses
+        sum(terms.values()).backward()
+        frozen = [p for name, p in ours.named_parameters() if "VPT" not in name and "cls_ctx" not in name]
+        assert not any(p.requires_grad or p.grad is not None for p in frozen)
+    features = theirs.encode_images(batch.images), theirs.encode_texts(batch.pids)
+    expected = jobs.prompt_losses(*features, batch.pids)
+    torch.testing.assert_close(terms, expected)
+    sum(expected.values()).backward()
+    own_names = {"images.": "", "texts.cls_ctx": "prompt_learner.cls_ctx", "texts.": "text_encoder."}
+
+    def own_name(name):
+        return next(
+            to + name.removeprefix(start) for start, to in own_names.items() if name.startswith(start)
+        )
+
+    found = {name: p.grad for name, p in ours.named_parameters() if p.grad is not None}
+    wanted = {own_name(name): p.grad for name, p in theirs.prompts()}
+    assert found.keys() == wanted.keys() and len(found) == 1 + 3 + 1
+    for name, gradient in wanted.items():
+        assert (found[name] - gradient).abs().max() < 1e-4 * gradient.abs().max(), name
+    towers = theirs.images.image_encoder, theirs.texts
+    assert all(p.grad is not None for tower in towers for p in tower.parameters())
 
 
 def test_the_textbooks_optimizer_has_our_rates_and_a_group_for_each_weight(settings):
