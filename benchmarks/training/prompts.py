@@ -13,9 +13,10 @@ from benchmarks.training.textbook_prompts import PromptModel
 from datasets import ImageBatch
 from model import ReIDModel, build_clip, clip_config
 from processor import make_plan
-from processor.engine import Objective, Stage, TrainingBatch, only_trained
+from processor.engine import Objective, Stage, TrainingBatch
 from processor.recipes import FeatureBatch, OnlinePromptObjective, PromptObjective
 
+MakeObjective = Callable[[ReIDModel], Objective]
 CONFIG = ROOT / "configs/prompts/ivlp_main.yml"
 
 
@@ -86,18 +87,22 @@ def _identities(settings: Settings) -> Tensor:
     return torch.arange(settings.batch) % jobs.CLASSES
 
 
-def _measure(
-    make_objective: Callable[[ReIDModel], Objective],
-    batch: TrainingBatch,
-    config: CfgNode,
-    settings: Settings,
-) -> Record:
+def make_stage(make_objective: MakeObjective, batch: TrainingBatch, config: CfgNode) -> Stage:
+    """Stage 1 on one batch; what it does not train is frozen, as the loop does it."""
     model, plan = jobs.build_model(config), make_plan(config, "stage1")
     optimizer = plan.make_optimizer(model.named_parameters())
-    stage = Stage("stage1", make_objective(model), [batch], [batch], optimizer, plan)
-    with only_trained(stage):
-        training = jobs.our_training(stage, make_objective(model), config, settings)
-        return jobs.measure_training(training, settings)
+    trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in trained)
+    return Stage("stage1", make_objective(model), [batch], [batch], optimizer, plan)
+
+
+def _measure(
+    make_objective: MakeObjective, batch: TrainingBatch, config: CfgNode, settings: Settings
+) -> Record:
+    stage = make_stage(make_objective, batch, config)
+    plain = make_objective(stage.objective.model)
+    return jobs.measure_training(jobs.our_training(stage, plain, config, settings), settings)
 
 
 def _measure_textbook(

@@ -1,7 +1,7 @@
 """The training loop; it knows no method and no configuration."""
 
 from processor.engine.best import BestModel
-from processor.engine.loop import Run, fit, only_trained, prepare, train_step
+from processor.engine.loop import Run, fit, prepare, train_step
 from processor.engine.objective import Objective, Step, TrainingBatch
 from processor.engine.resume import FILE, Progress, Saver, Snapshot, read_snapshot
 from processor.engine.stage import EpochSampler, Loader, Plan, Stage
@@ -25,7 +25,6 @@ __all__ = [
     "Tracker",
     "TrainingBatch",
     "fit",
-    "only_trained",
     "prepare",
     "read_snapshot",
     "train_step",

@@ -87,7 +87,7 @@ def fit(stage: Stage, run: Run, snapshot: Snapshot | None = None) -> None:
                 f"{stage.name} has {stage.plan.epochs} epochs, but the run in {snapshot.path} is at "
                 f"{progress}; allowed: {progress.stage} with {progress.epoch} or more"
             )
-    with only_trained(stage):
+    with _only_trained(stage):
         forward = prepare(stage, run.device, run.precision, sync_batch_norm=run.sync_batch_norm)
         if snapshot is not None:
             snapshot.restore_stage(stage, run.model)
@@ -283,7 +283,7 @@ def _judge(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> No
 
 
 @contextmanager
-def only_trained(stage: Stage) -> Iterator[None]:
+def _only_trained(stage: Stage) -> Iterator[None]:
     """Disable gradients for parameters the optimizer does not own: DistributedDataParallel waits for them."""
     trained = {id(parameter) for group in stage.optimizer.param_groups for parameter in group["params"]}
     others = [p for p in stage.objective.parameters() if p.requires_grad and id(p) not in trained]

@@ -21,7 +21,6 @@ from loss import make_loss
 from model import tokenize_captions
 from model.clip import build_clip, clip_config
 from processor import make_text_search_objective
-from processor.engine import Stage, only_trained
 from processor.make_recipes import make_plan
 from processor.recipes import OnlinePromptObjective
 from tests.toys import write_tower
@@ -139,14 +138,12 @@ def test_texts_are_the_textbooks_where_every_weight_gets_a_gradient(settings):
 
 def test_gradients_of_deep_prompts_are_the_textbooks_where_every_weight_gets_one(settings):
     config, batch = prompts.configuration(settings), prompts.drawn_images(settings)
-    ours, theirs = jobs.build_model(config).train(), prompts.textbook_model(config).train()
-    optimizer = make_plan(config, "stage1").make_optimizer(ours.named_parameters())
-    stage = Stage("stage1", OnlinePromptObjective(ours), [batch], [batch], optimizer, None)
-    with only_trained(stage):
-        terms = stage.objective(batch).losses
-        sum(terms.values()).backward()
-        frozen = [p for name, p in ours.named_parameters() if "VPT" not in name and "cls_ctx" not in name]
-        assert not any(p.requires_grad or p.grad is not None for p in frozen)
+    objective = prompts.make_stage(OnlinePromptObjective, batch, config).objective.train()
+    ours, theirs = objective.model, prompts.textbook_model(config).train()
+    terms = objective(batch).losses
+    sum(terms.values()).backward()
+    frozen = [p for name, p in ours.named_parameters() if "VPT" not in name and "cls_ctx" not in name]
+    assert not any(p.requires_grad or p.grad is not None for p in frozen)
     features = theirs.encode_images(batch.images), theirs.encode_texts(batch.pids)
     expected = jobs.prompt_losses(*features, batch.pids)
     torch.testing.assert_close(terms, expected)
