@@ -1,9 +1,9 @@
 """Models: CLIP's towers, the re-id heads, prompts, and the files they come from."""
 
-from model.clip import build_clip, clip_config, model_label
+from model.clip import build_clip, clip_config, load_clip, model_label
 from model.dual import DualModel
 from model.files.card import ModelCard, TextSearchCard, read_card, read_text_search_card
-from model.files.clip_file import load_clip
+from model.files.clip_file import load_starting_clip
 from model.files.info import CheckpointInfo
 from model.files.reid_file import load_reid_model
 from model.files.stage1 import load_stage1
@@ -50,6 +50,7 @@ __all__ = [
     "load_clip",
     "load_reid_model",
     "load_stage1",
+    "load_starting_clip",
     "load_text_search_model",
     "make_backbone",
     "make_card",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model import hugging_face
 from model.description import check_towers, read_description
-from model.names import REID
+from model.names import REID, TEXT_SEARCH, has_text_tower
 from utils.package import find_shipped
 from utils.untrusted.torchscript import is_torchscript
 from utils.weights import read_state_dict, split_choice
@@ -107,6 +107,8 @@ def check_fit(own: dict[str, Tensor], weights: dict[str, Tensor], source: str) -
 
 def require_clip(weights: dict[str, Tensor], path: str | Path) -> None:
     """Raise ValueError unless the weights in file `path` have the names of a CLIP model."""
+    if has_text_tower(weights):
+        raise ValueError(f"path {path} is {TEXT_SEARCH}; allowed: CLIP weights")
     if KNOWN_NAMES[0] in weights:
         raise ValueError(f"path {path} is {REID}; allowed: CLIP weights")
     if weights.keys().isdisjoint(KNOWN_NAMES):
@@ -181,6 +183,30 @@ def _refuse_gelu(name: str, weights: str) -> None:
     """Raise ValueError. The reverse, QuickGELU with weights of GELU, does not occur in open_clip."""
     other = "'quick_gelu': true in that file" if name.endswith(".json") else f"{name}-quickgelu"
     raise ValueError(f"name {name} computes GELU, but {weights} was trained with QuickGELU; use {other}")
+
+
+def load_clip(name: str, choice: str, path: str, tag: str) -> open_clip.CLIP:
+    """The CLIP model of that name: random if `choice` is 'none', else from file `path` or by `tag`."""
+    if choice == "none":
+        _logger.info("CLIP %s starts from random weights", name)
+        return build_clip(clip_config(name), None)
+    if path:
+        return clip_from_file(read_state_dict(path, KNOWN_NAMES), path, name)
+    config = clip_config(name)
+    weights, source = clip_weights_by_tag(name, tag, config)
+    return _start(weights, source, name, config)
+
+
+def clip_from_file(weights: dict[str, Tensor], path: str, name: str) -> open_clip.CLIP:
+    """The CLIP model with the weights in file `path`, in the names of OpenAI, open_clip or Hugging Face."""
+    config = clip_config(name)
+    require_clip(weights, path)
+    return _start(openai_weights(weights, path, name, config), path, name, config)
+
+
+def _start(weights: dict[str, Tensor], source: str, name: str, config: dict) -> open_clip.CLIP:
+    _logger.info("CLIP %s starts from the weights in %s", name, source)
+    return build_clip(config, weights, f"{source} (`name` {name})")
 
 
 def image_tower(config: dict) -> torch.nn.Module:

@@ -16,7 +16,7 @@ from config.subject import prompt_subject
 from model.adapter import Adapter
 from model.clip import KNOWN_NAMES, build_clip, clip_config, model_label
 from model.files.card import ModelCard, read_card
-from model.files.clip_file import load_clip
+from model.files.clip_file import load_starting_clip
 from model.files.info import CheckpointInfo, read_info
 from model.files.reid_file import build_reid_model
 from model.files.sides import side_information_for, trained_side_information
@@ -79,7 +79,7 @@ def make_model(
         clip = build_clip(clip_config(node.NAME), None)
     else:
         warn_of_unused_path(cfg)
-        clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
+        clip = load_starting_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
     backbone = training_backbone(cfg, clip)
     adapter = None
     if node.ADAPTER_RATIO:
@@ -169,7 +169,7 @@ def make_teacher(cfg: CfgNode) -> Teacher | None:
                 "MODEL.TEACHER.PRETRAIN_PATH and PRETRAIN_TAG are empty; allowed with MODEL.PRETRAIN_CHOICE "
                 "'none': one of them, because the teacher needs weights"
             )
-    clip = load_clip(own.NAME or node.NAME, "clip", path, tag)
+    clip = load_starting_clip(own.NAME or node.NAME, "clip", path, tag)
     stride = tuple(node.STRIDE_SIZE)
     if isinstance(clip.visual, VisionTransformer):
         stride = tuple(clip.visual.conv1.kernel_size)

@@ -6,11 +6,10 @@ from collections.abc import Collection, Mapping
 from yacs.config import CfgNode
 
 from config.errors import as_keys
-from model.clip import build_clip, clip_config, model_label
+from model.clip import build_clip, clip_config, load_clip, model_label
 from model.dual import DualModel
 from model.files.architecture import unseen_facts
 from model.files.card import TextSearchCard, read_text_search_card
-from model.files.clip_file import load_clip
 from model.files.text_search_file import load_text_search_model, read_text_search_file
 from model.files.text_search_info import TextSearchInfo
 from model.make_model import IMAGE_KEYS, adopt_values, image_facts, training_backbone, warn_of_unused_path

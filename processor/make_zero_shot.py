@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 from config.check import check_config
 from config.errors import as_keys
 from datasets import ReIDDataset, read_attributes, templates
-from model import ReIDModel, class_features, load_clip, make_backbone
+from model import ReIDModel, class_features, load_starting_clip, make_backbone
 from processor.engine.journal import log_lines
 from processor.evaluation import Evaluation
 from processor.make_evaluation import evaluate_as_configured
@@ -83,7 +83,7 @@ def _load_clip(cfg: CfgNode) -> CLIP:
             "CLIP needs weights"
         )
     with as_keys({"name": "MODEL.NAME", "path": "MODEL.PRETRAIN_PATH", "tag": "MODEL.PRETRAIN_TAG"}):
-        return load_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
+        return load_starting_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
 
 
 def _clip_test(cfg: CfgNode, dataset: ReIDDataset) -> tuple[nn.Module, Evaluation]:

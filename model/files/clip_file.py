@@ -1,17 +1,10 @@
-"""The CLIP model that a run starts from: random, by tag, or from a file."""
+"""The CLIP model that a run starts from: CLIP itself, or the towers of a text search model."""
 
 import logging
 
 import open_clip
 
-from model.clip import (
-    KNOWN_NAMES,
-    build_clip,
-    clip_config,
-    clip_weights_by_tag,
-    openai_weights,
-    require_clip,
-)
+from model.clip import KNOWN_NAMES, build_clip, clip_from_file, load_clip
 from model.files.geometry import adopt_geometry
 from model.files.text_search_file import read_text_search_file
 from model.names import clip_names, has_text_tower
@@ -21,26 +14,15 @@ from utils.weights import read_state_dict
 _logger = logging.getLogger("transreid.model")
 
 
-def load_clip(name: str, choice: str, path: str, tag: str) -> open_clip.CLIP:
-    """The CLIP model a run starts from: random if `choice` is 'none', else from `path` or by `tag`.
+def load_starting_clip(name: str, choice: str, path: str, tag: str) -> open_clip.CLIP:
+    """`load_clip`, or the towers of a text search model with a ViT in file `path`.
 
-    A file has the names of OpenAI, open_clip or Hugging Face, or is a text search model with a ViT, whose
-    towers keep the positions that they have. Raises ValueError for any other one, FileNotFoundError for none.
+    These keep the positions that they have. Raises ValueError for any other file, FileNotFoundError for none.
     """
-    config = clip_config(name)
-    if choice == "none":
-        _logger.info("CLIP %s starts from random weights", name)
-        return build_clip(config, None)
-    if path:
-        weights, source = read_state_dict(path, KNOWN_NAMES), path
-        if has_text_tower(weights):
-            return _from_text_search(path, name)
-        require_clip(weights, path)
-        weights = openai_weights(weights, path, name, config)
-    else:
-        weights, source = clip_weights_by_tag(name, tag, config)
-    _logger.info("CLIP %s starts from the weights in %s", name, source)
-    return build_clip(config, weights, f"{source} (`name` {name})")
+    if choice == "none" or not path:
+        return load_clip(name, choice, "", tag)
+    weights = read_state_dict(path, KNOWN_NAMES)
+    return _from_text_search(path, name) if has_text_tower(weights) else clip_from_file(weights, path, name)
 
 
 def _from_text_search(path: str, name: str) -> open_clip.CLIP:

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from model import model_label
-from model.clip import clip_config, image_tower
-from model.files.clip_file import load_clip
+from model.clip import clip_config, image_tower, load_clip
 from tests.untrusted.surviving import nothing_else
 
 
