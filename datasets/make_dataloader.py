@@ -104,7 +104,8 @@ def make_dataloader(
         plain = loader(plain_images, pixels, batch_size=plain_size, persistent_workers=False)
         shuffled = None
         if shuffle:
-            batches = _in_batches(_shuffled(len(dataset.train), plain_size, cfg.SOLVER.SEED), plain_size)
+            with as_keys({"batch_size": "SOLVER.STAGE1.IMS_PER_BATCH"}):
+                batches = _in_batches(_shuffled(len(dataset.train), plain_size, cfg.SOLVER.SEED), plain_size)
             shuffled = loader(plain_images, pixels, batch_sampler=batches)
         return Loaders(train, plain, test, order, shuffled)
 

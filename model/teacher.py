@@ -33,5 +33,6 @@ class Teacher:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Features (B, D) of images (B, 3, H, W)."""
-        move_module(self.tower, images.device)
+        if next(self.tower.parameters()).device != images.device:
+            move_module(self.tower, images.device)
         return getattr(self.tower(images), self.feature)

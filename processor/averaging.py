@@ -1,6 +1,6 @@
 """The mean of a model's states, and a stage that ends with that of its epochs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,7 +11,10 @@ from utils.precision import Precision
 
 
 def average_states(states: Sequence[Mapping[str, Tensor]], weights: Tensor) -> dict[str, Tensor]:
-    """The sum of float entries times `weights` (one for each state); other entries are those of the last."""
+    """The sum of float entries times `weights` (one for each state); other entries are those of the last.
+
+    It is what `Averaged` works out epoch by epoch.
+    """
     mean = dict(states[-1])
     for name, last in mean.items():
         if last.is_floating_point():
@@ -37,7 +40,9 @@ class _Batches:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[TrainingBatch]:
-        batches = iter(self.loader)
+        return self._notice_end(iter(self.loader))  # whose workers start now, as the loop expects
+
+    def _notice_end(self, batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
         batch = next(batches, None)
         while batch is not None:
             following = next(batches, None)
@@ -54,18 +59,19 @@ class Averaged(Objective):
 
     Args:
         objective: what is minimised.
-        tensors: parameters and running statistics that are averaged.
+        find: gives the parameters and running statistics that are averaged, where they are now: a model that
+            moves to a GPU gets other statistics there.
         weights: (E,), of each epoch.
         batches: tells the epoch and its end.
     """
 
     def __init__(
-        self, objective: Objective, tensors: Sequence[Tensor], weights: Tensor, batches: _Batches
+        self, objective: Objective, find: Callable[[], Sequence[Tensor]], weights: Tensor, batches: _Batches
     ) -> None:
         super().__init__()
         self.objective, self.batches = objective, batches
-        self._weights, self._tensors = weights.tolist(), tuple(tensors)
-        for index, tensor in enumerate(self._tensors):
+        self._weights, self._find = weights.tolist(), find
+        for index, tensor in enumerate(find()):
             self.register_buffer(f"mean_{index}", torch.zeros_like(tensor, dtype=torch.float32))
 
     def prepare(self, precision: Precision) -> None:
@@ -89,7 +95,7 @@ class Averaged(Objective):
         epoch = self.batches.epoch
         so_far = sum(self._weights[:epoch])
         share = self._weights[epoch - 1] / so_far if so_far else 1.0
-        for index, tensor in enumerate(self._tensors):
+        for index, tensor in enumerate(self._find()):
             mean = self.get_buffer(f"mean_{index}")
             mean.lerp_(tensor.to(mean.dtype), share)
             if epoch == len(self._weights):
@@ -102,8 +108,11 @@ def averaged(stage: Stage, model: nn.Module, weights: Tensor) -> Stage:
     Of the model, what the stage's optimizer trains is averaged, and running statistics of batch norms.
     """
     trained = {id(parameter) for group in stage.optimizer.param_groups for parameter in group["params"]}
-    tensors: list[Tensor] = [p for p in model.parameters() if id(p) in trained]
-    tensors += [buffer for name, buffer in model.named_buffers() if ".running_" in name]
+    parameters = [parameter for parameter in model.parameters() if id(parameter) in trained]
+
+    def find() -> list[Tensor]:
+        return parameters + [buffer for name, buffer in model.named_buffers() if ".running_" in name]
+
     batches = _Batches(stage)
-    objective = Averaged(stage.objective, tensors, weights, batches)
+    objective = Averaged(stage.objective, find, weights, batches)
     return replace(stage, objective=objective, loader=batches, sampler=batches)

@@ -4,6 +4,7 @@ CLIP-ReID (Li, Sun, Li, AAAI 2023), section 3.2; CoOp (Zhou et al. 2022), sectio
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,5 +80,23 @@ class PromptLearner(nn.Module):
         """Where the texts of identities (B,) end, (B,); None where all end at the last position."""
         return None if len(self.ends) == 1 else self.ends[pids]
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Raise ValueError for weights whose texts end elsewhere: features would be read at wrong places."""
+        suffix = state_dict.get(f"{prefix}token_suffix")
+        if suffix is not None and suffix.shape == self.token_suffix.shape:
+            own, theirs = (_last_before_padding(words) for words in (self.token_suffix, suffix))
+            if not torch.equal(own.cpu(), theirs.cpu()):
+                raise ValueError(
+                    f"subjects give {int((own.cpu() != theirs.cpu()).sum())} of {len(own)} prompts another "
+                    "length than they have in the weights; allowed: the nouns of the run that these are from"
+                )
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def _rows(self, words: Tensor, pids: Tensor) -> Tensor:
         return words.expand(len(pids), -1, -1) if len(words) == 1 else words[pids]
+
+
+def _last_before_padding(words: Tensor) -> Tensor:
+    """The last place (N,) of words (N, L, W) that differs from the last word, which fills what is left."""
+    differs = (words != words[:, -1:]).any(dim=2)
+    return differs.int().cumsum(dim=1).argmax(dim=1)

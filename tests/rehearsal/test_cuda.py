@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from model import build_clip, clip_config
 from processor import METHODS
 from processor import test as run_test
 from processor.engine import Run, Saver
@@ -99,6 +100,29 @@ def test_a_run_cut_resumed_and_tested(gpu, trained, toy_config, monkeypatch, tmp
     run_test(toy_config(*words(settings), *on_gpu, *weight, tree=row.tree), ARGS, method=row)
     tested = json.loads((folder / "metrics.json").read_text())
     assert tested["mAP"] == pytest.approx(records(expected)[-1]["mAP"])
+
+
+PROMPTS = {
+    "deep": {"MODEL.PROMPT.DEEP_VISION": 2, "MODEL.PROMPT.DEEP_TEXT": 6},
+    "online": {"MODEL.PROMPT.DEEP_VISION": 2, "SOLVER.STAGE1.ONLINE_FEATURES": True},
+    "views": {"TEST.AUGMENT": "flip_crop", "MODEL.ADAPTER_RATIO": 0.2},
+    "teacher": {"MODEL.TEACHER.LOSS_WEIGHT": 1.0},
+}
+MEANS = {f"SOLVER.STAGE{n}.GAUSS_{key}": 1.0 for n in (1, 2) for key in ("MEAN", "STD")}
+
+
+@pytest.mark.parametrize("means", [{}, MEANS], ids=["last", "mean"])
+@pytest.mark.parametrize("prompts", PROMPTS.values(), ids=PROMPTS)
+def test_prompt_learning(gpu, trained, tmp_path, toy_towers, prompts, means):
+    torch.save(build_clip(clip_config("toy-vit"), None).state_dict(), tmp_path / "clip.pt")
+    start = {"MODEL.PRETRAIN_CHOICE": "clip", "MODEL.PRETRAIN_PATH": str(tmp_path / "clip.pt")}
+    settings = words({"MODEL.NAME": "toy-vit", "SOLVER.AMP": "off"} | start | prompts | means)
+    _, expected = trained("clipreid", *settings, "OUTPUT_DIR", str(tmp_path / "cpu"))
+    _, folder = trained("clipreid", *settings, "MODEL.DEVICE", "cuda", "OUTPUT_DIR", str(tmp_path / "gpu"))
+    assert_same_course(records(folder), records(expected), tolerance=2e-3)
+    waits = {at[0] for at in gpu.waits if "_run_epoch" in at and not {"begin_epoch", "set_epoch"} & {*at}}
+    once = {"move_module"} if prompts is PROMPTS["teacher"] else set()
+    assert waits == {"_judge", "means", "not_finite"} | once
 
 
 def test_steps_and_extraction_under_the_autocast_of_cuda(monkeypatch, toy_config, tmp_path, method, settings):

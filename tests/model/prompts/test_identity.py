@@ -4,7 +4,7 @@ import open_clip
 import pytest
 import torch
 
-from model.prompts.identity import NUM_TOKENS, prompt_template
+from model.prompts.identity import NUM_TOKENS, PromptLearner, prompt_template
 from model.tokenizers import ClipTokenizer
 
 X_TOKENS = slice(5, 5 + NUM_TOKENS)
@@ -61,3 +61,18 @@ def test_buffers_hold_the_template(text_side):
 def test_prompts_start_small(text_side):
     _, learner, _ = text_side(classes=200)
     assert abs(learner.cls_ctx.std().item() - 0.02) < 1e-3 and abs(learner.cls_ctx.mean().item()) < 1e-3
+
+
+def test_weights_of_prompts_that_end_elsewhere_are_refused(text_side):
+    clip, learner, encoder = text_side("person")
+    phrases = ["person", "delivery robot", "vehicle"]
+
+    def of(subjects):
+        return PromptLearner(3, clip.token_embedding, encoder.tokenizer, subjects)
+
+    of(phrases).load_state_dict(of(["man", "tall woman", "car"]).state_dict())
+    of("robot").load_state_dict(learner.state_dict())
+    with pytest.raises(ValueError, match=r"subjects give 2 of 3 prompts another length"):
+        of(phrases).load_state_dict(of(["blue car", "car", "truck"]).state_dict())
+    with pytest.raises(ValueError, match=r"subjects give 1 of 1 prompts another length"):
+        of("delivery robot").load_state_dict(learner.state_dict())
