@@ -5,11 +5,11 @@ from collections import Counter
 
 from torch import nn
 
-from model.prompts.deep import MARK
 from processor.engine import Stage
 from utils.text import Lines
 
 _logger = logging.getLogger("transreid.train")
+_DEEP = "VPT"  # in the names of deep prompts
 
 
 def log_learning(stage: Stage, model: nn.Module) -> None:
@@ -17,7 +17,7 @@ def log_learning(stage: Stage, model: nn.Module) -> None:
     trained = {id(parameter) for group in stage.optimizer.param_groups for parameter in group["params"]}
     total, learning = Counter[str](), Counter[str]()
     for name, parameter in model.named_parameters():
-        part = name.partition(".")[0] + (", deep prompts" if MARK in name else "")
+        part = name.partition(".")[0] + (", deep prompts" if _DEEP in name else "")
         total[part] += parameter.numel()
         learning[part] += parameter.numel() * (id(parameter) in trained)
     rows = [f"{part:30}{learning[part]:>14,}{total[part] - learning[part]:>14,}" for part in total]
