@@ -91,10 +91,19 @@ def _model(
 
 
 def prompt_model(cfg: CfgNode, dataset: ReIDDataset, *, pretrained: bool) -> ReIDModel:
-    """As `image_model`, with the noun phrases of MODEL.PROMPT.SUBJECTS."""
+    """As `image_model`, with the noun phrases of MODEL.PROMPT.SUBJECTS for people of DATASETS.NAMES.
+
+    Those of TRAIN_ALSO, whose identities may have the same names, keep the noun.
+    """
     path, subjects = cfg.MODEL.PROMPT.SUBJECTS, dataset.subject
     if path:
-        subjects = read_subjects(path, dataset.train, dataset.subject)
+        first = dataset.parts[0] if dataset.parts else dataset
+        subjects = read_subjects(path, first.train, dataset.subject)
+        others = dataset.num_train_pids - len(subjects)
+        subjects += [dataset.subject] * others
+        if others:
+            text = "%s is for %s: %d identities of DATASETS.TRAIN_ALSO keep %r"
+            _logger.info(text, path, first.name, others, dataset.subject)
     return _model(cfg, dataset, subjects, dataset.num_train_pids, pretrained=pretrained)
 
 

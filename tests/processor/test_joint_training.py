@@ -68,6 +68,18 @@ def test_every_method_trains_on_both(trained, sets, method, pairs):
     assert "- folder     |      2 |        4 |         2\n" in log
 
 
+def test_phrases_are_for_the_first_set(trained, sets, tmp_path):
+    """Although both sets have the identity."""
+    root = tmp_path / "sets"
+    (root / "train" / "ben").rename(root / "train" / "0002")
+    (tmp_path / "a.json").write_text('{"2": "tall man"}')
+    names = ("DATASETS.NAMES", "market1501", *BOTH, "MODEL.PROMPT.SUBJECTS", str(tmp_path / "a.json"))
+    _, folder = trained("clipreid", *sets, *names)
+    log = (folder / "train_log.txt").read_text()
+    assert "a.json: 1 of 4 identities have a phrase" in log
+    assert "a.json is for market1501: 2 identities of DATASETS.TRAIN_ALSO keep 'person'" in log
+
+
 @pytest.mark.parametrize(
     ("also", "test", "queries", "told"),
     [
