@@ -93,6 +93,7 @@ def without_heads(weights: Mapping[str, Tensor], path: str) -> dict[str, Tensor]
 
 
 _OF_PROMPT_LEARNING = re.compile(r"^vision_(?=bottleneck|classifier)")  # Multimodal-ReID's files
+_TOKENS = {"prompt_learner.ctx": "prompt_learner.cls_ctx"}
 _LEFT_OUT = ("logit_scale", "ZS_image_encoder")
 
 
@@ -102,7 +103,9 @@ def our_names(weights: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
     Its temperature and frozen teacher are left out. The log counts both.
     """
     left = [name for name in weights if any(part in name for part in _LEFT_OUT)]
-    renamed = {name: _OF_PROMPT_LEARNING.sub("", name) for name in weights if name not in left}
+    renamed = {
+        name: _TOKENS.get(name) or _OF_PROMPT_LEARNING.sub("", name) for name in weights if name not in left
+    }
     translated = sum(name != ours for name, ours in renamed.items())
     if not translated:
         return dict(weights)

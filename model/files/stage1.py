@@ -6,10 +6,12 @@ from pathlib import Path
 import torch
 
 from model.clip import KNOWN_NAMES, load_strictly
+from model.names import our_names
 from model.reid import ReIDModel
 from utils.weights import read_state_dict
 
 _PROMPTS = "prompt_learner.cls_ctx"
+_PROMPTS_ONLY = ("cls_ctx", "ctx")  # in `clip_model_prompter_119.pth`
 _logger = logging.getLogger("transreid.model")
 
 
@@ -19,7 +21,12 @@ def load_stage1(model: ReIDModel, path: str | Path) -> None:
     Raises FileNotFoundError, or ValueError when the file has no prompts or those of another number of
     identities, has been through stage 2, or is of another architecture.
     """
-    weights = read_state_dict(path, KNOWN_NAMES)
+    weights = our_names(read_state_dict(path, KNOWN_NAMES), str(path))
+    if not weights.keys().isdisjoint(_PROMPTS_ONLY):
+        raise ValueError(
+            f"path {path} has learned prompts without the model and without the order of its identities, as "
+            "published by Multimodal-ReID; allowed: a file of stage 1 with both towers"
+        )
     if _PROMPTS not in weights:
         raise ValueError(
             f"path {path} has no learned prompts ({_PROMPTS}); allowed: a file of stage 1, "

@@ -1,5 +1,7 @@
 """A finished stage 1 as a file."""
 
+import re
+
 import pytest
 import torch
 
@@ -72,6 +74,27 @@ def test_other_files_are_refused_and_nothing_is_loaded(model, tmp_path, change, 
         load_stage1(fresh, tmp_path / "a.pth")
     assert f"path {tmp_path / 'a.pth'}" in str(caught.value) and "\n" not in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in fresh.state_dict().items())
+
+
+def test_published_names_of_prompt_learning(model, tmp_path):
+    taught, fresh = model(0), model(1)
+    weights = {re.sub(r"^(?=bottleneck|classifier)", "vision_", k): v for k, v in taught.state_dict().items()}
+    weights["prompt_learner.ctx"] = weights.pop(PROMPTS)
+    torch.save({**weights, "logit_scale": torch.tensor(4.6)}, tmp_path / "a.pth")
+    load_stage1(fresh, tmp_path / "a.pth")
+    wanted = taught.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in fresh.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["cls_ctx", "ctx"])
+def test_prompts_without_a_model_are_refused(model, tmp_path, name):
+    weights = model(0).prompt_learner.state_dict()
+    weights[name] = weights.pop("cls_ctx")
+    torch.save(weights, tmp_path / "clip_model_prompter_119.pth")
+    with pytest.raises(
+        ValueError, match=r"prompter_119\.pth has learned prompts without the model and withou"
+    ):
+        load_stage1(model(1), tmp_path / "clip_model_prompter_119.pth")
 
 
 def test_a_missing_file(model, tmp_path):
