@@ -195,6 +195,15 @@ def test_features_of_another_test_are_not(run, place, change, options, reason):
     assert reason in line
 
 
+def test_fused_features_are_not(run, place):
+    file = leave_features(place)
+    task = RetrievalTask.load(file)
+    RetrievalTask(task.images, task.trials, {**task.info, "attributes": {"weight": 1.0}}).save(file)
+    assert run("--run", place / "m2d")[0] == 0 and results(place)[0]["features"] is None
+    log = (place / "logs" / "cross_domain" / "cross_domain_log.txt").read_text()
+    assert f"{file} is not used: its features are fused with probabilities of attributes" in log
+
+
 def test_features_of_other_images_are_not(run, place):
     file = leave_features(place)
     task = RetrievalTask.load(file)

@@ -60,8 +60,8 @@ def last_checkpoint(folder: Path, name: str) -> Path:
 def find_features(cfg: CfgNode, trials: Sequence[Trial], made_with: Mapping[str, Any]) -> Path | None:
     """The feature file next to TEST.WEIGHT, if it has what a test of these trials would give.
 
-    That is where it is newer than TEST.WEIGHT, its items are those of the trials, and its facts are
-    `made_with`. Otherwise the log says why it is not used, and the result is None.
+    That is where it is newer than TEST.WEIGHT, its items are those of the trials, its facts are `made_with`,
+    and it is not of `zero_shot.py --mm`. Otherwise the log says why it is not used, and the result is None.
     """
     weight = Path(cfg.TEST.WEIGHT)
     file = weight.parent / (cfg.TEST.FEATURES or "features.npz")
@@ -85,6 +85,8 @@ def _why_not(file: Path, weight: Path, trials: Sequence[Trial], made_with: Mappi
         return f"its weight is {task.info.get('weight')}"
     if file.stat().st_mtime_ns < weight.stat().st_mtime_ns:
         return f"{weight} is newer"
+    if "attributes" in task.info:
+        return "its features are fused with probabilities of attributes (zero_shot.py --mm)"
     differ = [key for key in made_with if key != "weight" and task.info.get(key) != made_with[key]]
     if differ:
         return f"it was made with another {', '.join(differ)}"
