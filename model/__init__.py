@@ -24,7 +24,7 @@ from model.towers.attention import attention_map
 from model.towers.dropout import other_seeds
 from model.towers.image import make_backbone
 from model.towers.text import TextTower
-from model.zero_shot import class_features
+from model.zero_shot import class_features, warn_of_other_text
 
 __all__ = [
     "NO_LABEL",
@@ -67,4 +67,5 @@ __all__ = [
     "read_card",
     "read_text_search_card",
     "tokenize_captions",
+    "warn_of_other_text",
 ]

@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.clip import KNOWN_NAMES
 from model.tokenizers import cut_to_longest
 from model.towers.text import ClipText
 from utils.text import quoted
+from utils.weights import read_state_dict
 
 _AT_ONCE = 256  # sentences
 
@@ -48,3 +50,16 @@ def class_features(clip: open_clip.CLIP, sentences: Sequence[Sequence[str]]) -> 
         )
     means = torch.cat(features).unflatten(0, (len(sentences), counts[0])).mean(dim=1)  # (C, P)
     return F.normalize(means, dim=1)
+
+
+def warn_of_other_text(clip: open_clip.CLIP, path: str) -> None:
+    """Warn where re-id file `path` has a text tower that is not the one of `clip`."""
+    theirs = read_state_dict(path, KNOWN_NAMES).get("text_encoder.text_projection")
+    ours = ClipText(clip).text_projection.detach().cpu()
+    if theirs is None or (
+        theirs.shape == ours.shape and torch.allclose(theirs.to(ours), ours, rtol=1e-2, atol=1e-4)
+    ):
+        return
+    _logger.warning(
+        "%s was trained with another text tower than this CLIP has: probabilities have no meaning", path
+    )

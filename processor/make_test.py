@@ -18,6 +18,8 @@ from processor.methods import Method
 from retrieval import RetrievalTask, metrics_lines, write_metrics
 from utils.distributed import is_first
 from utils.seed import seed_everything
+from utils.untrusted.forms import read_json
+from utils.untrusted.metrics_files import MAX_METRICS, TestMetrics
 from utils.untrusted.plain import require_plain
 
 _logger = logging.getLogger("transreid")
@@ -37,11 +39,24 @@ def test(cfg: CfgNode, args: argparse.Namespace, *, method: Method) -> None:
             report_test(cfg, task, output_dir)
 
 
-def require_outputs(cfg: CfgNode, output_dir: Path | None) -> None:
-    """Raise ValueError, before the test and not after it, where its files cannot be written."""
-    if output_dir:
-        for name in {cfg.TEST.FEATURES or "metrics.json", "metrics.json"}:
-            require_plain(output_dir / name)
+def require_outputs(cfg: CfgNode, output_dir: Path | None, *, fused: bool = False) -> None:
+    """Raise ValueError, before the test and not after it, where its files cannot be written.
+
+    That is also where those of a test with `fused` features would replace those of a plain one, or these.
+    """
+    if not output_dir:
+        return
+    for name in {cfg.TEST.FEATURES or "metrics.json", "metrics.json"}:
+        require_plain(output_dir / name)
+    try:
+        former = read_json(output_dir / "metrics.json", TestMetrics, MAX_METRICS)
+    except (OSError, ValueError):
+        return  # no results that could be lost
+    if fused != (former.attributes is not None):
+        raise ValueError(
+            f"OUTPUT_DIR {output_dir} has the results of a test {'without' if fused else 'with'} --mm, which "
+            "would be replaced; allowed: another folder"
+        )
 
 
 def report_test(cfg: CfgNode, task: RetrievalTask, output_dir: Path | None) -> None:

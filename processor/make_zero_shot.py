@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 from config.check import check_config
 from config.errors import as_keys
 from datasets import ReIDDataset, read_attributes, templates
-from model import ReIDModel, class_features, load_starting_clip, make_backbone
+from model import ReIDModel, class_features, load_starting_clip, make_backbone, warn_of_other_text
 from processor.engine.journal import log_lines
 from processor.evaluation import Evaluation
 from processor.make_evaluation import evaluate_as_configured
@@ -41,9 +41,9 @@ def zero_shot(cfg: CfgNode, args: argparse.Namespace) -> None:
     if not cfg.TEST.WEIGHT:
         method = dataclasses.replace(method, test=_clip_test)
     with test_session(cfg, args) as (device, output_dir):
-        require_outputs(cfg, output_dir)
-        cfg = method.adopt(cfg, args.opts[::2])
         fuses = args.mm is not None
+        require_outputs(cfg, output_dir, fused=fuses)
+        cfg = method.adopt(cfg, args.opts[::2])
         if fuses and cfg.TEST.NECK_FEAT != "before":
             raise ValueError(
                 f"TEST.NECK_FEAT is {cfg.TEST.NECK_FEAT!r}; allowed with --mm: 'before', because texts are "
@@ -109,6 +109,8 @@ def _clip_test(cfg: CfgNode, dataset: ReIDDataset) -> tuple[nn.Module, Evaluatio
 def _encode(cfg: CfgNode, sentences: list[list[str]], device: torch.device) -> Tensor:
     """Class features (C, P) by the text tower of MODEL.PRETRAIN_PATH or _TAG."""
     clip = _load_clip(cfg)
+    if cfg.TEST.WEIGHT:
+        warn_of_other_text(clip, cfg.TEST.WEIGHT)
     del clip.visual
     move_module(clip, device)
     _logger.info("Encoding %d sentences of %d people", sum(map(len, sentences)), len(sentences))
@@ -116,13 +118,14 @@ def _encode(cfg: CfgNode, sentences: list[list[str]], device: torch.device) -> T
 
 
 def _fused(cfg: CfgNode, args: argparse.Namespace, task: RetrievalTask, classes: Tensor) -> RetrievalTask:
-    """The task with fused features; the metrics without fusion are logged and kept in its `info`."""
-    plain = evaluate_as_configured(cfg, task)
-    log_lines("Validation Results without fusion ", metrics_lines(plain))
+    """The task with fused features; the metrics at weight 0 are logged and kept in its `info`."""
     images = task.images
     # The test feature is the unprojected and the projected feature side by side.
     width = images.features.shape[1] - classes.shape[1]
     features, projected = images.features[:, :width], images.features[:, width:]
+    plain = dataclasses.replace(task, images=dataclasses.replace(images, features=features))
+    metrics = evaluate_as_configured(cfg, plain)
+    log_lines("Validation Results without fusion ", metrics_lines(metrics))
     fused = fuse(features, attribute_probabilities(projected, classes), args.mm)
     _logger.info("fused with probabilities of %d people, weight %g", len(classes), args.mm)
     about: dict[str, Any] = {
@@ -132,7 +135,7 @@ def _fused(cfg: CfgNode, args: argparse.Namespace, task: RetrievalTask, classes:
             "augmented": args.augmented_template,
             "weight": args.mm,
         },
-        "without_fusion": metrics_record(plain),
+        "without_fusion": metrics_record(metrics),
     }
     return dataclasses.replace(
         task, images=dataclasses.replace(images, features=fused), info={**task.info, **about}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +10,15 @@ import torch
 import torch.nn.functional as F
 from scipy.io import savemat
 
+from config import cfg_tbps
+from config.load import load_config
 from datasets import read_image, templates
 from datasets import test_transform as plain_transform
 from datasets.attributes import read_market_attributes
-from model import class_features, load_clip
-from retrieval import RetrievalTask
-from tests.conftest import GOLDEN
-from tests.toys import TOWERS
+from model import class_features, load_clip, make_text_search_card, make_text_search_model
+from retrieval import RetrievalTask, evaluate_task, metrics_record
+from tests.conftest import GOLDEN, draw_clip
+from tests.toys import TEXT_SETTINGS, TOWERS, words
 
 PROGRAM = "zero_shot.py"
 MARKET = str(GOLDEN / "prompts" / "market_attribute.mat")
@@ -46,17 +49,18 @@ def test_fused_features_of_a_checkpoint(start, clip, weight, tmp_path):
     pairs = (*clip, "TEST.WEIGHT", weight, "TEST.AUGMENT", "flip")
     status, out, err = start("test_clipreid.py", *pairs)
     assert (status, err) == (0, "")
-    plain, metrics = outputs(tmp_path / "logs")
+    plain, _ = outputs(tmp_path / "logs")
     for options, factor in (([*FUSED], 1), ([*FUSED, "2.5", "--augmented_template"], 2.5)):
         status, out, err = start(PROGRAM, *pairs, "OUTPUT_DIR", str(tmp_path / "mm"), options=options)
         assert (status, err) == (0, "")
         assert out.count("Validation Results") == 2 == out.count("mAP: ") and "without fusion" in out
         task, fused = outputs(tmp_path / "mm")
-        assert fused["without_fusion"] == {name: metrics[name] for name in fused["without_fusion"]}
         about = {"file": MARKET, "people": 40, "augmented": factor != 1, "weight": factor}
         assert fused["attributes"] == about and "rank1" in fused and fused["augment"] == "flip"
         features, want = task.images.features, plain.images.features
         assert torch.equal(features[:, :64], want[:, :64]) and features.shape[1] == 64 + 40
+        same = replace(plain, images=replace(plain.images, features=want[:, :64])).normalized()
+        assert fused["without_fusion"] == json.loads(json.dumps(metrics_record(evaluate_task(same))))
         tower = load_clip("toy-vit", "clip", clip[-1], "")
         people = enumerate(read_market_attributes(MARKET))
         classes = class_features(tower, [templates(each, i, augmented=factor != 1) for i, each in people])
@@ -74,14 +78,64 @@ def test_clip_itself_without_a_checkpoint(start, clip, tmp_path):
     task, metrics = outputs(tmp_path / "logs")
     assert task.images.features.shape[1] == 64 + 3 and metrics["weight"] == clip[-1]
     torch.testing.assert_close(task.images.features[:, 64:].sum(dim=1), torch.full((len(task.images),), 3.0))
-    assert start(PROGRAM, *clip, *size)[0] == 0
-    task, metrics = outputs(tmp_path / "logs")
+    assert start(PROGRAM, *clip, *size, "OUTPUT_DIR", str(tmp_path / "plain"))[0] == 0
+    task, metrics = outputs(tmp_path / "plain")
     assert task.images.features.shape[1] == 64 + 16 and "attributes" not in metrics
     tower = load_clip("toy-vit", "clip", clip[-1], "").eval()
     images = [plain_transform((32, 32), [0.5] * 3, [0.5] * 3)(read_image(path)) for path in task.images.paths]
     with torch.no_grad():
         want = tower.encode_image(torch.stack(images))
     torch.testing.assert_close(task.images.features[:, 64:], want, rtol=1e-3, atol=1e-4)
+
+
+def test_without_fusion_is_weight_0(start, clip, weight, tmp_path):
+    """Of another CLIP than the checkpoint's, which one warning says; of its own there is none."""
+    other = tmp_path / "other.pt"
+    torch.save(draw_clip(TOWERS["toy-vit"], "other/"), other)
+    pairs = (*clip, "TEST.WEIGHT", weight)
+    status, out, _ = start(PROGRAM, *pairs, options=[*FUSED, "0"])
+    assert status == 0 and "another text tower" not in out
+    _, metrics = outputs(tmp_path / "logs")
+    assert metrics["without_fusion"] == {name: metrics[name] for name in metrics["without_fusion"]}
+    status, out, _ = start(PROGRAM, *pairs, "MODEL.PRETRAIN_PATH", str(other), options=[*FUSED])
+    assert status == 0
+    (line,) = (line for line in out.splitlines() if "another text tower" in line)
+    assert "WARNING" in line and weight in line
+
+
+def test_results_of_the_other_kind_are_not_replaced(start, clip, weight, tmp_path):
+    tests = (("test_clipreid.py", (), "without"), (PROGRAM, FUSED, "with"))
+    pairs = (*clip, "TEST.WEIGHT", weight)
+    for program, options, kind in tests:
+        folder = ("OUTPUT_DIR", str(tmp_path / kind))
+        assert start(program, *pairs, *folder, options=options)[0] == 0
+        assert start(program, *pairs, *folder, options=options)[0] == 0  # its own kind
+    for program, options, kind in tests:
+        folder = tmp_path / ("with" if kind == "without" else "without")
+        before = [(folder / name).read_bytes() for name in ("features.npz", "metrics.json")]
+        status, _, err = start(program, *pairs, "OUTPUT_DIR", str(folder), options=options)
+        assert status == 2 and err.count("\n") == 1
+        assert f"OUTPUT_DIR {folder} has the results of a test {folder.name} --mm" in err
+        assert before == [(folder / name).read_bytes() for name in ("features.npz", "metrics.json")]
+
+
+def test_a_text_search_model_is_both_sides(start, toy_towers, tmp_path):
+    config = load_config(cfg_tbps, "", words(TEXT_SETTINGS))
+    model = make_text_search_model(config).eval()
+    torch.save(model.state_dict(), tmp_path / "best.pth")
+    make_text_search_card(config, model, "tbps", data="", versions={}).write(tmp_path / "best.pth")
+    pairs = ("MODEL.PRETRAIN_CHOICE", "clip", "MODEL.PRETRAIN_PATH", str(tmp_path / "best.pth"))
+    status, out, err = start(PROGRAM, *pairs, "TEST.AUGMENT", "none", options=[*FUSED])
+    assert (status, err) == (0, "") and "starts from the text search model" in out
+    images = outputs(tmp_path / "logs")[0].images
+    assert images.features.shape[1] == 64 + 40
+    plain = ("OUTPUT_DIR", str(tmp_path / "plain"), "TEST.AUGMENT", "none")
+    assert start(PROGRAM, *pairs, *plain)[0] == 0
+    images = outputs(tmp_path / "plain")[0].images
+    pixels = [plain_transform((32, 16), [0.5] * 3, [0.5] * 3)(read_image(path)) for path in images.paths]
+    with torch.no_grad():
+        want = model.encode_image(torch.stack(pixels))
+    torch.testing.assert_close(images.features[:, 64:], want, rtol=1e-3, atol=1e-4)
 
 
 def test_attributes_alone_change_nothing(start, clip, weight, tmp_path):

@@ -24,6 +24,7 @@ class TestMetrics(Form):
     mAP: _Fraction
     dataset: str | None = None
     rerank: JsonValue = None
+    attributes: JsonValue = None
 
 
 class Epoch(Form):
