@@ -31,13 +31,17 @@ def repository() -> Path:
 
 @pytest.fixture(autouse=True)
 def logger_as_before() -> Iterator[None]:
-    """Programs take the logger over; the next test finds it as it was."""
-    logger = logging.getLogger("transreid")
-    level, propagate, handlers = logger.level, logger.propagate, list(logger.handlers)
+    """Programs take the logger over, also in fixtures of whole modules; each test finds it untouched."""
+    _give_logger_back()
     yield
-    for handler in set(logger.handlers) - set(handlers):
+    _give_logger_back()
+
+
+def _give_logger_back() -> None:
+    logger = logging.getLogger("transreid")
+    for handler in logger.handlers:
         handler.close()
-    logger.level, logger.propagate, logger.handlers = level, propagate, handlers
+    logger.level, logger.propagate, logger.handlers = logging.NOTSET, True, []
 
 
 @pytest.fixture(scope="session")

@@ -113,7 +113,7 @@ def test_the_log_goes_on(trained, stopped):
 
 def test_pretrained_weights_are_not_needed_again(trained, stopped, monkeypatch):
     stopped(3)
-    monkeypatch.setattr(sys.modules["model.make_model"], "load_clip", killed)
+    monkeypatch.setattr(sys.modules["model.make_model"], "load_starting_clip", killed)
     trained("clipreid", resume=True)
 
 
