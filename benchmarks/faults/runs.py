@@ -226,7 +226,7 @@ def differences(folder: Path, reference: Path) -> list[str]:
     ours, theirs = checkpoints(folder), checkpoints(reference)
     found = [f"{name} only in one" for name in sorted({*ours} ^ {*theirs})]
     found += unequal(folder, reference, sorted({*ours} & {*theirs}))
-    records = [[{**r, "seconds": 0} for r in read_records(place)] for place in (folder, reference)]
+    records = [[{**r, "seconds": 0, "time": 0} for r in read_records(it)] for it in (folder, reference)]
     return found + ([] if records[0] == records[1] else ["metrics.jsonl"])
 
 

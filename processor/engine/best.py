@@ -66,6 +66,9 @@ class BestModel:
             self._best = found
             _logger.info("highest %s so far: %.4f in epoch %d", self.value, found.value, found.epoch)
 
+    def log_step(self, record: Record) -> None:
+        """Nothing: only evaluations count."""
+
     def state(self) -> dict[str, Any]:
         """The highest value and its epoch; empty before the first evaluation."""
         return {} if self._best is None else self._best.model_dump()

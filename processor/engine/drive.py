@@ -7,6 +7,7 @@ from processor.engine.journal import log_lines
 from processor.engine.loop import Run, fit
 from processor.engine.resume import Snapshot
 from processor.engine.stage import Stage
+from processor.engine.trackers import timed
 
 _logger = logging.getLogger("transreid")
 
@@ -40,8 +41,9 @@ def _drive(stages: Iterator[Stage], run: Run, snapshot: Snapshot | None, evaluat
     if evaluate_first and snapshot is None:
         report = run.evaluate()
         log_lines("Validation Results - Epoch: 0", report.lines)
+        noted = timed({"stage": "untrained", "epoch": 0, **report.values})
         for tracker in run.saver.trackers:
-            tracker.log({"stage": "untrained", "epoch": 0, **report.values})
+            tracker.log(noted)
     idle = True
     for stage in stages:
         if stage.name in run.saver.finished:

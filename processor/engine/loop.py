@@ -19,7 +19,7 @@ from processor.engine.journal import log_iteration, log_lines, save_model
 from processor.engine.objective import Step, TrainingBatch
 from processor.engine.resume import Progress, Saver, Snapshot
 from processor.engine.stage import Plan, Stage
-from processor.engine.trackers import Report
+from processor.engine.trackers import Report, timed
 from utils.device import move_module
 from utils.distributed import (
     any_process,
@@ -127,9 +127,11 @@ def _fit_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress, gua
 
 def _close_epoch(stage: Stage, run: Run, progress: Progress, record: dict[str, float | str]) -> Progress:
     """Record what came of an epoch, and save where the next one begins."""
+    noted = timed(record)
     for tracker in run.saver.trackers:
-        tracker.log(record)
-    following = Progress(stage.name, progress.epoch + 1, skipped=progress.skipped)
+        tracker.log(noted)
+    steps = progress.steps + progress.iteration
+    following = Progress(stage.name, progress.epoch + 1, skipped=progress.skipped, steps=steps)
     if progress.epoch == stage.plan.epochs:
         run.saver.finished.append(stage.name)
     run.saver.save(stage, following)
@@ -200,13 +202,15 @@ def _run_epoch(
         loss, step, finite = train_step(stage, batch.to(run.device), run.precision, forward)
         progress.iteration += 1
         terms = {f"loss_{name}": value for name, value in step.losses.items()}
-        meters.update({"loss": loss, **terms, **step.report}, step.samples, finite)
+        values = {"loss": loss, **terms, **step.report}
+        meters.update(values, step.samples, finite)
         place = (stage.name, progress.epoch, progress.iteration)
         rates = [group["lr"] for group in stage.optimizer.param_groups]
         losses = {name: value.detach() for name, value in step.losses.items()}
         bad = guard.watch(WatchedStep(finite, *place, losses, rates, batch.paths))
         if progress.iteration % stage.plan.log_period == 0:
             log_iteration(progress.epoch, progress.iteration, total, meters.means(), rate)
+            _record_step(run, progress, values, rate)
         progress.seconds = time.perf_counter() - started
         bad, stop, save = any_process(bad, run.stop.signal != 0, run.saver.is_due())
         if bad:
@@ -217,6 +221,16 @@ def _run_epoch(
             _stop(run)
     _judge(stage, run, progress, guard)
     return {"lr": rate, **_summarise(stage, progress, total, rate)}
+
+
+def _record_step(run: Run, progress: Progress, values: dict[str, Tensor], rate: float) -> None:
+    """Give the trackers the losses and the report of the step just done; waits for the device."""
+    numbers = torch.stack([value.detach().double() for value in values.values()]).tolist()
+    place = {"stage": progress.stage, "epoch": progress.epoch, "iteration": progress.iteration}
+    place["step"] = progress.steps + progress.iteration
+    noted = timed({**place, "lr": rate, **dict(zip(values, numbers, strict=True))})
+    for tracker in run.saver.trackers:
+        tracker.log_step(noted)
 
 
 def _summarise(stage: Stage, progress: Progress, total: int, rate: float) -> dict[str, float]:

@@ -38,7 +38,8 @@ class Progress:
     """Where the training of a stage is.
 
     `epoch` (from 1) is the one in work, `iteration` the number of its batches that are done, `seconds` the
-    time they took, `skipped` how many of the last ones the gradient scaler left out, `meters` their means.
+    time they took, `skipped` how many of the last ones the gradient scaler left out, `meters` their means;
+    `steps` counts the batches of the stage's epochs before.
     """
 
     stage: str
@@ -47,6 +48,7 @@ class Progress:
     seconds: float = 0.0
     skipped: int = 0
     meters: Meters = field(default_factory=Meters)
+    steps: int = 0
 
     def __str__(self) -> str:
         return f"{self.stage}, epoch {self.epoch}, iteration {self.iteration}"
@@ -124,7 +126,8 @@ def read_snapshot(path: Path) -> Snapshot:
     state = check_form(content, RunState, f"{path}, a damaged {FILE}")
     progress = None
     if state.meters is not None:
-        progress = Progress(state.stage, state.epoch, state.iteration, state.seconds, state.skipped)
+        place = (state.stage, state.epoch, state.iteration)
+        progress = Progress(*place, state.seconds, state.skipped, steps=state.steps)
         progress.meters.load_state_dict(dict(state.meters))
     return Snapshot(path, state, progress)
 
@@ -205,6 +208,7 @@ class Saver:
                 "stage": progress.stage,
                 "epoch": progress.epoch,
                 "iteration": progress.iteration,
+                "steps": progress.steps,
                 "seconds": progress.seconds,
                 "skipped": progress.skipped,
                 "meters": progress.meters.state_dict(),

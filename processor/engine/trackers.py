@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -25,7 +26,7 @@ class Report(NamedTuple):
 
 
 class Tracker(Protocol):
-    """Receives a run's settings once and one record an epoch.
+    """Receives a run's settings once, one record an epoch, and records of some steps.
 
     `name` is the tracker's key in `last.pt`, which keeps what `state` returns; `rewind` gets it back when the
     run resumes and forgets all later records, since these epochs are trained again.
@@ -38,7 +39,15 @@ class Tracker(Protocol):
         ...
 
     def log(self, record: Record) -> None:
-        """Note a record; it holds at least `stage` and `epoch`."""
+        """Note an epoch; the record holds at least `stage`, `epoch` and `time`, in seconds since 1970."""
+        ...
+
+    def log_step(self, record: Record) -> None:
+        """Note a step within an epoch: its own losses and report, not means.
+
+        The record holds at least `stage`, `epoch`, `iteration` of the epoch and `step` of the stage, both
+        from 1, and `time`.
+        """
         ...
 
     def state(self) -> dict[str, Any]:
@@ -52,6 +61,11 @@ class Tracker(Protocol):
     def finish(self, status: str) -> None:
         """Note how the run ended: 'finished', 'stopped' or 'failed'."""
         ...
+
+
+def timed(record: Record) -> Record:
+    """The record with its `time`, to a millisecond, so that sent again later it is the same one."""
+    return {**record, "time": round(time.time(), 3)}
 
 
 class _Length(Form):
@@ -75,6 +89,9 @@ class JsonLines:
         if is_first():
             finite = {n: v for n, v in record.items() if isinstance(v, str) or math.isfinite(v)}
             append_line(self.path, json.dumps(finite))
+
+    def log_step(self, record: Record) -> None:
+        """Nothing: a line is an epoch."""
 
     def state(self) -> dict[str, Any]:
         """The length of the file."""

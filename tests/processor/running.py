@@ -47,9 +47,9 @@ def kill_at_step(monkeypatch, number, act=killed):
 
 
 def records(folder):
-    """The lines of metrics.jsonl, without the time."""
+    """The lines of metrics.jsonl, without the times."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "time")} for line in lines]
 
 
 def checkpoints(folder):

@@ -112,7 +112,8 @@ def test_records_of_two_stages(trained):
     assert all(metrics <= set(lines[i]) for i in (0, 3, 4)) and not any(
         metrics & set(lines[i]) for i in (1, 2)
     )
-    assert set(lines[1]) == {"stage", "epoch", "lr", "loss", "loss_i2t", "loss_t2i", "seconds", "samples"}
+    trained = {"stage", "epoch", "lr", "loss", "loss_i2t", "loss_t2i", "seconds", "samples", "time"}
+    assert set(lines[1]) == trained
     assert {"loss_id", "loss_triplet", "loss_i2t", "acc"} <= set(lines[3])
     assert [line["samples"] for line in lines[1:]] == [8] * 4
     assert "Validation Results - Epoch: 0" in messages(folder / "train_log.txt")
@@ -137,7 +138,7 @@ def test_rates_are_those_of_the_schedules(trained):
 
 
 def numbers(folder):
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in records(folder)]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "time")} for line in records(folder)]
 
 
 @pytest.mark.parametrize("recipe", TREES)

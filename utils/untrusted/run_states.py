@@ -156,6 +156,7 @@ class RunState(Form):
 
     epoch: Annotated[_Count, Field(ge=1)] = 1
     iteration: _Count = 0
+    steps: _Count = 0  # which files of this format did not have at first
     seconds: _NotNegative = 0.0
     skipped: _Count = 0
     meters: MeterSums | None = None

@@ -230,11 +230,20 @@ def test_files_of_another_kind_are_refused(trained, stopped):
 def test_a_file_without_one_of_its_entries_is_refused(trained, stopped):
     folder = stopped(7)
     whole = last(folder)
-    for name in whole.keys() - {"versions", "launch", "processes"}:  # which torchrun or only the log reads
+    # Read by torchrun, by the log only, and not in all files of this format.
+    for name in whole.keys() - {"versions", "launch", "processes", "steps"}:
         torch.save({key: value for key, value in whole.items() if key != name}, folder / "last.pt")
         with pytest.raises(ValueError, match=r"last\.pt") as caught:
             trained("clipreid", resume=True)
         assert "\n" not in str(caught.value), name
+
+
+def test_a_file_that_does_not_count_steps_goes_on(trained, stopped):
+    folder = stopped(7)
+    torch.save({key: value for key, value in last(folder).items() if key != "steps"}, folder / "last.pt")
+    assert read_snapshot(folder / "last.pt").progress.steps == 0
+    trained("clipreid", resume=True)
+    assert last(folder)["finished"] == ["stage1", "stage2"]
 
 
 def test_a_missing_file_has_no_snapshot(tmp_path):
