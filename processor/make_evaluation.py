@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,21 +45,39 @@ def evaluate_as_configured(cfg: CfgNode, task: RetrievalTask) -> RetrievalMetric
     if settings:
         _logger.info("Re-ranking with k1 %(k1)d, k2 %(k2)d, lambda %(lam)g", settings)
     rerank = functools.partial(k_reciprocal_blocks, **settings) if settings else None
-    return evaluate_task(task.normalized() if cfg.TEST.FEAT_NORM == "yes" else task, rerank=rerank)
+    return evaluate_task(as_compared(cfg, task), rerank=rerank)
+
+
+def as_compared(cfg: CfgNode, task: RetrievalTask) -> RetrievalTask:
+    """The task on the features that are compared, which TEST.FEAT_NORM normalises."""
+    return task.normalized() if cfg.TEST.FEAT_NORM == "yes" else task
 
 
 class Evaluator:
-    """Evaluates a model as it is, the same way every time; all processes get the report."""
+    """Evaluates a model as it is, the same way every time; all processes get the report.
 
-    def __init__(self, cfg: CfgNode, model: nn.Module, evaluation: Evaluation, device: torch.device) -> None:
+    `see` is called in the first process with the task on the features that are compared.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluation: Evaluation,
+        device: torch.device,
+        see: Callable[[RetrievalTask], None] | None = None,
+    ) -> None:
         self.cfg, self.model, self.evaluation, self.device = cfg, model, evaluation, device
-        self.precision = test_precision(cfg, device)
+        self.see, self.precision = see, test_precision(cfg, device)
 
     def __call__(self) -> Report:
         """Extract, rank, report. Raises ValueError where no query can be scored."""
         features = extract_streams(self.evaluation, self.model, self.device, self.precision)
         report = None
         if is_first():
-            metrics = evaluate_as_configured(self.cfg, self.evaluation.task(features))
+            task = self.evaluation.task(features)
+            metrics = evaluate_as_configured(self.cfg, task)
             report = Report(metrics_record(metrics), metrics_lines(metrics))
+            if self.see is not None:
+                self.see(as_compared(self.cfg, task))
         return from_first(report)

@@ -16,6 +16,7 @@ from processor.evaluation import require_matches
 from processor.make_evaluation import Evaluator
 from processor.make_parts import Parts, TrainingData, verify
 from processor.make_session import Session, training_session
+from processor.make_trackers import make_trackers, require_trackers
 from processor.methods import Method
 from utils.distributed import is_first, world_size
 from utils.environment import describe_environment
@@ -35,6 +36,7 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, method: Method) -> None:
     """
     method = method.variant(cfg) or method
     check_training(cfg)
+    require_trackers(cfg)
     with training_session(cfg, args) as session:
         parts, finished = make_training_parts(cfg, method, session)
         run = make_run(cfg, method, parts, finished, session)
@@ -90,6 +92,8 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
     if cfg.SOLVER.KEEP_BEST:
         path = session.output_dir / f"{label}_best.pth"
         trackers.append(BestModel(parts.model, path, parts.dataset.split, describe=describe))
+    outside = make_trackers(cfg, method.name, session.output_dir)
+    trackers += outside.trackers
     saver = Saver(
         session.output_dir,
         parts.model,
@@ -109,7 +113,7 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
         label,
         session.device,
         session.output_dir,
-        Evaluator(cfg, parts.model, parts.evaluation, session.device),
+        Evaluator(cfg, parts.model, parts.evaluation, session.device, outside.see),
         precision,
         saver,
         describe=describe,

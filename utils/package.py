@@ -5,7 +5,12 @@ import os
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]  # the repository, or the installed package
-_MODULES = {"draw": ("skimage",), "plots": ("matplotlib", "jinja2"), "cluster": ("sklearn",)}
+_MODULES = {
+    "draw": ("skimage",),
+    "plots": ("matplotlib", "jinja2"),
+    "cluster": ("sklearn",),
+    "tensorboard": ("tensorboard",),
+}
 
 
 class MissingExtra(ModuleNotFoundError):
@@ -23,7 +28,7 @@ def find_shipped(name: str | os.PathLike[str]) -> Path:
 
 
 def require_extra(extra: str) -> None:
-    """Raise MissingExtra if a module of that extra ('draw', 'plots', 'cluster') is not installed."""
+    """Raise MissingExtra if a module of that extra, such as 'plots', is not installed."""
     missing = [module for module in _MODULES[extra] if importlib.util.find_spec(module) is None]
     if missing:
         raise MissingExtra(f'{", ".join(missing)} is not installed; needed: pip install "clipreid[{extra}]"')

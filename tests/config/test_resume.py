@@ -72,6 +72,8 @@ def test_text_search(check):
         ("MODEL.TEXT_DROPOUT", 0.1),
         ("INPUT.WORD_DELETION", 0.1),
         ("SOLVER.KEEP_BEST", True),
+        ("LOG.TRACKER", "tensorboard"),
+        ("LOG.RUN", "again"),
         ("DATASETS.ROOT_DIR", "elsewhere"),
     ):
         assert check([], [key, value], cfg_tbps)[-1].startswith(f"resumed with {key} {value!r}, was ")

@@ -33,7 +33,7 @@ VISION = {
     "patch_size": 16,
 }  # the patches of ViT-B/16
 KEYS = leaves(cfg).keys() | leaves(cfg_base).keys() | leaves(cfg_pcl).keys() | leaves(cfg_tbps).keys()
-KEY = re.compile(r"\b(?:MODEL|INPUT|DATASETS|DATALOADER|SOLVER|CLUSTER|TEST)\.[A-Z][A-Z0-9_.]*[A-Z0-9]\b")
+KEY = re.compile(r"\b(?:MODEL|INPUT|DATASETS|DATALOADER|SOLVER|CLUSTER|TEST|LOG)\.[A-Z][A-Z0-9_.]*[A-Z0-9]\b")
 
 
 class Block(NamedTuple):
