@@ -58,3 +58,4 @@ def test_the_examples_work_together(copy):
     assert "train   |      2 |        4 |         2" in shown
     (record,) = map(json.loads, (copy / "logs/spread/metrics.jsonl").read_text().splitlines())
     assert record["loss_spread"] > 0 and record["median_rank"] >= 1
+    assert (copy / "logs/tracked/mine_baseline.csv").read_text().startswith("1,")
