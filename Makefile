@@ -17,7 +17,7 @@ help:
 	@echo "make bench-retrieval   time evaluation, re-ranking and search at the sizes of public data sets (half an hour)"
 	@echo "make bench-prototypes   time the update of prototypes and the clustering of images (seven minutes)"
 	@echo "make bench-shard   memory of each process with and without SOLVER.SHARD zero1 (two minutes)"
-	@echo "make bench-prompts   train prompt learning's methods on drawn people, test them there and in another domain (three quarters of an hour)"
+	@echo "make bench-prompts   train prompt learning's methods on drawn people, test them there and in another domain (35 minutes)"
 	@echo "make bench-faults   kill, starve and confuse short training runs, and tell what became of them (four minutes)"
 	@echo "make clean  remove the environment and the demo's output"
 

@@ -18,6 +18,7 @@ from config.keys import (
     under,
     words,
 )
+from config.trackers import LOG
 
 EXAMPLES = """\
   python train_clipreid.py --config_file configs/person/vit_clipreid.yml \\
@@ -335,41 +336,6 @@ _TEST = {
     ),
 }
 
-_FOLDER_NAME = Rule(
-    "the name of a folder, e.g. 'market', or ''",
-    lambda name: Path(name).name == name and name not in (".", "..") and name.isprintable(),
-)
-_TRACKED = ("TRACKER", Rule("other than 'none'", lambda names: names != "none"))
-_SERVED = ("TRACKER", Rule("with 'mlflow' in it", lambda names: "mlflow" in names))
-
-_LOG = {
-    "TRACKER": Key(
-        "none",
-        "Trackers of experiments that show the run besides `metrics.jsonl`: 'none' or 'tensorboard'; several "
-        "with commas between them. One that fails is a warning and never ends a run.",
-    ),
-    "EXPERIMENT": Key(
-        "",
-        "Name of a group of runs. '': the method's, e.g. 'clipreid'. TensorBoard: a folder in OUTPUT_DIR.",
-        _FOLDER_NAME,
-        needs=_TRACKED,
-    ),
-    "RUN": Key(
-        "",
-        "Name of the run, whose stages are shown as '{RUN}_{stage}'. '': the name of OUTPUT_DIR's folder.",
-        _FOLDER_NAME,
-        needs=_TRACKED,
-    ),
-    "URI": Key("", "MLflow: address of its server, or its file. '': a file in OUTPUT_DIR.", needs=_SERVED),
-    "PICTURES_EVERY": Key(
-        0,
-        "Epochs, at least, from a picture of rankings to the next one; pictures are made in evaluations. 0: "
-        "none.",
-        ZERO_OR_MORE,
-        needs=_TRACKED,
-    ),
-}
-
 KEYS = {
     **under("MODEL", _MODEL),
     **under("INPUT", _INPUT),
@@ -377,7 +343,7 @@ KEYS = {
     **under("DATALOADER", _DATALOADER),
     **under("SOLVER", _SOLVER),
     **under("TEST", _TEST),
-    **under("LOG", _LOG),
+    **under("LOG", LOG),
     "OUTPUT_DIR": Key(
         "",
         "Folder for checkpoints and logs. Training needs one; testing with '' writes no log file.",

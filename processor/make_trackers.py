@@ -32,7 +32,7 @@ def make_trackers(cfg: CfgNode, method: str, output_dir: Path) -> Outside:
     """
     node = cfg.LOG
     run = node.RUN or output_dir.resolve().name
-    experiment = Experiment(output_dir, node.EXPERIMENT or method, run, node.URI)
+    experiment = Experiment(output_dir, node.EXPERIMENT or method, run)
     boards = [Guarded(make(experiment)) for make in find_trackers(node.TRACKER)]
     if not boards or not node.PICTURES_EVERY:
         return Outside([*boards], None)

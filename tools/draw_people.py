@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--domain",
         choices=DOMAINS,
-        help="cameras, places and clothes; who learned in one finds people of the other less well "
+        help="cameras, places and clothes; a model trained in one finds fewer people in the other "
         f"({_default('domain')})",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that was drawn before")

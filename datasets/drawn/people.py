@@ -63,7 +63,7 @@ PATTERNS: dict[str, Callable[[Points, Points], NDArray[np.bool_]]] = {
 
 
 class Wardrobe(NamedTuple):
-    """What people wear: names in CLOTH, and how often each sleeve, legwear, hat and bag, in that order."""
+    """Clothes of one domain: their colours, as names in CLOTH, and the share of people with each kind."""
 
     colours: tuple[str, ...]
     sleeve: tuple[float, ...]  # bare, short, long

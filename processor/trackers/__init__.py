@@ -25,7 +25,7 @@ __all__ = [
 
 
 class Row(NamedTuple):
-    """What makes a tracker, without reading or writing anything, and the extra that it needs; '' for none."""
+    """How a tracker is made, which reads and writes nothing yet, and its extra, '' where it needs none."""
 
     make: Callable[[Experiment], Board]
     extra: str = ""

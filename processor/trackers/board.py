@@ -1,4 +1,4 @@
-"""What trackers of experiments have in common: the experiment, pictures, and that none ends a run."""
+"""The parts that all trackers of experiments share: names of a run, pictures, and a guard against errors."""
 
 import logging
 from collections.abc import Mapping
@@ -21,13 +21,11 @@ class Experiment:
         output_dir: the run's folder, which has `config.yml`, `metrics.jsonl`, checkpoints and their cards.
         name: of the experiment, the group of comparable runs.
         run: of the run; each stage is shown as `{run}_{stage}`.
-        uri: server or file, of trackers that have one; '' for the tracker's own default.
     """
 
     output_dir: Path
     name: str
     run: str
-    uri: str = ""
 
 
 class Board(Tracker, Protocol):
