@@ -34,11 +34,11 @@ class ImagePrompts:
         """The tokens (B, L + n, D) that enter block `index`."""
         if index == 0:
             own = self.tower.ln_pre(self.tower.VPT)
-            return torch.cat([x, own.to(x.dtype).expand(len(x), -1, -1)], dim=1)
+            return torch.cat([x, own.to(x.dtype).expand(x.shape[0], -1, -1)], dim=1)
         own = getattr(self.tower.transformer.resblocks[index], LATER, None)
         if own is None:
             return x
-        return torch.cat([x[:, : -len(own)], own.to(x.dtype).expand(len(x), -1, -1)], dim=1)
+        return torch.cat([x[:, : -len(own)], own.to(x.dtype).expand(x.shape[0], -1, -1)], dim=1)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class TextPrompts(InPlace):
         first = max(1, start)  # position of the first token of x that may be replaced
         if own is None or len(own) < first:
             return x
-        own = own[first - 1 : start + x.shape[1] - 1].to(x.dtype).expand(len(x), -1, -1)
+        own = own[first - 1 : start + x.shape[1] - 1].to(x.dtype).expand(x.shape[0], -1, -1)
         place = first - start
         return torch.cat([x[:, :place], own, x[:, place + own.shape[1] :]], dim=1)
 

@@ -178,4 +178,4 @@ class _QuickMLP(torch.autograd.Function):
 
 
 def _append(before: Tensor, now: Tensor) -> Tensor:
-    return torch.cat([before.expand(len(now), -1, -1, -1).to(now.dtype), now], dim=2)
+    return torch.cat([before.expand(now.shape[0], -1, -1, -1).to(now.dtype), now], dim=2)

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from model import build_clip, make_backbone
 from model.prompts.deep import add_image_prompts, add_text_prompts, start_deep_prompts
@@ -58,6 +59,35 @@ def test_texts(count):
     assert all(block.VPT_shallow.grad is None for block in text.transformer.resblocks[1:DEPTH])
     text.encode_embedded(prompts, shared=learner.num_shared).sum().backward()
     assert text.transformer.resblocks[1].VPT_shallow.grad.abs().sum() > 0
+
+
+class Exported(nn.Module):
+    """A tower and what is called of it, as torch.export takes it."""
+
+    def __init__(self, tower, encode):
+        super().__init__()
+        self.tower, self.encode = tower, encode
+
+    def forward(self, x):
+        return self.encode(self.tower, x)
+
+
+@pytest.mark.parametrize("side", ["images", "texts"])
+def test_an_exported_tower_takes_any_batch(fill, side):
+    if side == "images":
+        module = Exported(image_tower().eval(), lambda tower, images: tower(images).feat_proj)
+        shape = 3, 32, 16
+    else:
+        text = ClipText(build_clip(TOWERS["toy-vit"], None)).eval()
+        add_text_prompts(text, N, DEPTH, 8)
+        module = Exported(text, lambda tower, words: tower.encode_embedded(words, shared=3))
+        shape = 9, text.width
+    inputs = [fill(f"{side}{count}", (count, *shape), 1.0) for count in (1, 2, 5)]
+    with torch.no_grad():
+        batch = ({0: torch.export.Dim("batch_size", max=64)},)
+        program = torch.export.export(module, (inputs[1],), dynamic_shapes=batch, strict=False).module()
+        for each in inputs:
+            torch.testing.assert_close(program(each), module(each))
 
 
 def test_a_copy_has_prompts_of_its_own(fill):
