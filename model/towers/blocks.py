@@ -14,6 +14,7 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
 _QUICK = 1.702  # of QuickGELU
+_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)  # torch 2.7
 # between(i, x) -> the tokens (B, L', D) that enter block i in place of x (B, L, D)
 Between = Callable[[int, Tensor], Tensor]
 
@@ -131,7 +132,8 @@ def _project(block: ResidualAttentionBlock, normed: Tensor, first: int, last: in
 
 
 def _run_mlp(mlp: Any, x: Tensor) -> Tensor:
-    if not isinstance(mlp.gelu, QuickGELU):
+    # Exported as plain layers: a product with a factor inside is not quantised to int8 by onnxruntime.
+    if not isinstance(mlp.gelu, QuickGELU) or _is_exporting():
         return mlp(x)
     given = x.flatten(0, 1), mlp.c_fc.weight, mlp.c_fc.bias, mlp.c_proj.weight, mlp.c_proj.bias
     output = _QuickMLP.apply(*given) if torch.is_grad_enabled() else _quick_mlp(*given, keep=False)[0]

@@ -143,6 +143,24 @@ def test_activations_of_quick_gelu_are_not_kept():
     assert kept[1] - kept_numbers(block, x)[0] >= x.numel()
 
 
+@pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="torch is too old")
+def test_quick_gelu_is_exported_as_plain_layers():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = make_block(act_layer=QuickGELU)
+
+        def forward(self, x):
+            return run_block(self.block, x)
+
+    module = Block().eval()
+    with torch.no_grad():
+        program = torch.export.export(module, (tokens(),), strict=False)
+        torch.testing.assert_close(program.module()(tokens()), module(tokens()), atol=1e-5, rtol=1e-5)
+    called = {str(node.target) for node in program.graph.nodes}
+    assert not [name for name in called if "addmm" in name] and "aten.linear.default" in called
+
+
 def test_other_blocks_are_named():
     require_plain_blocks([make_block(), make_block(ls_init_value=0.1)])
     for other in (
