@@ -9,6 +9,7 @@ _MODULES = {
     "draw": ("skimage",),
     "plots": ("matplotlib", "jinja2"),
     "cluster": ("sklearn",),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "tensorboard": ("tensorboard",),
 }
 
