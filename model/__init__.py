@@ -2,6 +2,8 @@
 
 from model.clip import build_clip, clip_config, load_clip, model_label
 from model.dual import DualModel
+from model.export.files import FORMS, Parity, export_onnx, measure_parity, onnx_runner, write_graph
+from model.export.graphs import PIXELS, Graph, bake_mean_row, image_graph, text_graph
 from model.files.card import ModelCard, TextSearchCard, read_card, read_text_search_card
 from model.files.clip_file import load_starting_clip
 from model.files.info import CheckpointInfo
@@ -27,11 +29,15 @@ from model.towers.text import TextTower
 from model.zero_shot import class_features, warn_of_other_text
 
 __all__ = [
+    "FORMS",
     "NO_LABEL",
+    "PIXELS",
     "CheckpointInfo",
     "ClipTokenizer",
     "DualModel",
+    "Graph",
     "ModelCard",
+    "Parity",
     "ReIDModel",
     "ReIDOutput",
     "SideInformation",
@@ -43,10 +49,13 @@ __all__ = [
     "adopt_card",
     "adopt_text_search_card",
     "attention_map",
+    "bake_mean_row",
     "build_clip",
     "class_features",
     "clip_config",
     "cut_to_longest",
+    "export_onnx",
+    "image_graph",
     "load_clip",
     "load_reid_model",
     "load_stage1",
@@ -61,11 +70,15 @@ __all__ = [
     "make_text_search_model",
     "make_text_search_test_model",
     "mask_words",
+    "measure_parity",
     "model_label",
+    "onnx_runner",
     "other_seeds",
     "predict_words",
     "read_card",
     "read_text_search_card",
+    "text_graph",
     "tokenize_captions",
     "warn_of_other_text",
+    "write_graph",
 ]

@@ -1,0 +1,1 @@
+"""Models as files for other programs: ONNX and torch's own programs."""
