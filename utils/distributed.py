@@ -6,6 +6,7 @@ for no GPU.
 
 import functools
 import gc
+import importlib
 import logging
 import os
 import traceback
@@ -48,6 +49,10 @@ def _connected(device: torch.device) -> Iterator[None]:
     if launched_processes() == 1:
         yield
         return
+    # Their functions' default arguments would keep the group, if it existed when they are imported. A group
+    # that outlives this context has threads that may abort the process while Python ends.
+    for module in ("torch.distributed.nn.functional", "torch.distributed.optim"):
+        importlib.import_module(module)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
         store, place, count = next(distributed.rendezvous("env://", timeout=_PATIENCE))

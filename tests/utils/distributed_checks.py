@@ -1,6 +1,8 @@
 """What each of several processes checks; test_distributed.py starts it."""
 
+import importlib
 import sys
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -65,15 +67,22 @@ def check_buffers_of_the_first():
     assert norm.running_mean.tolist() == [5.0] * 3
 
 
+def check_no_thread_of_the_group_is_left():
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]  # none but on Linux
+    assert not any("gloo" in name for name in names)
+
+
 def main():
     with process_group(CPU):
         check_small_facts()
         check_rows()
         check_gradients_are_those_of_the_whole_batch()
         check_buffers_of_the_first()
+        importlib.import_module("torch.distributed.optim")  # where SOLVER.SHARD imports it
         if sys.argv[1:] == ["die"] and rank() == 1:
             raise SystemExit(9)
         gather_objects(0)
+    check_no_thread_of_the_group_is_left()
 
 
 if __name__ == "__main__":
