@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-text test quick lint keys bench bench-retrieval bench-prototypes bench-shard bench-prompts bench-faults clean
+.PHONY: help demo demo-text test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-shard bench-prompts bench-faults clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   install, draw people, train CLIP-ReID on the CPU, show Rank-1 before and after"
 	@echo "make demo-text  the same for search by sentence: drawn people with captions, TBPS-CLIP"
 	@echo "make test   install, lint, run the whole test suite (ten minutes on two cores)"
+	@echo "make test-guests  drive programs of others with exported files, each in an environment of its own (a gigabyte)"
 	@echo "make quick  install, run the tests that are neither slow nor in need of a browser (three minutes)"
 	@echo "make lint   style, directions of imports, types: ruff, import-linter, pyright"
 	@echo "make keys   write docs/keys.md, the page of all keys"
@@ -50,10 +51,13 @@ keys: $(BIN)/.installed
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test: lint
-	$(TESTS)
+	$(TESTS) -m "not guest"
+
+test-guests: $(BIN)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m guest
 
 quick: $(BIN)/.installed-dev
-	$(TESTS) -m "not slow and not browser and not service"
+	$(TESTS) -m "not slow and not browser and not service and not guest"
 
 bench: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.training
