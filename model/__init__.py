@@ -2,14 +2,31 @@
 
 from model.clip import build_clip, clip_config, load_clip, model_label
 from model.dual import DualModel
-from model.export.files import FORMS, Parity, export_onnx, measure_parity, onnx_runner, write_graph
-from model.export.graphs import PIXELS, Graph, bake_mean_row, image_graph, text_graph
+from model.export.files import (
+    FORMS,
+    OPSET,
+    Form,
+    Parity,
+    export_onnx,
+    measure_parity,
+    onnx_runner,
+    write_graph,
+)
+from model.export.graphs import (
+    PIXELS,
+    Graph,
+    Pixels,
+    bake_mean_row,
+    client_statistics,
+    image_graph,
+    text_graph,
+)
 from model.files.card import ModelCard, TextSearchCard, read_card, read_text_search_card
 from model.files.clip_file import load_starting_clip
 from model.files.info import CheckpointInfo
 from model.files.reid_file import load_reid_model
 from model.files.stage1 import load_stage1
-from model.files.text_search_file import load_text_search_model
+from model.files.text_search_file import is_text_search_file, load_text_search_model
 from model.files.text_search_info import TextSearchInfo
 from model.make_model import adopt_card, make_card, make_model, make_teacher, make_test_model
 from model.make_text_search import (
@@ -31,13 +48,16 @@ from model.zero_shot import class_features, warn_of_other_text
 __all__ = [
     "FORMS",
     "NO_LABEL",
+    "OPSET",
     "PIXELS",
     "CheckpointInfo",
     "ClipTokenizer",
     "DualModel",
+    "Form",
     "Graph",
     "ModelCard",
     "Parity",
+    "Pixels",
     "ReIDModel",
     "ReIDOutput",
     "SideInformation",
@@ -52,10 +72,12 @@ __all__ = [
     "bake_mean_row",
     "build_clip",
     "class_features",
+    "client_statistics",
     "clip_config",
     "cut_to_longest",
     "export_onnx",
     "image_graph",
+    "is_text_search_file",
     "load_clip",
     "load_reid_model",
     "load_stage1",

@@ -16,17 +16,16 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import Parser, end_in_one_line
-from config.errors import as_keys
 from datasets import log_oddities
-from model import CheckpointInfo, load_reid_model
+from model import CheckpointInfo
 from processor import extract
 from tools.features.images import (
     add_image_options,
     check_image_options,
     find_images,
-    pair,
     readable_batches,
 )
+from tools.features.weights import add_weight_options, load_reid
 from utils.device import select_device
 from utils.distributed import gather_objects, is_first, process_group, rank
 from utils.files import require_writable
@@ -35,7 +34,6 @@ from utils.logger import setup_logger
 from utils.precision import inference_precision
 from utils.text import Tally
 
-_RESIZES = ("bilinear", "bicubic")
 _logger = logging.getLogger("transreid.tools")
 
 
@@ -46,8 +44,6 @@ def extract_to_file(args: argparse.Namespace) -> None:
     folder that cannot be written to; a former file at `--out` then stays.
     """
     check_image_options(args)
-    if args.std and not all(value > 0 for value in args.std):
-        raise ValueError(f"--std is {args.std}; allowed: numbers above 0")
     require_writable(args.out, "--out")
     several = launched_processes() > 1
     device = select_device(args.device, str(local_rank()) if several else "0")
@@ -57,19 +53,7 @@ def extract_to_file(args: argparse.Namespace) -> None:
 
 
 def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.device) -> None:
-    with as_keys({"name": "--model", "size": "--size", "stride": "--stride"}):
-        model, info = load_reid_model(
-            args.weight,
-            pair(args.size),
-            name=args.model,
-            stride=pair(args.stride),
-            sie=(1, 0),  # the cameras of the images are not known
-            sie_scale=args.sie_coe,
-            neck_feature=args.neck,
-            mean=args.mean and tuple(args.mean),
-            std=args.std and tuple(args.std),
-            resize=args.resize,
-        )
+    model, info = load_reid(args)  # the cameras of the images are not known
     _logger.info(
         "%s: %s, %d x %d pixels, %s, normalised with mean %s and std %s, feature %s the neck; %s",
         args.weight,
@@ -130,8 +114,7 @@ def _source(args: argparse.Namespace, info: CheckpointInfo) -> str:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, allow_abbrev=False)
-    add, rgb = parser.add_argument, {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
-    card = "default: the model card's"
+    add = parser.add_argument
     add("--weight", required=True, metavar="FILE", help="re-id checkpoint of any of the programs")
     add(
         "--images",
@@ -141,15 +124,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="folders, .txt files with a path a line, patterns in quotes ('crops/**/*.jpg'), images",
     )
     add("--out", required=True, type=Path, metavar="FILE", help="feature file to write, e.g. features.npz")
-    add("--model", metavar="NAME", help=f"MODEL.NAME ({card}, else from file name or shapes)")
-    pair = {"type": int, "nargs": 2}
-    add("--size", **pair, metavar=("H", "W"), help=f"image size in pixels ({card}, else from shapes)")
-    add("--stride", **pair, metavar=("V", "H"), help=f"MODEL.STRIDE_SIZE ({card}, else from shapes)")
-    add("--neck", choices=("before", "after"), help=f"TEST.NECK_FEAT ({card}, else before)")
-    add("--sie_coe", type=float, metavar="X", help=f"MODEL.SIE_COE of training ({card}, else 1.0)")
-    add("--mean", **rgb, help=f"INPUT.PIXEL_MEAN ({card}, else 0.5 each for ViT, ImageNet's for ResNet)")
-    add("--std", **rgb, help=f"INPUT.PIXEL_STD ({card}, else as for --mean)")
-    add("--resize", choices=_RESIZES, help=f"INPUT.TEST_RESIZE ({card}, else bilinear)")
+    add_weight_options(parser)
     add_image_options(parser)
     return parser.parse_args(argv)
 

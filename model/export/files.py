@@ -24,6 +24,7 @@ from utils.text import one_line
 Form = Literal["fp32", "fp16", "int8", "program"]
 FORMS: tuple[Form, ...] = get_args(Form)
 OPSET = 20
+OPSETS = range(18, 24)
 BATCHES = (1, 3, 16)  # of the comparison
 LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "program": 0.9999}  # int8: see `write_graph`
 MOST_DIFFERENCE = {"fp32": 1e-3, "program": 1e-3}
@@ -66,11 +67,11 @@ def write_graph(
     features: with `LEAST_COSINE` and `MOST_DIFFERENCE`; int8 only has to run, as rankings decide about it.
     `accept` gets the path of the finished file before it is kept, and raises what speaks against it.
 
-    Raises ValueError for another form, inputs that the model refuses, a torch that is too old, weights that
-    one file cannot hold, a fixed batch, a file of other features, or where nothing becomes int8; MissingExtra
-    without the packages of `[onnx]`; OSError where no file can be written.
+    Raises ValueError for another form or opset, inputs that the model refuses, a torch that is too old,
+    weights that one file cannot hold, a fixed batch, a file of other features, or where nothing becomes int8;
+    MissingExtra without the packages of `[onnx]`; OSError where no file can be written.
     """
-    _require_exportable(graph, form)
+    _require_exportable(graph, form, opset)
     graph.module(*graph.draw(2))  # raises what the model says about inputs, before the exporter does
     program = _export(graph)
     found: list[Parity] = []
@@ -127,9 +128,11 @@ def onnx_runner(path: str | Path) -> Callable[[Sequence[Tensor]], np.ndarray]:
     return run
 
 
-def _require_exportable(graph: Graph, form: str) -> None:
+def _require_exportable(graph: Graph, form: str, opset: int) -> None:
     if form not in FORMS:
         raise ValueError(f"form is {form!r}; allowed: {', '.join(map(repr, FORMS))}")
+    if opset not in OPSETS:  # the exporter writes 18 for older ones
+        raise ValueError(f"opset is {opset}; allowed: {OPSETS[0]} to {OPSETS[-1]}")
     if torch.__version__ < _OLDEST_TORCH:
         raise ValueError(f"torch is {torch.__version__}; allowed for an export: {_OLDEST_TORCH} or newer")
     if form != "program":

@@ -65,8 +65,7 @@ def image_graph(
     the mean row stands for all images. Raises ValueError for unknown `pixels`, and `sides` where the model
     has no table or only one row of it.
     """
-    if pixels not in PIXELS:
-        raise ValueError(f"pixels is {pixels!r}; allowed: {', '.join(map(repr, PIXELS))}")
+    given = client_statistics(pixels, info)
     labels = tuple(_side_labels(model)) if sides else ()
     if sides and not labels:
         raise ValueError(
@@ -74,9 +73,6 @@ def image_graph(
         )
     if isinstance(model, ReIDModel) and not sides:
         model = bake_mean_row(model)
-    means = {"unit": (0.0, 0.0, 0.0), "normalised": info.mean, "imagenet": IMAGENET_DEFAULT_MEAN}
-    stds = {"unit": (1.0, 1.0, 1.0), "normalised": info.std, "imagenet": IMAGENET_DEFAULT_STD}
-    given = means[pixels], stds[pixels]
     affine = None if pixels == "normalised" else (given, (info.mean, info.std))
     module = _ImageModule(model, labels, affine, raw=raw)
     return Graph(
@@ -85,6 +81,17 @@ def image_graph(
         _draw_images(model, info.size, labels, given),
         {"kind": "image", "input": pixels, "output": "raw" if raw else "l2", "card": _card(info)},
     )
+
+
+def client_statistics(pixels: Pixels, info: TowerInfo) -> tuple[_RGB, _RGB]:
+    """Mean and std by which a client normalises RGB of 0..1. Raises ValueError for unknown `pixels`."""
+    if pixels not in PIXELS:
+        raise ValueError(f"pixels is {pixels!r}; allowed: {', '.join(map(repr, PIXELS))}")
+    return {
+        "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        "normalised": (info.mean, info.std),
+        "imagenet": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
+    }[pixels]
 
 
 def text_graph(model: DualModel, info: TextSearchInfo, *, raw: bool = False) -> Graph:

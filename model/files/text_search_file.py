@@ -137,6 +137,11 @@ def _adopt_length(info: TextSearchInfo, wanted: int | None) -> int:
     return info.text_length
 
 
+def is_text_search_file(path: str | Path) -> bool:
+    """Whether `load_text_search_model` reads a file: one of text search, or CLIP's. Raises as it does."""
+    return not read_state_dict(path, KNOWN_NAMES).keys().isdisjoint(KNOWN_NAMES[1:])
+
+
 def read_text_search_file(path: str | Path, name: str | None = None) -> TextSearchFile:
     """Towers and temperature in a file of text search or of CLIP, for the model `name` of `clip_config`.
 

@@ -23,7 +23,10 @@ ROOMS = (*LIBRARY, "benchmarks", "tools")
 FOLDERS = (*ROOMS, "configs", "docs", "tests")
 DATA_SETS = ("market1501", "dukemtmc", "occ_duke", "msmt17", "veri", "VehicleID")
 CAPTION_SETS = ("cuhk_pedes", "icfg_pedes", "rstpreid", "captions")
-OPTION_FILES = ("tools/features/files.py", "tools/features/images.py", "config/arguments.py")
+OPTION_FILES = (
+    *("tools/features/files.py", "tools/features/images.py", "tools/features/weights.py"),
+    "config/arguments.py",
+)
 METHODS = ("", "_clipreid", "_pcl", "_tbps")
 PROGRAMS = (*(f"{verb}{method}.py" for verb in ("train", "test") for method in METHODS), "zero_shot.py")
 VISION = {

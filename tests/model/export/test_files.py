@@ -165,6 +165,18 @@ def test_an_unknown_form(small_graph, tmp_path):
         write_graph(small_graph(), tmp_path / "a.onnx", "bf16")
 
 
+@pytest.mark.parametrize("opset", [17, 24])
+def test_an_unknown_opset(small_graph, tmp_path, opset):
+    with pytest.raises(ValueError, match=f"opset is {opset}; allowed: 18 to 23"):
+        write_graph(small_graph(), tmp_path / "a.onnx", opset=opset)
+
+
+@pytest.mark.parametrize("opset", [18, 23])
+def test_another_opset(small_graph, tmp_path, opset):
+    write_graph(small_graph(), tmp_path / "a.onnx", opset=opset)
+    assert onnx.load(tmp_path / "a.onnx").opset_import[0].version == opset
+
+
 def test_an_old_torch_is_named(small_graph, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "__version__", type(torch.__version__)("2.6.0+cu124"))
     with pytest.raises(ValueError, match=r"torch is 2\.6\.0.*2\.7 or newer"):

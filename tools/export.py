@@ -1,0 +1,158 @@
+"""Write a model as a file for other programs, ONNX or a program of torch.export, compared with the model.
+
+python tools/export.py --weight logs/run/ViT-B-16_60.pth --out reid.onnx
+
+The file goes from images (batch, 3, H, W), RGB of 0 to 1, to features (batch, D) of L2 norm 1. It is run on
+batches of 1, 3 and 16 and is not kept where its features are not the model's.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
+
+from config.arguments import Parser, end_in_one_line, say
+from config.errors import as_keys
+from config.load import load_config
+from datasets import CaptionDataset, ReIDDataset
+from model import FORMS, OPSET, PIXELS, is_text_search_file
+from processor import METHODS, read_test_data
+from tools.exporting.writing import MAP_DROP, Exported, Settings, export_images, export_texts
+from tools.features.weights import add_weight_options, load_reid, load_text_search
+from utils.files import require_writable
+from utils.logger import setup_logger
+
+_OPTIONS = {"path": "--out", "map_drop": "--map-drop", "cosine_only": "--cosine-only"}
+_OPTIONS |= {name: f"--{name}" for name in ("form", "pixels", "opset", "data")} | {"sides": "--cameras"}
+_PIXELS = {
+    "unit": "RGB of 0 to 1",
+    "normalised": "RGB with the model's mean and std",
+    "imagenet": "RGB with ImageNet's mean and std",
+}
+
+
+def export(args: argparse.Namespace) -> list[Exported]:
+    """Write the files that the options ask for, each whole or not at all, and print their facts.
+
+    Raises ValueError or OSError for options and files that cannot be used, and for a file that does not give
+    the model's features.
+    """
+    text_search = is_text_search_file(args.weight)
+    if args.text and not text_search:
+        raise ValueError(f"--text is given; allowed: with a text search model, not {args.weight}")
+    settings = Settings(
+        form=args.form,
+        pixels=args.pixels,
+        raw=args.raw,
+        cameras=args.cameras,
+        opset=args.opset,
+        map_drop=args.map_drop,
+        cosine_only=args.cosine_only,
+        data=_read_data(args.data, text_search=text_search) if args.data else None,
+    )
+    with as_keys(_OPTIONS):
+        for path in filter(None, (args.out, args.text)):
+            require_writable(path, "--out" if path == args.out else "--text")
+            settings.of(path)
+        if text_search:
+            model, info = load_text_search(args)
+        else:
+            model, info = load_reid(args, None if args.cameras else (1, 0))
+        written = [export_images(model, info, args.out, settings)]
+        _print(written[0])
+        if args.text:
+            written.append(export_texts(model, info, args.text, settings))
+            _print(written[1])
+    return written
+
+
+def _read_data(named: str, *, text_search: bool) -> ReIDDataset | CaptionDataset:
+    """The test split of NAME or NAME=ROOT_DIR."""
+    name, _, root = named.partition("=")
+    method = METHODS["tbps" if text_search else "clipreid"]
+    pairs = ["DATASETS.NAMES", name, *(["DATASETS.ROOT_DIR", root] if root else [])]
+    return read_test_data(load_config(method.tree, "", pairs), method)
+
+
+def _print(file: Exported) -> None:
+    settings = file.settings
+    say("%s: %s, %.1f MB", file.path, settings.form, file.path.stat().st_size / 1e6)
+    what = {"images": f"float32, {_PIXELS[settings.pixels]}", "tokens": "int64, of CLIP's tokenizer"}
+    for name, shape in file.inputs.items():
+        form = ", ".join(map(str, ("batch", *shape)))
+        say("  input   %s (%s) %s", name, form, what.get(name, "int64, -1 is unknown"))
+    say(
+        "  output  features (batch, %d) float32, %s",
+        file.width,
+        "as trained" if settings.raw else "L2 norm 1",
+    )
+    say("  least cosine with the model's features %.6f, largest difference %.1e", *file.parity)
+    if file.maps:
+        by_model, by_file = (100 * each for each in file.maps)
+        say("  mAP on %s: %.2f by the model, %.2f by the file", settings.data.name, by_model, by_file)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--weight", required=True, metavar="FILE", help="checkpoint of any of the programs, or published")
+    add("--out", required=True, type=Path, metavar="FILE", help="file to write: .onnx, or .pt2 for a program")
+    add("--text", type=Path, metavar="FILE", help="second file, for the text side of a text search model")
+    forms = parser.add_mutually_exclusive_group()
+    for form, text in zip(
+        FORMS[1:],
+        (
+            "weights in float16, half the size",
+            "linear layers in 8 bits; needs --data or --cosine-only",
+            "a program of torch.export (default where --out ends with .pt2)",
+        ),
+        strict=True,
+    ):
+        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="", help=text)
+    pixels = parser.add_mutually_exclusive_group()
+    pixels.add_argument(
+        "--pixels",
+        choices=PIXELS,
+        default="unit",
+        help="what the client does to RGB: 0 to 1 (default), the model's mean and std, ImageNet's",
+    )
+    pixels.add_argument(
+        "--no-preprocessing",
+        dest="pixels",
+        action="store_const",
+        const="normalised",
+        default=argparse.SUPPRESS,
+        help="the same as --pixels normalised",
+    )
+    add("--raw", action="store_true", help="features as trained, without L2 normalisation")
+    add("--cameras", action="store_true", help="cameras and views are inputs, for a model with SIE")
+    add("--opset", type=int, metavar="N", help=f"version of ONNX's operators (default: {OPSET})")
+    add(
+        "--data",
+        metavar="NAME[=ROOT_DIR]",
+        help="data set on whose test split the file's mAP is compared with the model's",
+    )
+    add(
+        "--map-drop",
+        type=float,
+        metavar="X",
+        help=f"with --data: points of mAP that the file may lose (default: {MAP_DROP})",
+    )
+    add("--cosine-only", action="store_true", help="with --int8: no data set, random images must do")
+    add_weight_options(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0, or SystemExit with status 2 after one line on stderr for a wrong option or file."""
+    args = _parse(argv)
+    setup_logger(None, "")
+    with end_in_one_line():
+        export(args)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Rankings of a test split by an exported graph."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from datasets import (
+    CaptionBatch,
+    CaptionDataset,
+    ImageBatch,
+    ImageDataset,
+    PixelTransform,
+    ReIDDataset,
+    collate,
+    collate_captions,
+)
+from model import (
+    CheckpointInfo,
+    DualModel,
+    Graph,
+    ReIDModel,
+    TextSearchInfo,
+    client_statistics,
+    image_graph,
+    text_graph,
+    tokenize_captions,
+)
+from processor import extract, make_task
+from retrieval import FeatureSet, evaluate_task
+from utils.device import select_device
+
+Run = Callable[[Sequence[Tensor]], np.ndarray]
+_BATCH = 32
+
+
+def map_by(
+    graph: Graph,
+    model: ReIDModel | DualModel,
+    info: CheckpointInfo | TextSearchInfo,
+    dataset: ReIDDataset | CaptionDataset,
+) -> Callable[[Run | None], float]:
+    """A function from a way to run a graph of a model to mAP, 0 to 1, on a test split; None is torch.
+
+    The graph of one side of a text search model is compared with torch's features of the other side. Raises
+    ValueError for a text search model without captions, and for captions with another one.
+    """
+    if isinstance(model, DualModel) != isinstance(dataset, CaptionDataset):
+        needed = "captions" if isinstance(model, DualModel) else "images with identities"
+        raise ValueError(f"data is {dataset.name}; allowed for this model: a data set of {needed}")
+    kind = graph.facts["kind"]
+    pixels = graph.facts["input"] if kind == "image" else "normalised"
+    graphs = {"image": graph if kind == "image" else image_graph(model, info, pixels)}
+    images = ImageDataset(
+        dataset.test_records(), info.size, interpolation=info.resize, upright=dataset.upright
+    )
+    stack = functools.partial(collate, pixels=PixelTransform(*client_statistics(pixels, info)))
+    loaders = {"image": DataLoader(images, _BATCH, collate_fn=stack)}
+    if isinstance(dataset, CaptionDataset):
+        graphs["text"] = graph if kind == "text" else text_graph(model, info)
+        loaders["text"] = DataLoader(dataset.test_captions(), _BATCH, collate_fn=collate_captions)
+
+    def features(side: str, run: Run | None = None) -> FeatureSet:
+        module = graphs[side].module
+
+        def encode(batch: ImageBatch | CaptionBatch) -> Tensor:
+            inputs = _inputs(batch, graphs[side].inputs, info)
+            return module(*inputs) if run is None else torch.from_numpy(run(inputs))
+
+        return extract(module, loaders[side], select_device("cpu"), encode)
+
+    others = [features(side) for side in graphs if side != kind]
+
+    def measure(run: Run | None) -> float:
+        found = FeatureSet.concat([features(kind, run), *others])
+        return evaluate_task(make_task(found, dataset.trials, {}).normalized()).mAP
+
+    return measure
+
+
+def _inputs(
+    batch: ImageBatch | CaptionBatch, names: Sequence[str], info: CheckpointInfo | TextSearchInfo
+) -> tuple[Tensor, ...]:
+    if isinstance(batch, CaptionBatch):
+        return (tokenize_captions(batch.captions, info.text_length),)
+    named = {"camera_label": batch.camids, "view_label": batch.viewids}
+    return batch.images, *(named[name] for name in names[1:])
