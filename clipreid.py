@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         k_reciprocal_blocks,
         k_reciprocal_distance,
     )
+    from tools.exporting.writing import Exported
 
     Images = Sequence[str | Path | Image.Image | ImageRecord]
 
@@ -135,6 +136,22 @@ class Model(_ImageModel):
     def _features(self, batch: ImageBatch) -> torch.Tensor:
         return self.network(batch.images)
 
+    def export(self, path: str | Path, **settings: Any) -> Exported:
+        """Write the model as a file for other programs: ONNX, or a program of torch.export for a .pt2 file.
+
+        `settings` are the options of tools/export.py: `form` ('fp32', 'fp16', 'int8', 'program'), `pixels`
+        ('unit', 'normalised', 'imagenet'), `raw`, `cameras`, `opset`, `data` ('NAME=ROOT_DIR', or what
+        `read_dataset` gives), `map_drop`, `cosine_only`; see docs/export.md. With `cameras` the weights are
+        read again from the model's file, since `load_model` keeps the mean of the cameras only. Returns the
+        facts about the file. Raises ValueError, and leaves no file, where settings do not go together or the
+        file does not give the model's features; MissingExtra without the packages of `[onnx]`.
+        """
+        from tools.exporting.writing import Settings, export_images, with_all_rows
+
+        given = Settings(**_with_data(settings, text_search=False))
+        network = with_all_rows(self.info) if given.cameras else self.network
+        return export_images(network, self.info, path, given)
+
 
 @dataclass(frozen=True)
 class TextModel(_ImageModel):
@@ -165,6 +182,28 @@ class TextModel(_ImageModel):
             raise ValueError(f"texts is a {type(texts).__name__}; allowed: a list of sentences")
         precision = inference_precision(amp, self.device)
         return extract_sentences(self.network, texts, self.device, batch_size=batch_size, precision=precision)
+
+    def export(self, path: str | Path, text: str | Path | None = None, **settings: Any) -> list[Exported]:
+        """Write the image side to `path` and the text side to `text`, if that is given.
+
+        `settings` and errors are those of `Model.export`; `data` has captions. Returns the facts about each
+        file.
+        """
+        from tools.exporting.writing import Settings, export_images, export_texts
+
+        given = Settings(**_with_data(settings, text_search=True))
+        written = [export_images(self.network, self.info, path, given)]
+        if text is not None:
+            written.append(export_texts(self.network, self.info, text, given))
+        return written
+
+
+def _with_data(settings: dict[str, Any], *, text_search: bool) -> dict[str, Any]:
+    """Settings of an export with the test split that their `data` names."""
+    from tools.exporting.ranking import read_split
+
+    data = settings.get("data")
+    return settings | ({"data": read_split(data, text_search=text_search)} if isinstance(data, str) else {})
 
 
 def _load_batch(

@@ -15,10 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 
 from config.arguments import Parser, end_in_one_line, say
 from config.errors import as_keys
-from config.load import load_config
-from datasets import CaptionDataset, ReIDDataset
 from model import FORMS, OPSET, PIXELS, is_text_search_file
-from processor import METHODS, read_test_data
+from tools.exporting.ranking import read_split
 from tools.exporting.writing import MAP_DROP, Exported, Settings, export_images, export_texts
 from tools.features.weights import add_weight_options, load_reid, load_text_search
 from utils.files import require_writable
@@ -50,7 +48,7 @@ def export(args: argparse.Namespace) -> list[Exported]:
         opset=args.opset,
         map_drop=args.map_drop,
         cosine_only=args.cosine_only,
-        data=_read_data(args.data, text_search=text_search) if args.data else None,
+        data=read_split(args.data, text_search=text_search) if args.data else None,
     )
     with as_keys(_OPTIONS):
         for path in filter(None, (args.out, args.text)):
@@ -66,14 +64,6 @@ def export(args: argparse.Namespace) -> list[Exported]:
             written.append(export_texts(model, info, args.text, settings))
             _print(written[1])
     return written
-
-
-def _read_data(named: str, *, text_search: bool) -> ReIDDataset | CaptionDataset:
-    """The test split of NAME or NAME=ROOT_DIR."""
-    name, _, root = named.partition("=")
-    method = METHODS["tbps" if text_search else "clipreid"]
-    pairs = ["DATASETS.NAMES", name, *(["DATASETS.ROOT_DIR", root] if root else [])]
-    return read_test_data(load_config(method.tree, "", pairs), method)
 
 
 def _print(file: Exported) -> None:

@@ -158,6 +158,28 @@ def test_both_sides_of_text_search(run, weights, images):
     assert onnx_runner("a.onnx")([images]).shape == (3, want.shape[1])
 
 
+def test_the_face_does_the_same(run, weights, market, images):
+    run("--out", "a.onnx", "--cameras", "--raw")
+    model = clipreid.load_model(weights / "toy-vit_6.pth", device="cpu", size=SIZE)
+    done = model.export("b.onnx", raw=True, cameras=True, data=f"market1501={market}")
+    inputs = [images, torch.tensor([0, 2, -1])]
+    np.testing.assert_allclose(onnx_runner("b.onnx")(inputs), onnx_runner("a.onnx")(inputs), rtol=1e-6)
+    assert done.inputs == {"images": (3, 32, 16), "camera_label": ()} and done.width == 80
+    assert done.maps[0] == done.maps[1] and done.parity.cosine > 0.9999
+    with pytest.raises(ValueError, match="`cosine_only`"):
+        model.export("c.onnx", form="int8")
+    assert sorted(map(str, Path().iterdir())) == ["a.onnx", "b.onnx"]
+
+
+def test_the_face_of_text_search(weights, tmp_path):
+    model = clipreid.load_text_model(weights / "toy-vit_3.pth", device="cpu")
+    image, text = model.export(tmp_path / "a.pt2", tmp_path / "b.pt2")
+    assert (list(image.inputs), list(text.inputs)) == (["images"], ["tokens"])
+    with torch.no_grad():
+        got = torch.export.load(tmp_path / "b.pt2").module()(tokenize_captions(["a bag"], 16))
+    torch.testing.assert_close(got, model.encode_text(["a bag"]).features, rtol=1e-4, atol=1e-5)
+
+
 # ---- rankings decide about int8
 
 

@@ -1,4 +1,4 @@
-"""Rankings of a test split by an exported graph."""
+"""Test splits, and their rankings by an exported graph."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from config.load import load_config
 from datasets import (
     CaptionBatch,
     CaptionDataset,
@@ -29,12 +30,23 @@ from model import (
     text_graph,
     tokenize_captions,
 )
-from processor import extract, make_task
+from processor import METHODS, extract, make_task, read_test_data
 from retrieval import FeatureSet, evaluate_task
 from utils.device import select_device
 
 Run = Callable[[Sequence[Tensor]], np.ndarray]
 _BATCH = 32
+
+
+def read_split(named: str, *, text_search: bool) -> ReIDDataset | CaptionDataset:
+    """The test split of a data set NAME, or NAME=ROOT_DIR: captions for `text_search`, else identities.
+
+    Raises ValueError or FileNotFoundError for what cannot be read or has no query to score.
+    """
+    name, _, root = named.partition("=")
+    method = METHODS["tbps" if text_search else "clipreid"]
+    pairs = ["DATASETS.NAMES", name, *(["DATASETS.ROOT_DIR", root] if root else [])]
+    return read_test_data(load_config(method.tree, "", pairs), method)
 
 
 def map_by(

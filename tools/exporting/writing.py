@@ -16,6 +16,7 @@ from model import (
     ReIDModel,
     TextSearchInfo,
     image_graph,
+    load_reid_model,
     measure_parity,
     onnx_runner,
     text_graph,
@@ -116,6 +117,21 @@ def export_texts(model: DualModel, info: TextSearchInfo, path: str | Path, setti
     """
     settings = settings.of(path)
     return _write(text_graph(model, info, raw=settings.raw), model, info, Path(path), settings)
+
+
+def with_all_rows(info: CheckpointInfo) -> ReIDModel:
+    """The model of a file again, with all rows of its table of cameras and views."""
+    return load_reid_model(
+        info.path,
+        info.size,
+        name=info.name or None,
+        stride=info.stride,
+        sie_scale=info.sie_scale if info.side_rows else None,
+        neck_feature=info.neck,
+        mean=info.mean,
+        std=info.std,
+        resize=info.resize,
+    )[0]
 
 
 def _write(
