@@ -9,12 +9,13 @@ _FOLDER_NAME = Rule(
     lambda name: Path(name).name == name and name not in (".", "..") and name.isprintable(),
 )
 _TRACKED = ("TRACKER", Rule("other than 'none'", lambda names: names != "none"))
+_SERVED = ("TRACKER", Rule("with 'mlflow' in it", lambda names: "mlflow" in names))
 
 LOG = {
     "TRACKER": Key(
         "none",
-        "Trackers of experiments that show the run besides `metrics.jsonl`: 'none' or 'tensorboard'; several "
-        "with commas between them. One that fails is a warning and never ends a run.",
+        "Trackers of experiments that show the run besides `metrics.jsonl`: 'none', 'tensorboard' or "
+        "'mlflow'; several with commas between them. One that fails is a warning and never ends a run.",
     ),
     "EXPERIMENT": Key(
         "",
@@ -27,6 +28,17 @@ LOG = {
         "Name of the run, whose stages are shown as '{RUN}_{stage}'. '': the name of OUTPUT_DIR's folder.",
         _FOLDER_NAME,
         needs=_TRACKED,
+    ),
+    "URI": Key(
+        "",
+        "MLflow: address of its server, http://host:port, or its file, sqlite:///path/to/mlflow.db. '': "
+        "`mlflow.db` in OUTPUT_DIR. A password belongs in the environment.",
+        needs=_SERVED,
+    ),
+    "CHECKPOINTS": Key(
+        False,
+        "MLflow: send checkpoints as well, not only their cards. Training waits for it.",
+        needs=_SERVED,
     ),
     "PICTURES_EVERY": Key(
         0,

@@ -20,9 +20,9 @@ class Outside(NamedTuple):
 
 
 def require_trackers(cfg: CfgNode) -> None:
-    """Raise ValueError for an unknown name in LOG.TRACKER, MissingExtra where its package is missing."""
-    with as_keys({"names": "LOG.TRACKER"}):
-        find_trackers(cfg.LOG.TRACKER)
+    """Raise ValueError for a name in LOG.TRACKER or a LOG.URI, MissingExtra where a package is missing."""
+    with as_keys({"names": "LOG.TRACKER", "uri": "LOG.URI"}):
+        find_trackers(cfg.LOG.TRACKER, cfg.LOG.URI)
 
 
 def make_trackers(cfg: CfgNode, method: str, output_dir: Path) -> Outside:
@@ -32,8 +32,8 @@ def make_trackers(cfg: CfgNode, method: str, output_dir: Path) -> Outside:
     """
     node = cfg.LOG
     run = node.RUN or output_dir.resolve().name
-    experiment = Experiment(output_dir, node.EXPERIMENT or method, run)
-    boards = [Guarded(make(experiment)) for make in find_trackers(node.TRACKER)]
+    experiment = Experiment(output_dir, node.EXPERIMENT or method, run, node.URI, node.CHECKPOINTS)
+    boards = [Guarded(make(experiment)) for make in find_trackers(node.TRACKER, node.URI)]
     if not boards or not node.PICTURES_EVERY:
         return Outside([*boards], None)
     pictures = RankingPictures(output_dir / "pictures", node.PICTURES_EVERY, boards)

@@ -11,6 +11,7 @@ _MODULES = {
     "cluster": ("sklearn",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow", "sqlalchemy"),  # the second one is missing in mlflow-skinny
 }
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from processor.trackers.board import Board, Experiment, Guarded
+from processor.trackers.mlflow import Mlflow
+from processor.trackers.mlflow_runs import require_address
 from processor.trackers.rankings import RankingPictures, draw_rankings
 from processor.trackers.tensorboard import TensorBoard
 from utils.package import require_extra
@@ -16,6 +18,7 @@ __all__ = [
     "Board",
     "Experiment",
     "Guarded",
+    "Mlflow",
     "RankingPictures",
     "Row",
     "TensorBoard",
@@ -25,22 +28,29 @@ __all__ = [
 
 
 class Row(NamedTuple):
-    """How a tracker is made, which reads and writes nothing yet, and its extra, '' where it needs none."""
+    """A tracker.
+
+    `make` makes it, without reading or writing anything. `extra` is what it needs, '' for nothing, and
+    `check` raises ValueError for a `uri` that it does not take.
+    """
 
     make: Callable[[Experiment], Board]
     extra: str = ""
+    check: Callable[[str], None] | None = None
 
 
 TRACKERS: dict[str, Row] = {
     "tensorboard": Row(TensorBoard, extra="tensorboard"),
+    "mlflow": Row(Mlflow, extra="mlflow", check=require_address),
 }
 NONE = "none"
 
 
-def find_trackers(names: str) -> list[Callable[[Experiment], Board]]:
+def find_trackers(names: str, uri: str = "") -> list[Callable[[Experiment], Board]]:
     """The makers of trackers by their names, with commas between them; none for 'none'.
 
-    Raises ValueError for an unknown name or one that stands there twice, MissingExtra for a package.
+    Raises ValueError for an unknown name, one that stands there twice, and a `uri` that one of them does not
+    take; MissingExtra for a package.
     """
     given = [name.strip() for name in names.split(",")]
     if given == [NONE]:
@@ -48,7 +58,10 @@ def find_trackers(names: str) -> list[Callable[[Experiment], Board]]:
     if len({*given}) < len(given) or not TRACKERS.keys() >= {*given}:
         known = ", ".join(map(repr, TRACKERS))
         raise ValueError(f"names is {names!r}; allowed: {NONE!r}, or once each, with commas, {known}")
-    for name in given:
-        if TRACKERS[name].extra:
-            require_extra(TRACKERS[name].extra)
-    return [TRACKERS[name].make for name in given]
+    rows = [TRACKERS[name] for name in given]
+    for row in rows:
+        if row.check:
+            row.check(uri)
+        if row.extra:
+            require_extra(row.extra)
+    return [row.make for row in rows]

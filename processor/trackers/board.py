@@ -21,11 +21,15 @@ class Experiment:
         output_dir: the run's folder, which has `config.yml`, `metrics.jsonl`, checkpoints and their cards.
         name: of the experiment, the group of comparable runs.
         run: of the run; each stage is shown as `{run}_{stage}`.
+        uri: server or file, of trackers that have one; '' for the tracker's own default.
+        checkpoints: whether trackers that keep files also get the checkpoints.
     """
 
     output_dir: Path
     name: str
     run: str
+    uri: str = ""
+    checkpoints: bool = False
 
 
 class Board(Tracker, Protocol):
