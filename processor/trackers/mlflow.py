@@ -110,7 +110,7 @@ class Mlflow:
         if then.uri != self.experiment.uri:
             _logger.info("tracker mlflow: the run began at another address, and is sent as a whole")
             return
-        self._sent, self._stage = then.sent, then.stage
+        self._sent, self._stage = min(then.sent, self.queue.length), then.stage
         ids = {name.removeprefix(_RUN): run for name, run in state.items() if name.startswith(_RUN)}
         self.runs.ids.update(ids)
 
