@@ -56,6 +56,7 @@ def test_the_settings_of_this_folder_are_fine(start, tmp_path):
         ("test_clipreid.py", "TEST.RERANK_LAMBDA", "3", ["TEST.RERANK_LAMBDA is 3.0; allowed: 0 to 1"]),
         ("train.py", "LOG.TRACKER", "wandb", ["LOG.TRACKER is 'wandb'; allowed: 'none'", "'tensorboard'"]),
         ("train_clipreid.py", "LOG.TRACKER", "none,tensorboard", ["LOG.TRACKER is", "allowed"]),
+        ("train_tbps.py", "LOG.TRACKER", "mlflow,mlflow", ["LOG.TRACKER is", "'mlflow'"]),
         ("train_pcl.py", "LOG.RUN", "a/b", ["LOG.RUN is 'a/b'; allowed: the name of a folder"]),
         ("train.py", "LOG.EXPERIMENT", "..", ["LOG.EXPERIMENT is '..'; allowed: the name of a folder"]),
         ("train.py", "LOG.PICTURES_EVERY", "-1", ["LOG.PICTURES_EVERY is -1; allowed: 0 or more"]),
@@ -67,6 +68,17 @@ def test_the_settings_of_this_folder_are_fine(start, tmp_path):
 )
 def test_settings(refused, program, key, value, told):
     refused(program, key, value, told=told)
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("mlruns", ["LOG.URI is 'mlruns'; allowed:", "sqlite:///"]),
+        ("http://me:hidden@host", ["LOG.URI holds", "password", "MLFLOW_TRACKING_PASSWORD"]),
+    ],
+)
+def test_addresses_of_trackers(refused, uri, told):
+    refused("train.py", "LOG.TRACKER", "mlflow", "LOG.URI", uri, told=told)
 
 
 def test_images_smaller_than_a_patch(refused):

@@ -11,6 +11,7 @@ import pytest
 
 from tests.processes import ENVIRONMENT
 from tests.processor.trackers.events import read_events, scalars, steps
+from tests.processor.trackers.servers import files_of, history, runs_at
 from tests.toys import words
 
 pytestmark = pytest.mark.slow
@@ -54,3 +55,33 @@ def test_a_kill_without_a_word(program, run, place, repository):
     assert steps(events / "steps")["train_loss_baseline_step"] == [*range(1, sum(batches) + 1)]
     assert steps(events)["train_loss_baseline_epoch"] == [*range(1, 61)]
     assert [each.step for each in read_events(events).Images("rankings")] == [20, 40, 60]
+
+
+def test_mlflow_after_a_kill_without_a_word(program, run, place, repository):
+    """As above, into the file that it makes by itself: one run, each step once."""
+    solver = {"SOLVER.LOG_PERIOD": "1", "SOLVER.MAX_EPOCHS": "40", "SOLVER.EVAL_PERIOD": "20"}
+    pairs = words({"LOG.TRACKER": "mlflow", "LOG.PICTURES_EVERY": "1"} | solver)
+    command = [sys.executable, *program("train.py", "served", *pairs)]
+    metrics, uri = place / "served/metrics.jsonl", f"sqlite:///{place}/served/mlflow.db"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=repository, env=os.environ | ENVIRONMENT, **quiet) as process:
+        while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > 15):
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, process.stderr.read()
+    (before,) = runs_at(uri, "baseline").values()
+    assert before.info.status == "RUNNING"
+    process = run(1, "train.py", "served", *pairs, options=["--resume"])
+    assert process.returncode == 0 and "WARNING" not in process.stderr, process.stderr
+    (after,) = runs_at(uri, "baseline").values()
+    assert after.info.run_id == before.info.run_id and after.info.status == "FINISHED"
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    losses = history(uri, after, "train_loss_baseline_epoch")
+    assert [number for number, _ in losses] == [*range(1, 41)]
+    assert [loss for _, loss in losses] == pytest.approx([line["loss"] for line in lines])
+    batches = sum(line["samples"] // 8 for line in lines)
+    numbers = [number for number, _ in history(uri, after, "train_loss_baseline_step")]
+    assert numbers == [*range(1, batches + 1)]
+    pictures = files_of(uri, after, "pictures")
+    assert pictures == [f"pictures/rankings_baseline_{number}.png" for number in (20, 40)]
+    assert not (repository / "mlruns").exists() and not (repository / "mlflow.db").exists()
