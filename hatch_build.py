@@ -59,17 +59,26 @@ def packaged(text: str, names: str, path: Path) -> str:
 
 
 class CustomMetadataHook(MetadataHookInterface):
-    """Reads dependencies from requirements.txt; the lines below `# [name]` are the extra of that name."""
+    """Reads dependencies from requirements.txt, and from requirements-extra.txt the extras not in `[all]`."""
 
     def update(self, metadata: dict[str, Any]) -> None:
         """Fill in dependencies and optional dependencies."""
-        groups: dict[str, list[str]] = {"": []}
-        group = groups[""]
-        for line in (Path(self.root) / "requirements.txt").read_text(encoding="utf-8").splitlines():
-            requirement, _, comment = (part.strip() for part in line.partition("#"))
-            if requirement:
-                group.append(requirement)
-            elif comment.startswith("["):
-                group = groups.setdefault(comment.strip("[]"), [])
+        groups, heavy = (
+            requirements(Path(self.root) / name) for name in ("requirements.txt", "requirements-extra.txt")
+        )
         metadata["dependencies"] = groups.pop("")
-        metadata["optional-dependencies"] = {**groups, "all": [f"clipreid[{','.join(groups)}]"]}
+        everything = [f"clipreid[{','.join(groups)}]"]
+        metadata["optional-dependencies"] = {**groups, "all": everything, **heavy}
+
+
+def requirements(path: Path) -> dict[str, list[str]]:
+    """The lines of a file by extra: those below `# [name]` are of that one, those before of ''."""
+    groups: dict[str, list[str]] = {}
+    extra = ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        requirement, _, comment = (part.strip() for part in line.partition("#"))
+        if requirement:
+            groups.setdefault(extra, []).append(requirement)
+        elif comment.startswith("["):
+            extra = comment.strip("[]")
+    return groups

@@ -6,6 +6,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from email.parser import BytesParser
 
 import pytest
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 # The heavy packages come from the environment of the tests, but for those of the extras.
 BORROWED = f"""\
-import sys; sys.modules.update(dict.fromkeys(["matplotlib", "skimage", "sklearn"]))
+import sys; sys.modules.update(dict.fromkeys(["matplotlib", "mlflow", "skimage", "sklearn"]))
 {sysconfig.get_path("purelib")}
 """
 IMPORT_ALL = """
@@ -40,8 +41,14 @@ def bin_folder(tmp_path_factory):
     build = ["wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
     subprocess.run([*pip, *build], check=True)
     (wheel,) = folder.glob("clipreid-*.whl")
-    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
     assert tops == {"clipreid", "-".join(wheel.name.split("-")[:2]) + ".dist-info"}
+    told = next(name for name in names if name.endswith("/METADATA"))
+    extras = BytesParser().parsebytes(zipfile.ZipFile(wheel).read(told))
+    assert "mlflow" in extras.get_all("Provides-Extra")
+    everything = [line for line in extras.get_all("Requires-Dist") if line.endswith("extra == 'all'")]
+    assert any("onnx" in line for line in everything) and not any("mlflow" in line for line in everything)
     venv.create(folder / "env", with_pip=False)
     python = folder / "env/bin/python"
     subprocess.run([*pip, "--python", python, "install", "--no-deps", "--no-index", wheel], check=True)
