@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import NonNegativeInt
+from pydantic import Field, NonNegativeInt
 
 from processor.engine.trackers import Record
 from processor.trackers.board import Experiment
@@ -26,7 +26,7 @@ _logger = logging.getLogger("transreid.trackers")
 
 class _State(Form):
     uri: str
-    training: str
+    training: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     length: NonNegativeInt
     sent: NonNegativeInt
     stage: str
@@ -54,6 +54,7 @@ class Mlflow:
         self.experiment, self.runs = experiment, Runs(experiment)
         self.queue = Queue(experiment.output_dir / QUEUE)
         self._sent, self._stage = 0, ""
+        self._is_resumed = False  # and MLflow was not asked yet whether it still has the runs
         self._files: deque[_File] = deque()
         self._seen: dict[Path, int] = {}
         self._configured: set[str] = set()  # stages whose config.yml was on its way in this process
@@ -63,7 +64,7 @@ class Mlflow:
         """Keep the settings and the machine, which each run gets, and find the experiment."""
         self.runs.config, self.runs.environment = config, environment
         self._seen = self._checkpoints()
-        _ = self.runs.client
+        _ = self.runs.client  # the import takes seconds, which are no sign of a slow server
         with self._numbers_wait.after_errors():
             _ = self.runs.group
 
@@ -110,7 +111,7 @@ class Mlflow:
         if then.uri != self.experiment.uri:
             _logger.info("tracker mlflow: the run began at another address, and is sent as a whole")
             return
-        self._sent, self._stage = min(then.sent, self.queue.length), then.stage
+        self._sent, self._stage, self._is_resumed = min(then.sent, self.queue.length), then.stage, True
         ids = {name.removeprefix(_RUN): run for name, run in state.items() if name.startswith(_RUN)}
         self.runs.ids.update(ids)
 
@@ -149,6 +150,7 @@ class Mlflow:
         """Send what waits, unless MLflow failed a short while ago; numbers do not wait for files."""
         if now or self._numbers_wait.is_over:
             with self._numbers_wait.after_errors():
+                self._begin_again_if_lost()
                 for lines, end in _batches(self.queue.read(self._sent)):
                     self._send_lines(lines)
                     self._sent = end
@@ -159,6 +161,13 @@ class Mlflow:
                     if not self.runs.send_file(stage, name):
                         _logger.info("tracker mlflow: %s was removed before it was sent", name)
                     self._files.popleft()
+
+    def _begin_again_if_lost(self) -> None:
+        """Send all of the queue where MLflow has no such runs, as in the new database of another machine."""
+        if self._is_resumed and self.runs.forget_lost():
+            _logger.info("tracker mlflow: the runs of before are not there, the training is sent as a whole")
+            self._sent, self._stage = 0, ""
+        self._is_resumed = False
 
     def _send_lines(self, lines: list[Line]) -> None:
         """Send lines of one stage; the one before has ended."""

@@ -6,8 +6,10 @@ import logging
 import os
 import re
 import sqlite3
+import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -17,6 +19,7 @@ from uuid import uuid4
 
 from processor.trackers.board import Experiment
 from processor.trackers.queue import Line
+from utils.lock import locked
 from utils.text import few, one_line, printable, quoted, shortened
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ _MOST_SETTINGS = 100  # of parameters and tags in a call
 _LONGEST = {"parameter": 6000, "tag": 5000}  # characters; MLflow refuses or cuts longer ones
 _TRAINING, _STAGE = "clipreid.training", "clipreid.stage"
 _CHANGED = "resumed."
+_MAKING, _AGAIN = 60.0, 0.2  # seconds in which another process makes its tables; until the next look
 # Read by MLflow. A dead server must not hold up a training: what failed is sent again later, from here.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -49,8 +53,9 @@ def require_address(uri: str) -> None:
     try:
         parts = urlsplit(uri)
         has_user = parts.username is not None
-        known = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:  # of brackets
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        known = known and not (parts.query or parts.fragment)
+    except ValueError:  # of brackets, or of a port
         known, has_user = False, "@" in uri
     if known and has_user:
         raise ValueError(
@@ -115,18 +120,44 @@ class Runs:
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        return MlflowClient(self.experiment.uri if self._file is None else f"{_FILE}{self._file}")
+        if self._file is None:
+            return MlflowClient(self.experiment.uri)
+        with _alone(self._file), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tables as they are made
+            return MlflowClient(f"{_FILE}{self._file}")
 
     @cached_property
     def group(self) -> str:
         """The id of the experiment, which is made where there is none."""
-        found = self.client.get_experiment_by_name(self.experiment.name)
+        from mlflow.exceptions import MlflowException
+
+        name = self.experiment.name
+        found = self.client.get_experiment_by_name(name)
         if found is None:
             place = None if self._file is None else (self._file.parent / ARTIFACTS).as_uri()
-            return self.client.create_experiment(self.experiment.name, place)
+            try:
+                return self.client.create_experiment(name, place)
+            except MlflowException:  # another process was faster
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
         if found.lifecycle_stage != "active":
-            raise ValueError(f"experiment {quoted(self.experiment.name)} was deleted in MLflow")
+            raise ValueError(f"experiment {quoted(name)} was deleted in MLflow")
         return found.experiment_id
+
+    def forget_lost(self) -> bool:
+        """Forget the ids if there are no such runs, as in a new database; says whether that was so."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            for run in self.ids.values():
+                self.client.get_run(run)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            self.ids.clear()
+            return True
+        return False
 
     def open(self, stage: str) -> str:
         """The id of a stage's run, which is found, or made, and described when it is first asked for."""
@@ -208,6 +239,22 @@ class Runs:
             history = self.client.get_metric_history(self.ids[stage], name)
             self._steps[stage, name] = {metric.step for metric in history}
         return self._steps[stage, name]
+
+
+@contextmanager
+def _alone(database: Path) -> Iterator[None]:
+    """No other training opens the database: two that make its tables at once spoil it."""
+    until = time.monotonic() + _MAKING
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(database.with_name(f"{database.name}.lock")))
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(_AGAIN)
+        yield
 
 
 def _short(value: object, kind: str) -> str:

@@ -10,7 +10,11 @@ import urllib.request
 
 from mlflow import MlflowClient
 
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "OMP_NUM_THREADS": "1"}
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight more processes
+    "OMP_NUM_THREADS": "1",
+}
 
 
 class Server:

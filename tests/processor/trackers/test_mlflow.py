@@ -1,9 +1,14 @@
 """MLflow, in a file: runs, names, files, what comes twice, and what cannot be sent."""
 
+import errno
 import json
 import logging
+import os
 import sys
 import time
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from mlflow import MlflowClient
@@ -11,6 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from processor.trackers import Experiment, Guarded, Mlflow, find_trackers
 from tests.processor.trackers.servers import files_of, history, runs_at
+from utils.lock import locked
 from utils.package import MissingExtra
 
 LOGGER = "transreid.trackers"
@@ -177,6 +183,23 @@ def test_an_answer_that_got_lost_makes_no_second_run(make, found, database, monk
     assert files_of(database, run) == ["config.yml"]
 
 
+def test_runs_that_are_not_there_are_sent_as_a_whole(make, found, database, caplog):
+    """last.pt and the queue came to a machine whose database is another."""
+    tracker = make()
+    tracker.log_step(step(1))
+    tracker.log(epoch(1))
+    lost = {"training": uuid4().hex, "run_stage2": uuid4().hex}
+    with caplog.at_level(logging.INFO, LOGGER):
+        again = make(tracker.state() | lost)
+        again.log(epoch(2))
+    MlflowClient(database).delete_run(tracker.runs.ids["stage2"])
+    again.finish("finished")
+    (run,) = found().values()
+    assert [number for number, _ in history(database, run, "train_loss_stage2_epoch")] == [1, 2]
+    assert history(database, run, "train_loss_stage2_step") == [(1, 1.0)] and "whole" in caplog.text
+    assert run.info.status == "FINISHED" and again.state()["run_stage2"] == run.info.run_id
+
+
 def test_a_second_run_in_the_folder_is_another(make, database, tmp_path):
     for _ in range(2):
         tracker = make()
@@ -325,6 +348,39 @@ def test_numbers_do_not_wait_for_files(make, found, monkeypatch, tmp_path):
     assert files_of(again.runs.experiment.uri, run) == ["a.png", "config.yml"]
 
 
+def test_a_full_disk_loses_no_more_than_what_came_then(make, found, database, monkeypatch, caplog):
+    tracker = Guarded(make())
+    with monkeypatch.context() as context:
+
+        def full(*args):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        context.setattr(os, "write", full)
+        tracker.log(epoch(1))
+    for number in (2, 3):
+        tracker.log(epoch(number))
+    tracker.finish("finished")
+    (run,) = found().values()
+    assert [number for number, _ in history(database, run, "train_loss_stage2_epoch")] == [2, 3]
+    assert "mlflow_queue.jsonl" in caplog.text and "No space" in caplog.text
+
+
+def test_it_waits_while_another_makes_the_tables(make, database, monkeypatch):
+    lock = Path(database.removeprefix("sqlite:///") + ".lock")
+    with monkeypatch.context() as context, ExitStack() as other:
+        other.enter_context(locked(lock))
+        context.setattr(time, "sleep", lambda _: other.close())
+        make().log(epoch(1))
+        assert not lock.exists()
+
+
+def test_another_process_may_make_the_experiment(make, database, monkeypatch, tmp_path):
+    other = MlflowClient(database).create_experiment(tmp_path.name)
+    answers = [None, MlflowClient(database).get_experiment(other)]
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda *_: answers.pop(0))
+    assert make().runs.group == other
+
+
 def test_a_damaged_database_is_an_error_at_once(make, tmp_path):
     (tmp_path / "mlflow.db").write_text("no database" * 100)
     began = time.monotonic()
@@ -358,6 +414,7 @@ def test_addresses(uri):
     "uri",
     [
         *("mlruns", "/a/mlruns", "file:///a", "ftp://host", "databricks", "http://", "http://["),
+        *("http://host:port", "http://host:99999", "https://host?key=1", "http://host#a"),
         *("sqlite:", "sqlite:///", "sqlite:///a?b", "sqlite:///a%20b"),
     ],
 )
