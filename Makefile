@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-text test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-shard bench-prompts bench-faults clean
+.PHONY: help demo demo-text test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-shard bench-export bench-prompts bench-faults clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make bench-retrieval   time evaluation, re-ranking and search at the sizes of public data sets (half an hour)"
 	@echo "make bench-prototypes   time the update of prototypes and the clustering of images (seven minutes)"
 	@echo "make bench-shard   memory of each process with and without SOLVER.SHARD zero1 (two minutes)"
+	@echo "make bench-export   parity, size and speed of exported models (eight minutes)"
 	@echo "make bench-prompts   train prompt learning's methods on drawn people, test them there and in another domain (35 minutes)"
 	@echo "make bench-faults   kill, starve and confuse short training runs, and tell what became of them (four minutes)"
 	@echo "make clean  remove the environment and the demo's output"
@@ -70,6 +71,9 @@ bench-prototypes: $(BIN)/.installed
 
 bench-shard: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.shard
+
+bench-export: $(BIN)/.installed
+	$(BIN)/python -m benchmarks.export
 
 bench-prompts: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.prompts

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 
 from config.arguments import Parser, end_in_one_line, say
 from config.errors import as_keys
-from model import FORMS, OPSET, PIXELS, is_text_search_file
+from model import OPSET, PIXELS, is_text_search_file
 from tools.exporting.ranking import read_split
 from tools.exporting.writing import MAP_DROP, Exported, Settings, export_images, export_texts
 from tools.features.weights import add_weight_options, load_reid, load_text_search
@@ -90,17 +90,18 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--weight", required=True, metavar="FILE", help="checkpoint of any of the programs, or published")
     add("--out", required=True, type=Path, metavar="FILE", help="file to write: .onnx, or .pt2 for a program")
     add("--text", type=Path, metavar="FILE", help="second file, for the text side of a text search model")
+    of_form = {"dest": "form", "action": "store_const", "default": ""}
     forms = parser.add_mutually_exclusive_group()
-    for form, text in zip(
-        FORMS[1:],
-        (
-            "weights in float16, half the size",
-            "linear layers in 8 bits; needs --data or --cosine-only",
-            "a program of torch.export (default where --out ends with .pt2)",
-        ),
-        strict=True,
-    ):
-        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="", help=text)
+    forms.add_argument("--fp16", const="fp16", **of_form, help="weights in float16, half the size")
+    forms.add_argument(
+        "--int8", const="int8", **of_form, help="linear layers in 8 bits; needs --data or --cosine-only"
+    )
+    forms.add_argument(
+        "--program",
+        const="program",
+        **of_form,
+        help="a program of torch.export (default where --out ends with .pt2)",
+    )
     pixels = parser.add_mutually_exclusive_group()
     pixels.add_argument(
         "--pixels",

@@ -111,13 +111,17 @@ def measure_parity(graph: Graph, run: Callable[[Sequence[Tensor]], np.ndarray]) 
     return Parity(cosine, difference)
 
 
-def onnx_runner(path: str | Path) -> Callable[[Sequence[Tensor]], np.ndarray]:
-    """The features (B, D) of a graph's inputs by onnxruntime on the CPU. Raises MissingExtra without it."""
+def onnx_runner(path: str | Path, threads: int = 0) -> Callable[[Sequence[Tensor]], np.ndarray]:
+    """The features (B, D) of a graph's inputs by onnxruntime on the CPU; 0 threads: one for each core.
+
+    Raises MissingExtra without it.
+    """
     require_extra("onnx")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
 

@@ -26,6 +26,7 @@ from model import (
 )
 from model.export import files
 from retrieval import evaluate
+from tests.guests import guest_python, run_guest
 from tests.toys import MODEL, draw_captions, draw_market, save_text_model, words
 from tools import export
 from tools.exporting import writing
@@ -178,6 +179,31 @@ def test_the_face_of_text_search(weights, tmp_path):
     with torch.no_grad():
         got = torch.export.load(tmp_path / "b.pt2").module()(tokenize_captions(["a bag"], 16))
     torch.testing.assert_close(got, model.encode_text(["a bag"]).features, rtol=1e-4, atol=1e-5)
+
+
+OPENVINO = """
+import sys
+import numpy as np
+import openvino
+hints = {"INFERENCE_PRECISION_HINT": "f32"}
+model = openvino.Core().compile_model(sys.argv[1], "CPU", hints)
+print(*(port.get_any_name() for port in (*model.inputs, *model.outputs)))
+inputs = np.load(sys.argv[2])
+np.save(sys.argv[3], model({name: inputs[name] for name in inputs.files})["features"])
+"""
+
+
+@pytest.mark.guest
+def test_openvino_reads_the_same_file(run, images):
+    run("--out", "a.onnx", "--cameras")
+    cameras = torch.tensor([0, 2, -1])
+    np.savez("inputs.npz", images=images, camera_label=cameras)
+    Path("driver.py").write_text(OPENVINO)
+    python = guest_python("openvino", ("openvino>=2025.0",))
+    names = run_guest(python, Path("driver.py"), ["a.onnx", "inputs.npz", "features.npy"])
+    assert names.split() == ["images", "camera_label", "features"]
+    want = onnx_runner("a.onnx")([images, cameras])
+    np.testing.assert_allclose(np.load("features.npy"), want, rtol=1e-4, atol=1e-6)
 
 
 # ---- rankings decide about int8
