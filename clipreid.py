@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,6 +122,48 @@ class _ImageModel:
         )
         names = label_names(image for image in images if isinstance(image, ImageRecord))
         return replace(features.normalized(), names=names)
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        metrics: str | Path | None = None,
+        license: str = "",
+        data_license: str = "",
+    ) -> Path:
+        """Write model.safetensors, its card config.json and README.md to a folder, as a hub has them.
+
+        `load_model(folder)`, or `load_text_model`, gives the same features. `metrics` is the metrics.json of
+        a test, whose results the README gets; `license` is that of the weights, `data_license` that of the
+        data ('' where the model's card has it, or not stated). What the model's file has besides, such as a
+        text tower, is kept. Returns the folder. Raises OSError or ValueError.
+        """
+        from model import Publication, save_for_hub
+
+        save_for_hub(self.network, self.info, folder, Publication(metrics, license, data_license))
+        return Path(folder)
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool = False,
+        metrics: str | Path | None = None,
+        license: str = "",
+        data_license: str = "",
+    ) -> str:
+        """Upload what `save_pretrained` writes to repository 'org/name', which is made where there is none.
+
+        The README there is replaced. `private` is for a new repository. HF_ENDPOINT and HF_TOKEN are those of
+        huggingface_hub. Returns the address of the commit. Raises OSError or ValueError that names repository
+        and hub.
+        """
+        from model import Publication, save_for_hub
+        from utils.hub import push_folder
+
+        with tempfile.TemporaryDirectory() as folder:
+            save_for_hub(self.network, self.info, folder, Publication(metrics, license, data_license, repo))
+            return push_folder(folder, repo, private=private)
 
 
 @dataclass(frozen=True)
@@ -237,10 +280,12 @@ def load_model(
 ) -> Model:
     """The model in a checkpoint of any of the programs, or of the published form; needs nothing else.
 
+    `path` is a file, a folder of `save_pretrained` (also 'local-dir:folder'), or 'hf-hub:org/name' with
+    '@revision' or without, which is fetched once and kept in huggingface_hub's cache.
     `device` 'cuda' is the GPU where there is one, else the CPU. `size` (H, W), `name` (MODEL.NAME) and
     `settings` are those of training, where neither the file nor its model card shows them: `stride`, `mean`,
     `std`, `resize`, `neck_feature` and `sie_scale` of `load_reid_model`. A warning names all that is assumed.
-    Raises FileNotFoundError, or ValueError when the file is no re-id checkpoint.
+    Raises FileNotFoundError, OSError where a hub gives no file, or ValueError when it is no re-id checkpoint.
     """
     from model import load_reid_model
     from utils.device import select_device
@@ -260,9 +305,10 @@ def load_text_model(
 ) -> TextModel:
     """The text search model in a checkpoint of ours, of the published form, or CLIP's own weights.
 
-    `device` is that of `load_model`; `size` (H, W), `name` (MODEL.NAME, which CLIP's own weights need) and
-    `settings` are those of `load_text_search_model`: `stride`, `text_length`, `mean`, `std` and `resize`. A
-    warning names all that is assumed. Raises FileNotFoundError, or ValueError for a file of another kind.
+    `path` and `device` are those of `load_model`; `size` (H, W), `name` (MODEL.NAME, which CLIP's own weights
+    need) and `settings` are those of `load_text_search_model`: `stride`, `text_length`, `mean`, `std` and
+    `resize`. A warning names all that is assumed. Raises FileNotFoundError, OSError where a hub gives no
+    file, or ValueError for a file of another kind.
     """
     from model import load_text_search_model
     from utils.device import select_device

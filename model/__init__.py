@@ -23,6 +23,7 @@ from model.export.graphs import (
 )
 from model.files.card import ModelCard, TextSearchCard, read_card, read_text_search_card
 from model.files.clip_file import load_starting_clip
+from model.files.hub import Publication, save_for_hub
 from model.files.info import CheckpointInfo
 from model.files.reid_file import load_reid_model
 from model.files.stage1 import load_stage1
@@ -58,6 +59,7 @@ __all__ = [
     "ModelCard",
     "Parity",
     "Pixels",
+    "Publication",
     "ReIDModel",
     "ReIDOutput",
     "SideInformation",
@@ -99,6 +101,7 @@ __all__ = [
     "predict_words",
     "read_card",
     "read_text_search_card",
+    "save_for_hub",
     "text_graph",
     "tokenize_captions",
     "warn_of_other_text",

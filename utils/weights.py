@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from utils.hub import find_weights
 from utils.text import printable, shortened
 from utils.untrusted.pickles import check_archive, check_claims, check_state_dict, is_mappable
 from utils.untrusted.plain import require_plain
@@ -38,10 +39,13 @@ torch.serialization.add_safe_globals([_EasyDict])
 def split_choice(path: str | Path) -> tuple[Path, str]:
     """A path such as `best.pth#model_ema` as the file and the state dict in it that is meant; '' for none.
 
-    A file whose own name has a `#` is found, too.
+    A file whose own name has a `#` is found, too, and so are references such as `hf-hub:org/name`, for which
+    this raises as `find_weights` does.
     """
     file, _, choice = str(path).rpartition("#")
-    return (Path(path), "") if not Path(file).is_file() or Path(path).exists() else (Path(file), choice)
+    return (
+        (find_weights(path), "") if not Path(file).is_file() or Path(path).exists() else (Path(file), choice)
+    )
 
 
 def read_state_dict(path: str | Path, known: Sequence[str] = ()) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Model cards: facts about a weights file that its tensors do not hold, as JSON next to it.
 
-The card of `ViT-B-16_60.pth` is `ViT-B-16_60.json`.
+The card of `ViT-B-16_60.pth` is `ViT-B-16_60.json`, that of `model.safetensors` is `config.json`.
 """
 
 import functools
@@ -23,11 +23,13 @@ from pydantic import (
 from model.names import REID, TEXT_SEARCH
 from model.reid import SideInformation
 from utils.files import sha256_of_file, write_atomically
+from utils.hub import CARD, WEIGHTS
 from utils.text import printable
 from utils.untrusted.forms import Form, parse_json
 from utils.untrusted.plain import read_plain
 from utils.weights import split_choice
 
+LIBRARY = "clipreid"
 _MAX_BYTES = 2**16  # a thousand are usual
 _logger = logging.getLogger("transreid.model")
 
@@ -68,7 +70,7 @@ class Card(Form):
     `name` is open_clip's, or the label of a description file; `quick_gelu` and `head_width` (of the image
     tower's attention) are facts of its towers that shapes do not show. `method` trained it on `data`, with
     `versions` of packages. `size` (H, W), `stride`, `mean`, `std` and `resize` prepare images. `sha256` is
-    the file's.
+    the file's. `license` is that of the weights, `data_license` that of the data, '' where not stated.
     """
 
     name: Text
@@ -83,10 +85,13 @@ class Card(Form):
     data: Text
     versions: Mapping[Text, Text]
     sha256: Text = ""
+    license: Text = ""
+    data_license: Text = ""
 
     def write(self, path: str | Path) -> None:
         """Write the card next to the weights in `path`, with their SHA-256. Raises OSError."""
-        text = json.dumps(self.model_dump() | {"sha256": sha256_of_file(path)}, indent=2) + "\n"
+        content = {"library_name": LIBRARY, **self.model_dump(), "sha256": sha256_of_file(path)}
+        text = json.dumps(content, indent=2) + "\n"
         write_atomically(card_path(path), lambda file: file.write_text(text, encoding="utf-8"))
 
 
@@ -133,13 +138,15 @@ class _Seen(Form):
     """The entries by which cards and other JSON files of the same name are told apart."""
 
     kind: str = "reid"
+    library_name: Any = None
     vision_cfg: Any = None
     model_cfg: Any = None
 
 
 def card_path(path: str | Path) -> Path:
     """The place of the card of the weights in `path`; all weights in one file have one card."""
-    return split_choice(path)[0].with_suffix(".json")
+    file = split_choice(path)[0]
+    return file.with_name(CARD) if file.name == WEIGHTS else file.with_suffix(".json")
 
 
 def read_card(path: str | Path) -> ModelCard | None:
@@ -148,7 +155,7 @@ def read_card(path: str | Path) -> ModelCard | None:
     Raises ValueError that names the card's file and the first mistake in it, or which programs read a card of
     another kind. A card of other weights is not used, with a warning: the weights may have been cut down or
     converted since, and can still be tested as files without a card are. open_clip's descriptions of models,
-    also JSON, are not cards.
+    also JSON, are not cards, nor is a config.json of another library.
     """
     return _find_card(path, ModelCard)
 
@@ -172,7 +179,9 @@ def _read_card(file: Path, path: Path, form: type[AnyCard], *stamps: tuple[int, 
     where = f"{file} is no model card"
     text = read_plain(file, _MAX_BYTES)
     seen = parse_json(text, _Seen, where)
-    if seen.model_fields_set & {"vision_cfg", "model_cfg"}:
+    # config.json is the name of other libraries' files, too.
+    others = file.name == CARD and seen.library_name != LIBRARY
+    if others or seen.model_fields_set & {"vision_cfg", "model_cfg"}:
         return None
     if (seen.kind == "text_search") != (form is TextSearchCard):
         raise ValueError(f"{path} is {TEXT_SEARCH if form is ModelCard else REID}, says its card {file}")

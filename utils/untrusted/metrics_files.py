@@ -23,6 +23,7 @@ class TestMetrics(Form):
     cmc: Annotated[list[_Fraction], Field(min_length=1, max_length=100_000)]
     mAP: _Fraction
     dataset: str | None = None
+    weight: str | None = None
     rerank: JsonValue = None
     attributes: JsonValue = None
 
