@@ -16,14 +16,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 from config.arguments import Parser, end_in_one_line, say
 from config.errors import as_keys
 from model import OPSET, PIXELS, is_text_search_file
+from tools.exporting.clients import CLIENTS, Client, write_beside
 from tools.exporting.ranking import read_split
-from tools.exporting.writing import MAP_DROP, Exported, Settings, export_images, export_texts
+from tools.exporting.writing import MAP_DROP, Exported, Settings, export_texts
 from tools.features.weights import add_weight_options, load_reid, load_text_search
 from utils.files import require_writable
 from utils.logger import setup_logger
 
 _OPTIONS = {"path": "--out", "map_drop": "--map-drop", "cosine_only": "--cosine-only"}
-_OPTIONS |= {name: f"--{name}" for name in ("form", "pixels", "opset", "data")} | {"sides": "--cameras"}
+_OPTIONS |= {name: f"--{name}" for name in ("form", "pixels", "raw", "cameras", "opset", "data")} | {
+    "sides": "--cameras"
+}
 _PIXELS = {
     "unit": "RGB of 0 to 1",
     "normalised": "RGB with the model's mean and std",
@@ -40,9 +43,12 @@ def export(args: argparse.Namespace) -> list[Exported]:
     text_search = is_text_search_file(args.weight)
     if args.text and not text_search:
         raise ValueError(f"--text is given; allowed: with a text search model, not {args.weight}")
+    client = CLIENTS[args.client]
+    if args.text and not client.texts:
+        raise ValueError(f"--text is given; allowed for {args.client}: without it")
     settings = Settings(
         form=args.form,
-        pixels=args.pixels,
+        pixels=args.pixels or "",
         raw=args.raw,
         cameras=args.cameras,
         opset=args.opset,
@@ -51,19 +57,30 @@ def export(args: argparse.Namespace) -> list[Exported]:
         data=read_split(args.data, text_search=text_search) if args.data else None,
     )
     with as_keys(_OPTIONS):
+        settings = client.settings(args.client, settings)
         for path in filter(None, (args.out, args.text)):
             require_writable(path, "--out" if path == args.out else "--text")
-            settings.of(path)
+            client.check(client.place(path), settings)
         if text_search:
             model, info = load_text_search(args)
         else:
             model, info = load_reid(args, None if args.cameras else (1, 0))
-        written = [export_images(model, info, args.out, settings)]
-        _print(written[0])
+        written = [client.write(model, info, _make_place(client, args.out), settings)]
         if args.text:
-            written.append(export_texts(model, info, args.text, settings))
-            _print(written[1])
+            written.append(export_texts(model, info, _make_place(client, args.text), settings))
+    for file in written:
+        _print(file)
+        for path in write_beside(client, file):
+            say("  beside it: %s", path)
+        if client.hint:
+            say("  %s", client.hint.format(path=file.path))
     return written
+
+
+def _make_place(client: Client, path: Path) -> Path:
+    place = client.place(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
 
 
 def _print(file: Exported) -> None:
@@ -106,7 +123,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     pixels.add_argument(
         "--pixels",
         choices=PIXELS,
-        default="unit",
         help="what the client does to RGB: 0 to 1 (default), the model's mean and std, ImageNet's",
     )
     pixels.add_argument(
@@ -116,6 +132,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         const="normalised",
         default=argparse.SUPPRESS,
         help="the same as --pixels normalised",
+    )
+    add(
+        "--for",
+        dest="client",
+        choices=[name for name in CLIENTS if name],
+        default="",
+        help="write what this program takes, with its own files beside (docs/clients.md)",
     )
     add("--raw", action="store_true", help="features as trained, without L2 normalisation")
     add("--cameras", action="store_true", help="cameras and views are inputs, for a model with SIE")
