@@ -43,6 +43,8 @@ def export(args: argparse.Namespace) -> list[Exported]:
     text_search = is_text_search_file(args.weight)
     if args.text and not text_search:
         raise ValueError(f"--text is given; allowed: with a text search model, not {args.weight}")
+    if args.text == args.out:
+        raise ValueError(f"--text is {args.text}; allowed: another file than --out")
     client = CLIENTS[args.client]
     if args.text and not client.texts:
         raise ValueError(f"--text is given; allowed for {args.client}: without it")
@@ -61,10 +63,11 @@ def export(args: argparse.Namespace) -> list[Exported]:
         for path in filter(None, (args.out, args.text)):
             require_writable(path, "--out" if path == args.out else "--text")
             client.check(client.place(path), settings)
-        if text_search:
-            model, info = load_text_search(args)
-        else:
-            model, info = load_reid(args, None if args.cameras else (1, 0))
+    if text_search:
+        model, info = load_text_search(args)
+    else:
+        model, info = load_reid(args, None if args.cameras else (1, 0))
+    with as_keys(_OPTIONS):
         written = [client.write(model, info, _make_place(client, args.out), settings)]
         if args.text:
             written.append(export_texts(model, info, _make_place(client, args.text), settings))

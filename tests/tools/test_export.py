@@ -27,7 +27,7 @@ from model import (
 from model.export import files
 from retrieval import evaluate
 from tests.guests import guest_python, run_guest
-from tests.toys import MODEL, draw_captions, draw_market, save_text_model, words
+from tests.toys import MODEL, TOWERS, draw_captions, draw_market, save_text_model, words
 from tools import export
 from tools.exporting import writing
 from tools.exporting.ranking import map_by
@@ -148,8 +148,10 @@ def test_a_program(run, images):
     torch.testing.assert_close(got, torch.from_numpy(onnx_runner("a.onnx")([images])))
 
 
-def test_both_sides_of_text_search(run, weights, images):
-    printed = run("--out", "a.onnx", "--text", "b.onnx", weight="toy-vit_3.pth")
+def test_both_sides_of_text_search(run, weights, images, tmp_path_factory):
+    captions = draw_captions(tmp_path_factory.mktemp("captions"))
+    options = ("--text", "b.onnx", "--data", f"captions={captions}")
+    printed = run("--out", "a.onnx", *options, weight="toy-vit_3.pth")
     assert "tokens (batch, 16) int64" in printed and printed.count("L2 norm 1") == 2
     model = clipreid.load_text_model(weights / "toy-vit_3.pth", device="cpu")
     sentences = ["a man in a red coat", "a bag"]
@@ -157,6 +159,8 @@ def test_both_sides_of_text_search(run, weights, images):
     got = onnx_runner("b.onnx")([tokenize_captions(sentences, 16)])
     torch.testing.assert_close(torch.from_numpy(got), want, rtol=1e-4, atol=1e-5)
     assert onnx_runner("a.onnx")([images]).shape == (3, want.shape[1])
+    maps = re.findall(r"mAP on captions: (\S+) by the model, (\S+) by the file", printed)
+    assert len(maps) == 2 and len({each for pair in maps for each in pair}) == 1
 
 
 def test_the_face_does_the_same(run, weights, market, images):
@@ -257,25 +261,12 @@ def test_data_of_another_kind(weights, market):
         map_by(text_graph(model, info), model, info, clipreid.read_dataset("market1501", market))
 
 
-def test_map_of_both_sides_of_text_search(run, tmp_path_factory):
-    captions = draw_captions(tmp_path_factory.mktemp("captions"))
-    options = ("--int8", "--data", f"captions={captions}", "--map-drop", "100")
-    printed = run("--out", "a.onnx", "--text", "b.onnx", *options, weight="toy-vit_3.pth")
-    maps = re.findall(r"mAP on captions: (\S+) by the model", printed)
-    assert len(maps) == 2 and maps[0] == maps[1]
-
-
-def test_a_file_that_ranks_worse_is_not_kept(refused, market, monkeypatch):
+def test_a_file_that_ranks_worse_is_not_kept(refused, run, market, monkeypatch):
     monkeypatch.setattr(writing, "map_by", lambda *given: lambda run: 0.8 if run is None else 0.794)
-    error = refused("--out", "a.onnx", "--data", f"market1501={market}")
+    options = ("--out", "a.onnx", "--fp16", "--data", f"market1501={market}")
+    error = refused(*options)
     assert "mAP 79.40" in error and "80.00" in error and "0.5 points" in error
-
-
-def test_a_loss_that_is_allowed(run, market, monkeypatch):
-    monkeypatch.setattr(writing, "map_by", lambda *given: lambda run: 0.8 if run is None else 0.794)
-    assert "79.40 by the file" in run(
-        "--out", "a.onnx", "--data", f"market1501={market}", "--map-drop", "0.7"
-    )
+    assert "79.40 by the file" in run(*options, "--map-drop", "0.7")
 
 
 def test_int8_by_cosine(run, refused, monkeypatch):
@@ -316,6 +307,18 @@ def test_a_file_of_other_features_is_not_kept(refused, monkeypatch):
 )
 def test_options_that_do_not_go_together(refused, options, message):
     assert message in refused(*options)
+
+
+def test_weights_of_clip_need_the_name(weights, refused, drawn_clip):
+    torch.save(drawn_clip(TOWERS["toy-vit"]), weights / "clip.pt")
+    assert re.search(
+        r"--weight \S+clip.pt is CLIP's own; give the --model", refused("--out", "a.onnx", weight="clip.pt")
+    )
+
+
+def test_both_sides_in_one_file(refused):
+    error = refused("--out", "a.onnx", "--text", "a.onnx", weight="toy-vit_3.pth")
+    assert "--text is a.onnx; allowed: another file than --out" in error
 
 
 def test_cameras_without_a_table(refused):

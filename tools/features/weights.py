@@ -11,7 +11,7 @@ from config.errors import as_keys
 if TYPE_CHECKING:
     from model import CheckpointInfo, DualModel, ReIDModel, TextSearchInfo
 
-_ARGUMENTS = {"name": "--model", "size": "--size", "stride": "--stride"}
+_ARGUMENTS = {"path": "--weight", "name": "--model", "size": "--size", "stride": "--stride"}
 
 
 def add_weight_options(parser: Parser) -> None:
