@@ -33,7 +33,8 @@ EXAMPLES = """\
   python train_pcl.py --config_file configs/pcl/vit_pcl.yml DATASETS.NAMES "('market1501')"
 """
 
-_AMP = words("auto", "bf16", "fp16", "off")
+PRECISIONS = ("auto", "bf16", "fp16", "off")
+_AMP = words(*PRECISIONS)
 
 _MODEL = {
     "NAME": Key(

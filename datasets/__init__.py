@@ -8,20 +8,19 @@ from datasets.batch import Batch, CaptionBatch, ImageBatch, LoadedBatch, PairBat
 from datasets.captions import clean_caption, count_words, delete_words, vary_caption
 from datasets.checks.audit import FileFacts, Findings, audit, inspect_files
 from datasets.checks.captions import CaptionFindings, audit_captions
-from datasets.checks.verify import find_oddities, log_oddities, verify_images
+from datasets.checks.verify import verify_images
 from datasets.make_caption_dataset import make_caption_dataset
 from datasets.make_caption_loaders import (
     CaptionLoaders,
     make_caption_loaders,
     make_text_search_augmentations,
 )
-from datasets.make_dataloader import Loaders, available_processors, make_dataloader, num_workers
+from datasets.make_dataloader import Loaders, make_dataloader, num_workers
 from datasets.make_dataset import make_dataset
 from datasets.make_second_view import make_second_view
 from datasets.pixels.augmentation import AugmentedSampler, Draw
 from datasets.pixels.erasing import erase_constant
 from datasets.pixels.images import ImageDataset, decode_image, read_image
-from datasets.pixels.modes import to_rgb
 from datasets.pixels.resize import from_pil, resize_like_pil
 from datasets.pixels.transforms import PixelTransform, test_transform
 from datasets.pixels.views import SecondView
@@ -29,6 +28,8 @@ from datasets.records import CaptionDataset, CaptionRecord, ImageRecord, ReIDDat
 from datasets.sampling.identity import RandomIdentitySampler
 from datasets.subjects import read_subjects
 from datasets.vehicle_types import read_type_phrases
+from utils.limits import available_processors
+from utils.modes import find_oddities, log_oddities, to_rgb
 
 __all__ = [
     "AugmentedSampler",

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import logging
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +26,10 @@ from datasets.sampling.epoch_batches import Draws, EpochBatches
 from datasets.sampling.identity import RandomIdentitySampler
 from datasets.sampling.repeated import RepeatedSampler
 from utils.distributed import rank, share, world_size
-from utils.limits import allowed_workers
+from utils.limits import allowed_workers, available_processors, usual_workers
 from utils.signals import leave_signals_to_parent
 
 _SAMPLERS = ("softmax", "softmax_triplet")
-_MOST_WORKERS = 16  # of NUM_WORKERS -1: more would only take memory
 _KEYS = {"batch_size": "IMS_PER_BATCH", "cache": "DATALOADER.CACHE", "interpolation": "INPUT.TEST_RESIZE"}
 _logger = logging.getLogger("transreid.datasets")
 
@@ -191,26 +189,18 @@ def _train_batches(cfg: CfgNode, order: Order) -> EpochBatches:
     return _in_batches(draws, batch_size, group)
 
 
-def available_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def num_workers(wanted: int) -> int:
     """The number of processes that load images for DATALOADER.NUM_WORKERS `wanted`.
 
     -1 gives this process's share of the processors, 1 to 16; other numbers are capped to the processors, and
     all by the limit of open files.
     """
-    available = available_processors()
     if wanted < 0:
-        # Set by torchrun: the processes of a torch.distributed run on this machine.
-        own = available // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        wanted = min(max(own, 1), _MOST_WORKERS)
-    elif wanted > available:
+        return usual_workers()
+    available = available_processors()
+    if wanted > available:
         _logger.info("DATALOADER.NUM_WORKERS %d is capped to the %d processors here", wanted, available)
-        wanted = available
-    return allowed_workers(wanted)
+    return allowed_workers(min(wanted, available))
 
 
 def _fork() -> str | None:

@@ -16,7 +16,6 @@ from retrieval.metrics import (
 from retrieval.neighbours.clustering import Agreement, agreement, cluster
 from retrieval.neighbours.jaccard import jaccard_graph
 from retrieval.neighbours.reranking import k_reciprocal_blocks, k_reciprocal_distance
-from retrieval.pictures import name_pictures
 from retrieval.ranking import RankedImage, Ranking, rank_gallery, worst_queries
 from retrieval.report import log_metrics, metrics_lines, metrics_record, write_metrics
 from retrieval.rules import RULES, find_rule, have_match, why_no_match
@@ -32,6 +31,7 @@ from retrieval.thresholds.operating_points import (
     operating_points,
 )
 from retrieval.thresholds.pair_scores import PairScores, score_pairs
+from utils.picture_names import name_pictures
 
 __all__ = [
     "RULES",

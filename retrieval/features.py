@@ -5,7 +5,6 @@ Extraction returns it and everything in this room takes it; on disk it is one .n
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +18,9 @@ import torch
 from torch import Tensor
 
 from retrieval.labels import LabelNames
-from retrieval.pictures import name_pictures
-from utils.files import write_atomically
+from utils.files import write_arrays
 from utils.labels import NO_CAMERA
+from utils.picture_names import name_pictures
 from utils.text import printable
 from utils.untrusted.feature_files import MAX_NAMES, read_feature_file
 from utils.untrusted.forms import parse_json
@@ -205,18 +204,6 @@ def read_names(text: str, path: str | Path) -> LabelNames:
         return parse_json(text, LabelNames, "its names")
     except ValueError as error:
         raise ValueError(f"{printable(path)}: {error}") from error
-
-
-def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
-    """Write an .npz of these arrays and of `info` as JSON; a failure leaves a former file whole."""
-    content = {**arrays, "info": np.array(json.dumps(dict(info)), dtype=np.str_)}
-
-    def write(temporary: Path) -> None:
-        # Through a handle: np.savez appends ".npz" to a name without it.
-        with open(temporary, "wb") as file:
-            np.savez(file, **content)  # pyright: ignore[reportArgumentType]
-
-    write_atomically(path, write)
 
 
 def _labels(name: str, values: Tensor | Sequence[int] | np.ndarray, device: torch.device) -> Tensor:

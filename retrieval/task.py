@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retrieval.features import FeatureSet, feature_arrays, read_names, write_arrays
+from retrieval.features import FeatureSet, feature_arrays, read_names
 from retrieval.labels import LabelNames
 from retrieval.rules import find_rule
+from utils.files import write_arrays
 from utils.untrusted.feature_files import read_feature_file
 
 _ROLES = ("query", "gallery")

@@ -19,12 +19,8 @@ from config.arguments import Parser, end_in_one_line
 from datasets import log_oddities
 from model import CheckpointInfo
 from processor import extract
-from tools.features.images import (
-    add_image_options,
-    check_image_options,
-    find_images,
-    readable_batches,
-)
+from tools.features.finding import add_image_options, check_image_options, find_images
+from tools.features.images import readable_batches
 from tools.features.weights import add_weight_options, load_reid
 from utils.device import select_device
 from utils.distributed import gather_objects, is_first, process_group, rank

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 from config.arguments import Parser, end_in_one_line, say
 from config.errors import as_keys
 from model import Publication, is_text_search_file, load_reid_model, load_text_search_model, save_for_hub
-from tools.features.images import pair
+from tools.features.finding import pair
 from utils.hub import README, push_folder
 from utils.logger import setup_logger
 

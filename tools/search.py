@@ -22,13 +22,8 @@ from datasets import log_oddities
 from model import TextSearchInfo, load_text_search_model
 from processor import extract, extract_sentences
 from retrieval import FeatureSet, Ranking, rank_gallery
-from tools.features.images import (
-    add_image_options,
-    check_image_options,
-    find_images,
-    pair,
-    readable_batches,
-)
+from tools.features.finding import add_image_options, check_image_options, find_images, pair
+from tools.features.images import readable_batches
 from tools.features.kept import keep_features
 from tools.ranking.report import SIMILARITY, Album, Report, count_items, make_rows
 from utils.device import select_device

@@ -2,19 +2,28 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
+import numpy as np
 
 from utils.untrusted.plain import open_plain, require_plain
 
-# The names by which other programs have known the readers.
-from utils.weights import read_checkpoint as read_checkpoint
-from utils.weights import read_state_dict as read_state_dict
+_READERS = ("read_checkpoint", "read_state_dict")
+
+
+def __getattr__(name: str) -> Any:
+    """The names by which other programs have known the readers of `utils.weights`, which imports torch."""
+    if name not in _READERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from utils import weights
+
+    return getattr(weights, name)
 
 
 def sha256_of_file(path: str | Path, limit: int | None = None) -> str:
@@ -59,11 +68,24 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
 
 def save_torch(content: object, path: str | Path) -> None:
     """`torch.save` by way of `write_atomically`; raises OSError as that does."""
+    import torch  # programs without torch write other files
 
     def write(beside: Path) -> None:
         # Given a path, torch writes in C++, whose errors lack the reason.
         with open(beside, "wb") as file:
             torch.save(content, file)
+
+    write_atomically(path, write)
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
+    """Write an .npz of these arrays and of `info` as JSON; a failure leaves a former file whole."""
+    content = {**arrays, "info": np.array(json.dumps(dict(info)), dtype=np.str_)}
+
+    def write(temporary: Path) -> None:
+        # Through a handle: np.savez appends ".npz" to a name without it.
+        with open(temporary, "wb") as file:
+            np.savez(file, **content)  # pyright: ignore[reportArgumentType]
 
     write_atomically(path, write)
 

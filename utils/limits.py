@@ -1,6 +1,7 @@
-"""How many files this process may open, and how many processes can load images for it then."""
+"""How many files this process may open, and how many processes can load images for it."""
 
 import logging
+import os
 import sys
 
 if sys.platform != "win32":
@@ -9,6 +10,7 @@ if sys.platform != "win32":
 _ENOUGH = 65_536  # some programs count up to their limit
 # Files that a program has open, with a GPU, and for each worker: pipes, and batches that are on their way.
 _OWN, _OF_WORKER = 128, 32
+_MOST_WORKERS = 16  # of a share: more would only take memory
 _logger = logging.getLogger("transreid")
 
 
@@ -46,3 +48,15 @@ def allowed_workers(wanted: int) -> int:
             files,
         )
     return min(wanted, allowed)
+
+
+def available_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usual_workers() -> int:
+    """This process's share of the processors, 1 to 16, as far as `allowed_workers` allows."""
+    # Set by torchrun: the processes of a torch.distributed run on this machine.
+    own = available_processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return allowed_workers(min(max(own, 1), _MOST_WORKERS))

@@ -12,9 +12,9 @@ import torch
 from tqdm import tqdm
 
 from datasets.pixels.images import decode_image
-from datasets.pixels.modes import conversions
 from datasets.records import CaptionDataset, CaptionRecord, ImageRecord, ReIDDataset, count_pids
 from utils.labels import NO_CAMERA, NO_PID
+from utils.modes import conversions
 from utils.text import printable
 from utils.untrusted.pictures import open_picture, orientation, read_picture
 

@@ -5,14 +5,13 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from PIL import Image
 from tqdm import tqdm
 
-from datasets.pixels.modes import conversions
 from datasets.pixels.stand_ins import MOST_UNREADABLE
 from datasets.records import ImageRecord
+from utils.modes import find_oddities, log_oddities
 from utils.text import Tally, few
-from utils.untrusted.pictures import open_picture, orientation
+from utils.untrusted.pictures import open_picture
 
 _SHOWN = 5
 _logger = logging.getLogger("transreid.datasets")
@@ -47,17 +46,6 @@ def verify_images(records: Iterable[ImageRecord], workers: int = 1, *, skip: boo
     log_oddities(found, total)
     if damage and not (skip and _can_skip([*missing, *damage], total, "missing or damaged")):
         raise ValueError(f"{len(damage)} of {len(paths)} image files are damaged: {few(damage, _SHOWN)}")
-
-
-def find_oddities(image: Image.Image) -> tuple[str, ...]:
-    """Name the `conversions` that an image needs, and its EXIF orientation, before it is decoded."""
-    return conversions(image) + (("an EXIF orientation",) if orientation(image) > 1 else ())
-
-
-def log_oddities(found: Tally, total: int) -> None:
-    """Log how many images have what, each with an example."""
-    for what, (count, path) in sorted(found.items()):
-        _logger.info("%d of %d images have %s, such as %s", count, total, what, path)
 
 
 def _can_skip(texts: list[str], total: int, what: str) -> bool:

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.pixels.augmentation import Draw, augment
-from datasets.pixels.modes import TURNS, to_rgb
 from datasets.pixels.resize import RESIZES, from_pil
 from datasets.pixels.stand_ins import StandIns
 from datasets.records import ImageRecord
+from utils.modes import TURNS, to_rgb
 from utils.untrusted.pictures import is_small_jpeg, may_be_turned, open_picture, orientation, read_picture
 
 _UNCHANGED = 0  # torchvision.io.ImageReadMode: as many channels as the file has

@@ -24,7 +24,7 @@ FOLDERS = (*ROOMS, "configs", "docs", "tests")
 DATA_SETS = ("market1501", "dukemtmc", "occ_duke", "msmt17", "veri", "VehicleID")
 CAPTION_SETS = ("cuhk_pedes", "icfg_pedes", "rstpreid", "captions")
 OPTION_FILES = (
-    *("tools/features/files.py", "tools/features/images.py", "tools/features/weights.py"),
+    *("tools/features/files.py", "tools/features/finding.py", "tools/features/weights.py"),
     "config/arguments.py",
 )
 METHODS = ("", "_clipreid", "_pcl", "_tbps")

@@ -1,20 +1,15 @@
-"""Images that a command line names: finding them, reading those that can be read, options."""
+"""Images that a command line names as batches for torch, without those that cannot be read."""
 
 import argparse
 import functools
-import glob
 import logging
-import os
-import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from config.arguments import Parser
 from datasets import (
     ImageRecord,
     LoadedBatch,
@@ -22,72 +17,17 @@ from datasets import (
     collate,
     decode_image,
     find_oddities,
-    num_workers,
     resize_like_pil,
 )
 from model import CheckpointInfo, TextSearchInfo
+from tools.features.finding import NoneReadableError
 from utils.distributed import share
 from utils.labels import NO_CAMERA, NO_PID
 from utils.limits import allowed_workers
-from utils.precision import CHOICES
 from utils.text import Tally
-from utils.untrusted.folders import find_files, find_folders
-from utils.untrusted.pictures import open_picture, picture_suffixes, read_picture
-from utils.untrusted.plain import read_plain_lines
+from utils.untrusted.pictures import open_picture, read_picture
 
-_ANY_DEPTH = re.compile(r"(?:^|(?<=/))(?:\*\*(?:/|$))+")
 _logger = logging.getLogger("transreid.tools")
-
-
-def find_images(sources: Sequence[str]) -> list[str]:
-    """Image paths that the sources name, in their order, each path once.
-
-    A source is a folder (searched to any depth by `find_files`), a .txt file of paths, a pattern with * ? []
-    ** (sorted), or an image file. Of several sources each real file is taken once. One warning counts what is
-    left out. Whether the files are images is not looked at. Raises FileNotFoundError for a source without
-    any, ValueError for a .txt file that is not UTF-8.
-    """
-    left_out = Tally()
-    paths: dict[str, str] = {}
-    for path in (str(path) for source in sources for path in _expand(source, left_out)):
-        real = os.path.realpath(path) if len(sources) > 1 else path
-        if real in paths:
-            left_out.add("named twice", path)
-        paths.setdefault(real, path)
-    if left_out:
-        _logger.warning("--images: not read: %s", left_out)
-    return list(paths.values())
-
-
-def _expand(source: str, left_out: Tally) -> list[Path]:
-    path = Path(source)
-    if path.is_dir():
-        found = find_files(path, picture_suffixes(), left_out)
-    elif path.exists() and path.suffix.lower() == ".txt":
-        found = [Path(line.strip()) for line in read_plain_lines(path) if line.strip()]
-    elif path.exists():
-        found = [path]
-    else:
-        found = sorted(Path(name) for name in _match(source) if os.path.isfile(name))
-    if not found:
-        hint = f"; not read: {left_out}" if left_out else ""
-        kinds = " ".join(sorted(picture_suffixes(), key=lambda suffix: suffix != ".jpg"))
-        raise FileNotFoundError(
-            f"--images {source}: no image there; allowed: a folder of {kinds}, "
-            f"a .txt file with a path a line, a pattern in quotes, an image{hint}"
-        )
-    return found
-
-
-def _match(pattern: str) -> list[str]:
-    """What glob finds, but `**` enters each real folder once: glob follows links that lead in circles."""
-    deep = _ANY_DEPTH.search(pattern)
-    if not deep:
-        return glob.glob(pattern)
-    bases = glob.glob(pattern[: deep.start()]) if deep.start() else ["."]
-    folders = (folder for base in bases if os.path.isdir(base) for folder in find_folders(base))
-    rest = pattern[deep.end() :] or "*"
-    return [name for folder in folders for name in _match(os.path.join(glob.escape(str(folder)), rest))]
 
 
 class Item(NamedTuple):
@@ -145,10 +85,6 @@ def collate_readable(items: list[Item | str], pixels: PixelTransform) -> Load:
     return Load(collate([item.image for item in read], pixels) if read else None, reasons, oddities)
 
 
-class NoneReadableError(ValueError):
-    """None of the images could be read."""
-
-
 class ReadableBatches:
     """The batches of a loader of `Load`, whose last pass left out `unreadable` files; others had `oddities`.
 
@@ -198,38 +134,3 @@ def readable_batches(
         collate_fn=functools.partial(collate_readable, pixels=pixels),
     )
     return ReadableBatches(loader, strict=args.strict)
-
-
-def add_image_options(parser: Parser) -> None:
-    """--orientation, --device, --amp, --batch, --workers and --strict."""
-    add = parser.add_argument
-    add(
-        "--orientation",
-        choices=("exif", "stored"),
-        default="exif",
-        help="'exif' (default) turns images as their EXIF orientation says, 'stored' leaves them as they lie",
-    )
-    add("--device", choices=("cuda", "cpu"), default="cuda", help="cuda (default): the GPU if there is one")
-    add("--amp", choices=CHOICES, default="off", help="precision, TEST.AMP (default: off, float32)")
-    add("--batch", type=int, default=128, metavar="N", help="images at once (default: %(default)s)")
-    add(
-        "--workers",
-        type=int,
-        default=num_workers(-1),
-        metavar="N",
-        help="processes that load images, 0: none besides this one (default: the processors, %(default)s)",
-    )
-    add("--strict", action="store_true", help="an image that cannot be read is an error; else it is left out")
-
-
-def check_image_options(args: argparse.Namespace) -> None:
-    """Raise ValueError for numbers that no run can have."""
-    if args.batch < 1:
-        raise ValueError(f"--batch is {args.batch}; allowed: 1 or more")
-    if args.workers < 0:
-        raise ValueError(f"--workers is {args.workers}; allowed: 0 or more")
-
-
-def pair(numbers: Sequence[int] | None) -> tuple[int, int] | None:
-    """Two numbers of an option, such as --size."""
-    return (numbers[0], numbers[1]) if numbers else None

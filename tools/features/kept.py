@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from retrieval import FeatureSet
-from tools.features.images import NoneReadableError
+from tools.features.finding import NoneReadableError
 from utils.labels import NO_CAMERA, NO_PID
 from utils.lock import locked
 from utils.untrusted.feature_files import read_feature_file

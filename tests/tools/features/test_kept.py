@@ -11,7 +11,7 @@ import torch
 from retrieval import FeatureSet, RetrievalTask
 from tests.toys import save_noise
 from tools.features import kept
-from tools.features.images import NoneReadableError
+from tools.features.finding import NoneReadableError
 from tools.features.kept import keep_features
 from utils.lock import locked
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.features.images import find_images
+from tools.features.finding import find_images
 
 NAMES = ["crops/a/2.png", "crops/a/deep/1.JPG", "crops/b.webp", "crops/c.bmp", "crops/z.jpeg"]
 

@@ -1,9 +1,12 @@
 """From any image that Pillow opens to RGB of 8 bits a channel, turned upright where that is wanted."""
 
+import logging
+
 import numpy as np
 from PIL import ExifTags, Image
 from PIL.Image import Transpose
 
+from utils.text import Tally
 from utils.untrusted.pictures import orientation
 
 TURNS = {  # to upright, by EXIF's number
@@ -20,6 +23,7 @@ _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _OTHER_COLOURS = ("CMYK", "LAB", "YCbCr")
 # Of TIFF: photometric interpretation, which Pillow minds in grey of 8 bits only; sample format; planes.
 _WHITE_IS_ZERO, _SIGNED, _SEPARATE = 0, 2, 2
+_logger = logging.getLogger("transreid.datasets")
 
 
 def to_rgb(image: Image.Image, *, upright: bool = False) -> Image.Image:
@@ -53,6 +57,17 @@ def conversions(image: Image.Image) -> tuple[str, ...]:
         "further frames or pages, of which the first is read": _has_further_frames(image),
     }
     return tuple(what for what, holds in found.items() if holds)
+
+
+def find_oddities(image: Image.Image) -> tuple[str, ...]:
+    """Name the `conversions` that an image needs, and its EXIF orientation, before it is decoded."""
+    return conversions(image) + (("an EXIF orientation",) if orientation(image) > 1 else ())
+
+
+def log_oddities(found: Tally, total: int) -> None:
+    """Log how many images have what, each with an example."""
+    for what, (count, path) in sorted(found.items()):
+        _logger.info("%d of %d images have %s, such as %s", count, total, what, path)
 
 
 def _has_further_frames(image: Image.Image) -> bool:
