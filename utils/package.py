@@ -29,8 +29,11 @@ def find_shipped(name: str | os.PathLike[str]) -> Path:
     return next(filter(os.path.isfile, places), Path(name))
 
 
-def require_extra(extra: str) -> None:
-    """Raise MissingExtra if a module of that extra, such as 'plots', is not installed."""
-    missing = [module for module in _MODULES[extra] if importlib.util.find_spec(module) is None]
+def require_extra(extra: str, *modules: str) -> None:
+    """Raise MissingExtra if a module of that extra, such as 'plots', is not installed.
+
+    `modules` are those that are needed, by default all of the extra.
+    """
+    missing = [module for module in modules or _MODULES[extra] if importlib.util.find_spec(module) is None]
     if missing:
         raise MissingExtra(f'{", ".join(missing)} is not installed; needed: pip install "clipreid[{extra}]"')
