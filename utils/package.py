@@ -10,6 +10,7 @@ _MODULES = {
     "plots": ("matplotlib", "jinja2"),
     "cluster": ("sklearn",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "video": ("cv2",),
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow", "sqlalchemy"),  # the second one is missing in mlflow-skinny
 }

@@ -1,0 +1,216 @@
+"""Tell which tracks of a video show the same person, by the features of their crops.
+
+python tools/extract.py --weight logs/run/ViT-B-16_60.pth --images logs/street/crops --out features.npz
+python tools/tracks.py --crops logs/street --features features.npz --threshold 0.5
+
+A track is one query with several pictures. --crops are folders of tools/crops.py; --out gets tracks.csv,
+tracks.npz (a feature for each track), and a page with the nearest tracks of each.
+"""
+
+import argparse
+import csv
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
+
+from config.arguments import Parser, end_in_one_line, one_or_more, say
+from retrieval import FeatureSet, RankedImage, Ranking
+from tools.ranking.report import DISTANCE, Album, Report, make_rows
+from tools.video.joining import JOINS, join_tracks, track_features
+from utils.files import require_writable, write_atomically
+from utils.labels import NO_PID
+from utils.package import require_extra
+from utils.text import printable
+from utils.untrusted.plain import read_plain_lines
+
+CSV = "crops.csv"
+_NEEDED = ("path", "camid", "track", "frame", "time", "score")
+_COLUMNS = ("folder", "track", "person", "camid", "first", "last", "crops", "nearest", "distance")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A track: its folder and number, its camera, and for each crop the row of its feature and its facts."""
+
+    folder: Path
+    number: int
+    camid: int
+    rows: tuple[int, ...]
+    frames: tuple[int, ...]
+    times: tuple[str, ...]
+    scores: tuple[float, ...]
+
+    @property
+    def key(self) -> str:
+        """The name of the track among those of all folders."""
+        return f"{self.folder.name}/track {self.number}"
+
+
+def read_tracks(folders: Sequence[Path], images: FeatureSet) -> list[Seen]:
+    """The tracks of folders of tools/crops.py whose crops have features.
+
+    Raises FileNotFoundError or ValueError for a folder without such a file, and where a crop has no feature.
+    """
+    rows = {os.path.realpath(path): row for row, path in enumerate(images.paths)}
+    found: dict[tuple[Path, int, int], list[tuple[int, int, str, float]]] = defaultdict(list)
+    missing = []
+    for folder in folders:
+        for line in _read_csv(folder / CSV):
+            path = folder / line["path"]
+            row = rows.get(os.path.realpath(path))
+            if row is None:
+                missing.append(str(path))
+                continue
+            track = folder, int(line["track"]), int(line["camid"])
+            found[track].append((row, int(line["frame"]), line["time"], float(line["score"])))
+    if missing or not found:
+        raise ValueError(
+            f"{len(missing)} crops have no feature, e.g. {printable(missing[0]) if missing else 'all'}; "
+            "allowed: features of all of them, by tools/extract.py --images FOLDER/crops"
+        )
+    return [
+        Seen(*track, *zip(*sorted(crops, key=lambda crop: crop[1]), strict=True))
+        for track, crops in found.items()
+    ]
+
+
+def _read_csv(path: Path) -> Iterator[dict[str, str]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"--crops: {path} does not exist; allowed: a folder of tools/crops.py")
+    reader = csv.DictReader(read_plain_lines(path))
+    for number, line in enumerate(reader, start=2):
+        try:
+            line = {name: line[name] for name in _NEEDED}
+            int(line["track"]), int(line["camid"]), int(line["frame"]), float(line["score"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path}, line {number}: {printable(str(error))}; allowed: a file of tools/crops.py"
+            ) from error
+        yield line
+
+
+def tell(args: argparse.Namespace) -> None:
+    """Write the files of tracks that the options ask for, and print what was found.
+
+    Raises ValueError or OSError for files that cannot be used.
+    """
+    require_extra("plots")
+    from tools.ranking.pictures import publish
+
+    out = args.out or args.crops[0]
+    out.mkdir(parents=True, exist_ok=True)
+    require_writable(out / "tracks.csv", "--out")
+    images = FeatureSet.load(args.features).normalized()
+    tracks = read_tracks(args.crops, images)
+    features = track_features(
+        images.features, [track.rows for track in tracks], [track.scores for track in tracks], args.join
+    )
+    apart = _apart(tracks)
+    distances = torch.cdist(features.double(), features.double()).square()
+    persons = [NO_PID] * len(tracks)
+    if args.threshold is not None:
+        persons = join_tracks(distances.numpy(), apart, args.threshold).tolist()
+    best = [images.paths[track.rows[int(np.argmax(track.scores))]] for track in tracks]
+    keys = [track.key for track in tracks]
+    known = FeatureSet(features, persons, [track.camid for track in tracks], best, keys)
+    known.save(out / "tracks.npz", {"features": str(args.features), "join": args.join, "normalize": True})
+    distances[torch.from_numpy(apart)] = torch.inf
+    _write_csv(out / "tracks.csv", tracks, persons, distances)
+    facts = [f"{len(tracks)} tracks, {sum(len(track.rows) for track in tracks)} crops"]
+    if args.threshold is not None:
+        people, joined = len(set(persons)), len(persons) - len(set(persons))
+        facts.append(
+            f"{people} people at distances up to {args.threshold:g}, {joined} tracks joined to another"
+        )
+    for fact in facts:
+        say("%s", fact)
+    say("%s", out / "tracks.csv")
+    longest = sorted(range(len(tracks)), key=lambda row: -len(tracks[row].rows))[: args.show]
+    rankings = [_rank(row, distances[row], persons, args.top) for row in longest]
+    album = Album()
+    title = printable(", ".join(folder.name for folder in args.crops))
+    publish(Report(title, tuple(facts), DISTANCE, "", make_rows(known, known, rankings, album)), album, out)
+
+
+def _apart(tracks: Sequence[Seen]) -> np.ndarray:
+    """Which tracks (T, T) cannot be compared: seen at once by one camera, or one and the same."""
+    first, last = (np.array([end(track.frames) for track in tracks]) for end in (min, max))
+    places = np.array([f"{track.folder}#{track.camid}" for track in tracks])
+    at_once = (first[:, None] <= last[None]) & (first[None] <= last[:, None])
+    return at_once & (places[:, None] == places[None])
+
+
+def _rank(row: int, distances: torch.Tensor, persons: Sequence[int], top: int) -> Ranking:
+    known = persons[row] != NO_PID
+    order = [other for other in distances.argsort(stable=True).tolist() if distances[other] < torch.inf]
+    same = [other for other in order if persons[other] == persons[row]] if known else []
+    found = tuple(
+        RankedImage(other, float(distances[other]), other in same if known else None) for other in order[:top]
+    )
+    return Ranking(row, found, len(same), None, order.index(same[0]) + 1 if same else None)
+
+
+def _write_csv(path: Path, tracks: Sequence[Seen], persons: Sequence[int], distances: torch.Tensor) -> None:
+    def write(beside: Path) -> None:
+        with open(beside, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(_COLUMNS)
+            for row, track in enumerate(tracks):
+                least, nearest = distances[row].min(dim=0)
+                near = (tracks[int(nearest)].key, f"{least:.4f}") if least < torch.inf else ("", "")
+                span = track.times[0], track.times[-1], len(track.rows)
+                writer.writerow([track.folder, track.number, persons[row], track.camid, *span, *near])
+
+    write_atomically(path, write)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0, or SystemExit with status 2 after one line on stderr for a wrong option or file."""
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--crops", required=True, type=Path, nargs="+", metavar="DIR", help="folders of tools/crops.py")
+    add(
+        "--features",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="features of all crops, by tools/extract.py",
+    )
+    add("--out", type=Path, metavar="DIR", help="folder to write to (default: the first of --crops)")
+    add(
+        "--join",
+        choices=tuple(JOINS),
+        default="mean",
+        help="a track's feature: mean of its crops' (default), best crop's",
+    )
+    add(
+        "--threshold",
+        type=float,
+        metavar="X",
+        help="squared distance up to which two tracks are one person, as tools/threshold.py finds it "
+        "(default: tell no people)",
+    )
+    add("--top", type=one_or_more, default=10, metavar="K", help="tracks beside each (default: 10)")
+    add(
+        "--show",
+        type=one_or_more,
+        default=50,
+        metavar="N",
+        help="tracks on the page, longest first (default: 50)",
+    )
+    args = parser.parse_args(argv)
+    with end_in_one_line():
+        tell(args)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Parts of the way from a video to crops: frames, boxes of detectors, tracks."""

@@ -1,0 +1,61 @@
+"""Frames of a video file or of a camera, by OpenCV."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.package import require_extra
+from utils.text import printable
+
+
+class Frame(NamedTuple):
+    """A frame: its number from 0, seconds since the first one, and RGB (H, W, 3) uint8."""
+
+    number: int
+    seconds: float
+    image: np.ndarray
+
+
+def read_frames(source: str, every: int = 1) -> Iterator[Frame]:
+    """Every n-th frame of a video file, or of the camera with a number, turned as the file says.
+
+    Seconds are those of the file's clock, or of this machine's for a camera. A file that breaks off ends like
+    one that is over. Raises ValueError for a source without any frame.
+    """
+    import cv2
+
+    is_camera = source.isdecimal()
+    capture = cv2.VideoCapture(int(source) if is_camera else source)
+    try:
+        start, number = time.monotonic(), 0
+        while capture.grab():
+            seconds = time.monotonic() - start if is_camera else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if number % every == 0:
+                image = capture.retrieve()[1]
+                yield Frame(number, seconds, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+            number += 1
+    finally:
+        capture.release()
+    if not number:
+        raise ValueError(f"{printable(source)}: no frame can be read; allowed: a video that OpenCV reads")
+
+
+def count_frames(source: str, every: int = 1) -> int | None:
+    """About how many frames `read_frames` gives; None where the source does not say.
+
+    Raises FileNotFoundError for a missing file, MissingExtra without `[video]`.
+    """
+    require_extra("video")
+    import cv2
+
+    if source.isdecimal():
+        return None
+    if not Path(source).is_file():
+        raise FileNotFoundError(f"{printable(source)}: no such video; allowed: a file, or a camera's number")
+    capture = cv2.VideoCapture(source)
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    return -(-count // every) if count > 0 else None

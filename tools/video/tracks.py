@@ -1,0 +1,62 @@
+"""Tracks of boxes over the frames of one camera, by the overlap of boxes."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+_LOW, _HIGH = slice(0, 2), slice(2, 4)  # corners of a box
+
+
+@dataclass
+class Track:
+    """A thing that was followed: its number from 1, its last box (x, y, x, y) and when that was seen."""
+
+    number: int
+    box: np.ndarray
+    seconds: float
+    seen: int = field(default=1)  # boxes
+
+
+class Tracker:
+    """Gives boxes of successive frames the tracks that they continue.
+
+    Boxes and tracks are paired so that the sum of their IoU (intersection over union) is largest.
+
+    Args:
+        least_iou: a box with less overlap with the last one of a track does not continue it.
+        patience: seconds without a box after which a track is over.
+    """
+
+    def __init__(self, least_iou: float = 0.3, patience: float = 1.0) -> None:
+        self.least_iou, self.patience = least_iou, patience
+        self.count = self.frames = 0  # tracks and updates so far
+        self._tracks: list[Track] = []
+
+    def update(self, boxes: np.ndarray, seconds: float) -> list[Track]:
+        """The tracks of boxes (N, 4) of a frame, in their order; a box that continues none begins one."""
+        self.frames += 1
+        self._tracks = [track for track in self._tracks if seconds - track.seconds <= self.patience]
+        overlaps = iou(boxes, np.array([track.box for track in self._tracks]).reshape(-1, 4))
+        overlaps[overlaps < self.least_iou] = 0
+        pairs = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
+        found = {box: self._tracks[track] for box, track in pairs if overlaps[box, track] > 0}
+        return [self._continue(found.get(row), box, seconds) for row, box in enumerate(boxes)]
+
+    def _continue(self, track: Track | None, box: np.ndarray, seconds: float) -> Track:
+        if track is None:
+            self.count += 1
+            track = Track(self.count, box, seconds)
+            self._tracks.append(track)
+        else:
+            track.box, track.seconds, track.seen = box, seconds, track.seen + 1
+        return track
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Intersection over union (N, M) of boxes (N, 4) and (M, 4), each left, top, right, bottom."""
+    low, high = (f(one[:, None, k], other[None, :, k]) for f, k in ((np.maximum, _LOW), (np.minimum, _HIGH)))
+    shared = (high - low).clip(0).prod(axis=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1) for boxes in (one, other)]
+    union = areas[0][:, None] + areas[1][None] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
