@@ -1,6 +1,6 @@
 """Put a model into a folder as a Hugging Face Hub has it, and upload such a folder.
 
-python tools/hub.py save --weight logs/market/ViT-B-16_60.pth --out market_vit --license mit
+python tools/hub.py save --weight logs/market/ViT-B-16_60.pth --out market_vit --repo org/name --license mit
 python tools/hub.py push --folder market_vit org/name
 
 Everything that takes weights takes the folder, and `hf-hub:org/name` after the upload.
@@ -26,7 +26,7 @@ def save(args: argparse.Namespace) -> None:
     load = load_text_search_model if is_text_search_file(args.weight) else load_reid_model
     with as_keys({"name": "--model", "size": "--size"}):
         model, info = load(args.weight, pair(args.size), name=args.model)
-    publication = Publication(args.metrics, args.license, args.data_license)
+    publication = Publication(args.metrics, args.license, args.data_license, args.repo)
     path = save_for_hub(model, info, args.out, publication)
     say("%s, its card and %s: look through the README before a push", path, README)
 
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--metrics", type=Path, metavar="FILE", help="metrics.json of a test, for the README's results")
     add("--license", default="", metavar="NAME", help="licence of the weights, as the hub names it: mit …")
     add("--data-license", default="", metavar="TEXT", help="licence or terms of the training data")
+    add("--repo", default="org/name", metavar="ORG/NAME", help="what the README loads (default: %(default)s)")
     add("--model", metavar="NAME", help="MODEL.NAME (default: from model card, file name or shapes)")
     size = "image size in pixels (default: the model card's, else from shapes)"
     add("--size", type=int, nargs=2, metavar=("H", "W"), help=size)

@@ -29,6 +29,7 @@ from utils.weights import read_state_dict
 
 _RANKS = (1, 5, 10)
 _NOT_STATED = "not stated"
+_WHERE = "the model card"  # in errors
 _logger = logging.getLogger("transreid.model")
 
 
@@ -66,7 +67,7 @@ def save_for_hub(
         card = _reid_card(facts, weights)
     given = {"license": publication.license, "data_license": publication.data_license}
     given = {key: word for key, word in given.items() if word}
-    card = check_form(dict(card) | given, type(card), "the model card")
+    card = check_form(dict(card) | given, type(card), _WHERE)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # One by one: tensors of one storage are refused, and so are views.
@@ -124,14 +125,15 @@ def _reid_card(info: CheckpointInfo, weights: Mapping[str, Tensor]) -> ModelCard
     facts = _image_facts(info)
     facts |= {"neck": info.neck, "adapter_ratio": info.adapter_ratio if info.adapter_width else 0.0}
     if info.card is not None:
-        return ModelCard(**facts | {"sie": info.card.sie and info.card.sie._replace(scale=info.sie_scale)})
+        facts["sie"] = info.card.sie and info.card.sie._replace(scale=info.sie_scale)
+        return check_form(facts, ModelCard, _WHERE)
     has_text = any(name.startswith("text_encoder.") for name in weights)
-    return ModelCard(
-        **facts,
-        sie=SideInformation(1, 0, info.sie_scale) if info.side_rows else None,
-        classes=info.num_classes,
-        tokenizer=ClipTokenizer.name if has_text else None,
-    )
+    facts |= {
+        "sie": SideInformation(1, 0, info.sie_scale) if info.side_rows else None,
+        "classes": info.num_classes,
+        "tokenizer": ClipTokenizer.name if has_text else None,
+    }
+    return check_form(facts, ModelCard, _WHERE)
 
 
 def _text_search_card(network: DualModel, info: TextSearchInfo) -> TextSearchCard:
@@ -139,8 +141,9 @@ def _text_search_card(network: DualModel, info: TextSearchInfo) -> TextSearchCar
     attention = (
         each for each in network.encode_text.modules() if isinstance(each, torch.nn.MultiheadAttention)
     )
-    facts |= {"text_heads": next(attention).num_heads, "tokenizer": ClipTokenizer.name}
-    return TextSearchCard(**facts | {"text_length": info.text_length})
+    heads = next(attention).num_heads
+    facts |= {"text_heads": heads, "text_length": info.text_length, "tokenizer": ClipTokenizer.name}
+    return check_form(facts, TextSearchCard, _WHERE)
 
 
 def _readme(card: Card, metrics: TestMetrics | None, repo: str) -> str:

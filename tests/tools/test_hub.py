@@ -33,11 +33,12 @@ def save(*options):
 def test_the_options_reach_the_folder(weights, tmp_path, capsys):
     metrics = tmp_path / "metrics.json"
     metrics.write_text('{"cmc": [0.5, 0.75], "mAP": 0.25, "dataset": "market1501"}')
-    options = ("--license", "mit", "--data-license", "ours", "--metrics", metrics)
+    options = ("--license", "mit", "--data-license", "ours", "--metrics", metrics, "--repo", "me/toy")
     assert save("--weight", weights, "--out", tmp_path / "a/b", *options) == 0
     assert str(tmp_path / "a/b/model.safetensors") in capsys.readouterr().out
     card, readme = read_card(tmp_path / "a/b"), Readme.load(tmp_path / "a/b/README.md")
     assert (card.license, card.data_license, readme.data.license) == ("mit", "ours", "mit")
+    assert 'load_model("hf-hub:me/toy")' in readme.text
     assert [each.metric_value for each in readme.data.eval_results] == [25.0, 50.0, 75.0, 75.0]
 
 
