@@ -26,12 +26,14 @@ from retrieval import FeatureSet, RankedImage, Ranking
 from tools.ranking.report import DISTANCE, Album, Report, make_rows
 from tools.video.joining import JOINS, join_tracks, track_features
 from utils.files import require_writable, write_atomically
-from utils.labels import NO_PID
+from utils.labels import NO_CAMERA, NO_PID
 from utils.package import require_extra
 from utils.text import printable
 from utils.untrusted.plain import read_plain_lines
 
 CSV = "crops.csv"
+# The marks say what was joined here, not what is right.
+_JOINED = DISTANCE._replace(match="joined to it", miss="not joined")
 _NEEDED = ("path", "camid", "track", "frame", "time", "score")
 _COLUMNS = ("folder", "track", "person", "camid", "first", "last", "crops", "nearest", "distance")
 
@@ -136,8 +138,13 @@ def tell(args: argparse.Namespace) -> None:
     longest = sorted(range(len(tracks)), key=lambda row: -len(tracks[row].rows))[: args.show]
     rankings = [_rank(row, distances[row], persons, args.top) for row in longest]
     album = Album()
+    spans = [f"{track.key}, {track.times[0]} to {track.times[-1]}" for track in tracks]
+    shown = FeatureSet(
+        features, persons, [NO_CAMERA] * len(tracks), best, spans
+    )  # or cameras stand for names
     title = printable(", ".join(folder.name for folder in args.crops))
-    publish(Report(title, tuple(facts), DISTANCE, "", make_rows(known, known, rankings, album)), album, out)
+    rows = make_rows(shown, shown, rankings, album, _JOINED)
+    publish(Report(title, tuple(facts), _JOINED, "", rows), album, out)
 
 
 def _apart(tracks: Sequence[Seen]) -> np.ndarray:

@@ -150,7 +150,8 @@ def test_who_is_who(features, tmp_path, capsys, join):
     assert one["person"] == three["person"] != two["person"] and one["nearest"] == "out/track 3"
     assert float(one["last"]) < 2 < 4 <= float(three["first"]) and two["nearest"] == ""
     page = (tmp_path / "out/ranking.html").read_text()
-    assert "track 1" in page and "3 tracks" in page
+    assert "track 1, 0.000 to 1.500" in page and "3 tracks" in page
+    assert "joined to it" in page and "right identity" not in page
     known = FeatureSet.load(tmp_path / "out/tracks.npz")
     assert known.keys == ("out/track 1", "out/track 2", "out/track 3") and known.pids.tolist()[0] == int(
         one["person"]

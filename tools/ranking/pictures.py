@@ -240,8 +240,8 @@ class _Sheet:
     def _legend(self) -> None:
         y = self.height - _MARGIN / 2 - _LEGEND / 2
         for x, mark, meaning in (
-            (0, "match", "right identity"),
-            (1.2, "miss", "wrong identity"),
+            (0, "match", self.report.measure.match),
+            (1.2, "miss", self.report.measure.miss),
             (2.48, "unknown", "not known"),
         ):
             text = f"{SIGNS[mark]} {meaning}"

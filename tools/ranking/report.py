@@ -20,11 +20,16 @@ PaintAttention = Callable[[Image.Image], Image.Image]
 
 
 class Measure(NamedTuple):
-    """A number below ranked items: its name, its full name, and how it follows from a distance."""
+    """A number below ranked items: its name, its full name, and how it follows from a distance.
+
+    `match` and `miss` say what the marks of the items mean.
+    """
 
     name: str
     full_name: str
     of: Callable[[float], float] = float
+    match: str = "right identity"
+    miss: str = "wrong identity"
 
 
 DISTANCE = Measure("distance", "squared Euclidean distance")
@@ -61,21 +66,21 @@ class Picture(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """One ranked item; `rank` counts from 1, `value` is that of the `measure`, which is one word."""
+    """One ranked item; `rank` counts from 1, `value` is that of the `measure`."""
 
     rank: int
     mark: Mark
     value: str
-    measure: str
+    measure: Measure
     picture: Picture
 
     @property
     def description(self) -> str:
         """A description of the picture, for those who cannot see it."""
-        meanings = {"match": "right identity", "miss": "wrong identity", "unknown": "identity not known"}
+        meanings = {"match": self.measure.match, "miss": self.measure.miss, "unknown": "identity not known"}
         return (
             f"Rank {self.rank}: {meanings[self.mark]} ({self.picture.identity}, {self.picture.camera}), "
-            f"{self.measure} {self.value}, {self.picture.name}"
+            f"{self.measure.name} {self.value}, {self.picture.name}"
         )
 
 
@@ -179,7 +184,7 @@ def _row(
                 rank,
                 _mark(ranked),
                 _number(measure.of(ranked.distance)),
-                measure.name,
+                measure,
                 _picture(gallery, ranked.row, _image(gallery, ranked.row, album), album),
             )
             for rank, ranked in enumerate(ranking.images, start=1)
