@@ -106,6 +106,16 @@ def test_the_zero_shot_program_finds_its_settings(run):
     assert error.startswith("error: --mm without --attributes") and error.count("\n") == 1
 
 
+def test_an_exported_model_needs_no_torch(run):
+    pytest.importorskip("onnxruntime")
+    hidden = ("torch", "torchvision", "timm", "open_clip", "safetensors", "onnx", "onnxscript")
+    start = f"import sys; sys.modules.update(dict.fromkeys({hidden}))"
+    words = ("--weight", "gone.onnx", "--images", "my_people", "--out", "logs.npz")
+    script = f"{start}; from clipreid.tools.extract import main; main()"
+    error = run("python", "-c", script, *words, status=2).stderr
+    assert "gone.onnx" in error and error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "words",
     [
