@@ -2,16 +2,19 @@
 
 python tools/crops.py --video street.mp4 --detector yolo=yolo11n.onnx --classes 0 --out logs/street
 
---out gets crops/TRACK/FRAME.jpg and crops.csv, a row for each picture. Pictures of people are personal data:
-nothing else is stored, and nothing leaves this machine.
+--out gets crops/TRACK/FRAME.jpg, a row for each picture in crops.csv, and one for each track in tracks.csv.
+Ctrl-C ends it with what is found until then. Pictures of people are personal data: nothing else is stored,
+and nothing leaves this machine.
 """
 
 import argparse
 import csv
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +30,10 @@ from tools.video.detectors import Detections, Detector, make_detector
 from tools.video.frames import Frame, count_frames, read_frames
 from tools.video.tracks import Track, Tracker
 from utils.logger import setup_logger
+from utils.signals import StopRequest
 
-CSV = "crops.csv"
+CSV, TRACKS = "crops.csv", "tracks.csv"
+TRACK_COLUMNS = ("track", "camid", "first_frame", "last_frame", "first", "last", "boxes")
 # The first four make it a data set for training without identities.
 COLUMNS = (
     "path",
@@ -49,37 +54,50 @@ _logger = logging.getLogger("transreid.tools")
 
 
 class Crop(NamedTuple):
-    """A box of a track in a frame, left, top, right, bottom in whole pixels inside of it."""
+    """A picture (h, w, 3) of a track in a frame; `box` is left, top, right, bottom in whole pixels."""
 
-    frame: Frame
-    track: Track
-    box: tuple[int, int, int, int]
+    track: int
+    frame: int
+    seconds: float
     score: float
-
-    def picture(self) -> Image.Image:
-        """The pixels of the box."""
-        left, top, right, bottom = self.box
-        return Image.fromarray(self.frame.image[top:bottom, left:right])
+    box: tuple[int, int, int, int]
+    picture: np.ndarray
 
 
 def find_crops(
-    frames: Iterator[Frame], detector: Detector, tracker: Tracker, args: argparse.Namespace
-) -> Iterator[Crop]:
-    """Crops of each track, `args.pause` seconds apart, as soon as it has `args.least_frames` boxes."""
+    frames: Iterable[Frame], detector: Detector, tracker: Tracker, args: argparse.Namespace
+) -> Iterator[Crop | Track]:
+    """Crops of each track, `args.pause` seconds apart, and each track when it is over.
+
+    Those of a track come as soon as it has `args.least_frames` boxes; without so many it is left out.
+    """
     waiting: dict[int, list[Crop]] = {}
     latest: dict[int, float] = {}
+
+    def end(over: list[Track]) -> Iterator[Track]:
+        for track in over:
+            waiting.pop(track.number, None)
+            latest.pop(track.number)
+            if track.boxes >= args.least_frames:
+                yield track
+
     for frame in frames:
+        yield from end(tracker.end(frame.seconds))
         found = _chosen(detector(frame.image), frame, args)
-        tracks = tracker.update(found.boxes, frame.seconds)
+        tracks = tracker.update(found.boxes, frame)
         for track, box, score in zip(tracks, found.boxes, found.scores, strict=True):
             if frame.seconds - latest.get(track.number, -np.inf) >= args.pause:
                 latest[track.number] = frame.seconds
-                left, top, right, bottom = map(int, box)
-                waiting.setdefault(track.number, []).append(
-                    Crop(frame, track, (left, top, right, bottom), float(score))
-                )
-            if track.seen >= args.least_frames:
+                waiting.setdefault(track.number, []).append(_crop(track, frame, box, float(score)))
+            if track.boxes >= args.least_frames:
                 yield from waiting.pop(track.number, [])
+    yield from end(tracker.end())
+
+
+def _crop(track: Track, frame: Frame, box: np.ndarray, score: float) -> Crop:
+    left, top, right, bottom = map(int, box)
+    picture = frame.image[top:bottom, left:right].copy()  # not a view, which would keep the frame
+    return Crop(track.number, frame.number, frame.seconds, score, (left, top, right, bottom), picture)
 
 
 def _chosen(found: Detections, frame: Frame, args: argparse.Namespace) -> Detections:
@@ -94,7 +112,7 @@ def _chosen(found: Detections, frame: Frame, args: argparse.Namespace) -> Detect
 
 
 def cut(args: argparse.Namespace) -> int:
-    """Write the crops of a video and return their number; Ctrl-C ends it with what is there.
+    """Write the crops of a video and return their number; SIGINT and SIGTERM end it with what is there.
 
     Raises ValueError or OSError for a video, a detector or a folder that cannot be used.
     """
@@ -105,40 +123,78 @@ def cut(args: argparse.Namespace) -> int:
     detector = make_detector(args.detector)
     tracker = Tracker(args.iou, args.patience)
     frames = read_frames(args.video, args.every)
-    bar = tqdm(frames, "crops", total, leave=False, disable=None, unit="frame")
-    count, tracks = 0, set()
+    first = next(frames)  # raises before there is a folder
+    bar = tqdm(chain([first], frames), "crops", total, leave=False, disable=None, unit="frame")
+    crops, tracks = 0, 0
     out.mkdir(parents=True, exist_ok=True)
-    with open(out / CSV, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        try:
-            for crop in find_crops(iter(bar), detector, tracker, args):
-                writer.writerow(_save(crop, out, args))
-                file.flush()
-                count += 1
-                tracks.add(crop.track.number)
-        except KeyboardInterrupt:
-            _logger.warning("stopped after %d frames: what was found until then is written", tracker.frames)
+    with StopRequest().listening() as stop, ExitStack() as stack:
+        write_crop = stack.enter_context(_table(out / CSV, COLUMNS))
+        write_track = stack.enter_context(_table(out / TRACKS, TRACK_COLUMNS))
+        stack.enter_context(stop.deferred())
+        until_stopped = takewhile(lambda _: not stop.signal, bar)
+        for found in find_crops(until_stopped, detector, tracker, args):
+            if isinstance(found, Crop):
+                write_crop(_save(found, out, args))
+                crops += 1
+            else:
+                first, last = found.first, found.last
+                times = _clock(first.seconds, args), _clock(last.seconds, args)
+                write_track([found.number, args.camera, first.number, last.number, *times, found.boxes])
+                tracks += 1
+    if stop.signal:
+        _logger.warning("stopped after %d frames: what was found until then is written", tracker.frames)
     _logger.info(
         "%d frames, %d crops of %d tracks in %s; %d tracks have fewer than %d boxes and were left out",
-        *(tracker.frames, count, len(tracks), out / CSV, tracker.count - len(tracks), args.least_frames),
+        *(tracker.frames, crops, tracks, out / CSV, tracker.count - tracks, args.least_frames),
     )
-    return count
+    return crops
 
 
-def _save(crop: Crop, out: Path, args: argparse.Namespace) -> tuple[object, ...]:
+@contextmanager
+def _table(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Sequence[object]], None]]:
+    """A function that writes a row of a CSV file, so that it is on the disk when the program is killed."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+
+        def write(row: Sequence[object]) -> None:
+            writer.writerow(row)
+            file.flush()
+
+        write(columns)
+        yield write
+
+
+def _save(crop: Crop, out: Path, args: argparse.Namespace) -> Sequence[object]:
     """Write the picture of a crop; returns its row of COLUMNS."""
-    path = Path("crops", f"{crop.track.number:06d}", f"{crop.frame.number:08d}.jpg")
+    path = Path("crops", f"{crop.track:06d}", f"{crop.frame:08d}.jpg")
     (out / path).parent.mkdir(parents=True, exist_ok=True)
-    crop.picture().save(out / path, quality=_QUALITY)
-    seconds = crop.frame.seconds
-    time = (
-        (args.start + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
-        if args.start
-        else f"{seconds:.3f}"
-    )
+    Image.fromarray(crop.picture).save(out / path, quality=_QUALITY)
     labels = path.as_posix(), "", "train", args.camera
-    return *labels, crop.track.number, crop.frame.number, time, f"{crop.score:.3f}", *crop.box
+    return [*labels, crop.track, crop.frame, _clock(crop.seconds, args), f"{crop.score:.3f}", *crop.box]
+
+
+def _clock(seconds: float, args: argparse.Namespace) -> str:
+    if args.start is None:
+        return f"{seconds:.3f}"
+    return (args.start + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
+
+
+def _share(text: str) -> float:
+    return _number(text, 1.0)
+
+
+def _seconds(text: str) -> float:
+    return _number(text, np.inf)
+
+
+def _number(text: str, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: 0 {'or more' if most == np.inf else 'to 1'}")
+    return value
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -154,7 +210,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--out", required=True, metavar="DIR", help="new folder to write to")
     add("--classes", type=int, nargs="+", metavar="N", help="class numbers of the detector (default: all)")
-    add("--score", type=float, default=0.5, metavar="X", help="least score of a box (default: %(default)s)")
+    add("--score", type=_share, default=0.5, metavar="X", help="least score of a box (default: %(default)s)")
     add(
         "--least_height",
         type=one_or_more,
@@ -163,11 +219,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="least height of a box (default: %(default)s)",
     )
     add("--every", type=one_or_more, default=1, metavar="N", help="read every n-th frame (default: 1)")
-    add("--pause", type=float, default=0.5, metavar="SECONDS", help="between crops of a track (default: 0.5)")
-    add("--iou", type=float, default=0.3, metavar="X", help="least overlap in a track (default: %(default)s)")
+    add(
+        "--pause",
+        type=_seconds,
+        default=0.5,
+        metavar="SECONDS",
+        help="between crops of a track (default: 0.5)",
+    )
+    add(
+        "--iou", type=_share, default=0.3, metavar="X", help="least overlap in a track (default: %(default)s)"
+    )
     add(
         "--patience",
-        type=float,
+        type=_seconds,
         default=1.0,
         metavar="SECONDS",
         help="without a box after which a track is over (default: %(default)s)",

@@ -61,8 +61,8 @@ def export(args: argparse.Namespace) -> list[Exported]:
     with as_keys(_OPTIONS):
         settings = client.settings(args.client, settings)
         for path in filter(None, (args.out, args.text)):
-            require_writable(path, "--out" if path == args.out else "--text")
             client.check(client.place(path), settings)
+            require_writable(_make_place(client, path), "--out" if path == args.out else "--text")
     if text_search:
         model, info = load_text_search(args)
     else:
@@ -82,7 +82,8 @@ def export(args: argparse.Namespace) -> list[Exported]:
 
 def _make_place(client: Client, path: Path) -> Path:
     place = client.place(path)
-    place.parent.mkdir(parents=True, exist_ok=True)
+    if place != path:  # folders of the client's own
+        place.parent.mkdir(parents=True, exist_ok=True)
     return place
 
 

@@ -3,7 +3,7 @@
 python tools/extract.py --weight logs/run/ViT-B-16_60.pth --images logs/street/crops --out features.npz
 python tools/tracks.py --crops logs/street --features features.npz --threshold 0.5
 
-A track is one query with several pictures. --crops are folders of tools/crops.py; --out gets tracks.csv,
+A track is one query with several pictures. --crops are folders of tools/crops.py; --out gets people.csv,
 tracks.npz (a feature for each track), and a page with the nearest tracks of each.
 """
 
@@ -12,9 +12,10 @@ import csv
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,23 +32,29 @@ from utils.package import require_extra
 from utils.text import printable
 from utils.untrusted.plain import read_plain_lines
 
-CSV = "crops.csv"
+CSV, TRACKS = "crops.csv", "tracks.csv"
 # The marks say what was joined here, not what is right.
 _JOINED = DISTANCE._replace(match="joined to it", miss="not joined")
-_NEEDED = ("path", "camid", "track", "frame", "time", "score")
+_NEEDED: Mapping[str, Mapping[str, Callable[[str], Any]]] = {
+    CSV: {"path": str, "track": int, "score": float},
+    TRACKS: {"track": int, "camid": int, "first_frame": int, "last_frame": int, "first": str, "last": str},
+}
 _COLUMNS = ("folder", "track", "person", "camid", "first", "last", "crops", "nearest", "distance")
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A track: its folder and number, its camera, and for each crop the row of its feature and its facts."""
+    """A track: its folder and number, its camera, first and last frame with their times, and its crops.
+
+    `rows` are those of the crops' features, `scores` the detector's.
+    """
 
     folder: Path
     number: int
     camid: int
+    frames: tuple[int, int]
+    times: tuple[str, str]
     rows: tuple[int, ...]
-    frames: tuple[int, ...]
-    times: tuple[str, ...]
     scores: tuple[float, ...]
 
     @property
@@ -57,46 +64,45 @@ class Seen:
 
 
 def read_tracks(folders: Sequence[Path], images: FeatureSet) -> list[Seen]:
-    """The tracks of folders of tools/crops.py whose crops have features.
+    """The tracks of folders of tools/crops.py whose crops have features; what has none is counted.
 
-    Raises FileNotFoundError or ValueError for a folder without such a file, and where a crop has no feature.
+    Raises FileNotFoundError or ValueError for a folder without such files, and where no crop has a feature.
     """
     rows = {os.path.realpath(path): row for row, path in enumerate(images.paths)}
-    found: dict[tuple[Path, int, int], list[tuple[int, int, str, float]]] = defaultdict(list)
-    missing = []
+    tracks, crops, without = [], 0, []
     for folder in folders:
+        known: dict[int, list[tuple[int, float]]] = defaultdict(list)
         for line in _read_csv(folder / CSV):
-            path = folder / line["path"]
-            row = rows.get(os.path.realpath(path))
+            crops += 1
+            row = rows.get(os.path.realpath(folder / line["path"]))
             if row is None:
-                missing.append(str(path))
-                continue
-            track = folder, int(line["track"]), int(line["camid"])
-            found[track].append((row, int(line["frame"]), line["time"], float(line["score"])))
-    if missing or not found:
+                without.append(line["path"])
+            else:
+                known[line["track"]].append((row, line["score"]))
+        for line in _read_csv(folder / TRACKS):
+            if found := known.get(line["track"]):
+                frames, times = (line["first_frame"], line["last_frame"]), (line["first"], line["last"])
+                features = (tuple(each) for each in zip(*found, strict=True))
+                tracks.append(Seen(folder, line["track"], line["camid"], frames, times, *features))
+    if not tracks:
         raise ValueError(
-            f"{len(missing)} crops have no feature, e.g. {printable(missing[0]) if missing else 'all'}; "
-            "allowed: features of all of them, by tools/extract.py --images FOLDER/crops"
+            f"none of {crops} crops has a feature; allowed: those of tools/extract.py --images FOLDER/crops"
         )
-    return [
-        Seen(*track, *zip(*sorted(crops, key=lambda crop: crop[1]), strict=True))
-        for track, crops in found.items()
-    ]
+    if without:
+        say("%d of %d crops have no feature and do not count, e.g. %s", len(without), crops, without[0])
+    return tracks
 
 
-def _read_csv(path: Path) -> Iterator[dict[str, str]]:
+def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"--crops: {path} does not exist; allowed: a folder of tools/crops.py")
-    reader = csv.DictReader(read_plain_lines(path))
-    for number, line in enumerate(reader, start=2):
+    for number, line in enumerate(csv.DictReader(read_plain_lines(path)), start=2):
         try:
-            line = {name: line[name] for name in _NEEDED}
-            int(line["track"]), int(line["camid"]), int(line["frame"]), float(line["score"])
+            yield {name: kind(line[name]) for name, kind in _NEEDED[path.name].items()}
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path}, line {number}: {printable(str(error))}; allowed: a file of tools/crops.py"
             ) from error
-        yield line
 
 
 def tell(args: argparse.Namespace) -> None:
@@ -109,7 +115,7 @@ def tell(args: argparse.Namespace) -> None:
 
     out = args.out or args.crops[0]
     out.mkdir(parents=True, exist_ok=True)
-    require_writable(out / "tracks.csv", "--out")
+    require_writable(out / "people.csv", "--out")
     images = FeatureSet.load(args.features).normalized()
     tracks = read_tracks(args.crops, images)
     features = track_features(
@@ -125,7 +131,7 @@ def tell(args: argparse.Namespace) -> None:
     known = FeatureSet(features, persons, [track.camid for track in tracks], best, keys)
     known.save(out / "tracks.npz", {"features": str(args.features), "join": args.join, "normalize": True})
     distances[torch.from_numpy(apart)] = torch.inf
-    _write_csv(out / "tracks.csv", tracks, persons, distances)
+    _write_csv(out / "people.csv", tracks, persons, distances)
     facts = [f"{len(tracks)} tracks, {sum(len(track.rows) for track in tracks)} crops"]
     if args.threshold is not None:
         people, joined = len(set(persons)), len(persons) - len(set(persons))
@@ -134,11 +140,11 @@ def tell(args: argparse.Namespace) -> None:
         )
     for fact in facts:
         say("%s", fact)
-    say("%s", out / "tracks.csv")
+    say("%s", out / "people.csv")
     longest = sorted(range(len(tracks)), key=lambda row: -len(tracks[row].rows))[: args.show]
     rankings = [_rank(row, distances[row], persons, args.top) for row in longest]
     album = Album()
-    spans = [f"{track.key}, {track.times[0]} to {track.times[-1]}" for track in tracks]
+    spans = [f"{track.key}, {track.times[0]} to {track.times[1]}" for track in tracks]
     shown = FeatureSet(
         features, persons, [NO_CAMERA] * len(tracks), best, spans
     )  # or cameras stand for names
@@ -149,7 +155,7 @@ def tell(args: argparse.Namespace) -> None:
 
 def _apart(tracks: Sequence[Seen]) -> np.ndarray:
     """Which tracks (T, T) cannot be compared: seen at once by one camera, or one and the same."""
-    first, last = (np.array([end(track.frames) for track in tracks]) for end in (min, max))
+    first, last = (np.array([track.frames[end] for track in tracks]) for end in (0, 1))
     places = np.array([f"{track.folder}#{track.camid}" for track in tracks])
     at_once = (first[:, None] <= last[None]) & (first[None] <= last[:, None])
     return at_once & (places[:, None] == places[None])
@@ -173,7 +179,7 @@ def _write_csv(path: Path, tracks: Sequence[Seen], persons: Sequence[int], dista
             for row, track in enumerate(tracks):
                 least, nearest = distances[row].min(dim=0)
                 near = (tracks[int(nearest)].key, f"{least:.4f}") if least < torch.inf else ("", "")
-                span = track.times[0], track.times[-1], len(track.rows)
+                span = *track.times, len(track.rows)
                 writer.writerow([track.folder, track.number, persons[row], track.camid, *span, *near])
 
     write_atomically(path, write)

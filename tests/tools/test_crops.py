@@ -2,6 +2,7 @@
 
 import csv
 import signal
+import weakref
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,8 @@ from datasets.readers.options import ReadOptions
 from retrieval import FeatureSet
 from tools import crops, tracks
 from tools.video.detectors import Detections
+from tools.video.frames import Frame
+from tools.video.tracks import Tracker
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)
 
@@ -77,6 +80,9 @@ def test_crops_of_tracks(cut, tmp_path):
         assert np.abs(np.asarray(image).mean(axis=(0, 1)) - RED).max() < 30
     times = [float(row["time"]) for row in rows if row["track"] == "2"]
     assert np.diff(times) == pytest.approx(0.5, abs=0.01) and len(times) == 12
+    with open(tmp_path / "out/tracks.csv", newline="") as file:
+        spans = {row["track"]: (row["first_frame"], row["last_frame"]) for row in csv.DictReader(file)}
+    assert spans == {"1": ("0", "19"), "2": ("0", "59"), "3": ("40", "59")}
 
 
 def test_the_csv_trains_without_identities(cut, tmp_path):
@@ -111,7 +117,22 @@ def test_a_stop_leaves_what_was_found(cut, monkeypatch, capsys):
     monkeypatch.setattr(crops, "make_detector", lambda named: stopping)
     rows = cut()
     assert rows and max(int(row["frame"]) for row in rows) < 30
-    assert "stopped after 29 frames" in "".join(capsys.readouterr())
+    assert "stopped after 30 frames" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("option", ["--score", "--iou", "--pause", "--patience"])
+def test_numbers_that_mean_nothing(option, capsys):
+    for value in ("nan", "-1", "much"):
+        with pytest.raises(SystemExit):
+            crops.main(["--video", "a", "--detector", "b", "--out", "c", option, value])
+        assert option in capsys.readouterr().err
+
+
+def test_a_file_without_frames_leaves_no_folder(cut, tmp_path, video, capsys):
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(SystemExit):
+        cut("--video", str(tmp_path / "text.mp4"))
+    assert "text.mp4" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["video", "--out", "detector"])
@@ -145,12 +166,12 @@ def test_who_is_who(features, tmp_path, capsys, join):
     options = ["--crops", str(tmp_path / "out"), "--features", str(features), "--join", join]
     assert tracks.main([*options, "--threshold", "0.1"]) == 0
     assert "2 people at distances up to 0.1, 1 tracks joined" in capsys.readouterr().out
-    with open(tmp_path / "out/tracks.csv", newline="") as file:
+    with open(tmp_path / "out/people.csv", newline="") as file:
         one, two, three = csv.DictReader(file)
     assert one["person"] == three["person"] != two["person"] and one["nearest"] == "out/track 3"
     assert float(one["last"]) < 2 < 4 <= float(three["first"]) and two["nearest"] == ""
     page = (tmp_path / "out/ranking.html").read_text()
-    assert "track 1, 0.000 to 1.500" in page and "3 tracks" in page
+    assert "track 1, 0.000 to 1.900" in page and "3 tracks" in page
     assert "joined to it" in page and "right identity" not in page
     known = FeatureSet.load(tmp_path / "out/tracks.npz")
     assert known.keys == ("out/track 1", "out/track 2", "out/track 3") and known.pids.tolist()[0] == int(
@@ -159,7 +180,49 @@ def test_who_is_who(features, tmp_path, capsys, join):
 
 
 def test_crops_without_features(features, tmp_path, capsys):
-    FeatureSet.load(features).select([0, 1]).save(features)
+    known, options = (
+        FeatureSet.load(features),
+        ["--crops", str(tmp_path / "out"), "--features", str(features)],
+    )
+    known.select([0, 1]).save(features)
+    tracks.main(options)
+    assert f"{len(known) - 2} of {len(known)} crops have no feature" in capsys.readouterr().out
+    known.select([]).save(features)
     with pytest.raises(SystemExit):
-        tracks.main(["--crops", str(tmp_path / "out"), "--features", str(features)])
-    assert "crops have no feature" in capsys.readouterr().err
+        tracks.main(options)
+    assert f"none of {len(known)} crops has a feature" in capsys.readouterr().err
+
+
+def test_tracks_at_once_are_apart_whatever_was_kept(tmp_path):
+    """Both were seen in frames 1 to 4, though their only crops are from the frames 0 and 5."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "crops.csv").write_text("path,track,score\na.jpg,1,0.9\nb.jpg,2,0.9\n")
+    (out / "tracks.csv").write_text(
+        "track,camid,first_frame,last_frame,first,last\n1,0,0,4,0,1\n2,0,1,5,0,1\n"
+    )
+    paths = [str(out / name) for name in ("a.jpg", "b.jpg")]
+    FeatureSet(np.ones((2, 3), dtype=np.float32), [-1, -1], [-1, -1], paths).save(tmp_path / "f.npz")
+    assert tracks.main(["--crops", str(out), "--features", str(tmp_path / "f.npz"), "--threshold", "1"]) == 0
+    assert FeatureSet.load(out / "tracks.npz").pids.unique().numel() == 2
+
+
+def test_frames_are_not_kept(video, monkeypatch):
+    """One box in each frame, none of which continues a track: nothing of them may stay."""
+    kept = []
+
+    def frames():
+        for number in range(40):
+            image = np.zeros((40, 40, 3), dtype=np.uint8)
+            kept.append(weakref.ref(image))
+            yield Frame(number, number / 10, image)
+            assert sum(each() is not None for each in kept) <= 3
+
+    def scattered(image, count=[0]):  # noqa: B006
+        count[0] += 1
+        left = 0 if count[0] % 2 else 20
+        return Detections(np.array([[left, 0, left + 10.0, 40]]), np.ones(1), np.ones(1, int))
+
+    args = crops._parse(["--video", "a", "--detector", "b", "--out", "c", "--patience", "0"])
+    found = list(crops.find_crops(frames(), scattered, Tracker(args.iou, args.patience), args))
+    assert found == [] and len(kept) == 40

@@ -138,6 +138,13 @@ def test_a_model_of_triton(run):
     assert sorted(map(str, Path().rglob("*.*"))) == ["person/1/model.onnx", "person/config.pbtxt"]
 
 
+def test_a_model_of_triton_is_written_again(run):
+    for raw in ([], ["--raw"]):
+        run("triton", "repository/person", *raw)
+    assert onnx.load("repository/person/1/model.onnx").metadata_props
+    assert 'name: "person"' in Path("repository/person/config.pbtxt").read_text()
+
+
 def test_both_sides_for_triton(run):
     run("triton", "images", "--text", "texts", weight="toy-vit_3.pth")
     length = onnx.load("texts/1/model.onnx").graph.input[0].type.tensor_type.shape.dim[1].dim_value
@@ -172,6 +179,7 @@ def test_what_a_client_does_not_take(refused):
     assert "program" in refused("triton", "a", "--program")
     assert "--text" in refused("deepstream", "a.onnx", "--text", "b.onnx", weight="toy-vit_3.pth")
     assert "clip_market1501.pt" in refused("boxmot21", "market1501.pt")
+    assert "clip_market1501.pt" in refused("boxmot21", "clip_resnet50.pt")
     assert "--opset" in refused("boxmot21", "clip_market1501.pt", "--opset", "18")
     assert "width" in refused("boxmot21", "clip_market1501.pt")
     assert "text search" in refused("boxmot21", "clip_cuhk.pt", weight="toy-vit_3.pth")

@@ -41,6 +41,8 @@ _BOXMOT21: dict[str, object] = {
     "deep_prompts": None,
     "adapter_width": 0,
 }
+# A name with one of these in it means another model to boxmot 21.
+_BOXMOT21_FIRST = ("resnet50", "resnet101", "mlfn", "hacnn", "mobilenetv2", "osnet", "lmbn")
 # A checkpoint for boxmot has the names of these parts in training only.
 _TRAINING_PARTS = ("classifier", "prompt_learner.", "text_encoder.")
 
@@ -133,7 +135,8 @@ def _write_boxmot21(model: ReIDModel | DualModel, info: Info, path: Path, settin
 
 
 def _check_boxmot21(path: Path, settings: Settings) -> None:
-    if not path.name.startswith("clip_") or path.suffix != ".pt":
+    others = [name for name in _BOXMOT21_FIRST if name in path.name]
+    if not path.name.startswith("clip_") or path.suffix != ".pt" or others:
         raise ValueError(f"`path` is {path}; allowed for boxmot21: a name like clip_market1501.pt")
     if settings.data is not None or settings.opset is not None:
         given = "opset" if settings.data is None else "data"

@@ -86,7 +86,7 @@ def _read_onnx(file: str) -> Graph:
     return Graph(
         lambda image: dict(zip(names, session.run(None, {given.name: image}), strict=True)),
         shape,
-        "uint8" if "uint8" in given.type else "float32",
+        {"tensor(uint8)": "uint8", "tensor(float16)": "float16"}.get(given.type, "float32"),
     )
 
 
@@ -148,7 +148,9 @@ def yolo(graph: Graph) -> Detector:
         top, left = (height - rows) // 2, (width - columns) // 2
         filled = np.full((height, width, 3), _GREY, dtype=np.uint8)
         filled[top : top + rows, left : left + columns] = _resize(image, (rows, columns))
-        (found,) = graph.run(filled.transpose(2, 0, 1)[None].astype(np.float32) / 255).values()
+        pixels = (filled.transpose(2, 0, 1)[None] / 255).astype(graph.dtype)
+        (found,) = graph.run(pixels).values()
+        found = found.astype(np.float32)
         centres, sizes, scores = np.split(found[0].T, [2, 4], axis=1)
         boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
         boxes = (boxes - [left, top] * 2) / scale
@@ -161,7 +163,7 @@ def exported(graph: Graph) -> Detector:
     """Graphs of torchvision's detection models: RGB (3, H, W) of 0 to 1 to boxes, labels and scores."""
 
     def detect(image: np.ndarray) -> Detections:
-        outputs = graph.run(image.transpose(2, 0, 1).astype(np.float32) / 255)
+        outputs = graph.run((image.transpose(2, 0, 1) / 255).astype(graph.dtype))
         # An export names them as it likes: numbers and dimensions tell them apart.
         found = {(value.dtype.kind, value.ndim): value for value in map(np.asarray, outputs.values())}
         if not found.keys() >= {("f", 2), ("f", 1), ("i", 1)}:

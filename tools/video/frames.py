@@ -1,5 +1,6 @@
 """Frames of a video file or of a camera, by OpenCV."""
 
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 
 from utils.package import require_extra
 from utils.text import printable
+
+_logger = logging.getLogger("transreid.tools")
 
 
 class Frame(NamedTuple):
@@ -22,24 +25,29 @@ class Frame(NamedTuple):
 def read_frames(source: str, every: int = 1) -> Iterator[Frame]:
     """Every n-th frame of a video file, or of the camera with a number, turned as the file says.
 
-    Seconds are those of the file's clock, or of this machine's for a camera. A file that breaks off ends like
-    one that is over. Raises ValueError for a source without any frame.
+    Seconds are those of the file's clock, or of this machine's for a camera. Damaged frames are left out, and
+    counted in the log; a file that breaks off ends like one that is over. Raises ValueError for a source
+    without any frame.
     """
     import cv2
 
     is_camera = source.isdecimal()
     capture = cv2.VideoCapture(int(source) if is_camera else source)
     try:
-        start, number = time.monotonic(), 0
+        start, number, damaged = time.monotonic(), 0, 0
         while capture.grab():
             seconds = time.monotonic() - start if is_camera else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if number % every == 0:
-                image = capture.retrieve()[1]
-                yield Frame(number, seconds, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+                whole, image = capture.retrieve()
+                if whole:
+                    yield Frame(number, seconds, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+                damaged += not whole
             number += 1
     finally:
         capture.release()
-    if not number:
+        if damaged:
+            _logger.warning("%s: %d of %d frames are damaged and were left out", source, damaged, number)
+    if number == damaged:
         raise ValueError(f"{printable(source)}: no frame can be read; allowed: a video that OpenCV reads")
 
 

@@ -1,21 +1,25 @@
 """Tracks of boxes over the frames of one camera, by the overlap of boxes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from tools.video.frames import Frame
+
+_NO_PIXELS = np.empty((0, 0, 3), dtype=np.uint8)
 _LOW, _HIGH = slice(0, 2), slice(2, 4)  # corners of a box
 
 
-@dataclass
+@dataclass(eq=False)
 class Track:
-    """A thing that was followed: its number from 1, its last box (x, y, x, y) and when that was seen."""
+    """A thing that was followed: its number from 1, its boxes (x, y, x, y) and the frames that had them."""
 
     number: int
+    first: Frame  # without pixels
+    last: Frame
     box: np.ndarray
-    seconds: float
-    seen: int = field(default=1)  # boxes
+    boxes: int = 1
 
 
 class Tracker:
@@ -33,23 +37,29 @@ class Tracker:
         self.count = self.frames = 0  # tracks and updates so far
         self._tracks: list[Track] = []
 
-    def update(self, boxes: np.ndarray, seconds: float) -> list[Track]:
+    def update(self, boxes: np.ndarray, frame: Frame) -> list[Track]:
         """The tracks of boxes (N, 4) of a frame, in their order; a box that continues none begins one."""
         self.frames += 1
-        self._tracks = [track for track in self._tracks if seconds - track.seconds <= self.patience]
         overlaps = iou(boxes, np.array([track.box for track in self._tracks]).reshape(-1, 4))
         overlaps[overlaps < self.least_iou] = 0
         pairs = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
         found = {box: self._tracks[track] for box, track in pairs if overlaps[box, track] > 0}
-        return [self._continue(found.get(row), box, seconds) for row, box in enumerate(boxes)]
+        seen = frame._replace(image=_NO_PIXELS)
+        return [self._continue(found.get(row), box, seen) for row, box in enumerate(boxes)]
 
-    def _continue(self, track: Track | None, box: np.ndarray, seconds: float) -> Track:
+    def end(self, seconds: float = np.inf) -> list[Track]:
+        """The tracks that are over at a time, by default all; they are forgotten."""
+        over = [track for track in self._tracks if seconds - track.last.seconds > self.patience]
+        self._tracks = [track for track in self._tracks if track not in over]
+        return over
+
+    def _continue(self, track: Track | None, box: np.ndarray, frame: Frame) -> Track:
         if track is None:
             self.count += 1
-            track = Track(self.count, box, seconds)
+            track = Track(self.count, frame, frame, box)
             self._tracks.append(track)
         else:
-            track.box, track.seconds, track.seen = box, seconds, track.seen + 1
+            track.box, track.last, track.boxes = box, frame, track.boxes + 1
         return track
 
 

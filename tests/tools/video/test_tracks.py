@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from tools.video.frames import Frame
 from tools.video.joining import join_tracks, track_features
 from tools.video.tracks import Tracker, iou
 
@@ -12,7 +13,10 @@ def box(x, y=0, width=10, height=20):
 
 
 def numbers(tracker, boxes, seconds):
-    return [track.number for track in tracker.update(np.array(boxes, dtype=float).reshape(-1, 4), seconds)]
+    """Of the tracks of boxes in a frame; those that are over are left out before."""
+    tracker.end(seconds)
+    frame = Frame(tracker.frames, seconds, np.zeros((30, 300, 3), dtype=np.uint8))
+    return [track.number for track in tracker.update(np.array(boxes, dtype=float).reshape(-1, 4), frame)]
 
 
 def test_iou_by_hand():
@@ -37,6 +41,8 @@ def test_a_track_waits_for_its_patience():
     numbers(tracker, [box(0)], 0.0)
     assert numbers(tracker, [], 0.5) == [] and numbers(tracker, [box(1)], 0.9) == [1]
     assert numbers(tracker, [box(1)], 2.0) == [2]
+    (track,) = tracker.end()
+    assert (track.number, track.first.number, track.boxes) == (2, 3, 1) and track.last.image.size == 0
 
 
 def test_little_overlap_begins_a_track():
