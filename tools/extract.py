@@ -8,6 +8,7 @@ The .npz holds features (not normalised), paths, keys, pictures (digests of the 
 """
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ def extract_to_file(args: argparse.Namespace) -> None:
     # Either one only when it is needed: the first works where torch is not installed.
     if args.weight.lower().endswith(".onnx"):
         from tools.features import by_onnx as way
+    elif importlib.util.find_spec("torch") is None:
+        raise ValueError(f"--weight is {args.weight}, and torch is not installed; allowed without it: .onnx")
     else:
         from tools.features import by_torch as way
     way.extract_to_file(args)

@@ -349,5 +349,11 @@ def test_the_package_is_named_where_it_is_missing(weights, pictures, tmp_path, c
     assert "onnxruntime" in error and "clipreid[onnx]" in error and "onnxscript" not in error
 
 
+def test_a_checkpoint_without_torch(weights, pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tools.extract.importlib.util.find_spec", lambda name: None)
+    error = fails(weights.weight, pictures, tmp_path, capsys)
+    assert "toy-vit_3.pth" in error and "torch" in error and ".onnx" in error
+
+
 def test_statistics_of_imagenet():
     assert graph_files._CLIENT["imagenet"] == (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
