@@ -118,13 +118,15 @@ class Mlflow:
     def finish(self, status: str) -> None:
         """Send what waits, and note how the run ended. Raises errors of MLflow and OSError."""
         try:
-            self._send(now=True)
-            if self._stage:
-                self.runs.end(self._stage, status)
+            try:
+                self._send(now=True)
+            finally:
+                if self._stage and self._sent == self.queue.length:  # files may wait, the run is over
+                    self.runs.end(self._stage, status)
         except Exception:
-            left = sum(1 for _ in self.queue.read(self._unsent))
-            text = "tracker mlflow: %d lines of %s are not sent; the same command with --resume sends them"
-            _logger.info(text, left, self.queue.path)
+            lines = sum(1 for _ in self.queue.read(self._sent))
+            text = "tracker mlflow: %d lines and %d files of %s are not sent; --resume sends them"
+            _logger.info(text, lines, len(self._files), self.queue.path)
             raise
 
     @property
@@ -156,11 +158,25 @@ class Mlflow:
                     self._sent = end
         if now or self._files_wait.is_over:
             with self._files_wait.after_errors():
-                while self._files:
-                    stage, name, _ = self._files[0]
-                    if not self.runs.send_file(stage, name):
-                        _logger.info("tracker mlflow: %s was removed before it was sent", name)
-                    self._files.popleft()
+                self._send_files(most_errors=len(self._files) if now else 1)
+
+    def _send_files(self, most_errors: int) -> None:
+        """Send the files that wait, up to so many errors; a file that is refused goes behind the others."""
+        errors: list[Exception] = []
+        for _ in range(len(self._files)):
+            stage, name, _place = self._files[0]
+            try:
+                if not self.runs.send_file(stage, name):
+                    _logger.info("tracker mlflow: %s was removed before it was sent", name)
+            except Exception as error:
+                errors.append(error)
+                self._files.rotate(-1)
+                if len(errors) == most_errors:
+                    break
+            else:
+                self._files.popleft()
+        if errors:
+            raise errors[0]
 
     def _begin_again_if_lost(self) -> None:
         """Send all of the queue where MLflow has no such runs, as in the new database of another machine."""

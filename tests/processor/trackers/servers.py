@@ -77,3 +77,12 @@ def history(uri, run, name):
 def files_of(uri, run, folder=None):
     """The paths of artefacts in a folder."""
     return sorted(each.path for each in MlflowClient(uri).list_artifacts(run.info.run_id, folder))
+
+
+def epoch(number, stage="stage2", **values):
+    return {"stage": stage, "epoch": number, "lr": 0.1, "loss": 1.0 / number, **values, "time": time.time()}
+
+
+def step(number, **values):
+    place = {"stage": "stage2", "epoch": 1, "iteration": 1, "step": number}
+    return {**place, "loss": float(number), **values, "time": time.time()}

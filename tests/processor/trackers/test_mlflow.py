@@ -4,7 +4,6 @@ import errno
 import json
 import logging
 import os
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,52 +13,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from processor.trackers import Experiment, Guarded, Mlflow, find_trackers
-from tests.processor.trackers.servers import files_of, history, runs_at
+from processor.trackers import Experiment, Guarded, Mlflow
+from tests.processor.trackers.servers import epoch, files_of, history, runs_at, step
 from utils.lock import locked
-from utils.package import MissingExtra
 
 LOGGER = "transreid.trackers"
 DEAD = "http://127.0.0.1:9"
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory):
-    """The address of a database; making its tables takes seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    uri = f"sqlite:///{folder}/mlflow.db"
-    MlflowClient(uri).search_experiments()
-    return uri
-
-
-@pytest.fixture
-def make(database, tmp_path):
-    """make() -> a tracker of the run `mine` in an experiment of the test's own; with state it goes on."""
-    (tmp_path / "config.yml").write_text("A: 1\n")
-
-    def start(state=None, config=None, uri=database, **options):
-        tracker = Mlflow(Experiment(tmp_path, tmp_path.name, "mine", uri, **options))
-        tracker.start({"A.B": "x", "C": ""} if config is None else config, {"torch": "2"})
-        if state is not None:
-            tracker.rewind(state)
-        return tracker
-
-    return start
-
-
-@pytest.fixture
-def found(database, tmp_path):
-    """found() -> the runs by name."""
-    return lambda: runs_at(database, tmp_path.name)
-
-
-def epoch(number, stage="stage2", **values):
-    return {"stage": stage, "epoch": number, "lr": 0.1, "loss": 1.0 / number, **values, "time": time.time()}
-
-
-def step(number, **values):
-    place = {"stage": "stage2", "epoch": 1, "iteration": 1, "step": number}
-    return {**place, "loss": float(number), **values, "time": time.time()}
 
 
 def test_each_stage_is_a_run_with_its_settings(make, found, database):
@@ -93,38 +52,6 @@ def test_many_settings_and_long_ones(make, found):
     params = found()["mine_stage2"].data.params
     assert len(params) == 250 and params["K.249"] == "249" and 5000 < len(params["K.3"]) <= 6000
     assert params["K.3"].startswith("yyy") and "…" in params["K.3"]
-
-
-def test_pictures_cards_and_checkpoints(make, found, database, tmp_path):
-    (tmp_path / "old_1.pth").write_bytes(b"of a former run")
-    (tmp_path / "old_1.json").write_text("{}")
-    trackers = {checkpoints: make(checkpoints=checkpoints) for checkpoints in (False, True)}
-    for name in ("vit_1", "vit_best"):
-        (tmp_path / f"{name}.pth").write_bytes(b"weights")
-        (tmp_path / f"{name}.json").write_text("{}")
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures/a.png").write_bytes(b"picture")
-    trackers[False].log(epoch(1))
-    trackers[False].show("rankings", tmp_path / "pictures/a.png", epoch(1))
-    run = found()["mine_stage2"]
-    assert files_of(database, run) == ["config.yml", "pictures", "vit_1.json", "vit_best.json"]
-    assert files_of(database, run, "pictures") == ["pictures/a.png"]
-    trackers[True].experiment.output_dir.joinpath("mlflow_queue.jsonl").unlink()
-    trackers[True].log(epoch(1, "stage1"))
-    files = files_of(database, found()["mine_stage1"])
-    assert files == [
-        "config.yml",
-        *(f"vit_{name}.{kind}" for name in ("1", "best") for kind in ("json", "pth")),
-    ]
-
-
-def test_a_file_that_is_gone_is_said(make, tmp_path, caplog):
-    tracker = make()
-    with caplog.at_level(logging.INFO, LOGGER):
-        tracker.log(epoch(1))
-        tracker.show("rankings", tmp_path / "gone.png", epoch(1))
-        tracker.finish("finished")
-    assert "gone.png" in caplog.text
 
 
 # ---- what comes twice
@@ -323,31 +250,6 @@ def test_after_an_error_it_is_left_alone_for_a_while(make, monkeypatch):
         tracker.finish("finished")  # however soon after
 
 
-def test_numbers_do_not_wait_for_files(make, found, monkeypatch, tmp_path):
-    tracker = make()
-    (tmp_path / "a.png").write_bytes(b"picture")
-
-    def broken(*args):
-        raise ModuleNotFoundError("boto3")
-
-    with monkeypatch.context() as context:
-        context.setattr(tracker.runs.client, "log_artifact", broken)
-        for number in (1, 2):
-            with pytest.raises(ModuleNotFoundError):
-                tracker.log(epoch(number))
-                tracker._send(now=True)
-            assert found()["mine_stage2"].data.metrics["train_loss_stage2_epoch"] == 1.0 / number
-        with pytest.raises(ModuleNotFoundError):
-            tracker.show("rankings", tmp_path / "a.png", epoch(2))
-            tracker._send(now=True)
-    state = tracker.state()
-    assert state["sent"] < state["length"]
-    again = make(state)
-    again.finish("finished")
-    run = found()["mine_stage2"]
-    assert files_of(again.runs.experiment.uri, run) == ["a.png", "config.yml"]
-
-
 def test_a_full_disk_loses_no_more_than_what_came_then(make, found, database, monkeypatch, caplog):
     tracker = Guarded(make())
     with monkeypatch.context() as context:
@@ -400,50 +302,6 @@ def test_a_deleted_experiment_is_named(make, database, tmp_path):
 
 
 # ---- addresses
-
-
-@pytest.mark.parametrize(
-    "uri", ["", "http://host:5000", "https://host/mlflow", "sqlite:///a/b.db", "sqlite:////a/b@c.db"]
-)
-def test_addresses(uri):
-    assert find_trackers("mlflow", uri) == [Mlflow]
-    assert len(find_trackers("mlflow,tensorboard", uri)) == 2
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        *("mlruns", "/a/mlruns", "file:///a", "ftp://host", "databricks", "http://", "http://["),
-        *("http://host:port", "http://host:99999", "https://host?key=1", "http://host#a"),
-        *("sqlite:", "sqlite:///", "sqlite:///a?b", "sqlite:///a%20b"),
-    ],
-)
-def test_other_addresses_are_refused(uri):
-    with pytest.raises(ValueError, match=r"uri is .*; allowed: .*sqlite:///") as caught:
-        find_trackers("mlflow", uri)
-    assert repr(uri) in str(caught.value) and "\n" not in str(caught.value)
-    find_trackers("tensorboard", uri)  # which has no use for it
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "http://me:hidden@host:5000",
-        "https://hidden@host",
-        "postgresql://me:hidden@host/db",
-        "http://[me:hidden@h",
-    ],
-)
-def test_a_password_is_refused_and_not_shown(uri):
-    with pytest.raises(ValueError, match=r"uri .*allowed") as caught:
-        find_trackers("mlflow", uri)
-    assert "hidden" not in str(caught.value)
-
-
-def test_a_missing_package_is_named_with_its_command(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
-    with pytest.raises(MissingExtra, match=r"sqlalchemy.*clipreid\[mlflow\]"):
-        find_trackers("mlflow")
 
 
 def test_making_one_reads_and_writes_nothing(tmp_path):
