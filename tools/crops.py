@@ -41,6 +41,7 @@ COLUMNS = (
     "split",
     "camid",
     "track",
+    "class",
     "frame",
     "time",
     "score",
@@ -54,9 +55,10 @@ _logger = logging.getLogger("transreid.tools")
 
 
 class Crop(NamedTuple):
-    """A picture (h, w, 3) of a track in a frame; `box` is left, top, right, bottom in whole pixels."""
+    """A picture (h, w, 3) of a track of class `kind`; `box` is left, top, right, bottom in whole pixels."""
 
     track: int
+    kind: int
     frame: int
     seconds: float
     score: float
@@ -84,7 +86,7 @@ def find_crops(
     for frame in frames:
         yield from end(tracker.end(frame.seconds))
         found = _chosen(detector(frame.image), frame, args)
-        tracks = tracker.update(found.boxes, frame)
+        tracks = tracker.update(found.boxes, found.classes, frame)
         for track, box, score in zip(tracks, found.boxes, found.scores, strict=True):
             if frame.seconds - latest.get(track.number, -np.inf) >= args.pause:
                 latest[track.number] = frame.seconds
@@ -97,7 +99,9 @@ def find_crops(
 def _crop(track: Track, frame: Frame, box: np.ndarray, score: float) -> Crop:
     left, top, right, bottom = map(int, box)
     picture = frame.image[top:bottom, left:right].copy()  # not a view, which would keep the frame
-    return Crop(track.number, frame.number, frame.seconds, score, (left, top, right, bottom), picture)
+    return Crop(
+        track.number, track.kind, frame.number, frame.seconds, score, (left, top, right, bottom), picture
+    )
 
 
 def _chosen(found: Detections, frame: Frame, args: argparse.Namespace) -> Detections:
@@ -123,7 +127,8 @@ def cut(args: argparse.Namespace) -> int:
     detector = make_detector(args.detector)
     tracker = Tracker(args.iou, args.patience)
     frames = read_frames(args.video, args.every)
-    first = next(frames)  # raises before there is a folder
+    first = next(frames)
+    detector(first.image)  # a wrong video or graph ends here, before there is a folder
     bar = tqdm(chain([first], frames), "crops", total, leave=False, disable=None, unit="frame")
     crops, tracks = 0, 0
     out.mkdir(parents=True, exist_ok=True)
@@ -170,7 +175,15 @@ def _save(crop: Crop, out: Path, args: argparse.Namespace) -> Sequence[object]:
     (out / path).parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(crop.picture).save(out / path, quality=_QUALITY)
     labels = path.as_posix(), "", "train", args.camera
-    return [*labels, crop.track, crop.frame, _clock(crop.seconds, args), f"{crop.score:.3f}", *crop.box]
+    return [
+        *labels,
+        crop.track,
+        crop.kind,
+        crop.frame,
+        _clock(crop.seconds, args),
+        f"{crop.score:.3f}",
+        *crop.box,
+    ]
 
 
 def _clock(seconds: float, args: argparse.Namespace) -> str:
@@ -200,7 +213,12 @@ def _number(text: str, most: float) -> float:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    add("--video", required=True, metavar="WHAT", help="video file, or number of a camera of this machine")
+    add(
+        "--video",
+        required=True,
+        metavar="WHAT",
+        help="video file, number of a camera of this machine, or rtsp://… address",
+    )
     add(
         "--detector",
         required=True,

@@ -9,6 +9,7 @@ tracks.npz (a feature for each track), and a page with the nearest tracks of eac
 
 import argparse
 import csv
+import math
 import os
 import sys
 from collections import defaultdict
@@ -29,14 +30,28 @@ from tools.video.joining import JOINS, join_tracks, track_features
 from utils.files import require_writable, write_atomically
 from utils.labels import NO_CAMERA, NO_PID
 from utils.package import require_extra
-from utils.text import printable
+from utils.text import one_line, printable
 from utils.untrusted.plain import read_plain_lines
 
 CSV, TRACKS = "crops.csv", "tracks.csv"
 # The marks say what was joined here, not what is right.
 _JOINED = DISTANCE._replace(match="joined to it", miss="not joined")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return value
+
+
+def _threshold(text: str) -> float:
+    if (value := _finite(text)) < 0:
+        raise ValueError
+    return value
+
+
 _NEEDED: Mapping[str, Mapping[str, Callable[[str], Any]]] = {
-    CSV: {"path": str, "track": int, "score": float},
+    CSV: {"path": str, "track": int, "score": _finite},
     TRACKS: {"track": int, "camid": int, "first_frame": int, "last_frame": int, "first": str, "last": str},
 }
 _COLUMNS = ("folder", "track", "person", "camid", "first", "last", "crops", "nearest", "distance")
@@ -60,7 +75,7 @@ class Seen:
     @property
     def key(self) -> str:
         """The name of the track among those of all folders."""
-        return f"{self.folder.name}/track {self.number}"
+        return f"{self.folder}/track {self.number}"
 
 
 def read_tracks(folders: Sequence[Path], images: FeatureSet) -> list[Seen]:
@@ -68,6 +83,9 @@ def read_tracks(folders: Sequence[Path], images: FeatureSet) -> list[Seen]:
 
     Raises FileNotFoundError or ValueError for a folder without such files, and where no crop has a feature.
     """
+    for place, folder in enumerate(folders):
+        if any(folder.samefile(other) for other in folders[:place] if folder.exists() and other.exists()):
+            raise ValueError(f"--crops {folder} is given twice; allowed: each folder once")
     rows = {os.path.realpath(path): row for row, path in enumerate(images.paths)}
     tracks, crops, without = [], 0, []
     for folder in folders:
@@ -96,13 +114,14 @@ def read_tracks(folders: Sequence[Path], images: FeatureSet) -> list[Seen]:
 def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"--crops: {path} does not exist; allowed: a folder of tools/crops.py")
-    for number, line in enumerate(csv.DictReader(read_plain_lines(path)), start=2):
-        try:
+    reader = csv.DictReader(read_plain_lines(path))
+    try:
+        for line in reader:
             yield {name: kind(line[name]) for name, kind in _NEEDED[path.name].items()}
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path}, line {number}: {printable(str(error))}; allowed: a file of tools/crops.py"
-            ) from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ValueError(
+            f"{path}, line {reader.line_num}: {one_line(error)}; allowed: a file of tools/crops.py"
+        ) from error
 
 
 def tell(args: argparse.Namespace) -> None:
@@ -206,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add(
         "--threshold",
-        type=float,
+        type=_threshold,
         metavar="X",
         help="squared distance up to which two tracks are one person, as tools/threshold.py finds it "
         "(default: tell no people)",

@@ -18,6 +18,7 @@ from utils.weights import read_state_dict
 
 _OVERLAP = 0.5  # IoU of two boxes of one class above which only the better one stays
 _SSD = ("boxes", "scores", "classes")
+_END_TO_END = 6  # numbers of a box: corners, score, class
 _GREY = 114  # around a frame that does not fill the input of a YOLO
 
 
@@ -65,9 +66,17 @@ def make_detector(named: str) -> Detector:
 def read_graph(file: str) -> Graph:
     """A graph of an .onnx file by onnxruntime, of any other file by OpenVINO."""
     try:
-        return _read_onnx(file) if file.endswith(".onnx") else _read_openvino(file)
+        graph = _read_onnx(file) if file.lower().endswith(".onnx") else _read_openvino(file)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{printable(file)} is no graph that can be run: {one_line(error)}") from error
+
+    def run(image: np.ndarray) -> Mapping[str, np.ndarray]:
+        try:
+            return graph.run(image)
+        except Exception as error:  # of classes that the runtimes do not share
+            raise ValueError(f"{printable(file)} cannot be run on a frame: {one_line(error)}") from error
+
+    return graph._replace(run=run)
 
 
 def _read_onnx(file: str) -> Graph:
@@ -114,6 +123,15 @@ def _output(outputs: Mapping[str, np.ndarray], part: str) -> np.ndarray:
     return np.asarray(found[0])
 
 
+def _only(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The one output (1, A, B)."""
+    shapes = {name: np.shape(value) for name, value in outputs.items()}
+    (first, *rest) = outputs.values()
+    if rest or np.ndim(first) != 3 or len(first) != 1:
+        raise ValueError(f"the detector's outputs are {shapes}; allowed: one of three dimensions (1, A, B)")
+    return first
+
+
 # ---- kinds
 
 
@@ -135,10 +153,10 @@ def ssd(graph: Graph) -> Detector:
 
 
 def yolo(graph: Graph) -> Detector:
-    """Graphs of YOLO 8 and later: RGB (1, 3, H, W) of 0 to 1 to (1, 4 + classes, N).
+    """Graphs of YOLO 8 and later: RGB (1, 3, H, W) of 0 to 1 to (1, 4 + classes, N), or end to end (1, N, 6).
 
     Boxes are the x and y of centres, width and height in pixels of the input, in which the frame keeps its
-    shape. Classes count from 0.
+    shape; end to end left, top, right, bottom, score, class. Classes count from 0.
     """
     height, width = _input_size(graph, graph.shape[2:4], default=(640, 640))
 
@@ -149,9 +167,16 @@ def yolo(graph: Graph) -> Detector:
         filled = np.full((height, width, 3), _GREY, dtype=np.uint8)
         filled[top : top + rows, left : left + columns] = _resize(image, (rows, columns))
         pixels = (filled.transpose(2, 0, 1)[None] / 255).astype(graph.dtype)
-        (found,) = graph.run(pixels).values()
-        found = found.astype(np.float32)
+        found = _only(graph.run(pixels)).astype(np.float32)
+        if found.shape[2] == _END_TO_END:  # doubles are dropped in it
+            boxes = (found[0, :, :4] - [left, top] * 2) / scale
+            return Detections(boxes, found[0, :, 4], found[0, :, 5].astype(np.int64))
         centres, sizes, scores = np.split(found[0].T, [2, 4], axis=1)
+        if not scores.size or scores.max() > 1:
+            raise ValueError(
+                f"the detector's output is {found.shape} with scores up to {scores.max(initial=0):g}; "
+                "allowed: (1, 4 + classes, N) with scores of 0 to 1, or (1, N, 6)"
+            )
         boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
         boxes = (boxes - [left, top] * 2) / scale
         return _best(boxes, scores.max(axis=1), scores.argmax(axis=1))

@@ -23,7 +23,7 @@ class Frame(NamedTuple):
 
 
 def read_frames(source: str, every: int = 1) -> Iterator[Frame]:
-    """Every n-th frame of a video file, or of the camera with a number, turned as the file says.
+    """Every n-th frame of a video file, turned as it says, or of a camera: its number, or an address.
 
     Seconds are those of the file's clock, or of this machine's for a camera. Damaged frames are left out, and
     counted in the log; a file that breaks off ends like one that is over. Raises ValueError for a source
@@ -31,15 +31,16 @@ def read_frames(source: str, every: int = 1) -> Iterator[Frame]:
     """
     import cv2
 
-    is_camera = source.isdecimal()
-    capture = cv2.VideoCapture(int(source) if is_camera else source)
+    is_camera = _is_camera(source)
+    capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     try:
-        start, number, damaged = time.monotonic(), 0, 0
+        start, number, given, damaged = time.monotonic(), 0, 0, 0
         while capture.grab():
             seconds = time.monotonic() - start if is_camera else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if number % every == 0:
                 whole, image = capture.retrieve()
                 if whole:
+                    given += 1
                     yield Frame(number, seconds, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
                 damaged += not whole
             number += 1
@@ -47,7 +48,7 @@ def read_frames(source: str, every: int = 1) -> Iterator[Frame]:
         capture.release()
         if damaged:
             _logger.warning("%s: %d of %d frames are damaged and were left out", source, damaged, number)
-    if number == damaged:
+    if not given:
         raise ValueError(f"{printable(source)}: no frame can be read; allowed: a video that OpenCV reads")
 
 
@@ -59,11 +60,17 @@ def count_frames(source: str, every: int = 1) -> int | None:
     require_extra("video")
     import cv2
 
-    if source.isdecimal():
+    if _is_camera(source):
         return None
     if not Path(source).is_file():
-        raise FileNotFoundError(f"{printable(source)}: no such video; allowed: a file, or a camera's number")
+        raise FileNotFoundError(
+            f"{printable(source)}: no such video; allowed: a file, a camera's number or address"
+        )
     capture = cv2.VideoCapture(source)
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()
     return -(-count // every) if count > 0 else None
+
+
+def _is_camera(source: str) -> bool:
+    return source.isdecimal() or "://" in source

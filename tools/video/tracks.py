@@ -19,13 +19,16 @@ class Track:
     first: Frame  # without pixels
     last: Frame
     box: np.ndarray
+    kind: int  # class number of the detector
     boxes: int = 1
+    is_missed: bool = False  # in the frame before
 
 
 class Tracker:
     """Gives boxes of successive frames the tracks that they continue.
 
-    Boxes and tracks are paired so that the sum of their IoU (intersection over union) is largest.
+    Boxes and tracks of one class are paired so that the sum of their IoU (intersection over union) is
+    largest.
 
     Args:
         least_iou: a box with less overlap with the last one of a track does not continue it.
@@ -37,29 +40,40 @@ class Tracker:
         self.count = self.frames = 0  # tracks and updates so far
         self._tracks: list[Track] = []
 
-    def update(self, boxes: np.ndarray, frame: Frame) -> list[Track]:
-        """The tracks of boxes (N, 4) of a frame, in their order; a box that continues none begins one."""
+    def update(self, boxes: np.ndarray, classes: np.ndarray, frame: Frame) -> list[Track]:
+        """The tracks of boxes (N, 4) of classes (N,), in order; a box that continues none begins one."""
         self.frames += 1
         overlaps = iou(boxes, np.array([track.box for track in self._tracks]).reshape(-1, 4))
-        overlaps[overlaps < self.least_iou] = 0
+        kinds = np.array([track.kind for track in self._tracks], dtype=np.int64)
+        overlaps[(overlaps < self.least_iou) | (classes[:, None] != kinds)] = 0
         pairs = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
         found = {box: self._tracks[track] for box, track in pairs if overlaps[box, track] > 0}
         seen = frame._replace(image=_NO_PIXELS)
-        return [self._continue(found.get(row), box, seen) for row, box in enumerate(boxes)]
+        for track in self._tracks:
+            track.is_missed = True
+        named = enumerate(zip(boxes, classes, strict=True))
+        return [self._continue(found.get(row), box, int(kind), seen) for row, (box, kind) in named]
 
-    def end(self, seconds: float = np.inf) -> list[Track]:
-        """The tracks that are over at a time, by default all; they are forgotten."""
-        over = [track for track in self._tracks if seconds - track.last.seconds > self.patience]
+    def end(self, seconds: float | None = None) -> list[Track]:
+        """The tracks that are over at a time, by default all; they are forgotten.
+
+        A track with a box in the latest frame is not over, however long ago that is.
+        """
+        over = [
+            track
+            for track in self._tracks
+            if seconds is None or (track.is_missed and seconds - track.last.seconds > self.patience)
+        ]
         self._tracks = [track for track in self._tracks if track not in over]
         return over
 
-    def _continue(self, track: Track | None, box: np.ndarray, frame: Frame) -> Track:
+    def _continue(self, track: Track | None, box: np.ndarray, kind: int, frame: Frame) -> Track:
         if track is None:
             self.count += 1
-            track = Track(self.count, frame, frame, box)
+            track = Track(self.count, frame, frame, box, kind)
             self._tracks.append(track)
         else:
-            track.box, track.last, track.boxes = box, frame, track.boxes + 1
+            track.box, track.last, track.boxes, track.is_missed = box, frame, track.boxes + 1, False
         return track
 
 

@@ -49,6 +49,29 @@ def test_yolo_undoes_the_border_and_drops_doubles(tmp_path):
     assert found.scores.tolist() == pytest.approx([0.9, 0.7]) and found.classes.tolist() == [1, 0]
 
 
+def test_yolo_end_to_end(tmp_path):
+    outputs = {"output0": np.array([[[120, 140, 200, 180, 0.9, 2], [0, 0, 0, 0, 0, 0]]], dtype=np.float32)}
+    path = write_constants(tmp_path / "A.ONNX", "images", [1, 3, 320, 320], TensorProto.FLOAT, outputs)
+    found = make_detector(f"yolo={path}")(FRAME)
+    np.testing.assert_allclose(found.boxes[0], [150, 75, 250, 125], rtol=1e-5)
+    assert (found.scores[0], found.classes[0]) == (pytest.approx(0.9), 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 56, 20), (2, 6, 20), (1, 6)])
+def test_other_outputs_of_a_yolo(tmp_path, shape):
+    outputs = {"output0": np.full(shape, 200, dtype=np.float32)}
+    path = write_constants(tmp_path / "a.onnx", "images", [1, 3, 320, 320], TensorProto.FLOAT, outputs)
+    with pytest.raises(ValueError, match="allowed"):
+        make_detector(f"yolo={path}")(FRAME)
+
+
+def test_a_graph_for_other_inputs(tmp_path):
+    outputs = {"detection_boxes": np.zeros((1, 1, 4), dtype=np.float32)}
+    path = write_constants(tmp_path / "a.onnx", "images", [1, 3, 64, 64], TensorProto.FLOAT, outputs)
+    with pytest.raises(ValueError, match=r"a\.onnx cannot be run on a frame"):
+        make_detector(f"ssd={path}")(FRAME)
+
+
 def test_exported_by_torchvision(tmp_path):
     outputs = {
         "3076": np.array([[1, 2, 3, 4]], dtype=np.float32),

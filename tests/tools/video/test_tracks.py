@@ -12,11 +12,13 @@ def box(x, y=0, width=10, height=20):
     return [x, y, x + width, y + height]
 
 
-def numbers(tracker, boxes, seconds):
+def numbers(tracker, boxes, seconds, kinds=None):
     """Of the tracks of boxes in a frame; those that are over are left out before."""
     tracker.end(seconds)
     frame = Frame(tracker.frames, seconds, np.zeros((30, 300, 3), dtype=np.uint8))
-    return [track.number for track in tracker.update(np.array(boxes, dtype=float).reshape(-1, 4), frame)]
+    classes = np.array(kinds or [0] * len(boxes), dtype=int)
+    found = tracker.update(np.array(boxes, dtype=float).reshape(-1, 4), classes, frame)
+    return [track.number for track in found]
 
 
 def test_iou_by_hand():
@@ -40,9 +42,20 @@ def test_a_track_waits_for_its_patience():
     tracker = Tracker(patience=1.0)
     numbers(tracker, [box(0)], 0.0)
     assert numbers(tracker, [], 0.5) == [] and numbers(tracker, [box(1)], 0.9) == [1]
-    assert numbers(tracker, [box(1)], 2.0) == [2]
+    assert numbers(tracker, [], 1.0) == [] and numbers(tracker, [box(1)], 2.0) == [2]
     (track,) = tracker.end()
-    assert (track.number, track.first.number, track.boxes) == (2, 3, 1) and track.last.image.size == 0
+    assert (track.number, track.first.number, track.boxes) == (2, 4, 1) and track.last.image.size == 0
+
+
+def test_frames_may_be_further_apart_than_the_patience():
+    tracker = Tracker(patience=0.0)
+    assert [numbers(tracker, [box(0)], second) for second in (0.0, 5.0, 10.0)] == [[1]] * 3
+
+
+def test_a_car_does_not_continue_a_person():
+    tracker = Tracker()
+    assert numbers(tracker, [box(0), box(100)], 0.0, [0, 2]) == [1, 2]
+    assert numbers(tracker, [box(0), box(100)], 0.1, [2, 2]) == [3, 2]
 
 
 def test_little_overlap_begins_a_track():
