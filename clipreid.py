@@ -152,7 +152,7 @@ class _ImageModel:
         license: str = "",
         data_license: str = "",
     ) -> str:
-        """Upload what `save_pretrained` writes to repository 'org/name', which is made where there is none.
+        """Upload what `save_pretrained` writes to repository 'org/name'; creates it if it does not exist.
 
         The README there is replaced. `private` is for a new repository. HF_ENDPOINT and HF_TOKEN are those of
         huggingface_hub. Returns the address of the commit. Raises OSError or ValueError that names repository

@@ -10,6 +10,7 @@ from model.export.files import (
     export_onnx,
     measure_parity,
     onnx_runner,
+    require_parity,
     write_graph,
 )
 from model.export.graphs import (
@@ -101,6 +102,7 @@ __all__ = [
     "predict_words",
     "read_card",
     "read_text_search_card",
+    "require_parity",
     "save_for_hub",
     "text_graph",
     "tokenize_captions",

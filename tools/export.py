@@ -7,6 +7,7 @@ batches of 1, 3 and 16 and is not kept where its features are not the model's.
 """
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,14 +64,11 @@ def export(args: argparse.Namespace) -> list[Exported]:
         for path in filter(None, (args.out, args.text)):
             client.check(client.place(path), settings)
             require_writable(_make_place(client, path), "--out" if path == args.out else "--text")
-    if text_search:
-        model, info = load_text_search(args)
-    else:
-        model, info = load_reid(args, None if args.cameras else (1, 0))
-    with as_keys(_OPTIONS):
-        written = [client.write(model, info, _make_place(client, args.out), settings)]
-        if args.text:
-            written.append(export_texts(model, info, _make_place(client, args.text), settings))
+    try:
+        written = _write(args, client, settings, text_search=text_search)
+    finally:
+        for path in filter(None, (args.out, args.text)):
+            _remove_empty(client, path)
     for file in written:
         _print(file)
         for path in write_beside(client, file):
@@ -78,6 +76,29 @@ def export(args: argparse.Namespace) -> list[Exported]:
         if client.hint:
             say("  %s", client.hint.format(path=file.path))
     return written
+
+
+def _write(
+    args: argparse.Namespace, client: Client, settings: Settings, *, text_search: bool
+) -> list[Exported]:
+    if text_search:
+        model, info = load_text_search(args)
+    else:
+        model, info = load_reid(args, None if args.cameras else (1, 0))
+    with as_keys(_OPTIONS):
+        written = [client.write(model, info, client.place(args.out), settings)]
+        if args.text:
+            written.append(export_texts(model, info, client.place(args.text), settings))
+    return written
+
+
+def _remove_empty(client: Client, path: Path) -> None:
+    """Remove the folders of a model that was not written."""
+    place = client.place(path)
+    if place != path:
+        with contextlib.suppress(OSError):  # it is not empty
+            place.parent.rmdir()
+            path.rmdir()
 
 
 def _make_place(client: Client, path: Path) -> Path:

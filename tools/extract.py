@@ -3,8 +3,9 @@
 python tools/extract.py --weight logs/run/ViT-B-16_60.pth --images crops --out features.npz
 A model that tools/export.py wrote is run by onnxruntime, without torch: --weight reid.onnx.
 
-The .npz holds features (not normalised), paths, keys, pictures (digests of the files), pids and camids (all
--1: unknown), info (JSON: how made).
+The .npz holds features (as the model gives them: those of an .onnx file have norm 1, unless it was exported
+with --raw), paths, keys, pictures (digests of the files), pids and camids (all -1: unknown), info (JSON: how
+made).
 """
 
 import argparse

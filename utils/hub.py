@@ -30,8 +30,9 @@ def find_weights(path: str | Path) -> Path:
     text = str(path)
     if text.startswith(_HUB):
         return _fetch(text.removeprefix(_HUB))
-    file = os.path.join(text.removeprefix(_FOLDER), WEIGHTS)
-    if os.path.isfile(file):
+    folder = text.removeprefix(_FOLDER)
+    file = os.path.join(folder, WEIGHTS)
+    if folder and os.path.isfile(file):
         return Path(file)
     if text.startswith(_FOLDER):
         raise FileNotFoundError(f"{printable(text)} has no {WEIGHTS}")

@@ -26,8 +26,9 @@ FORMS: tuple[Form, ...] = get_args(Form)
 OPSET = 20
 OPSETS = range(18, 24)
 BATCHES = (1, 3, 16)  # of the comparison
-LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "program": 0.9999}  # int8: see `write_graph`
-MOST_DIFFERENCE = {"fp32": 1e-3, "program": 1e-3}
+# Rankings decide about int8: see `write_graph`.
+LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "program": 0.9999, "checkpoint": 0.9999}
+MOST_DIFFERENCE = {"fp32": 1e-3, "program": 1e-3, "checkpoint": 1e-3}
 _OLDEST_TORCH = "2.7"
 _BATCH = "batch_size"
 _MOST_IMAGES = 2**16  # in a batch; torch before 2.10 or so needs a bound
@@ -81,7 +82,7 @@ def write_graph(
             found.append(_write_program(graph, program, beside))
         else:
             found.append(_write_onnx(graph, program, beside, form, opset))
-        _require_parity(found[0], form, path)
+        require_parity(found[0], form, path)
         if accept is not None:
             accept(beside)
 
@@ -233,7 +234,7 @@ def _to_fp16(content: Any) -> Any:
 
 
 def _to_int8(content: Any, path: Path) -> Any:
-    """Linear layers in 8 bits, by way of a file at `path`. Raises ValueError where there is none."""
+    """Linear layers in 8 bits, by way of a file at `path`. Raises ValueError if the graph has none."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -265,7 +266,8 @@ def _require_dynamic(content: Any) -> None:
             raise ValueError(f"the batch of {each.name} is {first.dim_value}; allowed: any, as {_BATCH}")
 
 
-def _require_parity(parity: Parity, form: str, path: str | Path) -> None:
+def require_parity(parity: Parity, form: str, path: str | Path) -> None:
+    """Raise ValueError where a file of a form, or a client's 'checkpoint', is too far from its model."""
     least, most = LEAST_COSINE.get(form, -np.inf), MOST_DIFFERENCE.get(form, np.inf)
     if not np.isfinite(parity).all() or parity.cosine < least or parity.difference > most:
         limits = [f"cosine {least} or more"] if form in LEAST_COSINE else ["finite numbers"]

@@ -123,7 +123,9 @@ OWN = [
 AFTERWARDS = [
     (line, words)
     for line, words in COMMANDS
-    if is_tool(words) and any("my_people" in word or word == "query.npz" for word in words)
+    if is_tool(words)
+    and any("my_people" in word or word == "query.npz" for word in words)
+    and "push" not in words  # it needs a hub
 ]
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from config import cfg_base
 from config.load import load_config
-from model import load_reid_model, make_model, onnx_runner
+from model import Parity, load_reid_model, make_model, onnx_runner
 from tests.toys import MODEL, save_text_model
 from tools import export
 from tools.exporting import clients
@@ -83,7 +83,7 @@ def refused(weights, tmp_path, monkeypatch, capsys):
             export.main(["--weight", str(weights / weight), *size, "--for", client, "--out", out, *options])
         error = capsys.readouterr().err
         assert end.value.code == 2 and "Traceback" not in error
-        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert list(tmp_path.iterdir()) == []
         return error.splitlines()[-1]
 
     return run_tool
@@ -162,6 +162,7 @@ def test_a_checkpoint_of_boxmot21(run, weights, monkeypatch):
     monkeypatch.setattr(clients, "_BOXMOT21", clients._BOXMOT21 | facts)
     printed = run("boxmot21", "clip_market1501.pt", "--neck", "after")
     assert "clip_market1501.pt: checkpoint" in printed and "cosine with the model's features 1.0" in printed
+    assert "RGB with the model's mean and std" in printed and "as trained" in printed
     state = torch.load("clip_market1501.pt", weights_only=True)
     assert {name.split(".")[0] for name in state} == {"image_encoder", "bottleneck", "bottleneck_proj"}
     one, _ = load_reid_model("clip_market1501.pt", SIZE, name="toy-vit", neck_feature="after")
@@ -171,16 +172,27 @@ def test_a_checkpoint_of_boxmot21(run, weights, monkeypatch):
         np.testing.assert_allclose(one.eval()(images), other.eval()(images), rtol=1e-4, atol=1e-5)
 
 
+def test_a_checkpoint_with_other_features_is_not_kept(refused, weights, monkeypatch):
+    _, info = load_reid_model(str(weights / "toy-vit_6.pth"), SIZE)
+    facts = {name: getattr(info, name) for name in ("width", "layers", "patch", "stride", "size")}
+    monkeypatch.setattr(clients, "_BOXMOT21", clients._BOXMOT21 | facts)
+    monkeypatch.setattr(clients, "measure_parity", lambda *_: Parity(0.1, 5.0))
+    assert "cosine 0.1" in refused("boxmot21", "clip_market1501.pt", "--neck", "after")
+
+
 def test_what_a_client_does_not_take(refused):
     assert "imagenet" in refused("boxmot", "a.onnx", "--pixels", "unit")
     assert "--cameras" in refused("boxmot", "a.onnx", "--cameras")
     assert "--raw" in refused("ultralytics", "a.onnx", "--raw")
     assert "int8" in refused("deepstream", "a.onnx", "--int8", "--cosine-only")
     assert "program" in refused("triton", "a", "--program")
+    assert "opset" in refused("boxmot", "a.onnx", "--opset", "0")
+    assert "rows" in refused("triton", "a", "--cameras", weight="toy-vit_3.pth")
     assert "--text" in refused("deepstream", "a.onnx", "--text", "b.onnx", weight="toy-vit_3.pth")
     assert "clip_market1501.pt" in refused("boxmot21", "market1501.pt")
     assert "clip_market1501.pt" in refused("boxmot21", "clip_resnet50.pt")
-    assert "--opset" in refused("boxmot21", "clip_market1501.pt", "--opset", "18")
+    for option in ("--opset", "--map-drop"):
+        assert option in refused("boxmot21", "clip_market1501.pt", option, "18")
     assert "width" in refused("boxmot21", "clip_market1501.pt")
     assert "text search" in refused("boxmot21", "clip_cuhk.pt", weight="toy-vit_3.pth")
     assert "boxmot, boxmot21" in refused("opencv", "a.onnx").replace("'", "")

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.hub_server import REVISIONS, serving
+from utils.hub import find_weights
 
 pytestmark = pytest.mark.service
 FILES = {"model.safetensors": b"weights", "config.json": b"{}", "README.md": b"# A model"}
@@ -99,3 +101,11 @@ def test_a_hub_that_is_not_there(hub, call, folder):
     for expression in ("find_weights('hf-hub:org/name')", f"push_folder({str(folder)!r}, 'org/name')"):
         error = call(expression)
         assert error.startswith("OSError") and "org/name" in error and hub.address in error
+
+
+def test_an_empty_path_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert find_weights("") == Path("")
+    with pytest.raises(FileNotFoundError):
+        find_weights("local-dir:")

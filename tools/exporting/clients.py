@@ -9,20 +9,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+import torch
+
 from model import (
     FORMS,
     PIXELS,
     CheckpointInfo,
     DualModel,
+    Parity,
     ReIDModel,
     TextSearchInfo,
     bake_mean_row,
     image_graph,
     load_reid_model,
     measure_parity,
+    require_parity,
 )
 from tools.exporting.writing import Exported, Settings, export_images
-from utils.files import save_torch, write_atomically
+from utils.files import write_atomically
 
 Info: TypeAlias = CheckpointInfo | TextSearchInfo
 _BATCH = 32  # images that DeepStream and Triton run at once
@@ -61,7 +65,7 @@ def _nothing(file: Exported) -> Mapping[Path, str]:
 
 @dataclass(frozen=True)
 class Client:
-    """What a program takes; without a row of its own, whatever an export can give.
+    """What a program takes. The row '' stands for programs without one: they get what is asked for.
 
     Args:
         pixels: what it can do to images, of `PIXELS`; the first by default.
@@ -78,9 +82,9 @@ class Client:
 
     pixels: tuple[str, ...] = PIXELS
     forms: tuple[str, ...] = FORMS
-    raw: bool = True
-    cameras: bool = True
-    texts: bool = True
+    raw: bool = False
+    cameras: bool = False
+    texts: bool = False
     place: Callable[[Path], Path] = _as_given
     check: Callable[[Path, Settings], object] = _check_form
     write: Callable[[ReIDModel | DualModel, Info, Path, Settings], Exported] = export_images
@@ -123,24 +127,31 @@ def _write_boxmot21(model: ReIDModel | DualModel, info: Info, path: Path, settin
     if not (isinstance(model, ReIDModel) and isinstance(info, CheckpointInfo)):
         raise ValueError("the model is one of text search; allowed for boxmot21: a re-id model")
     _require_boxmot21(info, path)
-    graph = image_graph(model, info)
-    state = bake_mean_row(model).state_dict()
-    save_torch({k: v for k, v in state.items() if not k.startswith(_TRAINING_PARTS)}, path)
+    graph = image_graph(model, info, "normalised", raw=True)
+    state = {k: v for k, v in bake_mean_row(model).state_dict().items() if not k.startswith(_TRAINING_PARTS)}
     facts = {name: getattr(info, name) for name in ("name", "stride", "mean", "std", "resize")}
-    again, info = load_reid_model(str(path), info.size, neck_feature="after", **facts)
-    module = image_graph(again, info).module
-    parity = measure_parity(graph, lambda inputs: module(*inputs).numpy())
-    settings = replace(settings, form="checkpoint")
-    return Exported(path, settings, parity, {"images": (3, *info.size)}, _width(info))
+    found: list[Parity] = []
+
+    def write(beside: Path) -> None:
+        with open(beside, "wb") as file:
+            torch.save(state, file)
+        again, read = load_reid_model(str(beside), info.size, neck_feature="after", **facts)
+        module = image_graph(again, read, "normalised", raw=True).module
+        found.append(measure_parity(graph, lambda inputs: module(*inputs).numpy()))
+        require_parity(found[0], "checkpoint", path)
+
+    write_atomically(path, write)
+    settings = replace(settings, form="checkpoint", pixels="normalised", raw=True)
+    return Exported(path, settings, found[0], {"images": (3, *info.size)}, info.width + info.projected_width)
 
 
 def _check_boxmot21(path: Path, settings: Settings) -> None:
     others = [name for name in _BOXMOT21_FIRST if name in path.name]
     if not path.name.startswith("clip_") or path.suffix != ".pt" or others:
         raise ValueError(f"`path` is {path}; allowed for boxmot21: a name like clip_market1501.pt")
-    if settings.data is not None or settings.opset is not None:
-        given = "opset" if settings.data is None else "data"
-        raise ValueError(f"`{given}` is given; allowed for boxmot21: none, it is for ONNX files")
+    for given in ("data", "opset", "map_drop", "cosine_only"):
+        if getattr(settings, given) not in (None, False):
+            raise ValueError(f"`{given}` is given; allowed for boxmot21: none, it is for ONNX files")
 
 
 def _require_boxmot21(info: CheckpointInfo, path: Path) -> None:
@@ -150,10 +161,6 @@ def _require_boxmot21(info: CheckpointInfo, path: Path) -> None:
         found = getattr(info, name)
         if found != value:
             raise ValueError(f"the model's {name} is {found}; allowed for boxmot21 and {path.name}: {value}")
-
-
-def _width(info: CheckpointInfo) -> int:
-    return info.width + info.projected_width
 
 
 # ---- Ultralytics
@@ -247,21 +254,15 @@ def _triton_input(name: str, shape: tuple[int, ...]) -> str:
 
 
 CLIENTS: Mapping[str, Client] = {
-    "": Client(),
+    "": Client(raw=True, cameras=True, texts=True),
     "boxmot": Client(
         pixels=("imagenet",),
         forms=("fp32", "fp16", "int8"),
-        raw=False,
-        cameras=False,
-        texts=False,
         hint="boxmot 22 or newer: boxmot track --reid {path}",
     ),
     "boxmot21": Client(
-        pixels=("unit",),
+        pixels=("normalised",),
         forms=("fp32",),
-        raw=False,
-        cameras=False,
-        texts=False,
         check=_check_boxmot21,
         write=_write_boxmot21,
         hint="boxmot up to 21: boxmot track --reid {path}",
@@ -269,22 +270,21 @@ CLIENTS: Mapping[str, Client] = {
     "ultralytics": Client(
         pixels=("unit",),
         forms=("fp32", "int8"),
-        raw=False,
-        cameras=False,
-        texts=False,
         beside=_ultralytics_tracker,
         hint="Ultralytics: YOLO(...).track(source, tracker=the file beside it)",
     ),
     "deepstream": Client(
         pixels=("unit",),
         forms=("fp32",),
-        cameras=False,
-        texts=False,
+        raw=True,
         beside=_deepstream_section,
         hint="DeepStream: copy the section into the ll-config-file of nvtracker",
     ),
     "triton": Client(
         forms=("fp32", "fp16", "int8"),
+        raw=True,
+        cameras=True,
+        texts=True,
         place=_in_repository,
         beside=_triton_config,
         hint="Triton: tritonserver --model-repository, the folder above the model's",

@@ -154,7 +154,9 @@ def _write(
 
     accept = compare if settings.cosine_only or settings.data is not None else None
     form = cast("Form", settings.form)
-    parity = write_graph(graph, path, form, opset=settings.opset or OPSET, accept=accept)
+    parity = write_graph(
+        graph, path, form, opset=OPSET if settings.opset is None else settings.opset, accept=accept
+    )
     drawn = graph.draw(1)
     inputs = {name: tuple(each.shape[1:]) for name, each in zip(graph.inputs, drawn, strict=True)}
     width = graph.module(*drawn).shape[1]
