@@ -113,7 +113,8 @@ def worst_queries(
         raise ValueError(f"the number of worst queries must be at least 1, got {count}")
     precision = score_queries(query, gallery, rerank, rule).average_precision
     scored = int((~precision.isnan()).sum())
-    return precision.argsort(stable=True)[: min(count, scored)].tolist()  # NaN sorts last
+    order = precision.round(decimals=12).argsort(stable=True)  # a GPU sums in any order; NaN sorts last
+    return order[: min(count, scored)].tolist()
 
 
 def _distance_rows(

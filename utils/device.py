@@ -1,7 +1,16 @@
 """Chooses the device of the work; the only file that names one."""
 
+import warnings
+
 import torch
 from torch import nn
+
+# Of torch's backward passes: their thread takes a context when it first needs one, and sums of gradients keep
+# the stream on which a graph was captured, for which a step waits some microseconds.
+_HARMLESS = (
+    "Attempting to run cuBLAS, but there was no current CUDA context",
+    "The AccumulateGrad node's stream does not match",
+)
 
 
 def select_device(kind: str, index: str = "0") -> torch.device:
@@ -19,6 +28,8 @@ def select_device(kind: str, index: str = "0") -> torch.device:
         raise ValueError(f"index is {index!r}; allowed: 0 to {count - 1}, the visible GPUs")
     device = torch.device("cuda", int(index))
     torch.cuda.set_device(device)
+    for message in _HARMLESS:
+        warnings.filterwarnings("ignore", message)
     return device
 
 

@@ -117,6 +117,9 @@ class PromptObjective(Objective):
             with precision.autocast(keep_casts=False):
                 self._captured = torch.cuda.make_graphed_callables(_Texts(self.model), (labels,))
         except RuntimeError as error:
+            if labels.is_cuda:  # whose generator would go on as if within the capture
+                generator = torch.cuda.default_generators[labels.device.index]
+                generator.graphsafe_set_state(generator.clone_state())
             reason = " ".join(str(error).split())
             _logger.warning("stage 1 runs without a CUDA graph, which could not be captured: %s", reason)
 

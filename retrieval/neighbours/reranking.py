@@ -155,7 +155,7 @@ def encode(members: sparse.csr_array, features: Tensor, largest: Tensor) -> spar
     rows = torch.from_numpy(np.repeat(np.arange(len(features)), np.diff(members.indptr)))
     columns = torch.from_numpy(members.indices)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta|Sparse invariant checks are")
         pattern = torch.sparse_csr_tensor(
             torch.from_numpy(members.indptr),
             columns,
