@@ -9,6 +9,7 @@ from datasets.captions import clean_caption, count_words, delete_words, vary_cap
 from datasets.checks.audit import FileFacts, Findings, audit, inspect_files
 from datasets.checks.captions import CaptionFindings, audit_captions
 from datasets.checks.verify import verify_images
+from datasets.graph import nearest_classes
 from datasets.make_caption_dataset import make_caption_dataset
 from datasets.make_caption_loaders import (
     CaptionLoaders,
@@ -25,6 +26,7 @@ from datasets.pixels.resize import from_pil, resize_like_pil
 from datasets.pixels.transforms import PixelTransform, test_transform
 from datasets.pixels.views import SecondView
 from datasets.records import CaptionDataset, CaptionRecord, ImageRecord, ReIDDataset, Trial
+from datasets.sampling.graph import GraphSampler
 from datasets.sampling.identity import RandomIdentitySampler
 from datasets.subjects import read_subjects
 from datasets.vehicle_types import read_type_phrases
@@ -42,6 +44,7 @@ __all__ = [
     "Draw",
     "FileFacts",
     "Findings",
+    "GraphSampler",
     "ImageBatch",
     "ImageDataset",
     "ImageRecord",
@@ -73,6 +76,7 @@ __all__ = [
     "make_dataset",
     "make_second_view",
     "make_text_search_augmentations",
+    "nearest_classes",
     "num_workers",
     "read_attributes",
     "read_image",
