@@ -184,6 +184,11 @@ _DATASETS = {
     "CHECK_IMAGES": Key(
         True, "Decode every image once before a run starts, so that damaged files are found at once."
     ),
+    "DOWNLOAD": Key(
+        False,
+        "Before a run, fetch data sets that are missing under ROOT_DIR, if they can be had without a form: "
+        "tools/download.py names them.",
+    ),
     "ALLOW_OUTSIDE": Key(
         False, "Allow paths that lead out of ROOT_DIR.", unused="paths in lists may lead anywhere"
     ),

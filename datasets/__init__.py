@@ -28,12 +28,14 @@ from datasets.pixels.views import SecondView
 from datasets.records import CaptionDataset, CaptionRecord, ImageRecord, ReIDDataset, Trial
 from datasets.sampling.graph import GraphSampler
 from datasets.sampling.identity import RandomIdentitySampler
+from datasets.sources import DATA_SOURCES
 from datasets.subjects import read_subjects
 from datasets.vehicle_types import read_type_phrases
 from utils.limits import available_processors
 from utils.modes import find_oddities, log_oddities, to_rgb
 
 __all__ = [
+    "DATA_SOURCES",
     "AugmentedSampler",
     "Batch",
     "CaptionBatch",

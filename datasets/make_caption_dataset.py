@@ -11,6 +11,7 @@ from config.shared import single_name
 from datasets.make_dataset import require_known
 from datasets.readers.captions import CAPTION_READERS, CaptionOptions
 from datasets.records import CaptionDataset
+from datasets.sources import fetch_missing, naming_download
 from utils.text import Lines
 
 _KEYS = {"annotation_dir": "DATASETS.ANNOTATION_DIR", "eval_split": "DATASETS.EVAL_SPLIT"}
@@ -22,7 +23,8 @@ def make_caption_dataset(cfg: CfgNode, *, need_train: bool = True, for_check: bo
 
     Without `need_train` the training split may be absent, and `.train` is empty. With `for_check` captions
     are whole, and those of which cleaning leaves nothing are '' instead of an error. Raises ValueError for an
-    unknown name, bad rows and an empty split; FileNotFoundError for missing folders and files.
+    unknown name, bad rows and an empty split; FileNotFoundError for missing folders and files, with what
+    fetches them; OSError where DATASETS.DOWNLOAD is set and the set cannot be fetched.
     """
     name = single_name(cfg.DATASETS.NAMES).strip()
     require_known("NAMES", name, CAPTION_READERS)
@@ -35,7 +37,9 @@ def make_caption_dataset(cfg: CfgNode, *, need_train: bool = True, for_check: bo
         csv=cfg.DATASETS.CSV,
         for_check=for_check,
     )
-    with as_keys(_KEYS):
+    if cfg.DATASETS.DOWNLOAD:
+        fetch_missing(name, root)
+    with as_keys(_KEYS), naming_download(name, root):
         dataset = CAPTION_READERS[name](root, options)
     if cfg.INPUT.ORIENTATION != "auto":
         dataset = dataclasses.replace(dataset, upright=cfg.INPUT.ORIENTATION == "exif")

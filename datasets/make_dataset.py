@@ -13,6 +13,7 @@ from config.shared import single_name
 from datasets.readers import READERS, ReadOptions
 from datasets.readers.parsing import require_folder
 from datasets.records import ReIDDataset, join_training
+from datasets.sources import fetch_missing, naming_download
 from utils.text import Lines
 
 _KEYS = {"test_size": "DATASETS.VEHICLEID_TEST_SIZE"}
@@ -23,11 +24,12 @@ _logger = logging.getLogger("transreid.datasets")
 def make_dataset(cfg: CfgNode, *, need_train: bool = True, need_labels: bool = True) -> ReIDDataset:
     """Read the training splits of DATASETS.NAMES and TRAIN_ALSO and the trials of TEST; log their table.
 
-    All lie under DATASETS.ROOT_DIR. Without `need_train` only the data set that is tested is read, whose
-    training split may be absent, and `.train` is empty. Without `need_labels` the identities of training
-    images may be unknown (csv and folder). Raises ValueError for an unknown name, training sets that share
-    people or images, several nouns for prompts, and bad lines or file names; FileNotFoundError for missing
-    folders and lists.
+    All lie under DATASETS.ROOT_DIR; those that do not are fetched where DATASETS.DOWNLOAD is set. Without
+    `need_train` only the data set that is tested is read, whose training split may be absent, and `.train` is
+    empty. Without `need_labels` the identities of training images may be unknown (csv and folder). Raises
+    ValueError for an unknown name, training sets that share people or images, several nouns for prompts, and
+    bad lines or file names; FileNotFoundError for missing folders and lists, with what fetches them; OSError
+    where a set cannot be fetched.
     """
     names = _training_names(cfg)
     tested = cfg.DATASETS.TEST.strip() or names[0]
@@ -75,7 +77,8 @@ def require_known(key: str, name: str, readers: Collection[str]) -> None:
 
 def _read(cfg: CfgNode, name: str, *, need_train: bool, need_test: bool, need_labels: bool) -> ReIDDataset:
     root = Path(cfg.DATASETS.ROOT_DIR).expanduser()
-    require_folder(root, f"the data set {name} (DATASETS.ROOT_DIR)")
+    if cfg.DATASETS.DOWNLOAD:
+        fetch_missing(name, root)
     options = ReadOptions(
         need_train=need_train,
         need_test=need_test,
@@ -85,7 +88,8 @@ def _read(cfg: CfgNode, name: str, *, need_train: bool, need_test: bool, need_la
         test_size=cfg.DATASETS.VEHICLEID_TEST_SIZE,
         seed=cfg.SOLVER.SEED,
     )
-    with as_keys(_KEYS):
+    with as_keys(_KEYS), naming_download(name, root):
+        require_folder(root, f"the data set {name} (DATASETS.ROOT_DIR)")
         dataset = READERS[name](root, options)
     if cfg.INPUT.ORIENTATION != "auto":
         dataset = dataclasses.replace(dataset, upright=cfg.INPUT.ORIENTATION == "exif")

@@ -12,6 +12,7 @@ _MODULES = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "video": ("cv2",),
     "tensorboard": ("tensorboard",),
+    "download": ("gdown",),
     "mlflow": ("mlflow", "sqlalchemy"),  # the second one is missing in mlflow-skinny
 }
 

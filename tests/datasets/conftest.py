@@ -93,6 +93,7 @@ def data_cfg(tmp_path):
                 "CSV": "dataset.csv",
                 "SUBJECT": "",
                 "VEHICLEID_TEST_SIZE": 800,
+                "DOWNLOAD": False,
             },
             "MODEL": {"SIE_CAMERA": False, "SIE_VIEW": False},
             "INPUT": {
