@@ -198,13 +198,14 @@ _DATALOADER = {
     "SAMPLER": Key(
         "softmax",
         "Main stage: 'softmax' shuffles the images, 'softmax_triplet' draws NUM_INSTANCE images of each of a "
-        "few identities.",
-        words("softmax", "softmax_triplet"),
+        "few identities, 'graph' those of an identity and of the ones nearest to it.",
+        words("softmax", "softmax_triplet", "graph"),
         fixed=True,
     ),
     "NUM_INSTANCE": Key(
         16,
-        "Images of one identity in a training batch; must divide the main stage's IMS_PER_BATCH.",
+        "Images of one identity in a training batch; must divide the main stage's IMS_PER_BATCH, and "
+        "stage 1's where its SAMPLER is 'graph'.",
         Rule("2 or more", lambda value: value >= 2),
         fixed=True,
         common=True,
@@ -385,8 +386,8 @@ def solver_node(cfg: CfgNode, stage: str = "main") -> CfgNode:
 
 
 def check(cfg: CfgNode) -> None:
-    """The identity sampler fills a batch with whole identities."""
-    if cfg.DATALOADER.SAMPLER == "softmax_triplet":
+    """The samplers of identities fill a batch with whole ones."""
+    if cfg.DATALOADER.SAMPLER != "softmax":
         instances = cfg.DATALOADER.NUM_INSTANCE
         rule = Rule(f"multiples of DATALOADER.NUM_INSTANCE {instances}", lambda value: value % instances == 0)
         prefix = "SOLVER.STAGE2" if "STAGE2" in cfg.SOLVER else "SOLVER"

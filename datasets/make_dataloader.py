@@ -23,17 +23,23 @@ from datasets.pixels.stand_ins import StandIns
 from datasets.pixels.transforms import PixelTransform
 from datasets.records import ImageRecord, ReIDDataset
 from datasets.sampling.epoch_batches import Draws, EpochBatches
+from datasets.sampling.graph import GraphSampler
 from datasets.sampling.identity import RandomIdentitySampler
 from datasets.sampling.repeated import RepeatedSampler
 from utils.distributed import rank, share, world_size
 from utils.limits import allowed_workers, available_processors, usual_workers
 from utils.signals import leave_signals_to_parent
 
-_SAMPLERS = ("softmax", "softmax_triplet")
-_KEYS = {"batch_size": "IMS_PER_BATCH", "cache": "DATALOADER.CACHE", "interpolation": "INPUT.TEST_RESIZE"}
+_SAMPLERS = ("softmax", "softmax_triplet", "graph")
+_KEYS = {
+    "batch_size": "IMS_PER_BATCH",
+    "num_instances": "DATALOADER.NUM_INSTANCE",
+    "cache": "DATALOADER.CACHE",
+    "interpolation": "INPUT.TEST_RESIZE",
+}
 _logger = logging.getLogger("transreid.datasets")
 
-Order = RandomIdentitySampler | DistributedSampler
+Order = RandomIdentitySampler | GraphSampler | DistributedSampler
 
 
 @dataclass(frozen=True)
@@ -162,10 +168,13 @@ def _order(cfg: CfgNode, records: Sequence[ImageRecord], labelled: bool) -> Orde
     batch_size, images = main_solver(cfg).IMS_PER_BATCH, len(records)
     if name not in _SAMPLERS:
         raise ValueError(f"DATALOADER.SAMPLER is {name!r}; allowed: {', '.join(_SAMPLERS)}")
+    if name == "softmax":
+        return _shuffled(images, batch_size, seed)
+    pids = [record.pid for record in records] if labelled else range(images)
+    drawn = (pids, batch_size, cfg.DATALOADER.NUM_INSTANCE, seed)
     if name == "softmax_triplet":
-        pids = [record.pid for record in records] if labelled else range(images)
-        return RandomIdentitySampler(pids, batch_size, cfg.DATALOADER.NUM_INSTANCE, seed)
-    return _shuffled(images, batch_size, seed)
+        return RandomIdentitySampler(*drawn)
+    return GraphSampler(*drawn, cfg.DATALOADER.GRAPH_ANCHORS, max(main_solver(cfg).ITERS, 0) or None)
 
 
 def _shuffled(images: int, batch_size: int, seed: int) -> DistributedSampler:
@@ -182,9 +191,10 @@ def _in_batches(draws: Draws, batch_size: int, group: int = 1) -> EpochBatches:
 def _train_batches(cfg: CfgNode, order: Order) -> EpochBatches:
     """Batches of the main stage."""
     solver = main_solver(cfg)
-    group = order.num_instances if isinstance(order, RandomIdentitySampler) else 1
-    batch_size = solver.IMS_PER_BATCH
-    indices = order if solver.ITERS < 0 else RepeatedSampler(order, solver.ITERS * batch_size)
+    group = 1 if isinstance(order, DistributedSampler) else order.num_instances
+    batch_size, indices = solver.IMS_PER_BATCH, order
+    if solver.ITERS > 0 and not isinstance(order, GraphSampler):  # which counts them itself
+        indices = RepeatedSampler(order, solver.ITERS * batch_size)
     draws = AugmentedSampler(indices, cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.SOLVER.SEED)
     return _in_batches(draws, batch_size, group)
 

@@ -2,18 +2,22 @@
 
 import functools
 from collections.abc import Iterator
+from dataclasses import replace
 
 from yacs.config import CfgNode
 
 from config.errors import as_keys
+from config.methods.graph import features_of
 from config.methods.prompts import learns_online
 from config.shared import solver_node
+from datasets import GraphSampler
 from loss import make_loss
 from model import DualModel, ReIDModel, make_teacher
 from processor.averaging import averaged
 from processor.engine import Plan, Run, Stage
 from processor.make_parts import Parts
 from processor.recipes.clipreid import clipreid
+from processor.recipes.graph import GraphPlan
 from processor.recipes.image_objective import ImageTraining
 from processor.recipes.learning import log_learning
 from processor.recipes.one_stage import clustered_stage, one_stage
@@ -51,8 +55,11 @@ def baseline_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
 
 def clipreid_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
     """Prompts, then the image tower against their texts."""
+    training = _training(cfg, parts, run)
+    if cfg.SOLVER.STAGE1.SAMPLER == "graph":
+        training = replace(training, prompt_graph=_prompt_graph(cfg, parts))
     stages = clipreid(
-        _training(cfg, parts, run),
+        training,
         None if "stage1" in run.saver.finished else make_plan(cfg, "stage1"),
         _main_plan(cfg, parts),
         seed=cfg.SOLVER.SEED,
@@ -114,4 +121,19 @@ def _training(cfg: CfgNode, parts: Parts, run: Run) -> ImageTraining:
     if teacher is not None:
         with as_keys({"teacher": "MODEL.TEACHER.NAME"}):
             teacher.require_width(model.image_encoder)
-    return ImageTraining(model, loss, parts.loaders, run.device, run.precision, teacher)
+    graph = _graph_plan(cfg, parts.loaders.order) if cfg.DATALOADER.SAMPLER == "graph" else None
+    return ImageTraining(model, loss, parts.loaders, run.device, run.precision, teacher, graph)
+
+
+def _prompt_graph(cfg: CfgNode, parts: Parts) -> GraphPlan:
+    """The graph of stage 1, on the images of the plain pass."""
+    node, pids = cfg.SOLVER.STAGE1, [record.pid for record in parts.loaders.plain.dataset.records]
+    keys = {"batch_size": "SOLVER.STAGE1.IMS_PER_BATCH", "num_instances": "DATALOADER.NUM_INSTANCE"}
+    with as_keys(keys):
+        drawn = (pids, node.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, cfg.SOLVER.SEED)
+        return _graph_plan(cfg, GraphSampler(*drawn, cfg.DATALOADER.GRAPH_ANCHORS))
+
+
+def _graph_plan(cfg: CfgNode, sampler: GraphSampler) -> GraphPlan:
+    node = cfg.DATALOADER
+    return GraphPlan(sampler, features_of(cfg), node.GRAPH_DISTANCE, node.GRAPH_EVERY, node.GRAPH_AFTER)

@@ -112,7 +112,7 @@ def stage1(settings: Settings, amp: str) -> Record:
     model, plan = build_model(config), make_plan(config, "stage1")
     batches = _cached_features(model.image_encoder.projected_width, settings)
     prompts = [(name, p) for name, p in model.named_parameters() if name.startswith("prompt_learner.")]
-    objective = PromptObjective(model, capture=batches.num_labels)
+    objective = PromptObjective(model, capture=[batches.num_labels])
     stage = Stage("stage1", objective, batches, batches, plan.make_optimizer(prompts), plan)
     return measure_training(our_training(stage, PromptObjective(model), config, settings), settings)
 

@@ -5,6 +5,7 @@ Li, Sun, Li, AAAI 2023, section 3 and algorithm 1.
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,9 +13,10 @@ from torch import Tensor
 from model import ReIDModel
 from processor.engine import Plan, Stage
 from processor.evaluation import extract
+from processor.recipes.graph import GraphPlan, with_graph
 from processor.recipes.image_objective import ImageObjective, ImageTraining
 from processor.recipes.prompt_stage import CachedFeatures, OnlinePromptObjective, PromptObjective
-from processor.recipes.refresh import with_prototypes
+from processor.recipes.refresh import with_parts, with_prototypes
 from utils.device import move_module
 
 _logger = logging.getLogger("transreid.train")
@@ -54,11 +56,13 @@ def clipreid(
     move_module(model, training.device)
     texts = encode_identities(model)
     objective = ImageObjective(model, training.loss, texts, teacher=training.teacher)
+    train = training.loaders.train
+    graph, sampler = with_graph(training.graph, train.batch_sampler, lambda: texts, fixed="text")
     yield Stage(
         "stage2",
-        with_prototypes(objective, training.loss.memory, training.extract_train),
-        training.loaders.train,
-        training.loaders.train.batch_sampler,
+        with_prototypes(objective, training.loss.memory, training.extract_train, *graph),
+        train,
+        sampler,
         image_plan.make_optimizer(model.named_parameters()),
         image_plan,
     )
@@ -71,8 +75,11 @@ def _prompt_stage(
     if online and shuffled is not None:
         objective, loader, sampler = OnlinePromptObjective(model), shuffled, shuffled.batch_sampler
     else:
-        loader = sampler = _cache_features(training, plan.batch_size, seed, half_features)
-        objective = PromptObjective(model, capture=loader.num_labels)
+        loader = _cache_features(training, plan.batch_size, seed, half_features)
+        objective = PromptObjective(model, capture=_numbers_of_labels(loader, training.prompt_graph))
+        texts = partial(_encode_in_evaluation, model)
+        graph, sampler = with_graph(training.prompt_graph, loader, texts, fixed="image")
+        objective = with_parts(objective, loader.as_feature_set, graph)
     optimizer = plan.make_optimizer(model.named_parameters())
     return Stage("stage1", objective, loader, sampler, optimizer, plan, suffix="_stage1")
 
@@ -90,4 +97,19 @@ def _cache_features(
     )
     _logger.info("stage 1 learns from %d cached image features", len(images))
     features = images.features.half() if half_features else images.features
-    return CachedFeatures(features, images.pids, batch_size, seed, images.paths)
+    graph = training.prompt_graph
+    sampler = None if graph is None else graph.sampler
+    return CachedFeatures(features, images.pids, batch_size, seed, images.paths, sampler)
+
+
+def _numbers_of_labels(loader: CachedFeatures, graph: GraphPlan | None) -> tuple[int, ...]:
+    """Labels of full batches: of the random ones, of those by a graph, or of both in turn."""
+    if graph is None:
+        return (loader.num_labels,)
+    return (graph.sampler.num_pids, *([loader.num_labels] if graph.after else []))
+
+
+def _encode_in_evaluation(model: ReIDModel) -> Tensor:
+    """Text features (C, P) as they are before an epoch; training mode comes back with it."""
+    model.eval()
+    return encode_identities(model)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from datasets import LoadedBatch
 from processor.recipes.image_objective import ImageLoader, Order
-from processor.recipes.refresh import Renewed
-from retrieval import FeatureSet, agreement
+from processor.recipes.refresh import Images, Renewed
+from retrieval import agreement
 from utils.distributed import from_first, is_first
 
 _logger = logging.getLogger("transreid.train")
@@ -43,15 +43,17 @@ class Clusters(Renewed):
         self.register_buffer("labels", torch.full((count,), -1))
         self.register_buffer("summary", torch.full((len(_SUMMARY),), math.nan))
 
-    def renew(self, epoch: int, images: FeatureSet) -> FeatureSet:
+    def renew(self, epoch: int, images: Images) -> Images:
         """Cluster all images; the next part sees clusters as pids."""
+        found = images()
         # One process decides: on several devices the last bits of distances may differ.
-        labels = from_first(self.cluster(images.features).cpu() if is_first() else None)
+        labels = from_first(self.cluster(found.features).cpu() if is_first() else None)
         clusters = int(labels.max()) + 1
         if clusters >= self.fewest:
             self.labels.copy_(labels)
-        self._summarise(epoch, labels, clusters, images.pids.cpu())
-        return dataclasses.replace(images, pids=self.labels)
+        self._summarise(epoch, labels, clusters, found.pids.cpu())
+        seen = dataclasses.replace(found, pids=self.labels)
+        return lambda: seen
 
     def report(self) -> dict[str, Tensor]:
         """The summary of this epoch's clustering."""

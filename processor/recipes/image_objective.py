@@ -13,6 +13,7 @@ from loss import ReIDLoss, dot_products
 from model import ReIDModel, ReIDOutput
 from processor.engine import EpochSampler, Objective, Step
 from processor.evaluation import extract
+from processor.recipes.graph import GraphPlan
 from retrieval import FeatureSet
 from utils.distributed import gather_batch, share_buffers
 from utils.precision import Precision
@@ -39,7 +40,7 @@ class Order(Protocol):
 
 
 class ImageLoaders(Protocol):
-    """`datasets.Loaders` with a training split; only clusters use `order`."""
+    """`datasets.Loaders` with a training split; clusters use `order`."""
 
     train: ImageLoader
     plain: DataLoader[LoadedBatch]
@@ -49,7 +50,10 @@ class ImageLoaders(Protocol):
 
 @dataclass(frozen=True)
 class ImageTraining:
-    """Arguments of the recipes of image methods: model, loss, loaders, device, precision, teacher."""
+    """Arguments of the recipes of image methods: model, loss, loaders, device, precision, teacher, graphs.
+
+    `graph` draws the batches of the main stage, `prompt_graph` those of stage 1; None: another sampler does.
+    """
 
     model: ReIDModel
     loss: ReIDLoss
@@ -57,6 +61,8 @@ class ImageTraining:
     device: torch.device
     precision: Precision
     teacher: Callable[[Tensor], Tensor] | None = None
+    graph: GraphPlan | None = None
+    prompt_graph: GraphPlan | None = None
 
     def extract_train(self) -> FeatureSet:
         """Features (N, D) after the neck of all training images; the model is in evaluation mode then."""

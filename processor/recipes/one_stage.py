@@ -8,6 +8,7 @@ from torch import Tensor
 from datasets import ImageDataset
 from processor.engine import Plan, Stage
 from processor.recipes.clusters import ClusterBatches, Clusters
+from processor.recipes.graph import with_graph
 from processor.recipes.image_objective import ImageObjective, ImageTraining
 from processor.recipes.refresh import with_prototypes
 
@@ -15,10 +16,11 @@ from processor.recipes.refresh import with_prototypes
 def one_stage(name: str, training: ImageTraining, plan: Plan, *, accuracy: bool) -> Iterator[Stage]:
     """One stage over all weights of the model against its loss, with `acc` reported or not."""
     objective = ImageObjective(training.model, training.loss, accuracy=accuracy, teacher=training.teacher)
-    objective = with_prototypes(objective, training.loss.memory, training.extract_train)
     train = training.loaders.train
+    graph, sampler = with_graph(training.graph, train.batch_sampler)
+    objective = with_prototypes(objective, training.loss.memory, training.extract_train, *graph)
     optimizer = plan.make_optimizer(training.model.named_parameters())
-    yield Stage(name, objective, train, train.batch_sampler, optimizer, plan)
+    yield Stage(name, objective, train, sampler, optimizer, plan)
 
 
 def clustered_stage(

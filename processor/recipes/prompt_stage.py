@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from datasets import Batch, ImageBatch
+from datasets import Batch, GraphSampler, ImageBatch
 from loss import supcon_loss
 from model import ReIDModel
 from processor.engine import Objective, Step
+from retrieval import FeatureSet
 from utils.distributed import gather_batch, rank, world_size
 from utils.precision import Precision
 
@@ -47,25 +48,31 @@ class CachedFeatures:
         batch_size: the last batch of an epoch may be smaller; it is never empty.
         seed: with the epoch it determines the order.
         paths: of the N images; every process of a run has all of them, in the same batches.
+        graph: draws the epochs for which it has a graph; its pids are these, its rows the batches.
     """
 
     def __init__(
-        self, features: Tensor, pids: Tensor, batch_size: int, seed: int, paths: Sequence[str]
+        self,
+        features: Tensor,
+        pids: Tensor,
+        batch_size: int,
+        seed: int,
+        paths: Sequence[str],
+        graph: GraphSampler | None = None,
     ) -> None:
         self.features, self.pids, self.batch_size, self.seed = features, pids, batch_size, seed
-        self.paths = paths
+        self.paths, self.graph = paths, graph
         self._pids_here = pids.cpu()
         self._num_pids = len(self._pids_here.unique())
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Draw the order of this epoch, whose next pass begins with batch `start`."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self.pids), generator=generator)
+        order, num_labels = self._draw(epoch)
         labels, places = [], []
         for pids in self._pids_here[order].split(self.batch_size):
             distinct, place = pids.unique(return_inverse=True)
-            padding = min(len(pids), self._num_pids) - len(distinct)
+            padding = min(len(pids), num_labels) - len(distinct)
             labels.append(torch.cat([distinct, distinct[:1].expand(padding)]))
             places.append(place)
         device = self.pids.device
@@ -74,13 +81,26 @@ class CachedFeatures:
         self._order, self._places = order.to(device), torch.cat(places).to(device)
         self._labels = torch.cat(labels).to(device).split([len(part) for part in labels])
 
+    def _draw(self, epoch: int) -> tuple[Tensor, int]:
+        """The images of an epoch in order, and the most labels that a batch has."""
+        if self.graph is not None:
+            self.graph.set_epoch(epoch)
+            if self.graph.has_graph:
+                return torch.tensor(list(self.graph)), self.graph.num_pids
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        return torch.randperm(len(self.pids), generator=generator), self._num_pids
+
     @property
     def num_labels(self) -> int:
-        """Labels of a full batch."""
+        """Labels of a full batch in random order."""
         return min(self.batch_size, len(self.pids), self._num_pids)
 
+    def as_feature_set(self) -> FeatureSet:
+        """The features (N, P) with their pids and paths."""
+        return FeatureSet(self.features, self.pids, torch.full_like(self.pids, -1), self.paths)
+
     def __len__(self) -> int:
-        return -(-len(self.pids) // self.batch_size)
+        return -(-len(self._order_here) // self.batch_size)
 
     def __iter__(self) -> Iterator[FeatureBatch]:
         orders, places = (tensor.split(self.batch_size) for tensor in (self._order, self._places))
@@ -97,25 +117,29 @@ class PromptObjective(Objective):
 
     Of several processes each computes its share of the texts, and all have the loss of the whole batch.
 
-    `capture` is the number of labels of most batches; their texts are a captured CUDA graph, because the
-    hundreds of small kernels take longer to launch than to run. None, or another device than a GPU: no graph.
+    `capture` are the numbers of labels of most batches; the texts of each are a captured CUDA graph, because
+    the hundreds of small kernels take longer to launch than to run. None, or another device than a GPU: no
+    graph.
     """
 
-    def __init__(self, model: ReIDModel, capture: int | None = None) -> None:
+    def __init__(self, model: ReIDModel, capture: Sequence[int] = ()) -> None:
         super().__init__()
         self.model = model
-        self.capture = None if capture is None else _share_size(capture)
-        self._captured: Callable[[Tensor], Any] | None = None
+        self.capture = sorted({_share_size(count) for count in capture})
+        self._captured: dict[int, Callable[[Tensor], Any]] = {}
 
     def prepare(self, precision: Precision) -> None:
         """Capture the texts of this process's share of `capture` labels with their gradient."""
-        if self.capture is None or precision.device_type != "cuda":
-            return
-        labels = torch.arange(self.capture, device=self.model.prompt_learner.cls_ctx.device)
+        if precision.device_type == "cuda":
+            for count in self.capture:
+                self._capture(count, precision)
+
+    def _capture(self, count: int, precision: Precision) -> None:
+        labels = torch.arange(count, device=self.model.prompt_learner.cls_ctx.device)
         try:
             # A cast weight that was kept only for the capture would be gone when the graph is replayed.
             with precision.autocast(keep_casts=False):
-                self._captured = torch.cuda.make_graphed_callables(_Texts(self.model), (labels,))
+                self._captured[count] = torch.cuda.make_graphed_callables(_Texts(self.model), (labels,))
         except RuntimeError as error:
             if labels.is_cuda:  # whose generator would go on as if within the capture
                 generator = torch.cuda.default_generators[labels.device.index]
@@ -126,8 +150,7 @@ class PromptObjective(Objective):
     def forward(self, batch: FeatureBatch) -> Step:
         """Losses of one batch of cached features."""
         labels = _own_share(batch.labels)
-        fits = len(labels) == self.capture
-        encode = self._captured if fits and self._captured is not None else self.model.encode_prompts
+        encode = self._captured.get(len(labels), self.model.encode_prompts)
         text = gather_batch(encode(labels))[batch.place]
         return Step(_contrast(batch.features, text, batch.pids), {}, len(batch.pids))
 

@@ -1,5 +1,6 @@
 """Objectives that renew something before every epoch from one extraction of all training images."""
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 
@@ -11,13 +12,15 @@ from retrieval import FeatureSet
 from utils.precision import Precision
 
 _logger = logging.getLogger("transreid.train")
+Images = Callable[[], FeatureSet]
+"""Gives features (N, D) of all training images, which are extracted when they are first asked for."""
 
 
 class Renewed(nn.Module):
     """Something that is renewed from features before every epoch; its state is in its buffers."""
 
-    def renew(self, epoch: int, images: FeatureSet) -> FeatureSet:
-        """Renew from features (N, D) of all training images; return them as the next part is to see them."""
+    def renew(self, epoch: int, images: Images) -> Images:
+        """Renew from the features of all training images; return them as the next part is to see them."""
         raise NotImplementedError
 
     def report(self) -> dict[str, Tensor]:
@@ -34,9 +37,7 @@ class Refreshed(Objective):
         parts: prototypes, clusters, a graph; what one returns, the next one sees.
     """
 
-    def __init__(
-        self, objective: Objective, extract_train: Callable[[], FeatureSet], parts: Sequence[Renewed]
-    ) -> None:
+    def __init__(self, objective: Objective, extract_train: Images, parts: Sequence[Renewed]) -> None:
         super().__init__()
         self.objective, self.extract_train, self.parts = objective, extract_train, nn.ModuleList(parts)
         self._in_turn = tuple(parts)
@@ -46,8 +47,8 @@ class Refreshed(Objective):
         self.objective.prepare(precision)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Extract once and renew every part."""
-        images = self.extract_train()
+        """Renew every part, with one extraction for all that ask for it."""
+        images: Images = functools.cache(self.extract_train)
         for part in self._in_turn:
             images = part.renew(epoch, images)
         self.train()
@@ -71,20 +72,26 @@ class Prototypes(Renewed):
         super().__init__()
         self.memory = memory
 
-    def renew(self, epoch: int, images: FeatureSet) -> FeatureSet:
+    def renew(self, epoch: int, images: Images) -> Images:
         """Rebuild the memory; log the published lines."""
-        self.memory.rebuild(images.features, images.pids)
+        found = images()
+        self.memory.rebuild(found.features, found.pids)
         _logger.info("Memory has %d classes.", len(self.memory.prototypes))
         _logger.info("Create memory bank with shape = %s", self.memory.prototypes.shape)
         return images
 
 
+def with_parts(objective: Objective, extract_train: Images, parts: Sequence[Renewed]) -> Objective:
+    """The objective with parts that are renewed before every epoch, if there are any."""
+    return Refreshed(objective, extract_train, parts) if parts else objective
+
+
 def with_prototypes(
     objective: Objective,
     memory: PrototypeMemory | None,
-    extract_train: Callable[[], FeatureSet],
+    extract_train: Images,
     *before: Renewed,
 ) -> Objective:
     """The objective with the parts `before`, then its loss's memory if any, renewed before every epoch."""
     parts = [*before] if memory is None else [*before, Prototypes(memory)]
-    return Refreshed(objective, extract_train, parts) if parts else objective
+    return with_parts(objective, extract_train, parts)

@@ -117,6 +117,30 @@ def test_identity_sampler_needs_whole_identities(base, key):
     check_config(load_config(base, "", ["DATALOADER.SAMPLER", "softmax", *opts[2:], "62"]))
 
 
+@pytest.mark.parametrize("key", ["SOLVER.STAGE1", "SOLVER.STAGE2"])
+def test_a_graph_needs_whole_identities(key):
+    sampler = "DATALOADER.SAMPLER" if key.endswith("2") else "SOLVER.STAGE1.SAMPLER"
+    opts = [sampler, "graph", "DATALOADER.NUM_INSTANCE", "4", f"{key}.IMS_PER_BATCH"]
+    check_config(load_config(cfg, "", [*opts, "60"]))
+    with pytest.raises(ValueError, match=f"{key}.IMS_PER_BATCH is 62; .*DATALOADER.NUM_INSTANCE 4"):
+        check_config(load_config(cfg, "", [*opts, "62"]))
+
+
+def test_a_graph_in_stage_1_needs_kept_features():
+    opts = ["SOLVER.STAGE1.SAMPLER", "graph", "SOLVER.STAGE1.ONLINE_FEATURES", "True"]
+    check_config(load_config(cfg, "", opts))  # without deep prompts features do not change
+    with pytest.raises(ValueError, match=r"STAGE1\.SAMPLER is 'graph'; .*'random' .*ONLINE_FEATURES"):
+        check_config(load_config(cfg, "", [*opts, "MODEL.PROMPT.DEEP_VISION", "2"]))
+
+
+@pytest.mark.parametrize("base", [cfg_base, cfg_pcl])
+def test_a_method_without_texts_has_no_graph_of_texts(base):
+    opts = ["DATALOADER.SAMPLER", "graph", "DATALOADER.GRAPH_FEATURES"]
+    check_config(load_config(base, "", [*opts, "image"]))
+    for features in ("text", "both"):
+        assert_refused(base, "DATALOADER.GRAPH_FEATURES", features, "'auto', 'image'")
+
+
 def test_stage1_batches_need_no_whole_identities():
     check_config(load_config(cfg, "", [*TRIPLET, "SOLVER.STAGE1.IMS_PER_BATCH", "7"]))
 
@@ -127,6 +151,7 @@ def test_stage1_batches_need_no_whole_identities():
         ("MODEL.ID_LOSS_WEIGHT", "0.25", "0.0 with CLUSTER.METHOD 'dbscan'"),
         ("MODEL.METRIC_LOSS_TYPE", "triplet_center", "'triplet' with CLUSTER.METHOD 'dbscan'"),
         ("DATALOADER.SAMPLER", "softmax", "'softmax_triplet' with CLUSTER.METHOD 'dbscan'"),
+        ("DATALOADER.SAMPLER", "graph", "'softmax_triplet' with CLUSTER.METHOD 'dbscan'"),
         ("DATALOADER.ON_ERROR", "skip", "'raise' with CLUSTER.METHOD 'dbscan'"),
     ],
 )

@@ -256,7 +256,7 @@ def test_a_corrupt_image_stops_the_loader_with_its_path(data_cfg, dataset):
     [
         (
             ["DATALOADER.SAMPLER", "triplet"],
-            "SAMPLER is 'triplet'; allowed: softmax, softmax_triplet$",
+            "SAMPLER is 'triplet'; allowed: softmax, softmax_triplet, graph$",
         ),
         (
             ["SOLVER.STAGE2.IMS_PER_BATCH", 10],

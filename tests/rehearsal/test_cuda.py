@@ -58,8 +58,10 @@ TOWERS = {
     "toy-resnet": {"SOLVER.AMP": "fp16", "INPUT.RE_MODE": "constant", "MODEL.MEMORY_UPDATE": "hard"},
 }
 CLUSTERS = {"CLUSTER.METHOD": "dbscan", "CLUSTER.MIN_SAMPLES": 2, "CLUSTER.K1": 3, "CLUSTER.K2": 1}
+GRAPH = {"DATALOADER.SAMPLER": "graph", "DATALOADER.GRAPH_AFTER": 1}
 METHOD_SETTINGS = {
-    "pcl_clusters": CLUSTERS | {"MODEL.ID_LOSS_WEIGHT": 0.0, "MODEL.METRIC_LOSS_TYPE": "triplet"}
+    "baseline": GRAPH,
+    "pcl_clusters": CLUSTERS | {"MODEL.ID_LOSS_WEIGHT": 0.0, "MODEL.METRIC_LOSS_TYPE": "triplet"},
 }
 ARGS = argparse.Namespace(config_file="", local_rank=0, traceback=False, opts=[], resume=False)
 
@@ -107,6 +109,12 @@ PROMPTS = {
     "online": {"MODEL.PROMPT.DEEP_VISION": 2, "SOLVER.STAGE1.ONLINE_FEATURES": True},
     "views": {"TEST.AUGMENT": "flip_crop", "MODEL.ADAPTER_RATIO": 0.2},
     "teacher": {"MODEL.TEACHER.LOSS_WEIGHT": 1.0},
+    "graph": {
+        **GRAPH,
+        "DATALOADER.GRAPH_FEATURES": "both",
+        "SOLVER.STAGE1.SAMPLER": "graph",
+        "SOLVER.STAGE1.IMS_PER_BATCH": 4,
+    },
 }
 MEANS = {f"SOLVER.STAGE{n}.GAUSS_{key}": 1.0 for n in (1, 2) for key in ("MEAN", "STD")}
 

@@ -1,4 +1,4 @@
-"""Prompt learning under torchrun, on the CPU: online features and means of epochs as in one process."""
+"""CLIP-ReID under torchrun: online features, means of epochs, batches from a graph as in one process."""
 
 import pytest
 
@@ -13,6 +13,14 @@ ONLINE = (
 )
 
 
-def test_the_same_course(trained):
-    one, two = (trained(count, "train_clipreid.py", *ONLINE) for count in (1, 2))
+# Eight identities with four images, in batches of four with two.
+GRAPH = (
+    *("DATALOADER.SAMPLER", "graph", "SOLVER.STAGE1.SAMPLER", "graph", "SOLVER.STAGE1.IMS_PER_BATCH", "8"),
+    *("DATALOADER.GRAPH_AFTER", "1", "DATALOADER.GRAPH_FEATURES", "both", "SOLVER.STAGE1.MAX_EPOCHS", "3"),
+)
+
+
+@pytest.mark.parametrize("pairs", [ONLINE, GRAPH], ids=["online", "graph"])
+def test_the_same_course(trained, pairs):
+    one, two = (trained(count, "train_clipreid.py", *pairs) for count in (1, 2))
     assert_same_course(records(one), records(two), tolerance=1e-4)

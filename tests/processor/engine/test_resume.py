@@ -67,6 +67,13 @@ def at(module, name, number, chosen=lambda *args: True):
 
 CLUSTERS = ("CLUSTER.METHOD", "dbscan", "CLUSTER.MIN_SAMPLES", 1, "CLUSTER.K1", 2, "CLUSTER.K2", 1)
 CLUSTERS += ("MODEL.ID_LOSS_WEIGHT", 0.0, "MAIN.ITERS", 3)
+# Four epochs of two batches; the graph is built before the second and the fourth one.
+GRAPH = ("DATALOADER.SAMPLER", "graph", "DATALOADER.GRAPH_AFTER", 1, "DATALOADER.GRAPH_EVERY", 2)
+GRAPH += ("MAIN.MAX_EPOCHS", 4, "MAIN.BASE_LR", 0.01, "MAIN.IMS_PER_BATCH", 6)
+GRAPH += ("DATALOADER.NUM_INSTANCE", 3)  # identities have two images: it matters whose turn it is
+MEANS = ("SOLVER.STAGE1.GAUSS_STD", 1.0, "SOLVER.STAGE2.GAUSS_STD", 1.0)
+PROMPT_GRAPH = ("SOLVER.STAGE1.SAMPLER", "graph", "SOLVER.STAGE1.MAX_EPOCHS", 4)
+PROMPT_GRAPH += ("SOLVER.STAGE1.IMS_PER_BATCH", 6, "SOLVER.STAGE1.BASE_LR", 0.5)
 # Each stage has two epochs of two iterations.
 MOMENTS = {
     "before the first step": [at_step(1)],
@@ -129,6 +136,23 @@ def test_every_file_whose_writing_is_interrupted(trained, whole, monkeypatch, tm
 )
 def test_other_settings(whole, interrupted, recipe, pairs):
     steps = [at_step(2), at_step(5)] if recipe == "clipreid" else [at_step(2), at_step(3)]
+    assert_same_run(interrupted(steps, recipe, *pairs), whole(recipe, *pairs))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "pairs"),
+    [
+        ("baseline", GRAPH),
+        ("pcl", (*GRAPH, "MAIN.ITERS", 2)),
+        ("clipreid", (*GRAPH, *PROMPT_GRAPH)),
+        ("clipreid", (*GRAPH, *PROMPT_GRAPH, "DATALOADER.GRAPH_FEATURES", "both", *MEANS)),
+    ],
+)
+def test_batches_from_a_graph(whole, interrupted, recipe, pairs):
+    """Ended within epochs with and without a building before them, and before an epoch without one."""
+    steps = [at_step(4), at_step(2), at_step(4)]
+    if recipe == "clipreid":
+        steps += [at_step(4), at_step(2), at_step(2)]
     assert_same_run(interrupted(steps, recipe, *pairs), whole(recipe, *pairs))
 
 

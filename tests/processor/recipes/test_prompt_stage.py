@@ -108,7 +108,7 @@ class TestCapture:
 
     def test_full_batches_go_through_the_graph(self, setting, captured):
         _, model, _, _ = setting("toy-vit", cfg)
-        objective = PromptObjective(model, capture=3)
+        objective = PromptObjective(model, capture=[3])
         objective.prepare(self.GPU)
         assert [labels.tolist() for labels in captured[0]] == [[0, 1, 2]]
         features, pids = torch.randn(3, 16), torch.tensor([3, 1, 0])
@@ -121,7 +121,7 @@ class TestCapture:
 
     def test_nothing_is_captured_elsewhere(self, setting, captured):
         _, model, _, _ = setting("toy-vit", cfg)
-        PromptObjective(model, capture=3).prepare(Precision("cpu"))
+        PromptObjective(model, capture=[3]).prepare(Precision("cpu"))
         PromptObjective(model).prepare(self.GPU)
         assert not captured
 
@@ -131,7 +131,7 @@ class TestCapture:
 
         monkeypatch.setattr(torch.cuda, "make_graphed_callables", fail)
         _, model, _, _ = setting("toy-vit", cfg)
-        objective = PromptObjective(model, capture=3)
+        objective = PromptObjective(model, capture=[3])
         objective.prepare(self.GPU)
         assert "without a CUDA graph" in caplog.text and "permitted when stream" in caplog.text
         objective(every_text(torch.randn(3, 16), torch.tensor([3, 1, 0])))
