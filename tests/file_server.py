@@ -2,16 +2,21 @@
 
 import hashlib
 import threading
+import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class FileServer(ThreadingHTTPServer):
-    """`files` are bytes by path; the next answers end at the bytes `cuts`; `seen` are (path, Range)."""
+    """`files` are bytes by path; the next answers end at the bytes `cuts`; `seen` are (path, Range).
+
+    Without `ranges` all of a file is sent whatever is asked for; with `silent` nothing is.
+    """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files, self.seen, self.cuts = {}, [], []
+        self.ranges, self.silent = True, False
         self.address = f"http://127.0.0.1:{self.server_port}"
 
     def put(self, path, content):
@@ -36,6 +41,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         content, asked = self.server.files.get(self.path), self.headers.get("Range", "")
         self.server.seen.append((self.path, asked))
+        if self.server.silent:
+            time.sleep(0.5)
+            return
+        if not self.server.ranges:
+            asked = ""
         end = self.server.cuts.pop(0) if self.server.cuts else None
         if content is None:
             self.send_error(404)

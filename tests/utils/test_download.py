@@ -106,6 +106,34 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(server, archive, root):
     assert server.seen[-1] == ("/toy.zip", f"bytes={came}-") and everything(root) == FILES
 
 
+def test_a_server_that_gives_no_rest_is_asked_for_all(server, archive, root, caplog):
+    server.ranges = False
+    source = toy(server.put("toy.zip", archive), md5=md5(archive))
+    server.cuts = [1_000_000]
+    refused(root, source, kind=OSError)
+    download_source("toy", source, root)
+    assert everything(root) == FILES and "beginning" in caplog.text
+
+
+def test_a_silent_server_is_not_waited_for(server, root, monkeypatch):
+    monkeypatch.setattr(fetching, "_WAIT", 0.1)
+    server.silent = True
+    refused(root, toy(f"{server.address}/toy.zip"), "timed out", kind=OSError)
+    assert not root.exists()
+
+
+def test_no_network_keeps_the_part(server, archive, root):
+    source = toy(server.put("toy.zip", archive), md5=md5(archive))
+    server.cuts = [1_000_000]
+    refused(root, source, kind=OSError)
+    (part,) = (path for path in root.rglob("*") if path.is_file())
+    came = part.stat().st_size
+    refused(root, toy("http://127.0.0.1:9/toy.zip"), "Connection", kind=OSError)
+    assert part.stat().st_size == came
+    download_source("toy", source, root)
+    assert server.seen[-1][1] == f"bytes={came}-"
+
+
 def test_a_short_break_ends_no_download(server, archive, root, monkeypatch):
     monkeypatch.setattr(fetching, "_RETRIES", 1)
     monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
@@ -247,10 +275,12 @@ def test_a_file_is_kept_if_the_check_passes(root):
 
     def fetch(url, path):
         path.write_bytes(b"{}")
+        path.chmod(0o600)
 
     refused(root, source, "no weights", "https://toy.example/b", kind=ValueError, fetch=fetch, check=check)
     assert not root.exists()
     assert download_source("toy", source, root, fetch, check) == root / "a/b.json"
+    assert (root / "a/b.json").stat().st_mode & 0o777 == 0o644
     assert seen == ["b.json", "b.json"] and everything(root) == ["a", "a/b.json"]
 
 
@@ -279,6 +309,14 @@ def test_what_a_kill_has_left_is_cleared(server, archive, root):
         os.utime(work / f"archive{number:08d}.part", (number, number))
     download_source("toy", source, root)
     assert server.seen[-1][1] == "bytes=2000-" and everything(root) == FILES
+
+
+def test_what_a_link_leads_to_is_not_cleared(server, archive, root):
+    (root / "mine").mkdir(parents=True)
+    (root / "mine/precious").touch()
+    (root / ".download-toy").symlink_to(root / "mine")
+    download_source("toy", toy(server.put("toy.zip", archive)), root)
+    assert everything(root) == ["mine", "mine/precious", *FILES]
 
 
 def test_of_two_at_once_one_fetches_and_the_other_waits(archive, root, monkeypatch, caplog):

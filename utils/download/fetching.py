@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from utils.package import MissingExtra, require_extra
@@ -36,27 +36,48 @@ def fetch_by_gdown(url: str, path: Path) -> None:
     when nothing comes, too little comes, or the disk is full.
     """
     require_extra("download")
-    import gdown
     from gdown.exceptions import DownloadError
 
     try:
-        # gdown finds a part by its name, of which there may be one only.
         _keep_newest(path)
-        quiet = not sys.stderr.isatty()
-        gdown.download(url, str(path), quiet=quiet, resume=True, timeout=_WAIT, retries=_RETRIES)
+        try:
+            _download(url, path)
+        except DownloadError as error:
+            if "byte range" not in str(error):
+                raise
+            _logger.warning("%s does not give the rest of a file: it is fetched from its beginning", url)
+            _remove(_parts(path))
+            _download(url, path)
     except (DownloadError, OSError) as error:
         if is_full(error):
             raise
         raise OSError(one_line(" ".join(str(error).split()), _MESSAGE)) from error
 
 
+def _download(url: str, path: Path) -> None:
+    import gdown
+
+    quiet = not sys.stderr.isatty()
+    gdown.download(url, str(path), quiet=quiet, resume=True, timeout=_WAIT, retries=_RETRIES)
+
+
 def _keep_newest(path: Path) -> None:
-    parts = sorted(path.parent.glob(f"{path.name}*.part"), key=os.path.getmtime)
-    for former in parts[:-1]:
-        former.unlink()
+    """Remove all parts but one: gdown goes on with none where there are several."""
+    parts = _parts(path)
+    _remove(parts[:-1])
     if parts:
         size = parts[-1].stat().st_size
         _logger.info("Going on with the %d bytes that an earlier attempt has left", size)
+
+
+def _parts(path: Path) -> list[Path]:
+    """What gdown has left next to `path`, the newest last."""
+    return sorted(path.parent.glob(f"{path.name}*.part"), key=os.path.getmtime)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink()
 
 
 def pull_by_dvc(names: Sequence[str], root: Path, remote: str = "") -> None:

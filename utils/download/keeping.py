@@ -20,6 +20,7 @@ from utils.untrusted.archives import unpack
 _logger = logging.getLogger("transreid.download")
 _SPACE = 2  # times the known size: the archive, and what is unpacked
 _POLL = 1.0  # seconds
+_FOR_ALL = 0o644  # gdown's files are for their owner only
 _MESSAGE = 200  # characters of an error's own words
 
 
@@ -65,6 +66,7 @@ def _fetch(
     _check_sum(name, source, file)
     if source.is_file:
         check(file)
+        file.chmod(_FOR_ALL)
         found = file
     else:
         files = unpack(file, work / "unpacked")
@@ -134,6 +136,8 @@ def _work_folder(name: str, root: Path) -> Iterator[Path]:
     work = root / label
     try:
         with _waiting(root / f"{label}.lock"):
+            if work.is_symlink():
+                work.unlink()  # what it leads to is not ours to clear
             work.mkdir(exist_ok=True)
             try:
                 _clear(work)  # what a kill has left
@@ -159,20 +163,22 @@ def _waiting(path: Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         while True:
             try:
-                held.enter_context(locked(path))
+                unlocked = held.enter_context(locked(path))
                 break
             except BlockingIOError as error:
                 if not told:
                     _logger.info("Waiting: %s", error)
                 told = True
                 time.sleep(_POLL)
+        if unlocked:
+            _logger.warning("%s cannot be locked (%s): a second download would not wait", path, unlocked)
         yield
 
 
 def _clear(work: Path, *, parts: bool = False) -> None:
     """Remove all from the folder, with or without the parts that fetchers have left."""
     for path in list(work.iterdir()):
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif parts or path.suffix != ".part":
             path.unlink()
