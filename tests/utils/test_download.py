@@ -7,13 +7,13 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 
 from tests.file_server import serving_files
 from tests.untrusted.test_archives import everything, zipped
+from tests.utils.test_files import full_disk
 from utils.download import Source, download_source, fetch_by_gdown, fetching, keeping, pull_by_dvc
 from utils.package import MissingExtra
 
@@ -207,18 +207,6 @@ def test_a_disk_without_room_for_the_known_size(server, archive, root, monkeypat
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1999))
     refused(root, source, "1,999", "2,000", kind=OSError)
     assert not root.exists() and not server.seen
-
-
-@contextmanager
-def full_disk(room):
-    """Files of this process can not grow beyond `room` bytes: as on a full disk, writes fail or are cut."""
-    resource = pytest.importorskip("resource")
-    former = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, former[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, former)
 
 
 def test_a_disk_that_is_full_while_the_file_comes(server, archive, root):
