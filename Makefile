@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-text test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-shard bench-export bench-prompts bench-faults clean
+.PHONY: help demo demo-text test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-export bench-prompts bench-faults clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make bench  time training steps, loaders and extraction beside textbook versions (more than an hour)"
 	@echo "make bench-retrieval   time evaluation, re-ranking and search at the sizes of public data sets (half an hour)"
 	@echo "make bench-prototypes   time the update of prototypes and the clustering of images (seven minutes)"
+	@echo "make bench-graph   time the renewal of a graph of identities (half an hour)"
 	@echo "make bench-shard   memory of each process with and without SOLVER.SHARD zero1 (two minutes)"
 	@echo "make bench-export   parity, size and speed of exported models (eight minutes)"
 	@echo "make bench-prompts   train prompt learning's methods on drawn people, test them there and in another domain (35 minutes)"
@@ -68,6 +69,9 @@ bench-retrieval: $(BIN)/.installed
 
 bench-prototypes: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.prototypes
+
+bench-graph: $(BIN)/.installed
+	$(BIN)/python -m benchmarks.graph
 
 bench-shard: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.shard

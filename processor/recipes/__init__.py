@@ -1,5 +1,6 @@
 """The stages of each method."""
 
+from processor.recipes.clipreid import encode_identities
 from processor.recipes.image_objective import ImageObjective
 from processor.recipes.prompt_stage import (
     CachedFeatures,
@@ -17,4 +18,5 @@ __all__ = [
     "OnlinePromptObjective",
     "PromptObjective",
     "TextSearchObjective",
+    "encode_identities",
 ]

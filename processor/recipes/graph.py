@@ -38,7 +38,7 @@ class GraphPlan:
     after: int = 0
 
 
-class Graph(Renewed):
+class IdentityGraph(Renewed):
     """Neighbours (C, P - 1) of identities, and `counts` (C,) of the images that each has handed out before.
 
     Neighbours are -1 before the first building. These buffers are the whole state of the plan's sampler at
@@ -123,19 +123,19 @@ def with_graph(
 ) -> tuple[list[Renewed], EpochSampler]:
     """What a stage with this plan renews before an epoch, and what sets the epochs of `sampler`.
 
-    `sampler` is the stage's, with the plan's inside; `texts` and `fixed` are those of `Graph`. Without a plan
-    nothing is renewed.
+    `sampler` is the stage's, with the plan's inside; `texts` and `fixed` are those of `IdentityGraph`.
+    Without a plan nothing is renewed.
     """
     if plan is None:
         return [], sampler
-    graph = Graph(plan, texts, fixed=fixed)
+    graph = IdentityGraph(plan, texts, fixed=fixed)
     return [graph], GraphEpochs(graph, sampler)
 
 
 class GraphEpochs:
     """Sets the epochs of a sampler that draws from a graph, which are told by the graph's buffers."""
 
-    def __init__(self, graph: Graph, sampler: EpochSampler) -> None:
+    def __init__(self, graph: IdentityGraph, sampler: EpochSampler) -> None:
         self.graph, self.sampler = graph, sampler
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:

@@ -14,7 +14,7 @@ from processor.engine import Objective, Step
 from processor.engine.loop import fit
 from processor.make_parts import Parts
 from processor.recipes.clipreid import encode_identities
-from processor.recipes.graph import Graph, GraphEpochs, GraphPlan, class_means, with_graph
+from processor.recipes.graph import GraphEpochs, GraphPlan, IdentityGraph, class_means, with_graph
 from processor.recipes.prompt_stage import CachedFeatures, PromptObjective
 from processor.recipes.refresh import Refreshed
 from retrieval import FeatureSet
@@ -69,7 +69,7 @@ class Features:
 def graph_of(source, features="text", fixed="", **plan):
     """A stage's objective and graph, in batches of three classes with two images."""
     plan = GraphPlan(GraphSampler(PIDS, 6, 2, seed=3), features, **plan)
-    graph = Graph(plan, source.texts, fixed=fixed)
+    graph = IdentityGraph(plan, source.texts, fixed=fixed)
     return Refreshed(Inner(), source.images, [graph]), graph
 
 
@@ -128,7 +128,7 @@ def test_features_that_do_not_change_are_asked_for_once(features, times, caplog)
 
 def test_one_extraction_serves_all_who_ask():
     source, seen = Features(), []
-    other = Graph(GraphPlan(GraphSampler(PIDS, 6, 2, seed=3), "image"))
+    other = IdentityGraph(GraphPlan(GraphSampler(PIDS, 6, 2, seed=3), "image"))
     other.renew = lambda epoch, images: seen.append(images()) or images
     objective, _ = graph_of(source, "image")
     Refreshed(Inner(), source.images, [*objective.parts, other]).begin_epoch(1)
