@@ -27,11 +27,14 @@ def guest_python(name: str, requirements: tuple[str, ...], options: tuple[str, .
     folder = FOLDER / name
     python, done = folder / "bin/python", folder / "installed"
     wanted = " ".join([*options, *requirements])
-    if done.is_file() and done.read_text() == wanted:
-        return python
-    venv.create(folder, clear=True, with_pip=True)
+    is_done = done.is_file() and done.read_text() == wanted
+    if not is_done:
+        venv.create(folder, clear=True, with_pip=True)
+    # Torch takes gigabytes. An environment that stands may have been made for tests elsewhere.
     packages = sysconfig.get_path("purelib", vars={"base": str(folder)})
-    Path(packages, "host.pth").write_text(sysconfig.get_path("purelib"))  # torch takes gigabytes
+    Path(packages, "host.pth").write_text(sysconfig.get_path("purelib"))
+    if is_done:
+        return python
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options, *requirements]
     installed = subprocess.run(pip, text=True, capture_output=True, check=False)
     if installed.returncode:
