@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from datasets.readers.table import check_cell, read_table
 from utils.text import few, printable, quoted
 from utils.untrusted.matlab import read_matlab
+from utils.untrusted.table import check_cell, read_table
 
 _logger = logging.getLogger("transreid.datasets")
 

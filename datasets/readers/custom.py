@@ -18,12 +18,12 @@ from datasets.readers.labels import (
 )
 from datasets.readers.options import DEFAULTS, ReadOptions
 from datasets.readers.parsing import label_texts, require_file, require_folder, require_records
-from datasets.readers.table import check_cell, read_table
 from datasets.records import ImageRecord, ReIDDataset, Trial
 from utils.labels import NO_CAMERA, NO_PID, LabelTexts
 from utils.text import Tally, few, quoted, shortened
 from utils.untrusted.folders import EMPTY, find_files, find_folders
 from utils.untrusted.pictures import picture_suffixes
+from utils.untrusted.table import check_cell, read_table
 
 SPLITS = ("train", "query", "gallery")
 REQUIRED, OPTIONAL = ("path", "pid", "split"), ("camid", "viewid")

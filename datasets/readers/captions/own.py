@@ -20,11 +20,11 @@ from datasets.readers.custom import (
 )
 from datasets.readers.labels import in_table
 from datasets.readers.parsing import require_file, require_folder
-from datasets.readers.table import check_cell, read_table
 from datasets.records import CaptionDataset
 from utils.text import Tally
 from utils.untrusted.folders import find_files
 from utils.untrusted.plain import read_plain_lines
+from utils.untrusted.table import check_cell, read_table
 
 _TEST, _QUERY, _GALLERY = "test", "query", "gallery"
 # The test may be in parts: images of `_QUERY` are in no gallery, captions of `_GALLERY` are no queries.
