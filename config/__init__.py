@@ -5,7 +5,7 @@ Clone a tree before changing it, or let `config.load.load_config` do so.
 
 from config import shared
 from config.keys import KeyTable, with_defaults
-from config.methods import baseline, clipreid, graph, pcl, prompts, tbps, tbps_published
+from config.methods import baseline, captions, clipreid, graph, pcl, prompts, tbps, tbps_published
 
 __all__ = ["TABLES", "cfg", "cfg_base", "cfg_pcl", "cfg_tbps"]
 
@@ -14,8 +14,8 @@ _ONE_STAGE = {**_IMAGE, **baseline.KEYS, **graph.ONE_STAGE}
 
 CLIPREID = KeyTable(
     ("train_clipreid.py", "test_clipreid.py"),
-    {**_IMAGE, **clipreid.KEYS, **prompts.KEYS, **graph.TWO_STAGES},
-    checks=(shared.check, pcl.check, graph.check_stage1),
+    {**_IMAGE, **clipreid.KEYS, **prompts.KEYS, **graph.TWO_STAGES, **captions.KEYS},
+    checks=(shared.check, pcl.check, graph.check_stage1, captions.check),
     training_checks=(shared.check_training, pcl.require_identities),
     examples=shared.EXAMPLES,
 )

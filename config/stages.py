@@ -80,9 +80,9 @@ STAGE = {
     ),
     "SCHEDULE_START": Key(
         1,
-        "Multistep: index of epoch 1. CLIP-ReID has 1 and never uses index 0, PCL-CLIP has 0.",
+        "Index of epoch 1 in the schedule. CLIP-ReID has 1 and never uses index 0, PCL-CLIP has 0.",
         words(0, 1),
-        needs=_MULTISTEP,
+        needs=("SCHEDULE", words("cosine", "multistep")),
     ),
     "CHECKPOINT_PERIOD": Key(
         10, "Epochs from one checkpoint to the next; the last epoch always has one.", ONE_OR_MORE

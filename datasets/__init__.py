@@ -16,7 +16,13 @@ from datasets.make_caption_loaders import (
     make_caption_loaders,
     make_text_search_augmentations,
 )
-from datasets.make_dataloader import Loaders, make_dataloader, num_workers
+from datasets.make_dataloader import (
+    DescribedImages,
+    Loaders,
+    make_dataloader,
+    make_described_images,
+    num_workers,
+)
 from datasets.make_dataset import make_dataset
 from datasets.make_second_view import make_second_view
 from datasets.pixels.augmentation import AugmentedSampler, Draw
@@ -43,6 +49,7 @@ __all__ = [
     "CaptionFindings",
     "CaptionLoaders",
     "CaptionRecord",
+    "DescribedImages",
     "Draw",
     "FileFacts",
     "Findings",
@@ -76,6 +83,7 @@ __all__ = [
     "make_caption_loaders",
     "make_dataloader",
     "make_dataset",
+    "make_described_images",
     "make_second_view",
     "make_text_search_augmentations",
     "nearest_classes",

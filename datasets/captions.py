@@ -3,14 +3,30 @@
 Deletion is that of EDA (Wei, Zou, EMNLP 2019).
 """
 
+import logging
 import random
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Annotated
 
-from datasets.records import CaptionRecord
+from pydantic import ConfigDict
+
+from datasets.records import CaptionRecord, ImageRecord
+from utils.text import few, quoted
+from utils.untrusted.forms import Form, Texts, parse_json
+from utils.untrusted.plain import MEBIBYTE, read_plain_text
+from utils.untrusted.table import read_table
 
 MAX_WORDS = 77
+_BETWEEN = "|"  # captions in a cell
+_MAX_FILE = 128 * MEBIBYTE
+# CUHK-PEDES describes the drawn box of a frame, by which Market-1501 has detected ones: their names end in
+# the box's number.
+_DRAWN, _BOX = "_00.jpg", 7
 _AS_SPACES = str.maketrans(dict.fromkeys('.!"()*#:;~', " "))
 _SPACES = re.compile(r"\s{2,}")
+_logger = logging.getLogger("transreid.datasets")
 
 
 def clean_caption(caption: str, max_words: int = MAX_WORDS) -> str:
@@ -53,3 +69,105 @@ def vary_caption(record: CaptionRecord, seed: int, *, back_translation: float, d
 def _words(caption: str) -> list[str]:
     spaced = _SPACES.sub(" ", caption.lower().translate(_AS_SPACES))
     return spaced.rstrip("\n").strip(" ").split(" ")
+
+
+# ---- captions of the images of a re-id data set
+
+
+class _Row(Form):
+    """An image of CUHK-PEDES's file."""
+
+    file_path: str
+    captions: Texts
+
+
+class _Rows(Form):
+    rows: list[_Row]
+
+
+class _Map(Form):
+    """A JSON object of file names and their captions."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[list[str], ...]]
+
+
+def read_captions(path: str | Path) -> dict[str, list[str]]:
+    """Captions by the name of their image, from a file of one of three forms.
+
+    JSON: a list of objects with file_path and captions, as CUHK-PEDES's, whose names are the file names
+    alone; or an object of names with lists of captions. CSV: the columns path and caption, with | between
+    captions; names are paths as written. Of two equal names the last one counts, with a warning where
+    captions differ.
+    Raises FileNotFoundError, or ValueError for another form.
+    """
+    found: dict[str, list[str]] = {}
+    differing = set()
+    for name, texts in _named_captions(Path(path)):
+        if name in found and found[name] != texts:
+            differing.add(name)
+        found[name] = texts
+    if differing:
+        names = few([quoted(name) for name in sorted(differing)])
+        _logger.warning(
+            "%s: %d images have captions in several rows, of which the last counts: %s",
+            *(path, len(differing), names),
+        )
+    return found
+
+
+def _named_captions(path: Path) -> Iterable[tuple[str, list[str]]]:
+    if path.suffix.lower() == ".csv":
+        rows = read_table(path, ("path", "caption"), ())
+        return _joined((cells["path"], cells["caption"].split(_BETWEEN)) for cells, _ in rows)
+    text = read_plain_text(path, _MAX_FILE)
+    if text.lstrip().startswith("["):
+        content = parse_json(f'{{"rows": {text}}}', _Rows, str(path))
+        return [(PurePath(row.file_path).name, row.captions) for row in content.rows]
+    return (parse_json(text, _Map, str(path)).model_extra or {}).items()
+
+
+def _joined(rows: Iterable[tuple[str, Sequence[str]]]) -> Iterable[tuple[str, list[str]]]:
+    """Rows of one image as one, in which blank captions are left out."""
+    found: dict[str, list[str]] = {}
+    for name, texts in rows:
+        found.setdefault(name, []).extend(text.strip() for text in texts if text.strip())
+    return found.items()
+
+
+def match_captions(image: str | Path, captions: Mapping[str, Sequence[str]]) -> list[str]:
+    """The captions of an image, [] for none: by its path, the end of its path, or its file name.
+
+    Else by the name that ends in `_00.jpg` in place of its last seven characters: in Market-1501 and
+    CUHK-PEDES this is the drawn box of the frame from which the image was cut.
+    """
+    parts = PurePath(image).parts
+    names = ["/".join(parts[first:]) for first in range(len(parts))]
+    names.append(parts[-1][:-_BOX] + _DRAWN)
+    return list(next((captions[name] for name in names if name in captions), ()))
+
+
+def describe_images(
+    records: Sequence[ImageRecord], captions: Mapping[str, Sequence[str]], source: str
+) -> dict[str, list[str]]:
+    """The captions of the training images that have some, by key; logs how many these are.
+
+    `source` names the file in messages. Raises ValueError where no image has a caption.
+    """
+    found: dict[str, list[str]] = {}
+    for record in records:
+        texts = [text for text in match_captions(record.path, captions) if text.strip()]
+        if texts:
+            found[record.key] = texts
+    if not found:
+        raise ValueError(
+            f"{source} has captions of {len(captions)} images, none of them among the {len(records)} "
+            f"training images; its names are {few([quoted(name) for name in captions])}"
+        )
+    _logger.info(
+        "%s: %d of %d training images, of %d identities, have captions, %d in all",
+        *(source, len(found), len(records)),
+        len({record.pid for record in records if record.key in found}),
+        sum(map(len, found.values())),
+    )
+    return found

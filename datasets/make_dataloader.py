@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from yacs.config import CfgNode
 from config.errors import as_keys
 from config.shared import main_solver
 from datasets.batch import LoadedBatch, collate
+from datasets.captions import describe_images, read_captions
 from datasets.pixels.augmentation import AugmentedSampler
 from datasets.pixels.images import ImageDataset
 from datasets.pixels.memory import cache_images
@@ -43,6 +45,18 @@ Order = RandomIdentitySampler | GraphSampler | DistributedSampler
 
 
 @dataclass(frozen=True)
+class DescribedImages:
+    """Captions of training images by their keys, and a loader of these images.
+
+    `loader` gives full batches, augmented and shuffled as `Loaders.train` but erased half as often; None
+    where no stage trains on them.
+    """
+
+    captions: dict[str, list[str]]
+    loader: DataLoader[LoadedBatch] | None
+
+
+@dataclass(frozen=True)
 class Loaders:
     """Loaders of `LoadedBatch`, which `to` makes an `ImageBatch`.
 
@@ -52,6 +66,7 @@ class Loaders:
         shuffled: full batches of those images, in an order by `shuffled.batch_sampler.set_epoch` as `train`.
         test: all records of the trials.
         order: the sampler of the training images; `order.set_pids` gives them other identities.
+        described: training images with captions, None where DATASETS.CAPTIONS names none.
 
     `shuffled` is None unless it was asked for; `train`, `plain` and `order` are None when the data set was
     read without its training split.
@@ -62,6 +77,7 @@ class Loaders:
     test: DataLoader[LoadedBatch]
     order: Order | None
     shuffled: DataLoader[LoadedBatch] | None = None
+    described: DescribedImages | None = None
 
 
 def make_dataloader(
@@ -96,10 +112,8 @@ def make_dataloader(
         order = _order(cfg, dataset.train, labelled)
         batches = _train_batches(cfg, order)
         stand_ins = StandIns(dataset.train) if cfg.DATALOADER.ON_ERROR == "skip" else None
-        fill = pixels.mean if cfg.INPUT.RE_MODE == "constant" else None
-        erased = dataclasses.replace(pixels, erase_prob=cfg.INPUT.RE_PROB, erase_fill=fill)
         images = _training_images(cfg, dataset, stand_ins, workers)
-        train = loader(images, erased, batch_sampler=batches)
+        train = loader(images, _erasing(cfg, pixels, cfg.INPUT.RE_PROB), batch_sampler=batches)
         plain_images = images_of(
             dataset.train, tuple(cfg.INPUT.SIZE_TRAIN), interpolation=interpolation, stand_ins=stand_ins
         )
@@ -112,6 +126,36 @@ def make_dataloader(
                 batches = _in_batches(_shuffled(len(dataset.train), plain_size, cfg.SOLVER.SEED), plain_size)
             shuffled = loader(plain_images, pixels, batch_sampler=batches)
         return Loaders(train, plain, test, order, shuffled)
+
+
+def make_described_images(cfg: CfgNode, dataset: ReIDDataset) -> DescribedImages:
+    """The captions of DATASETS.CAPTIONS for the training images, and the loader of stage 0, if there is one.
+
+    Raises ValueError or OSError for a file of another form, captions of none of the images, and fewer images
+    with captions than a batch has.
+    """
+    path = Path(cfg.DATASETS.ROOT_DIR).expanduser() / Path(cfg.DATASETS.CAPTIONS).expanduser()
+    with as_keys({"path": "DATASETS.CAPTIONS"}):
+        captions = describe_images(dataset.train, read_captions(path), str(path))
+    node = cfg.SOLVER.STAGE0
+    if not node.MAX_EPOCHS:
+        return DescribedImages(captions, None)
+    with as_keys({"batch_size": "SOLVER.STAGE0.IMS_PER_BATCH"}):
+        described = [record for record in dataset.train if record.key in captions]
+        workers = num_workers(cfg.DATALOADER.NUM_WORKERS)
+        images = _training_images(cfg, dataclasses.replace(dataset, train=described), None, workers)
+        order = _shuffled(len(described), node.IMS_PER_BATCH, cfg.SOLVER.SEED)
+        draws = AugmentedSampler(order, cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.SOLVER.SEED)
+        batches = _in_batches(draws, node.IMS_PER_BATCH)
+    pixels = PixelTransform(tuple(cfg.INPUT.PIXEL_MEAN), tuple(cfg.INPUT.PIXEL_STD))
+    erased = _erasing(cfg, pixels, cfg.INPUT.RE_PROB / 2)
+    loader = _image_loader(images, erased, workers=workers, seed=cfg.SOLVER.SEED, batch_sampler=batches)
+    return DescribedImages(captions, loader)
+
+
+def _erasing(cfg: CfgNode, pixels: PixelTransform, probability: float) -> PixelTransform:
+    fill = pixels.mean if cfg.INPUT.RE_MODE == "constant" else None
+    return dataclasses.replace(pixels, erase_prob=probability, erase_fill=fill)
 
 
 def make_loader(

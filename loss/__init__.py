@@ -2,7 +2,7 @@
 
 from loss.contrastive import dot_products, supcon_loss
 from loss.make_loss import make_loss
-from loss.pairs import citc_loss, nitc_loss, ritc_loss, simclr_loss
+from loss.pairs import caption_loss, citc_loss, nitc_loss, ritc_loss, simclr_loss
 from loss.prototype import PrototypeMemory
 from loss.terms import ReIDLoss
 from loss.triplet import batch_hard_triplet
@@ -11,6 +11,7 @@ __all__ = [
     "PrototypeMemory",
     "ReIDLoss",
     "batch_hard_triplet",
+    "caption_loss",
     "citc_loss",
     "dot_products",
     "make_loss",

@@ -41,6 +41,19 @@ def nitc_loss(
     return (losses[0] + losses[1]) / 2
 
 
+def caption_loss(
+    image: Tensor, text: Tensor, temperature: float = 0.07, pids: Tensor | None = None
+) -> Tensor:
+    """CLIP's contrast of images and captions, in both directions, a scalar (Radford et al., ICML 2021).
+
+    It is N-ITC without soft labels, of features (N, D) of any length, whose cosines are divided by
+    `temperature`. Without `pids` only the own caption of an image is right.
+    """
+    image, text = (F.normalize(each.float(), dim=1) for each in (image, text))
+    pids = torch.arange(len(image), device=image.device) if pids is None else pids
+    return nitc_loss(image, text, pids, image.new_full((), 1 / temperature))
+
+
 def ritc_loss(image: Tensor, text: Tensor, pids: Tensor, scale: Tensor, *, eps: float = 0.01) -> Tensor:
     """Reversed contrastive loss (R-ITC): divergence of predictions from labels in both directions, a scalar.
 

@@ -27,7 +27,7 @@ from model.files.clip_file import load_starting_clip
 from model.files.hub import Publication, save_for_hub
 from model.files.info import CheckpointInfo
 from model.files.reid_file import load_reid_model
-from model.files.stage1 import load_stage1
+from model.files.stage1 import load_stage, load_stage1
 from model.files.text_search_file import is_text_search_file, load_text_search_model
 from model.files.text_search_info import TextSearchInfo
 from model.make_model import adopt_card, make_card, make_model, make_teacher, make_test_model
@@ -83,6 +83,7 @@ __all__ = [
     "is_text_search_file",
     "load_clip",
     "load_reid_model",
+    "load_stage",
     "load_stage1",
     "load_starting_clip",
     "load_text_search_model",

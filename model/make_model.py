@@ -101,6 +101,7 @@ def make_model(
         texts=texts,
         micro_batch=cfg.SOLVER.MICRO_BATCH,
         adapter=adapter,
+        prompt_in_captions=node.TEXT == "prompts" and node.PROMPT.IN_CAPTIONS,
     )
     if node.TEXT == "prompts":
         _add_deep_prompts(cfg, model, pretrained=pretrained)
@@ -110,8 +111,12 @@ def make_model(
 def _training_texts(
     cfg: CfgNode, clip: open_clip.CLIP, num_class: int, subjects: str | Sequence[str]
 ) -> tuple[PromptLearner, ClipText]:
-    """Prompts of identities and the text tower, which is frozen unless stage 1 trains it."""
-    tower = ClipText(clip, token_table=False).requires_grad_(cfg.SOLVER.STAGE1.TRAIN_TEXT)
+    """Prompts of identities and the text tower, which is frozen unless a stage trains it.
+
+    With captions it keeps its table of word embeddings.
+    """
+    trained = cfg.SOLVER.STAGE1.TRAIN_TEXT or cfg.SOLVER.STAGE0.MAX_EPOCHS > 0
+    tower = ClipText(clip, token_table=bool(cfg.DATASETS.CAPTIONS)).requires_grad_(trained)
     table: Any = clip.token_embedding
     node = cfg.MODEL.PROMPT
     learner = PromptLearner(

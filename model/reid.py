@@ -3,6 +3,7 @@
 CLIP-ReID (Li, Sun, Li, AAAI 2023), figure 2. BNNeck: Luo et al. 2019. SIE: TransReID (He et al. 2021).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,9 +11,11 @@ from torch import Tensor, nn
 
 from model.adapter import Adapter
 from model.prompts.identity import PromptLearner
+from model.tokenizers import ClipTokenizer
 from model.towers.image import Backbone, ImageFeatures
 from model.towers.parts import in_parts
-from model.towers.text import TextTower
+from model.towers.text import ClipText
+from utils.device import queue_copy
 
 
 class ReIDOutput(NamedTuple):
@@ -57,6 +60,7 @@ class ReIDModel(nn.Module):
         texts: prompts and text tower of a two-stage model, or None.
         micro_batch: images whose activations in the tower are held at a time in training; 0 for all.
         adapter: changes the feature of the last block, or None.
+        prompt_in_captions: the learned tokens of an identity stand before the words of its captions.
 
     Raises ValueError for another neck feature, or a micro batch with a tower whose features of an image
     depend on the rest of the batch.
@@ -70,9 +74,10 @@ class ReIDModel(nn.Module):
         joint_classifier: bool = False,
         side_information: SideInformation | None = None,
         neck_feature: str = "before",
-        texts: tuple[PromptLearner, TextTower] | None = None,
+        texts: tuple[PromptLearner, ClipText] | None = None,
         micro_batch: int = 0,
         adapter: Adapter | None = None,
+        prompt_in_captions: bool = False,
     ) -> None:
         super().__init__()
         if neck_feature not in ("before", "after"):
@@ -88,6 +93,7 @@ class ReIDModel(nn.Module):
         self.side_information = side_information
         self.num_classes = num_classes
         self.joint_classifier = joint_classifier
+        self.prompt_in_captions = prompt_in_captions
         if num_classes:
             width = self.feature_width if joint_classifier else backbone.width
             self.classifier = _classifier(width, num_classes)
@@ -162,7 +168,52 @@ class ReIDModel(nn.Module):
             learner(pids), learner.find_ends(pids), shared=learner.num_shared
         )
 
-    encode_text = encode_prompts  # the name in use for two-stage models; elsewhere texts are tokens
+    def encode_text(self, pids: Tensor, captions: Sequence[str | None] | None = None) -> Tensor:
+        """Text features (B, P) of identities (B,): of their prompts, or of captions that stand for them.
+
+        `captions` are B sentences, None or blank where the prompt stays.
+        """
+        given = [place for place, text in enumerate(captions or ()) if text and text.strip()]
+        if captions is None or not given:
+            return self.encode_prompts(pids)
+        described = torch.tensor(given, device=pids.device)
+        features = self.encode_captions([captions[place] or "" for place in given], pids[described])
+        if len(given) == len(pids):
+            return features
+        others = torch.tensor(sorted({*range(len(pids))} - {*given}), device=pids.device)
+        places = torch.cat([described, others]).argsort()
+        return torch.cat([features, self.encode_prompts(pids[others])])[places]
+
+    def encode_captions(self, texts: Sequence[str], pids: Tensor | None = None) -> Tensor:
+        """Features (B, P) of B sentences, with gradient to tower and table of word embeddings.
+
+        Where the model puts learned tokens in captions, those of the identities `pids` (B,) come first; None
+        leaves them out. Sentences that are too long are cut. Raises ValueError for a tower without its table.
+        """
+        tower, learned = self.text_encoder, None
+        if pids is not None and self.prompt_in_captions:
+            learned = self.prompt_learner.cls_ctx[pids]
+        room = tower.tokenizer.context_length - (0 if learned is None else learned.shape[1])
+        tokens, mask = ClipTokenizer(room)(texts)
+        longest = int(mask.sum(dim=1).max())
+        device = tower.positional_embedding.device
+        tokens, mask = (queue_copy(each[:, :longest].contiguous(), device) for each in (tokens, mask))
+        if learned is None:
+            return tower.encode(tokens, mask)
+        words = self._word_table(tokens)
+        words = torch.cat([words[:, :1], learned, words[:, 1:]], dim=1)
+        return tower.encode_embedded(words, mask.sum(dim=1) - 1 + learned.shape[1])
+
+    def refresh_prompts(self) -> None:
+        """Read the words of the prompts anew from the text tower's table, which stage 0 trains."""
+        self.prompt_learner.refresh(self._word_table)
+
+    @property
+    def _word_table(self) -> nn.Embedding:
+        table = self.text_encoder.token_embedding
+        if table is None:
+            raise ValueError("this text tower has no token table; allowed: a tower with one, for captions")
+        return table
 
     def _side_embedding(self, camids: Tensor | None, viewids: Tensor | None, count: int) -> Tensor | None:
         side = self.side_information

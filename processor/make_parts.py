@@ -1,5 +1,6 @@
 """From the configuration to the parts of a run, data, model, loaders, evaluation; those of image methods."""
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Mapping
@@ -11,19 +12,24 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from config.errors import as_keys
+from config.keys import table_of
+from config.load import leaves, load_config
 from config.methods.prompts import learns_online
+from config.resume import require_same_stages
 from datasets import (
     Loaders,
     ReIDDataset,
     make_dataloader,
     make_dataset,
+    make_described_images,
     make_second_view,
     num_workers,
     read_subjects,
     verify_images,
 )
-from model import ReIDModel, load_stage1, make_card, make_model, make_test_model, model_label
+from model import ReIDModel, load_stage, load_stage1, make_card, make_model, make_test_model, model_label
 from processor.evaluation import Evaluation, ImageToImage, image_encoder, with_second_view
+from processor.skipping import missing_stages
 from utils.distributed import share
 from utils.environment import package_versions
 
@@ -115,7 +121,9 @@ def image_loaders(cfg: CfgNode, dataset: ReIDDataset, *, labelled: bool = True) 
 def prompt_loaders(cfg: CfgNode, dataset: ReIDDataset) -> Loaders:
     """Loaders of two-stage methods, whose passes without augmentation have the batch size of stage 1."""
     batch, online = cfg.SOLVER.STAGE1.IMS_PER_BATCH, learns_online(cfg)
-    return make_dataloader(cfg, dataset, plain_batch=batch, shuffle=online)
+    described = make_described_images(cfg, dataset) if cfg.DATASETS.CAPTIONS else None
+    loaders = make_dataloader(cfg, dataset, plain_batch=batch, shuffle=online)
+    return dataclasses.replace(loaders, described=described)
 
 
 def image_evaluation(cfg: CfgNode, dataset: ReIDDataset, loaders: Loaders, model: nn.Module) -> Evaluation:
@@ -190,6 +198,40 @@ def from_stage1_or_clip(cfg: CfgNode, build: Build) -> Start:
     with as_keys({"path": "MODEL.STAGE1_WEIGHT"}):
         load_stage1(model, cfg.MODEL.STAGE1_WEIGHT)
     return model, ("stage1",)
+
+
+def stage_files(cfg: CfgNode) -> dict[str, str]:
+    """The final checkpoints of the stages of CLIP-ReID by stage, in their order."""
+    solver, label = cfg.SOLVER, model_label(cfg.MODEL.NAME)
+    files = {"stage0": f"{label}_stage0_{solver.STAGE0.MAX_EPOCHS}.pth"} if solver.STAGE0.MAX_EPOCHS else {}
+    files["stage1"] = f"{label}_stage1_{solver.STAGE1.MAX_EPOCHS}.pth"
+    return files | {"stage2": f"{label}_{solver.STAGE2.MAX_EPOCHS}.pth"}
+
+
+def from_finished(cfg: CfgNode, build: Build) -> Start:
+    """Training starts from the latest stage in OUTPUT_DIR, if SOLVER.SKIP_FINISHED; else as without it.
+
+    Raises ValueError for a file of other data or another configuration.
+    """
+    files, folder = stage_files(cfg), Path(cfg.OUTPUT_DIR)
+    missing = missing_stages(folder, files) if cfg.SOLVER.SKIP_FINISHED else list(files)
+    done = tuple(name for name in files if name not in missing)
+    if not done:
+        return from_stage1_or_clip(cfg, build)
+    path = folder / files[done[-1]]
+    settings = path.with_suffix(".yml")
+    if settings.is_file():
+        before = leaves(load_config(table_of(cfg).tree(), settings))
+        require_same_stages(cfg, before, str(path), done)
+    else:
+        _logger.warning("%s: there is no %s, so its settings are not compared", path, settings.name)
+    model = build(pretrained=False)
+    load_stage(model, path, after_stage2=done[-1] == "stage2")
+    _logger.info(
+        "%s is there (SOLVER.SKIP_FINISHED): %s left out, to train: %s",
+        *(path, ", ".join(done), ", ".join(missing) or "nothing"),
+    )
+    return model, done
 
 
 def verify(cfg: CfgNode, dataset: TrainingData) -> None:

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from yacs.config import CfgNode
 
@@ -15,8 +16,8 @@ from loss import make_loss
 from model import DualModel, ReIDModel, make_teacher
 from processor.averaging import averaged
 from processor.engine import Plan, Run, Stage
-from processor.make_parts import Parts
-from processor.recipes.clipreid import clipreid
+from processor.make_parts import Parts, stage_files
+from processor.recipes.clipreid import CaptionUse, clipreid
 from processor.recipes.graph import GraphPlan
 from processor.recipes.image_objective import ImageTraining
 from processor.recipes.learning import log_learning
@@ -24,11 +25,16 @@ from processor.recipes.one_stage import clustered_stage, one_stage
 from processor.recipes.text_search import LossWeights, TextSearchObjective, text_search_stage
 from retrieval import cluster
 from solver import gaussian_weights, make_optimizer, make_schedule, stage_parameters
+from utils.distributed import is_first
+from utils.files import write_atomically
 from utils.package import require_extra
 
 
 def make_plan(cfg: CfgNode, stage: str, iterations: int = 0) -> Plan:
-    """The plan of 'stage1' or 'main' (stage 2, or the only stage); `iterations` are those of an epoch."""
+    """The plan of 'stage0', 'stage1' or 'main' (stage 2, or the only stage).
+
+    `iterations` are those of an epoch.
+    """
     node = solver_node(cfg, stage)
     return Plan(
         epochs=node.MAX_EPOCHS,
@@ -39,8 +45,8 @@ def make_plan(cfg: CfgNode, stage: str, iterations: int = 0) -> Plan:
         checkpoint_period=node.CHECKPOINT_PERIOD,
         # Prompts do not touch the image side, whose features are what is evaluated.
         eval_period=None if stage == "stage1" else node.EVAL_PERIOD,
-        # On a GPU stage 1 is captured, which a compiler would only break up.
-        compile=cfg.SOLVER.COMPILE and stage != "stage1",
+        # On a GPU stage 1 is captured, which a compiler would only break up; captions differ in length.
+        compile=cfg.SOLVER.COMPILE and stage == "main",
     )
 
 
@@ -58,6 +64,7 @@ def clipreid_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
     training = _training(cfg, parts, run)
     if cfg.SOLVER.STAGE1.SAMPLER == "graph":
         training = replace(training, prompt_graph=_prompt_graph(cfg, parts))
+    before = run.saver.finished[:]
     stages = clipreid(
         training,
         None if "stage1" in run.saver.finished else make_plan(cfg, "stage1"),
@@ -65,14 +72,41 @@ def clipreid_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
         seed=cfg.SOLVER.SEED,
         half_features=cfg.SOLVER.STAGE1.HALF_FEATURES,
         online=learns_online(cfg),
+        captions=_caption_use(cfg, parts, run),
     )
     for stage in stages:
         node = cfg.SOLVER[stage.name.upper()]
-        if node.GAUSS_STD:
+        if node.get("GAUSS_STD"):
             weights = gaussian_weights(stage.plan.epochs, node.GAUSS_MEAN, node.GAUSS_STD)
             stage = averaged(stage, parts.model, weights)
         log_learning(stage, parts.model)
         yield stage
+        if cfg.SOLVER.SKIP_FINISHED and stage.name not in before:
+            _note_settings(cfg, run.output_dir / stage_files(cfg)[stage.name])
+
+
+def _note_settings(cfg: CfgNode, path: Path) -> None:
+    """Leave the settings of a stage next to its final file, for a later run that finds it."""
+    if is_first():
+        text = cfg.dump()
+        write_atomically(path.with_suffix(".yml"), lambda file: file.write_text(text, "utf-8"))
+
+
+def _caption_use(cfg: CfgNode, parts: Parts, run: Run) -> CaptionUse | None:
+    if parts.loaders.described is None:
+        return None
+    stage0, stage1, stage2 = cfg.SOLVER.STAGE0, cfg.SOLVER.STAGE1, cfg.SOLVER.STAGE2
+    is_due = stage0.MAX_EPOCHS and "stage0" not in run.saver.finished
+    return CaptionUse(
+        parts.loaders.described,
+        make_plan(cfg, "stage0") if is_due else None,
+        temperature=stage0.TEMPERATURE,
+        identity_targets=stage0.IDENTITY_TARGETS,
+        trains_words=stage0.MAX_EPOCHS > 0,
+        in_prompts=stage1.CAPTIONS,
+        probability=stage2.CAPTIONS,
+        every=stage2.CAPTIONS_EVERY,
+    )
 
 
 def pcl_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:

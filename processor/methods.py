@@ -60,7 +60,7 @@ CLIPREID = Method(
     make_recipes.clipreid_stages,
     model=make_parts.prompt_model,
     loaders=make_parts.prompt_loaders,
-    start=make_parts.from_stage1_or_clip,
+    start=make_parts.from_finished,
 )
 PCL_CLUSTERS = Method(
     "pcl_clusters",

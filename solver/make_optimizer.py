@@ -28,8 +28,8 @@ def stage_parameters(
 ) -> list[tuple[str, nn.Parameter]]:
     """The named parameters that a stage trains, by ordered rules; those without a gradient are left out.
 
-    Stage 1 trains prompts, deep prompts of the text tower, and those of the image tower if their features are
-    computed in every step; the main stage trains the image side.
+    Stage 0 trains both towers of CLIP. Stage 1 trains prompts, deep prompts of the text tower, and those of
+    the image tower if their features are computed in every step; the main stage trains the image side.
     """
     return [
         (name, p) for name, p in parameters if p.requires_grad and _learns(name, _stage_rules(cfg, stage))
@@ -38,6 +38,8 @@ def stage_parameters(
 
 def _stage_rules(cfg: CfgNode, stage: str) -> list[tuple[str, bool]]:
     """Patterns of names and whether what they match learns; the first match counts."""
+    if stage == "stage0":
+        return [("^(image_encoder|text_encoder)(?!.*VPT)", True), ("", False)]
     if stage == "stage1":
         node = cfg.SOLVER.STAGE1
         return [
@@ -94,6 +96,13 @@ def _name_rules(node: CfgNode) -> list[NameRule]:
         rules = vectors + rules
     if node.get("LARGE_FC_LR", False):  # stage 1 trains no classifiers and has no such keys
         rules = _at_rate("classifier", 2, rules) + rules
+    if "TOKEN_LR" in node:  # stage 0, where each part has a rate of its own
+        parts = (("image_encoder", node.IMAGE_LR), ("token_embedding", node.TOKEN_LR), ("", node.TEXT_LR))
+        rules = [
+            rule._replace(pattern=f"{name}.*{rule.pattern}", factor=rule.factor * rate / node.BASE_LR)
+            for name, rate in parts
+            for rule in rules
+        ]
     if "NEW_LR_FACTOR" in node:
         rules = _at_rate(_NEW_PARTS, node.NEW_LR_FACTOR, rules) + rules
     return rules
@@ -111,6 +120,7 @@ def _cosine(node: CfgNode) -> Schedule:
         min_rate=node.LR_MIN,
         warmup_epochs=node.WARMUP_EPOCHS,
         warmup_rate=node.WARMUP_LR_INIT,
+        first_index=node.SCHEDULE_START,
     )
 
 

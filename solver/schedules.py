@@ -16,9 +16,18 @@ Schedule = Callable[[float], float]
 
 
 def cosine_schedule(
-    base_rate: float, *, epochs: int, min_rate: float, warmup_epochs: int, warmup_rate: float
+    base_rate: float,
+    *,
+    epochs: int,
+    min_rate: float,
+    warmup_epochs: int,
+    warmup_rate: float,
+    first_index: int = 1,
 ) -> Schedule:
-    """timm's cosine decay from `base_rate` to `min_rate` with linear warm-up from `warmup_rate`."""
+    """timm's cosine decay from `base_rate` to `min_rate` with linear warm-up from `warmup_rate`.
+
+    Epoch 1 has the index `first_index`.
+    """
     holder = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base_rate)
     scheduler = CosineLRScheduler(
         holder,
@@ -30,7 +39,8 @@ def cosine_schedule(
     )
 
     def rate(progress: float) -> float:
-        scheduler.step(math.floor(progress))  # absolute, not incremental: the same epoch gives the same rate
+        # Absolute, not incremental: the same epoch gives the same rate.
+        scheduler.step(math.floor(progress) - 1 + first_index)
         return holder.param_groups[0]["lr"]
 
     return rate

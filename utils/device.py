@@ -3,7 +3,7 @@
 import warnings
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 # Of torch's backward passes: their thread takes a context when it first needs one, and sums of gradients keep
 # the stream on which a graph was captured, for which a step waits some microseconds.
@@ -41,3 +41,9 @@ def move_module(module: nn.Module, device: torch.device) -> None:
     module.to(device)
     if device.type == "cuda":
         module.to(memory_format=torch.channels_last)
+
+
+def queue_copy(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on the device, without a wait for the work that is queued there."""
+    pinned = tensor.pin_memory() if torch.cuda.is_available() else tensor
+    return pinned.to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Files of a finished stage 1, from which stage 2 can start."""
+"""Files of finished stages of two-stage models, from which the next stage can start."""
 
 import logging
 from pathlib import Path
@@ -16,10 +16,16 @@ _logger = logging.getLogger("transreid.model")
 
 
 def load_stage1(model: ReIDModel, path: str | Path) -> None:
-    """Load the whole model of a stage-1 file of the published form, in place.
+    """Load the whole model of a stage-1 file of the published form, in place; raises as `load_stage`."""
+    load_stage(model, path)
+    _logger.info("stage 1 is taken from %s", path)
+
+
+def load_stage(model: ReIDModel, path: str | Path, *, after_stage2: bool = False) -> None:
+    """Load the whole model of the file of a stage, in place.
 
     Raises FileNotFoundError, or ValueError when the file has no prompts or those of another number of
-    identities, has been through stage 2, or is of another architecture.
+    identities, has been through stage 2 (unless `after_stage2`), or is of another architecture.
     """
     weights = our_names(read_state_dict(path, KNOWN_NAMES), str(path))
     if not weights.keys().isdisjoint(_PROMPTS_ONLY):
@@ -38,10 +44,9 @@ def load_stage1(model: ReIDModel, path: str | Path) -> None:
             f"path {path} has the prompts of {identities} identities; allowed: of the "
             f"{model.num_classes} of the training split"
         )
-    if weights.get("bottleneck.num_batches_tracked", torch.tensor(0)).sum() > 0:
+    if not after_stage2 and weights.get("bottleneck.num_batches_tracked", torch.tensor(0)).sum() > 0:
         raise ValueError(
             f"path {path} has been through stage 2, its batch norms have seen images; "
             "allowed: a file of stage 1"
         )
     load_strictly(model, weights, f"path {path}")
-    _logger.info("stage 1 is taken from %s", path)

@@ -36,6 +36,7 @@ class PromptLearner(nn.Module):
     token_prefix: Tensor
     token_suffix: Tensor
     ends: Tensor
+    tokens: Tensor
 
     def __init__(
         self,
@@ -60,12 +61,26 @@ class PromptLearner(nn.Module):
             raise ValueError(f"the prompt {cut!r} has too many tokens; allowed: {tokens.shape[1]}")
         # Start of text and the fixed words.
         self.num_shared = int(tokenizer([fixed_words])[1].sum()) - 1
-        with torch.no_grad():
-            embedded = token_embedding(tokens)  # (1 or C, L, W)
-        self.register_buffer("token_prefix", embedded[:, : self.num_shared].clone())
-        self.register_buffer("token_suffix", embedded[:, self.num_shared + num_tokens :].clone())
+        self.num_tokens = num_tokens
+        self.register_buffer("tokens", tokens, persistent=False)
+        prefix, suffix = self._embed(token_embedding)
+        self.register_buffer("token_prefix", prefix)
+        self.register_buffer("token_suffix", suffix)
         self.register_buffer("ends", lengths - 1, persistent=False)
-        self.cls_ctx = nn.Parameter(0.02 * torch.randn(num_classes, num_tokens, embedded.shape[2]))
+        self.cls_ctx = nn.Parameter(0.02 * torch.randn(num_classes, num_tokens, prefix.shape[2]))
+
+    @torch.no_grad()
+    def _embed(self, table: nn.Embedding) -> tuple[Tensor, Tensor]:
+        """The words before and after the learned tokens, each (1 or C, n, W)."""
+        embedded = table(self.tokens)  # (1 or C, L, W)
+        return embedded[:, : self.num_shared].clone(), embedded[
+            :, self.num_shared + self.num_tokens :
+        ].clone()
+
+    def refresh(self, table: nn.Embedding) -> None:
+        """Read the words of the prompts anew from a table (vocabulary, W) that has learned."""
+        for own, new in zip((self.token_prefix, self.token_suffix), self._embed(table), strict=True):
+            own.copy_(new)
 
     def forward(self, pids: Tensor) -> Tensor:
         """Prompts (B, n, W) of identities (B,), from the first token to the last end of text.

@@ -40,7 +40,7 @@ def is_finite(loss: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     # The extreme entries: a sum could overflow where no gradient does.
     if loss.is_cuda:  # all in few kernels
-        extremes = torch._foreach_norm(gradients, math.inf) if gradients else ()
+        extremes = torch.ops.aten._foreach_norm(gradients, math.inf) if gradients else ()
     else:  # where a norm takes ten times as long
         extremes = [extreme for gradient in gradients for extreme in torch.aminmax(gradient)]
     return torch.stack([each.float() for each in (*extremes, loss.detach())]).isfinite().all()

@@ -46,7 +46,7 @@ class IdentityGraph(Renewed):
 
     Args:
         plan: whose sampler is brought to that state.
-        texts: gives text features (C, P) of the identities, for 'text' and 'both'.
+        texts: gives text features (C, P) of the identities for an epoch, for 'text' and 'both'.
         fixed: 'text' or 'image', those that do not change: a graph of them alone is built once.
     """
 
@@ -54,7 +54,7 @@ class IdentityGraph(Renewed):
     counts: Tensor
 
     def __init__(
-        self, plan: GraphPlan, texts: Callable[[], Tensor] | None = None, *, fixed: str = ""
+        self, plan: GraphPlan, texts: Callable[[int], Tensor] | None = None, *, fixed: str = ""
     ) -> None:
         super().__init__()
         self.plan, self.texts, self.sampler = plan, texts, plan.sampler
@@ -91,7 +91,7 @@ class IdentityGraph(Renewed):
         started, former, built = time.perf_counter(), self.sampler.neighbours, None
         found = images() if self.plan.features != "text" else None  # by all processes together
         if is_first():  # which decides: on several devices the last bits of distances may differ
-            self.sampler.set_features(self._features(found), self.plan.distance)
+            self.sampler.set_features(self._features(found, epoch), self.plan.distance)
             built = self.sampler.neighbours
         neighbours: np.ndarray = from_first(built)
         self.sampler.neighbours = neighbours
@@ -106,9 +106,9 @@ class IdentityGraph(Renewed):
             ", and stays: these features do not change" if self._once else "",
         )
 
-    def _features(self, images: FeatureSet | None) -> Tensor:
+    def _features(self, images: FeatureSet | None, epoch: int) -> Tensor:
         """(C, D) of the identities."""
-        kinds = [] if self.texts is None or self.plan.features == "image" else [self.texts().float()]
+        kinds = [] if self.texts is None or self.plan.features == "image" else [self.texts(epoch).float()]
         if images is not None:
             kinds.append(class_means(images.features, images.pids, self.sampler.num_classes))
         return kinds[0] if len(kinds) == 1 else torch.cat([F.normalize(kind) for kind in kinds], dim=1)
@@ -117,7 +117,7 @@ class IdentityGraph(Renewed):
 def with_graph(
     plan: GraphPlan | None,
     sampler: EpochSampler,
-    texts: Callable[[], Tensor] | None = None,
+    texts: Callable[[int], Tensor] | None = None,
     *,
     fixed: str = "",
 ) -> tuple[list[Renewed], EpochSampler]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datasets import ImageBatch, LoadedBatch
+from datasets import DescribedImages, ImageBatch, LoadedBatch
 from loss import ReIDLoss, dot_products
 from model import ReIDModel, ReIDOutput
 from processor.engine import EpochSampler, Objective, Step
@@ -46,6 +46,7 @@ class ImageLoaders(Protocol):
     plain: DataLoader[LoadedBatch]
     order: Order
     shuffled: ImageLoader | None
+    described: DescribedImages | None
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class ImageObjective(Objective):
         accuracy: report `acc`, the share of images whose identity is predicted: by texts where there are any,
             else by the first classifier.
         teacher: gives the features of images that those of the model stay near, or None.
+        draw_texts: gives, before an epoch, other texts or None, where they stay.
     """
 
     texts: Tensor | None
@@ -98,10 +100,18 @@ class ImageObjective(Objective):
         *,
         accuracy: bool = True,
         teacher: Callable[[Tensor], Tensor] | None = None,
+        draw_texts: Callable[[int], Tensor | None] | None = None,
     ) -> None:
         super().__init__()
         self.model, self.loss, self.accuracy, self.teacher = model, loss, accuracy, teacher
+        self.draw_texts = draw_texts
         self.register_buffer("texts", texts)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Take other texts, where they are drawn for this epoch."""
+        drawn = None if self.draw_texts is None else self.draw_texts(epoch)
+        if drawn is not None and self.texts is not None:
+            self.texts.copy_(drawn)
 
     def forward(self, batch: ImageBatch) -> Step:
         """Losses of one batch of images."""

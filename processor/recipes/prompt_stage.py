@@ -15,6 +15,7 @@ from datasets import Batch, GraphSampler, ImageBatch
 from loss import supcon_loss
 from model import ReIDModel
 from processor.engine import Objective, Step
+from processor.recipes.captions import ImageCaptions
 from retrieval import FeatureSet
 from utils.distributed import gather_batch, rank, world_size
 from utils.precision import Precision
@@ -27,7 +28,9 @@ class FeatureBatch(Batch):
     """Cached image features (B, P) with identities (B,), and the identities whose texts are needed.
 
     `labels` (L,) holds each identity once, then the first one again up to a number that all batches of a size
-    share; `place` (B,) says where each image's identity is: labels[place] == pids.
+    share; `place` (B,) says where each image's identity is: labels[place] == pids. Where images are matched
+    with captions, `captions` (B, P) are their features, which count where `is_captioned` (B, 1) is True; or
+    `sentences` are these captions, None for prompts.
     """
 
     features: Tensor
@@ -35,6 +38,9 @@ class FeatureBatch(Batch):
     labels: Tensor
     place: Tensor
     paths: Sequence[str]
+    captions: Tensor | None = None
+    is_captioned: Tensor | None = None
+    sentences: list[str | None] | None = None
 
 
 class CachedFeatures:
@@ -49,9 +55,11 @@ class CachedFeatures:
         seed: with the epoch it determines the order.
         paths: of the N images; every process of a run has all of them, in the same batches.
         graph: draws the epochs for which it has a graph; its pids are these, its rows the batches.
+        captions: of the N images, or None.
+        caption_features: (T, P), those of `captions.texts`; None where they are encoded in every step.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         features: Tensor,
         pids: Tensor,
@@ -59,7 +67,10 @@ class CachedFeatures:
         seed: int,
         paths: Sequence[str],
         graph: GraphSampler | None = None,
+        captions: ImageCaptions | None = None,
+        caption_features: Tensor | None = None,
     ) -> None:
+        self.captions, self.caption_features = captions, caption_features
         self.features, self.pids, self.batch_size, self.seed = features, pids, batch_size, seed
         self.paths, self.graph = paths, graph
         self._pids_here = pids.cpu()
@@ -79,6 +90,9 @@ class CachedFeatures:
         self._start = start
         self._order_here: list[int] = order.tolist()
         self._order, self._places = order.to(device), torch.cat(places).to(device)
+        if self.captions is not None:
+            self._rows_here = self.captions.draw(epoch)
+            self._rows = torch.from_numpy(self._rows_here).to(device)
         self._labels = torch.cat(labels).to(device).split([len(part) for part in labels])
 
     def _draw(self, epoch: int) -> tuple[Tensor, int]:
@@ -109,7 +123,20 @@ class CachedFeatures:
             if number >= self._start:
                 first = number * self.batch_size
                 paths = [self.paths[index] for index in self._order_here[first : first + self.batch_size]]
-                yield FeatureBatch(self.features[rows].float(), self.pids[rows], labels, place, paths)
+                batch = FeatureBatch(self.features[rows].float(), self.pids[rows], labels, place, paths)
+                if self.captions is not None:
+                    batch = self._with_captions(batch, rows, self.captions.texts, first)
+                yield batch
+
+    def _with_captions(
+        self, batch: FeatureBatch, images: Tensor, texts: Sequence[str], first: int
+    ) -> FeatureBatch:
+        if self.caption_features is None:
+            here = self._rows_here[self._order_here[first : first + len(images)]]
+            return batch.replace(sentences=[texts[row] if row >= 0 else None for row in here])
+        rows = self._rows[images]
+        features = self.caption_features[rows.clamp(min=0)]
+        return batch.replace(captions=features, is_captioned=(rows >= 0).unsqueeze(1))
 
 
 class PromptObjective(Objective):
@@ -149,9 +176,14 @@ class PromptObjective(Objective):
 
     def forward(self, batch: FeatureBatch) -> Step:
         """Losses of one batch of cached features."""
+        if batch.sentences is not None:  # all of them in every process: they are few
+            text = self.model.encode_text(batch.pids, batch.sentences)
+            return Step(_contrast(batch.features, text, batch.pids), {}, len(batch.pids))
         labels = _own_share(batch.labels)
         encode = self._captured.get(len(labels), self.model.encode_prompts)
         text = gather_batch(encode(labels))[batch.place]
+        if batch.captions is not None and batch.is_captioned is not None:
+            text = torch.where(batch.is_captioned, batch.captions.to(text.dtype), text)
         return Step(_contrast(batch.features, text, batch.pids), {}, len(batch.pids))
 
 

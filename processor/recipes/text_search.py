@@ -12,6 +12,7 @@ from datasets import PairBatch
 from loss import citc_loss, nitc_loss, ritc_loss, simclr_loss
 from model import NO_LABEL, DualModel, cut_to_longest, mask_words, other_seeds, predict_words
 from processor.engine import EpochSampler, Objective, Plan, Stage, Step
+from utils.device import queue_copy
 from utils.distributed import gather_batch, world_size
 
 
@@ -77,10 +78,10 @@ class TextSearchObjective(Objective):
         tower, device = self.model.encode_text, batch.images.device
         tokens, _ = tower.tokenizer(batch.captions)
         if not self.weights.mlm:
-            return _queue(cut_to_longest(tokens), device), None
+            return queue_copy(cut_to_longest(tokens), device), None
         # Its blocks look at all positions, as published.
         tokens, labels = mask_words(tokens, batch.seeds, tower.vocabulary)
-        return _queue(tokens, device), _queue(labels, device)
+        return queue_copy(tokens, device), queue_copy(labels, device)
 
     def after_step(self) -> None:
         """Count the steps, which decide the weight of soft labels."""
@@ -176,12 +177,6 @@ class TextSearchObjective(Objective):
             return None
         others = None if seeds is None else other_seeds(seeds)
         return F.normalize(gather_batch(tower(tokens, others)).float())
-
-
-def _queue(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device, without a wait for the work that is queued there."""
-    pinned = tensor.pin_memory() if torch.cuda.is_available() else tensor
-    return pinned.to(device, non_blocking=True)
 
 
 class _Images(NamedTuple):

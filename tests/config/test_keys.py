@@ -42,9 +42,9 @@ def test_methods_share_what_is_not_theirs():
         }
         for tree in (cfg, cfg_base)
     )
-    assert two == one | {"MODEL.TEXT": "prompts"}
+    assert two == one | {"MODEL.TEXT": "prompts", "DATASETS.CAPTIONS": ""}
     shared = cfg.SOLVER.keys() - {"STAGE1", "STAGE2"}
-    of_prompts = {"PROMPTS", "GAUSS_MEAN", "GAUSS_STD"}
+    of_prompts = {"PROMPTS", "GAUSS_MEAN", "GAUSS_STD", "CAPTIONS", "CAPTIONS_EVERY"}
     assert {k: v for k, v in cfg.SOLVER.STAGE2.items() if k not in of_prompts} == {
         k: v for k, v in cfg_base.SOLVER.items() if k not in shared
     }

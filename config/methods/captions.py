@@ -1,0 +1,113 @@
+"""Captions in CLIP-ReID, a stage 0 on images with captions, and finished stages that are found again."""
+
+from dataclasses import replace
+
+from yacs.config import CfgNode
+
+from config.keys import FRACTION, POSITIVE, ZERO_OR_MORE, Key, Rule, under, with_defaults, words
+from config.stages import MAIN_STAGE
+
+_GIVEN = Rule("a file of captions", bool)
+_CAPTIONS = ("DATASETS.CAPTIONS", _GIVEN)
+_OF_OTHERS = {"LARGE_FC_LR", "CENTER_LR", "CENTER_LOSS_WEIGHT", "COSINE_MARGIN", "COSINE_SCALE"}
+
+_STAGE0 = {
+    **{
+        name: key
+        for name, key in with_defaults(MAIN_STAGE, {"OPTIMIZER_NAME": "AdamW", "BASE_LR": 8e-5}).items()
+        if name not in _OF_OTHERS
+    },
+    "MAX_EPOCHS": replace(
+        MAIN_STAGE["MAX_EPOCHS"],
+        default=0,
+        comment="Epochs of stage 0, which trains CLIP's two towers on images with captions. 0: no stage 0.",
+        rule=ZERO_OR_MORE,
+        needs=_CAPTIONS,
+        fixed=True,
+    ),
+    "SCHEDULE": replace(
+        MAIN_STAGE["SCHEDULE"],
+        comment=MAIN_STAGE["SCHEDULE"].comment.split(" 'cosine_iterations'")[0],
+        rule=words("cosine", "multistep"),
+    ),
+    "IMAGE_LR": Key(1e-5, "Learning rate of the image tower where that of the stage is BASE_LR.", POSITIVE),
+    "TEXT_LR": Key(1e-5, "Learning rate of the text tower, likewise.", POSITIVE),
+    "TOKEN_LR": Key(2e-4, "Learning rate of the text tower's table of word embeddings, likewise.", POSITIVE),
+    "TEMPERATURE": Key(0.07, "Temperature of the contrast of images and captions.", POSITIVE),
+    "IDENTITY_TARGETS": Key(
+        False,
+        "The captions of all images of an identity are right for each of them. Published: only the "
+        "image's own.",
+    ),
+}
+
+KEYS = {
+    "DATASETS.CAPTIONS": Key(
+        "",
+        "File of captions of training images, under ROOT_DIR or absolute: JSON as that of CUHK-PEDES or of "
+        "file names with lists of captions, or CSV with the columns path and caption. '': no captions.",
+        fixed=True,
+    ),
+    **under("SOLVER.STAGE0", {name: key for name, key in _STAGE0.items() if name != "ITERS"}),
+    "SOLVER.STAGE1.CAPTIONS": Key(
+        False,
+        "Match images that have captions with one of them, drawn anew in each epoch, and not with the "
+        "prompt.",
+        needs=_CAPTIONS,
+        fixed=True,
+    ),
+    "SOLVER.STAGE2.CAPTIONS": Key(
+        0.0,
+        "Probability that the text of an identity is one of its captions, and not its prompt.",
+        FRACTION,
+        needs=_CAPTIONS,
+        fixed=True,
+    ),
+    "SOLVER.STAGE2.CAPTIONS_EVERY": Key(
+        10,
+        "Epochs from one drawing of these texts to the next. 0: they are drawn once.",
+        ZERO_OR_MORE,
+        needs=("SOLVER.STAGE2.CAPTIONS", POSITIVE),
+        fixed=True,
+    ),
+    "MODEL.PROMPT.IN_CAPTIONS": Key(
+        False,
+        "Put the learned tokens of its identity before the words of a caption, so that stage 1 learns them "
+        "there, too.",
+        needs=_CAPTIONS,
+        fixed=True,
+    ),
+    "SOLVER.SKIP_FINISHED": Key(
+        False,
+        "Leave out stages whose final file is in OUTPUT_DIR: the latest one is loaded. A file that does not "
+        "fit the configuration or the data ends the program.",
+    ),
+}
+
+
+def uses_captions(cfg: CfgNode) -> bool:
+    """Whether the configuration names captions of training images."""
+    return bool(cfg.DATASETS.CAPTIONS)
+
+
+def check(cfg: CfgNode) -> None:
+    """Captions are matched with cached features, and what trains on them has some."""
+    stage1, online = cfg.SOLVER.STAGE1, cfg.SOLVER.STAGE1.ONLINE_FEATURES and cfg.MODEL.PROMPT.DEEP_VISION
+    if uses_captions(cfg) and stage1.CAPTIONS and online:
+        raise ValueError(
+            "SOLVER.STAGE1.CAPTIONS is True; allowed with SOLVER.STAGE1.ONLINE_FEATURES: False, because "
+            "captions are matched with features that are computed once"
+        )
+    if uses_captions(cfg) and cfg.MODEL.PROMPT.DEEP_TEXT:
+        raise ValueError(
+            f"MODEL.PROMPT.DEEP_TEXT is {cfg.MODEL.PROMPT.DEEP_TEXT}; allowed with DATASETS.CAPTIONS: 0, "
+            "because deep prompts would take the places of a caption's words"
+        )
+    if uses_captions(cfg) and stage1.CAPTIONS and stage1.TRAIN_TEXT:
+        raise ValueError(
+            "SOLVER.STAGE1.TRAIN_TEXT is True; allowed with SOLVER.STAGE1.CAPTIONS: False, because features "
+            "of captions are computed once"
+        )
+    epochs = cfg.SOLVER.STAGE0.MAX_EPOCHS
+    if epochs and not uses_captions(cfg):
+        raise ValueError(f"SOLVER.STAGE0.MAX_EPOCHS is {epochs}; allowed without DATASETS.CAPTIONS: 0")

@@ -1,0 +1,59 @@
+"""Captions of the images of a re-id data set: their files, and which image has which."""
+
+import json
+import logging
+
+import pytest
+
+from datasets.captions import describe_images, match_captions, read_captions
+from datasets.records import ImageRecord
+
+
+def record(path, pid=0):
+    return ImageRecord(path, pid, 0, 0)
+
+
+def test_a_table_of_ones_own_keeps_paths(tmp_path):
+    file = tmp_path / "captions.csv"
+    file.write_text("path,caption,pid\na/1.jpg,in red|with a bag,3\nb/1.jpg,in blue,4\na/1.jpg, third ,3\n")
+    captions = read_captions(file)
+    assert captions == {"a/1.jpg": ["in red", "with a bag", "third"], "b/1.jpg": ["in blue"]}
+    assert match_captions("/data/set/b/1.jpg", captions) == ["in blue"]
+    assert match_captions("/data/set/c/1.jpg", captions) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"a.jpg": 3}'),
+        ("a.json", '{"a.jpg": "one text"}'),
+        ("a.json", '[{"file_path": "a.jpg"}]'),
+        ("a.json", "[1"),
+        ("a.csv", "image,caption\na.jpg,text\n"),
+    ],
+)
+def test_other_forms_are_refused_by_name(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=name) as caught:
+        read_captions(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(FileNotFoundError, match=r"none\.json"):
+        read_captions(tmp_path / "none.json")
+
+
+def test_names_that_differ_in_their_captions_are_counted(tmp_path, caplog):
+    rows = [{"file_path": f"{part}/1.jpg", "captions": [text]} for part, text in (("a", "x"), ("b", "y"))]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    assert read_captions(tmp_path / "a.json") == {"1.jpg": ["y"]}
+    assert "1 images" in caplog.text and "1.jpg" in caplog.text
+
+
+def test_described_images_are_counted(caplog):
+    records = [record("d/0001_c1s1_000001_02.jpg"), record("d/0001_c1s1_000002_01.jpg"), record("d/x.jpg", 1)]
+    captions = {"0001_c1s1_000001_00.jpg": ["in red", " "], "x.jpg": ["in blue", "with a hat"]}
+    with caplog.at_level(logging.INFO):
+        found = describe_images(records, captions, "file")
+    assert found == {records[0].key: ["in red"], records[2].key: ["in blue", "with a hat"]}
+    assert "2 of 3" in caplog.text and "2 identities" in caplog.text and "3 in all" in caplog.text
+    with pytest.raises(ValueError, match="captions of 1 images"):
+        describe_images(records, {"y.jpg": ["in red"]}, "file")
