@@ -65,7 +65,8 @@ class Loaders:
         plain: every training image once, without augmentation.
         shuffled: full batches of those images, in an order by `shuffled.batch_sampler.set_epoch` as `train`.
         test: all records of the trials.
-        order: the sampler of the training images; `order.set_pids` gives them other identities.
+        order: the sampler of the training images. A RandomIdentitySampler takes other identities of them, a
+            GraphSampler features of the identities.
         described: training images with captions, None where DATASETS.CAPTIONS names none.
 
     `shuffled` is None unless it was asked for; `train`, `plain` and `order` are None when the data set was

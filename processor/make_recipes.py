@@ -62,12 +62,13 @@ def baseline_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
 def clipreid_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
     """Prompts, then the image tower against their texts."""
     training = _training(cfg, parts, run)
-    if cfg.SOLVER.STAGE1.SAMPLER == "graph":
+    prompt_plan = None if "stage1" in run.saver.finished else make_plan(cfg, "stage1")
+    if prompt_plan is not None and cfg.SOLVER.STAGE1.SAMPLER == "graph":
         training = replace(training, prompt_graph=_prompt_graph(cfg, parts))
     before = run.saver.finished[:]
     stages = clipreid(
         training,
-        None if "stage1" in run.saver.finished else make_plan(cfg, "stage1"),
+        prompt_plan,
         _main_plan(cfg, parts),
         seed=cfg.SOLVER.SEED,
         half_features=cfg.SOLVER.STAGE1.HALF_FEATURES,

@@ -51,6 +51,13 @@ def test_the_settings_of_this_folder_are_fine(start, tmp_path):
             "64",
             ["2 identities", "64", "up to 4"],
         ),
+        (
+            "train_clipreid.py",
+            "SOLVER.STAGE1.SAMPLER",
+            "graph",
+            ["SOLVER.STAGE1.IMS_PER_BATCH is 64", "DATALOADER.NUM_INSTANCE 2", "2 identities", "to 4"],
+        ),
+        ("train_pcl.py", "DATALOADER.GRAPH_FEATURES", "text", ["'text'", "allowed: 'auto', 'image'"]),
         ("train.py", "MODEL.DIST_TRAIN", "True", ["MODEL.DIST_TRAIN is True", "torchrun", "allowed: False"]),
         ("train_clipreid.py", "OUTPUT_DIR", "", ["OUTPUT_DIR is empty; allowed:"]),
         ("test_clipreid.py", "TEST.RERANK_LAMBDA", "3", ["TEST.RERANK_LAMBDA is 3.0; allowed: 0 to 1"]),
