@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-text test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-export bench-prompts bench-faults clean
+.PHONY: help demo demo-text test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-export bench-prompts bench-reid-task bench-faults clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make bench-shard   memory of each process with and without SOLVER.SHARD zero1 (two minutes)"
 	@echo "make bench-export   parity, size and speed of exported models (eight minutes)"
 	@echo "make bench-prompts   train prompt learning's methods on drawn people, test them there and in another domain (35 minutes)"
+	@echo "make bench-reid-task  train with batches from a graph and with captions on drawn people (an hour)"
 	@echo "make bench-faults   kill, starve and confuse short training runs, and tell what became of them (four minutes)"
 	@echo "make clean  remove the environment and the demo's output"
 
@@ -81,6 +82,9 @@ bench-export: $(BIN)/.installed
 
 bench-prompts: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.prompts
+
+bench-reid-task: $(BIN)/.installed
+	$(BIN)/python -m benchmarks.reid_task
 
 bench-faults: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.faults

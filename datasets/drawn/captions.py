@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from datasets.drawn.folders import PICTURE_LIMITS, check_numbers, new_folder
-from datasets.drawn.people import Person, draw_people
+from datasets.drawn.people import draw_people
 from datasets.drawn.pictures import camera_posts
 from datasets.drawn.scenes import MOST_CAMERAS, named_domain
-from datasets.drawn.sentences import choose_facts, describe
+from datasets.drawn.sentences import write_sentences
 from utils.package import require_extra
 
 FOLDER = "drawn_captions"
@@ -73,20 +73,9 @@ def draw_captions(
             for index in range(images_per_camera):
                 path = f"{split}/{pid:04d}_c{post.number}_{index:02d}.jpg"
                 post.save(folder / IMAGES / path, person, (pid, index))
-                texts = _sentences(person, captions, (seed, post.number, pid, index))
+                texts = write_sentences(person, captions, (seed, post.number, pid, index))
                 rows[split].append({"file_path": path, "id": pid, **texts})
     for split, part in rows.items():
         text = json.dumps(sorted(part, key=lambda row: row["id"]), indent=1)
         (folder / f"{split}_reid.json").write_text(text + "\n", encoding="utf-8")
     return folder
-
-
-def _sentences(person: Person, count: int, key: tuple[int, ...]) -> dict[str, list[str]]:
-    """Captions of one picture and their back translations, which follow from the key."""
-    pairs = []
-    for number in range(count):
-        rng = np.random.default_rng((*key, number))
-        facts = choose_facts(person, rng)
-        pairs.append((describe(facts, rng), describe(facts, rng)))
-    captions, others = map(list, zip(*pairs, strict=True))
-    return {"captions": captions, "captions_bt": others}

@@ -5,6 +5,7 @@ people are in people.py, cameras and streets in scenes.py.
 """
 
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +16,11 @@ from datasets.drawn.folders import PICTURE_LIMITS, check_numbers, new_folder
 from datasets.drawn.people import Person, draw_people
 from datasets.drawn.pictures import camera_posts
 from datasets.drawn.scenes import MOST_CAMERAS, named_domain
+from datasets.drawn.sentences import write_sentences
 from utils.package import require_extra
 
 FOLDER = "Market-1501-v15.09.15"
+CAPTIONS = "captions.json"
 STRANGERS = 5  # people on distractors only
 _LIMITS = {
     "train_ids": (1, 1500),
@@ -25,6 +28,7 @@ _LIMITS = {
     "images_per_camera": (2, 99),
     "cameras": (2, MOST_CAMERAS),
     "distractors": (0, 999),
+    "captions": (0, 99),
     **PICTURE_LIMITS,
 }
 _MOST_IDS = 1501  # the highest pid of Market-1501
@@ -48,6 +52,7 @@ def draw_market1501(
     images_per_camera: int = 4,
     cameras: int = 4,
     distractors: int = 8,
+    captions: int = 0,
     size: tuple[int, int] = (128, 64),
     seed: int = 0,
     domain: str = "street",
@@ -58,9 +63,10 @@ def draw_market1501(
     Identities 1..train_ids are for training, the following `test_ids` for testing; each is seen
     `images_per_camera` times by every camera. The first picture of a test identity in each camera is a query,
     the others are gallery, with `distractors` pictures of pid 0 and as many of pid -1 (junk) per camera.
-    `size` is (height, width) in pixels; `domain` is 'street' or 'station', where cameras, places and clothes
-    are others. Raises ValueError for a number out of range or another domain, FileExistsError if the folder
-    exists and either `overwrite` is not set or it holds anything but a drawn data set; MissingExtra
+    Each training picture has `captions` sentences in captions.json, a map of file names, which is not written
+    for 0. `size` is (height, width) in pixels; `domain` is 'street' or 'station', where cameras, places and
+    clothes are others. Raises ValueError for a number out of range or another domain, FileExistsError if the
+    folder exists and either `overwrite` is not set or it holds anything but a drawn data set; MissingExtra
     without scikit-image.
     """
     require_extra("draw")
@@ -70,6 +76,7 @@ def draw_market1501(
         "images_per_camera": images_per_camera,
         "cameras": cameras,
         "distractors": distractors,
+        "captions": captions,
         "height": size[0],
         "width": size[1],
         "seed": seed,
@@ -85,6 +92,7 @@ def draw_market1501(
     folder = new_folder(Path(root) / FOLDER, arguments | {"domain": domain}, overwrite=overwrite)
     for name in ("bounding_box_train", "query", "bounding_box_test"):
         (folder / name).mkdir()
+    texts: dict[str, list[str]] = {}
     for post in camera_posts(place, cameras, size, seed):
         shots = itertools.chain(
             _identity_shots(people[: train_ids + test_ids], train_ids, images_per_camera),
@@ -94,6 +102,11 @@ def draw_market1501(
             name = f"{shot.pid:04d}" if shot.pid >= 0 else str(shot.pid)
             file = folder / shot.folder / f"{name}_c{post.number}s1_{frame:06d}_00.jpg"
             post.save(file, shot.person, shot.key, missed=shot.missed)
+            if captions and shot.person is not None and shot.folder == "bounding_box_train":
+                key = (seed, post.number, *shot.key)
+                texts[file.name] = write_sentences(shot.person, captions, key)["captions"]
+    if texts:
+        (folder / CAPTIONS).write_text(json.dumps(texts, indent=1) + "\n", encoding="utf-8")
     return folder
 
 

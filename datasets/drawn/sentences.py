@@ -122,6 +122,17 @@ def describe(facts: Mapping[str, str], rng: np.random.Generator) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
+def write_sentences(person: Person, count: int, key: tuple[int, ...]) -> dict[str, list[str]]:
+    """Captions of one picture and their back translations, which follow from the key."""
+    pairs = []
+    for number in range(count):
+        rng = np.random.default_rng((*key, number))
+        facts = choose_facts(person, rng)
+        pairs.append((describe(facts, rng), describe(facts, rng)))
+    captions, others = map(list, zip(*pairs, strict=True))
+    return {"captions": captions, "captions_bt": others}
+
+
 class _Speaker:
     """The parts of one description: a subject, and groups of facts in the order in which they are said."""
 

@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import itertools
+import json
 import re
 from pathlib import Path
 
@@ -207,6 +208,15 @@ def test_arguments_out_of_range_are_refused(tmp_path, changed, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         draw_market1501(tmp_path, **SMALL | changed)
     assert not list(tmp_path.iterdir())
+
+
+def test_training_pictures_have_sentences_where_asked(tmp_path, drawn):
+    assert not (drawn / "captions.json").exists()
+    folder = draw_market1501(tmp_path, **SMALL, captions=2)
+    texts = json.loads((folder / "captions.json").read_text())
+    assert sorted(texts) == sorted(path.name for path in (folder / "bounding_box_train").iterdir())
+    assert all(len(each) == 2 and all(text.endswith(".") for text in each) for each in texts.values())
+    assert len({text for each in texts.values() for text in each}) > len(texts)
 
 
 def test_an_existing_folder_is_kept_unless_it_was_drawn_and_may_go(tmp_path):
