@@ -11,6 +11,21 @@ from config.keys import table_of
 from config.load import leaves
 
 _PERIODS = ("CHECKPOINT_PERIOD", "EVAL_PERIOD", "LOG_PERIOD")
+# What changes no weights, or by rounding alone.
+_HARMLESS = (
+    *("OUTPUT_DIR", "LOG.", "TEST.", "SOLVER.SKIP_FINISHED", "SOLVER.SAVE_EVERY_MIN", "SOLVER.KEEP"),
+    *("SOLVER.COMPILE", "SOLVER.MICRO_BATCH", "SOLVER.GRAD_CHECKPOINT", "SOLVER.SYNC_BN", "SOLVER.SHARD"),
+    *("SOLVER.AMP", "SOLVER.DETERMINISTIC", "DATASETS.ROOT_DIR", "DATASETS.TEST", "DATASETS.CHECK_IMAGES"),
+    *("DATASETS.DOWNLOAD", "DATASETS.VEHICLEID_TEST_SIZE", "DATALOADER.NUM_WORKERS", "DATALOADER.CACHE"),
+    *("DATALOADER.ON_ERROR", "MODEL.DEVICE", "MODEL.DIST_TRAIN", "MODEL.STAGE1_WEIGHT"),
+)
+# What stage 2 alone is trained with: its losses and batches.
+_OF_STAGE2 = re.compile(
+    r"SOLVER\.(MARGIN|STAGE2\.)|DATALOADER\.|CLUSTER\.|MODEL\.(\w+_LOSS_WEIGHT|TEACHER\.|METRIC_LOSS_TYPE"
+    r"|NO_MARGIN|IF_LABELSMOOTH|MEMORY_|PCL_)"
+)
+_AUGMENTATION = re.compile(r"INPUT\.(PROB|PADDING|RE_PROB|RE_MODE)$")  # not in stage 1
+_OF_GRAPHS = ("DATALOADER.GRAPH_", "DATALOADER.NUM_INSTANCE")
 _logger = logging.getLogger("transreid.config")
 
 
@@ -36,19 +51,30 @@ def require_same_run(cfg: CfgNode, before: Mapping[str, Any], where: str) -> Non
 def require_same_stages(cfg: CfgNode, before: Mapping[str, Any], where: str, stages: Collection[str]) -> None:
     """Compare with the values by full key of the run whose finished `stages`, such as 'stage1', are used.
 
-    What defines a run must be equal, and all settings of these stages but periods; those of other stages may
-    differ. Raises ValueError with the first difference; `where` names the file.
+    All keys that shape what these stages have trained must be equal. Raises ValueError with the first
+    difference, numbers of epochs before all others; `where` names the file.
     """
-    keys, now = table_of(cfg).keys, leaves(cfg)
-    for name in sorted(now.keys() & before.keys()):
-        stage = re.match(r"SOLVER\.(STAGE\d)\.", name)
-        if stage is None:
-            # How batches are drawn is the last stage's.
-            counts = keys[name].fixed and ("stage2" in stages or not name.startswith("DATALOADER."))
-        else:
-            counts = stage[1].lower() in stages and not name.endswith(_PERIODS)
-        if counts and now[name] != before[name]:
+    now = leaves(cfg)
+    for name in sorted(now.keys() & before.keys(), key=lambda name: (not name.endswith("MAX_EPOCHS"), name)):
+        if now[name] != before[name] and _shapes(name, cfg, stages):
             raise ValueError(
                 f"{name} is {now[name]!r}, but {where} was trained with {before[name]!r}; allowed with "
                 "SOLVER.SKIP_FINISHED: that value, or another OUTPUT_DIR"
             )
+
+
+def _shapes(name: str, cfg: CfgNode, stages: Collection[str]) -> bool:
+    """Whether the key has a part in what these stages have trained."""
+    if name.startswith(_HARMLESS) or name.endswith(_PERIODS) or table_of(cfg).keys[name].unused:
+        return False
+    if name.startswith("SOLVER.STAGE0."):  # that there was one counts for those after it
+        return "stage0" in stages or name.endswith("MAX_EPOCHS")
+    if name.startswith("SOLVER.STAGE1."):
+        return "stage1" in stages
+    if "stage2" in stages:
+        return True
+    if name.startswith(_OF_GRAPHS) and cfg.SOLVER.STAGE1.SAMPLER == "graph":
+        return "stage1" in stages
+    if _AUGMENTATION.match(name):
+        return "stage0" in stages
+    return not _OF_STAGE2.match(name)

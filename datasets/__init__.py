@@ -19,6 +19,7 @@ from datasets.make_caption_loaders import (
 from datasets.make_dataloader import (
     DescribedImages,
     Loaders,
+    caption_file,
     make_dataloader,
     make_described_images,
     num_workers,
@@ -68,6 +69,7 @@ __all__ = [
     "audit",
     "audit_captions",
     "available_processors",
+    "caption_file",
     "clean_caption",
     "collate",
     "collate_captions",

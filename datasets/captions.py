@@ -16,7 +16,7 @@ from datasets.records import CaptionRecord, ImageRecord
 from utils.text import few, quoted
 from utils.untrusted.forms import Form, Texts, parse_json
 from utils.untrusted.plain import MEBIBYTE, read_plain_text
-from utils.untrusted.table import read_table
+from utils.untrusted.table import check_cell, read_table
 
 MAX_WORDS = 77
 _BETWEEN = "|"  # captions in a cell
@@ -118,8 +118,7 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
 
 def _named_captions(path: Path) -> Iterable[tuple[str, list[str]]]:
     if path.suffix.lower() == ".csv":
-        rows = read_table(path, ("path", "caption"), ())
-        return _joined((cells["path"], cells["caption"].split(_BETWEEN)) for cells, _ in rows)
+        return _joined(_cells(path))
     text = read_plain_text(path, _MAX_FILE)
     if text.lstrip().startswith("["):
         content = parse_json(f'{{"rows": {text}}}', _Rows, str(path))
@@ -127,11 +126,19 @@ def _named_captions(path: Path) -> Iterable[tuple[str, list[str]]]:
     return (parse_json(text, _Map, str(path)).model_extra or {}).items()
 
 
+def _cells(path: Path) -> Iterable[tuple[str, list[str]]]:
+    for cells, where in read_table(path, ("path", "caption"), ()):
+        check_cell("path", cells["path"], where)
+        check_cell("caption", cells["caption"], where, may_be_empty=True)
+        yield cells["path"], cells["caption"].split(_BETWEEN)
+
+
 def _joined(rows: Iterable[tuple[str, Sequence[str]]]) -> Iterable[tuple[str, list[str]]]:
-    """Rows of one image as one, in which blank captions are left out."""
+    """Rows of one image as one, under its path as it is looked for; blank captions are left out."""
     found: dict[str, list[str]] = {}
     for name, texts in rows:
-        found.setdefault(name, []).extend(text.strip() for text in texts if text.strip())
+        texts = [text.strip() for text in texts if text.strip()]
+        found.setdefault("/".join(PurePath(name).parts), []).extend(texts)
     return found.items()
 
 
@@ -141,10 +148,15 @@ def match_captions(image: str | Path, captions: Mapping[str, Sequence[str]]) -> 
     Else by the name that ends in `_00.jpg` in place of its last seven characters: in Market-1501 and
     CUHK-PEDES this is the drawn box of the frame from which the image was cut.
     """
+    name = _name_of(image, captions)
+    return [] if name is None else list(captions[name])
+
+
+def _name_of(image: str | Path, captions: Mapping[str, Sequence[str]]) -> str | None:
     parts = PurePath(image).parts
     names = ["/".join(parts[first:]) for first in range(len(parts))]
     names.append(parts[-1][:-_BOX] + _DRAWN)
-    return list(next((captions[name] for name in names if name in captions), ()))
+    return next((name for name in names if name in captions), None)
 
 
 def describe_images(
@@ -152,18 +164,32 @@ def describe_images(
 ) -> dict[str, list[str]]:
     """The captions of the training images that have some, by key; logs how many these are.
 
-    `source` names the file in messages. Raises ValueError where no image has a caption.
+    `source` names the file in messages. Raises ValueError where no image has a caption, and for a name that
+    images of several identities have.
     """
     found: dict[str, list[str]] = {}
+    owners: dict[str, ImageRecord] = {}
+    blank = sum(not any(map(str.strip, texts)) for texts in captions.values())
     for record in records:
-        texts = [text for text in match_captions(record.path, captions) if text.strip()]
-        if texts:
-            found[record.key] = texts
+        name = _name_of(record.path, captions)
+        texts = [] if name is None else [text for text in captions[name] if text.strip()]
+        if name is None or not texts:
+            continue
+        owner = owners.setdefault(name, record)
+        if owner.pid != record.pid:
+            raise ValueError(
+                f"{source}: {quoted(name)} is the name of images of two identities, {quoted(owner.path)} and "
+                f"{quoted(record.path)}; allowed: as much of their paths as tells them apart"
+            )
+        found[record.key] = texts
     if not found:
+        names = few([quoted(name) for name in captions]) or "none"
         raise ValueError(
-            f"{source} has captions of {len(captions)} images, none of them among the {len(records)} "
-            f"training images; its names are {few([quoted(name) for name in captions])}"
+            f"{source} names {len(captions)} images, {blank} of them without a caption, and describes none "
+            f"of the {len(records)} training images; its names: {names}"
         )
+    if blank:
+        _logger.warning("%s: %d of %d images have no caption", source, blank, len(captions))
     _logger.info(
         "%s: %d of %d training images, of %d identities, have captions, %d in all",
         *(source, len(found), len(records)),

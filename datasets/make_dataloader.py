@@ -28,6 +28,7 @@ from datasets.sampling.epoch_batches import Draws, EpochBatches
 from datasets.sampling.graph import GraphSampler
 from datasets.sampling.identity import RandomIdentitySampler
 from datasets.sampling.repeated import RepeatedSampler
+from datasets.sources import CAPTIONS, DATA_SOURCES, fetch_missing, naming_download
 from utils.distributed import rank, share, world_size
 from utils.limits import allowed_workers, available_processors, usual_workers
 from utils.signals import leave_signals_to_parent
@@ -129,22 +130,26 @@ def make_dataloader(
         return Loaders(train, plain, test, order, shuffled)
 
 
+def caption_file(cfg: CfgNode) -> Path:
+    """The file that DATASETS.CAPTIONS names."""
+    return Path(cfg.DATASETS.ROOT_DIR).expanduser() / Path(cfg.DATASETS.CAPTIONS).expanduser()
+
+
 def make_described_images(cfg: CfgNode, dataset: ReIDDataset) -> DescribedImages:
     """The captions of DATASETS.CAPTIONS for the training images, and the loader of stage 0, if there is one.
 
     Raises ValueError or OSError for a file of another form, captions of none of the images, and fewer images
     with captions than a batch has.
     """
-    path = Path(cfg.DATASETS.ROOT_DIR).expanduser() / Path(cfg.DATASETS.CAPTIONS).expanduser()
-    with as_keys({"path": "DATASETS.CAPTIONS"}):
-        captions = describe_images(dataset.train, read_captions(path), str(path))
+    captions = describe_images(dataset.train, _read_caption_file(cfg), str(caption_file(cfg)))
     node = cfg.SOLVER.STAGE0
     if not node.MAX_EPOCHS:
         return DescribedImages(captions, None)
     with as_keys({"batch_size": "SOLVER.STAGE0.IMS_PER_BATCH"}):
         described = [record for record in dataset.train if record.key in captions]
         workers = num_workers(cfg.DATALOADER.NUM_WORKERS)
-        images = _training_images(cfg, dataclasses.replace(dataset, train=described), None, workers)
+        stand_ins = StandIns(described) if cfg.DATALOADER.ON_ERROR == "skip" else None
+        images = _training_images(cfg, dataclasses.replace(dataset, train=described), stand_ins, workers)
         order = _shuffled(len(described), node.IMS_PER_BATCH, cfg.SOLVER.SEED)
         draws = AugmentedSampler(order, cfg.INPUT.PROB, cfg.INPUT.PADDING, cfg.SOLVER.SEED)
         batches = _in_batches(draws, node.IMS_PER_BATCH)
@@ -152,6 +157,17 @@ def make_described_images(cfg: CfgNode, dataset: ReIDDataset) -> DescribedImages
     erased = _erasing(cfg, pixels, cfg.INPUT.RE_PROB / 2)
     loader = _image_loader(images, erased, workers=workers, seed=cfg.SOLVER.SEED, batch_sampler=batches)
     return DescribedImages(captions, loader)
+
+
+def _read_caption_file(cfg: CfgNode) -> dict[str, list[str]]:
+    """What is in the file of captions, which is fetched before where that is asked for and possible."""
+    path, root = caption_file(cfg), Path(cfg.DATASETS.ROOT_DIR).expanduser()
+    if path != root / DATA_SOURCES[CAPTIONS].target:
+        return read_captions(path)
+    if cfg.DATASETS.DOWNLOAD:
+        fetch_missing(CAPTIONS, root)
+    with naming_download(CAPTIONS, root):
+        return read_captions(path)
 
 
 def _erasing(cfg: CfgNode, pixels: PixelTransform, probability: float) -> PixelTransform:

@@ -60,6 +60,9 @@ DATA_SOURCES = {
 }
 
 
+CAPTIONS = "cuhk_pedes_captions"
+
+
 def fetch_missing(name: str, root: Path) -> None:
     """Fetch the data set `name` if its folder is not in `root`; nothing for names that have no source.
 

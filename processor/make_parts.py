@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,13 +13,12 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from config.errors import as_keys
-from config.keys import table_of
-from config.load import leaves, load_config
 from config.methods.prompts import learns_online
 from config.resume import require_same_stages
 from datasets import (
     Loaders,
     ReIDDataset,
+    caption_file,
     make_dataloader,
     make_dataset,
     make_described_images,
@@ -29,9 +29,10 @@ from datasets import (
 )
 from model import ReIDModel, load_stage, load_stage1, make_card, make_model, make_test_model, model_label
 from processor.evaluation import Evaluation, ImageToImage, image_encoder, with_second_view
-from processor.skipping import missing_stages
+from processor.skipping import missing_stages, read_settings, require_same_data
 from utils.distributed import share
 from utils.environment import package_versions
+from utils.files import sha256_of_file
 
 _logger = logging.getLogger("transreid")
 
@@ -185,19 +186,28 @@ Build = Callable[..., Any]  # `pretrained=` to the method's own kind of model
 Start = tuple[nn.Module, tuple[str, ...]]  # a model and the stages that are finished with it
 
 
-def from_clip(cfg: CfgNode, build: Build) -> Start:
+def from_clip(cfg: CfgNode, dataset: TrainingData, build: Build) -> Start:
     """Training starts from CLIP's weights."""
     return build(pretrained=True), ()
 
 
-def from_stage1_or_clip(cfg: CfgNode, build: Build) -> Start:
+def from_stage1_or_clip(cfg: CfgNode, dataset: TrainingData, build: Build) -> Start:
     """Training starts from the stage-1 file MODEL.STAGE1_WEIGHT, else from CLIP's weights."""
     if not cfg.MODEL.STAGE1_WEIGHT:
-        return from_clip(cfg, build)
-    model = build(pretrained=False)
+        return from_clip(cfg, dataset, build)
+    # A file of a run without captions has no words for them, which are CLIP's then.
+    model = build(pretrained=bool(cfg.DATASETS.CAPTIONS))
     with as_keys({"path": "MODEL.STAGE1_WEIGHT"}):
         load_stage1(model, cfg.MODEL.STAGE1_WEIGHT)
     return model, ("stage1",)
+
+
+def data_facts(cfg: CfgNode, dataset: TrainingData) -> dict[str, Any]:
+    """What tells whether a finished stage was trained on these images, identities and captions."""
+    files = "\n".join(f"{Path(record.path).name} {record.pid}" for record in dataset.train)
+    facts = {"images": len(dataset.train), "identities": dataset.num_train_pids}
+    facts["files"] = hashlib.sha256(files.encode(errors="surrogateescape")).hexdigest()
+    return facts | {"captions": sha256_of_file(caption_file(cfg)) if cfg.DATASETS.CAPTIONS else ""}
 
 
 def stage_files(cfg: CfgNode) -> dict[str, str]:
@@ -208,23 +218,21 @@ def stage_files(cfg: CfgNode) -> dict[str, str]:
     return files | {"stage2": f"{label}_{solver.STAGE2.MAX_EPOCHS}.pth"}
 
 
-def from_finished(cfg: CfgNode, build: Build) -> Start:
+def from_finished(cfg: CfgNode, dataset: TrainingData, build: Build) -> Start:
     """Training starts from the latest stage in OUTPUT_DIR, if SOLVER.SKIP_FINISHED; else as without it.
 
-    Raises ValueError for a file of other data or another configuration.
+    Raises ValueError for a file of other data, of another configuration, or that no stage ended with.
     """
     files, folder = stage_files(cfg), Path(cfg.OUTPUT_DIR)
     missing = missing_stages(folder, files) if cfg.SOLVER.SKIP_FINISHED else list(files)
     done = tuple(name for name in files if name not in missing)
     if not done:
-        return from_stage1_or_clip(cfg, build)
+        return from_stage1_or_clip(cfg, dataset, build)
     path = folder / files[done[-1]]
-    settings = path.with_suffix(".yml")
-    if settings.is_file():
-        before = leaves(load_config(table_of(cfg).tree(), settings))
-        require_same_stages(cfg, before, str(path), done)
-    else:
-        _logger.warning("%s: there is no %s, so its settings are not compared", path, settings.name)
+    with as_keys({"path": "SOLVER.SKIP_FINISHED"}):
+        settings = read_settings(path)
+        require_same_stages(cfg, settings.config, str(path), done)
+        require_same_data(settings, data_facts(cfg, dataset), path)
     model = build(pretrained=False)
     load_stage(model, path, after_stage2=done[-1] == "stage2")
     _logger.info(

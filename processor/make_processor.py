@@ -64,7 +64,7 @@ def _starting_model(
     """The model with the weights of `last.pt`, or those that a new run of the method starts from."""
     build = functools.partial(method.model, cfg, dataset)
     if snapshot is None:
-        return method.start(cfg, build)
+        return method.start(cfg, dataset, build)
     for name, now in _fingerprint(dataset).items():
         if snapshot.state.facts.get(name) != now:
             raise ValueError(

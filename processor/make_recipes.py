@@ -3,11 +3,11 @@
 import functools
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from yacs.config import CfgNode
 
 from config.errors import as_keys
+from config.load import leaves
 from config.methods.graph import features_of
 from config.methods.prompts import learns_online
 from config.shared import solver_node
@@ -16,17 +16,17 @@ from loss import make_loss
 from model import DualModel, ReIDModel, make_teacher
 from processor.averaging import averaged
 from processor.engine import Plan, Run, Stage
-from processor.make_parts import Parts, stage_files
+from processor.make_parts import Parts, data_facts, stage_files
 from processor.recipes.clipreid import CaptionUse, clipreid
 from processor.recipes.graph import GraphPlan
 from processor.recipes.image_objective import ImageTraining
 from processor.recipes.learning import log_learning
 from processor.recipes.one_stage import clustered_stage, one_stage
 from processor.recipes.text_search import LossWeights, TextSearchObjective, text_search_stage
+from processor.skipping import note_settings, settings_file
 from retrieval import cluster
 from solver import gaussian_weights, make_optimizer, make_schedule, stage_parameters
 from utils.distributed import is_first
-from utils.files import write_atomically
 from utils.package import require_extra
 
 
@@ -82,15 +82,9 @@ def clipreid_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
             stage = averaged(stage, parts.model, weights)
         log_learning(stage, parts.model)
         yield stage
-        if cfg.SOLVER.SKIP_FINISHED and stage.name not in before:
-            _note_settings(cfg, run.output_dir / stage_files(cfg)[stage.name])
-
-
-def _note_settings(cfg: CfgNode, path: Path) -> None:
-    """Leave the settings of a stage next to its final file, for a later run that finds it."""
-    if is_first():
-        text = cfg.dump()
-        write_atomically(path.with_suffix(".yml"), lambda file: file.write_text(text, "utf-8"))
+        path = run.output_dir / stage_files(cfg)[stage.name]
+        if is_first() and path.is_file() and (stage.name not in before or not settings_file(path).exists()):
+            note_settings(path, leaves(cfg), data_facts(cfg, parts.dataset))
 
 
 def _caption_use(cfg: CfgNode, parts: Parts, run: Run) -> CaptionUse | None:

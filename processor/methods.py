@@ -34,8 +34,8 @@ class Method:
         test: configuration, data set without training split to the model in TEST.WEIGHT and its evaluation.
         adopt: configuration, keys of the command line to the configuration as the card of TEST.WEIGHT says.
         card: configuration, parts, name to what writes the model card next to a checkpoint.
-        start: configuration, function that builds the model (`pretrained=`) to the model that a new run
-            starts from, and the names of stages that are finished with it.
+        start: configuration, data set, function that builds the model (`pretrained=`) to the model that a new
+            run starts from, and the names of stages that are finished with it.
         variant: the method that a configuration of this one means, where a key chooses between two.
     """
 
@@ -49,7 +49,7 @@ class Method:
     test: Callable[[CfgNode, Any], tuple[nn.Module, Evaluation]] = make_parts.image_test
     adopt: Callable[[CfgNode, Collection[str]], CfgNode] = adopt_card
     card: Callable[..., Callable[[Path], object] | None] = make_parts.image_card
-    start: Callable[[CfgNode, Callable[..., nn.Module]], Start] = make_parts.from_clip
+    start: Callable[[CfgNode, Any, Callable[..., nn.Module]], Start] = make_parts.from_clip
     variant: "Callable[[CfgNode], Method | None]" = lambda cfg: None
 
 

@@ -79,8 +79,8 @@ KEYS = {
     ),
     "SOLVER.SKIP_FINISHED": Key(
         False,
-        "Leave out stages whose final file is in OUTPUT_DIR: the latest one is loaded. A file that does not "
-        "fit the configuration or the data ends the program.",
+        "Leave out stages whose final file is in OUTPUT_DIR, with its settings next to it: the latest one is "
+        "loaded. A file that does not fit the configuration or the data ends the program.",
     ),
 }
 
@@ -109,5 +109,10 @@ def check(cfg: CfgNode) -> None:
             "of captions are computed once"
         )
     epochs = cfg.SOLVER.STAGE0.MAX_EPOCHS
+    if epochs and cfg.MODEL.STAGE1_WEIGHT:
+        raise ValueError(
+            f"MODEL.STAGE1_WEIGHT is {cfg.MODEL.STAGE1_WEIGHT!r}; allowed with SOLVER.STAGE0.MAX_EPOCHS "
+            f"{epochs}: '', because prompts are learned after stage 0"
+        )
     if epochs and not uses_captions(cfg):
         raise ValueError(f"SOLVER.STAGE0.MAX_EPOCHS is {epochs}; allowed without DATASETS.CAPTIONS: 0")

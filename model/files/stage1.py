@@ -11,6 +11,7 @@ from model.reid import ReIDModel
 from utils.weights import read_state_dict
 
 _PROMPTS = "prompt_learner.cls_ctx"
+_WORDS = "text_encoder.token_embedding.weight"  # in files of runs with captions
 _PROMPTS_ONLY = ("cls_ctx", "ctx")  # in `clip_model_prompter_119.pth`
 _logger = logging.getLogger("transreid.model")
 
@@ -49,4 +50,11 @@ def load_stage(model: ReIDModel, path: str | Path, *, after_stage2: bool = False
             f"path {path} has been through stage 2, its batch norms have seen images; "
             "allowed: a file of stage 1"
         )
+    own = model.state_dict()
+    if _WORDS in own and _WORDS not in weights:
+        _logger.info("%s has no table of word embeddings: it stays as it is", path)
+        weights[_WORDS] = own[_WORDS]
+    elif _WORDS in weights and _WORDS not in own:
+        _logger.info("%s has a table of word embeddings, which is left out: there are no captions", path)
+        del weights[_WORDS]
     load_strictly(model, weights, f"path {path}")

@@ -15,9 +15,10 @@ def record(path, pid=0):
 
 def test_a_table_of_ones_own_keeps_paths(tmp_path):
     file = tmp_path / "captions.csv"
-    file.write_text("path,caption,pid\na/1.jpg,in red|with a bag,3\nb/1.jpg,in blue,4\na/1.jpg, third ,3\n")
+    rows = ["a/1.jpg,in red|with a bag,3", "./b/1.jpg,in blue,4", "a/1.jpg, third ,3", "c/2.jpg, ,5"]
+    file.write_text("\n".join(["path,caption,pid", *rows]) + "\n")
     captions = read_captions(file)
-    assert captions == {"a/1.jpg": ["in red", "with a bag", "third"], "b/1.jpg": ["in blue"]}
+    assert captions == {"a/1.jpg": ["in red", "with a bag", "third"], "b/1.jpg": ["in blue"], "c/2.jpg": []}
     assert match_captions("/data/set/b/1.jpg", captions) == ["in blue"]
     assert match_captions("/data/set/c/1.jpg", captions) == []
 
@@ -30,6 +31,7 @@ def test_a_table_of_ones_own_keeps_paths(tmp_path):
         ("a.json", '[{"file_path": "a.jpg"}]'),
         ("a.json", "[1"),
         ("a.csv", "image,caption\na.jpg,text\n"),
+        ("a.csv", "path,caption\na.jpg,nan\n"),
     ],
 )
 def test_other_forms_are_refused_by_name(tmp_path, name, text):
@@ -55,5 +57,12 @@ def test_described_images_are_counted(caplog):
         found = describe_images(records, captions, "file")
     assert found == {records[0].key: ["in red"], records[2].key: ["in blue", "with a hat"]}
     assert "2 of 3" in caplog.text and "2 identities" in caplog.text and "3 in all" in caplog.text
-    with pytest.raises(ValueError, match="captions of 1 images"):
-        describe_images(records, {"y.jpg": ["in red"]}, "file")
+    with pytest.raises(ValueError, match="names 2 images, 1 of them without a caption"):
+        describe_images(records, {"y.jpg": ["in red"], "x.jpg": [" "]}, "file")
+
+
+def test_a_name_of_several_identities_is_refused():
+    records = [record("a/1.jpg", 0), record("b/1.jpg", 1), record("b/2/1.jpg", 1)]
+    with pytest.raises(ValueError, match=r"1\.jpg.*a/1\.jpg.*b/1\.jpg"):
+        describe_images(records, {"1.jpg": ["in red"]}, "file")
+    assert list(describe_images(records, {"b/1.jpg": ["in red"]}, "file")) == ["b/1.jpg"]

@@ -3,6 +3,8 @@
 import argparse
 import json
 import logging
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,13 +146,60 @@ def test_a_file_that_does_not_fit_is_refused(run):
         ({"SOLVER.STAGE1.BASE_LR": 0.5}, ("SOLVER.STAGE1.BASE_LR", "0.5", "toy-vit_stage1_2.pth")),
         ({"SOLVER.SEED": 5}, ("SOLVER.SEED", "5")),
         ({"DATASETS.CAPTIONS": ""}, ("DATASETS.CAPTIONS", "toy-vit_stage1_2.pth")),
+        ({"INPUT.PIXEL_MEAN": [0.5, 0.5, 0.5]}, ("INPUT.PIXEL_MEAN", "toy-vit_stage1_2.pth")),
+        ({"MODEL.PRETRAIN_TAG": "laion2b_s34b_b79k"}, ("MODEL.PRETRAIN_TAG", "laion2b")),
     ):
         with pytest.raises(ValueError, match=words[0]) as caught:
             run("run", SKIPS | keys)
         assert all(word in str(caught.value) for word in words)
-    (folder / "toy-vit_stage1_2.yml").unlink()
-    run("run", SKIPS | {"SOLVER.SEED": 5})
-    assert "its settings are not compared" in (folder / "train_log.txt").read_text()
+    by_graph = SKIPS | {"SOLVER.STAGE1.SAMPLER": "graph", "SOLVER.STAGE1.IMS_PER_BATCH": 4}
+    (run("graph", by_graph) / "toy-vit_2.pth").unlink()
+    with pytest.raises(ValueError, match="GRAPH_DISTANCE"):
+        run("graph", by_graph | {"DATALOADER.GRAPH_DISTANCE": "dot"})
+
+
+def test_a_file_of_other_data_is_refused(run, captions, market_tree, tmp_path):
+    folder = run("run", SKIPS | STAGE0)
+    (folder / "toy-vit_2.pth").unlink()
+    with pytest.raises(ValueError, match=r"SOLVER\.STAGE0\.MAX_EPOCHS is 0"):
+        run("run", SKIPS)
+    texts = json.loads(Path(captions).read_text())
+    Path(captions).write_text(json.dumps(texts | {next(iter(texts)): ["somebody else"]}))
+    with pytest.raises(ValueError, match="other captions"):
+        run("run", SKIPS | STAGE0)
+    Path(captions).write_text(json.dumps(texts))
+    shutil.copytree(market_tree, tmp_path / "others")
+    image = next((tmp_path / "others/Market-1501-v15.09.15/bounding_box_train").iterdir())
+    image.rename(image.with_name(image.name.replace("_000000_", "_000009_")))
+    with pytest.raises(ValueError, match="other files"):
+        run("run", SKIPS | STAGE0 | {"DATASETS.ROOT_DIR": str(tmp_path / "others")})
+
+
+def test_a_file_that_no_stage_ended_with_is_refused(run):
+    keys = {"SOLVER.STAGE1.MAX_EPOCHS": 3, "SOLVER.STAGE1.CHECKPOINT_PERIOD": 2}
+    folder = run("run", keys)
+    with pytest.raises(ValueError, match=r"stage1_2\.pth has no toy-vit_stage1_2\.settings\.json"):
+        run("run", SKIPS | {"SOLVER.STAGE1.MAX_EPOCHS": 2, "MAIN.MAX_EPOCHS": 1})
+    (folder / "toy-vit_2.pth").unlink()
+    run("run", SKIPS | keys | {"MAIN.MAX_EPOCHS": 1})  # of a run without the key
+    assert "stage1 left out" in (folder / "train_log.txt").read_text()
+    (folder / "toy-vit_1.pth").unlink()
+    state = torch.load(folder / "toy-vit_stage1_3.pth", weights_only=True)
+    torch.save(
+        state | {"prompt_learner.cls_ctx": 2 * state["prompt_learner.cls_ctx"]},
+        folder / "toy-vit_stage1_3.pth",
+    )
+    with pytest.raises(ValueError, match=r"settings\.json is not of the toy-vit_stage1_3\.pth"):
+        run("run", SKIPS | keys | {"MAIN.MAX_EPOCHS": 1})
+
+
+def test_stage_2_with_captions_starts_from_any_file_of_stage_1(run, tmp_path):
+    plain = run("plain", {"DATASETS.CAPTIONS": ""}) / "toy-vit_stage1_2.pth"
+    folder = run("run", {"MODEL.STAGE1_WEIGHT": str(plain), "SOLVER.STAGE2.CAPTIONS": 1.0})
+    assert {line["stage"] for line in records(folder)} == {"stage2"}
+    assert "no table of word embeddings" in (folder / "train_log.txt").read_text()
+    described = run("described", {}) / "toy-vit_stage1_2.pth"
+    run("again", {"MODEL.STAGE1_WEIGHT": str(described), "DATASETS.CAPTIONS": ""})
 
 
 @pytest.mark.parametrize(
@@ -177,3 +226,24 @@ def test_a_file_with_the_table_of_words_is_tested(run, toy_config, captions, tmp
     run_test(toy_config(*weight), ARGS, method=METHODS["clipreid"])
     tested = json.loads((tmp_path / "test/metrics.json").read_text())
     assert tested["mAP"] == pytest.approx(records(folder)[-1]["mAP"])
+
+
+def test_another_image_stands_in_for_one_that_cannot_be_read(run, market_tree, tmp_path):
+    shutil.copytree(market_tree, tmp_path / "damaged")
+    folder = tmp_path / "damaged/Market-1501-v15.09.15/bounding_box_train"
+    min(folder.iterdir()).write_bytes(b"no image")
+    keys = {"DATASETS.ROOT_DIR": str(tmp_path / "damaged"), "DATASETS.CHECK_IMAGES": False}
+    with pytest.raises(ValueError, match="more than"):  # one of eight is more than 1 %
+        run("skip", STAGE0 | keys | {"DATALOADER.ON_ERROR": "skip"})
+    with pytest.raises(ValueError, match="cannot be read"):
+        run("raise", STAGE0 | keys)
+
+
+def test_a_missing_file_of_captions_is_named_with_what_fetches_it(run, market_tree, tmp_path):
+    shutil.copytree(market_tree, tmp_path / "data")
+    keys = {"DATASETS.CAPTIONS": "CUHK-PEDES/reid_raw.json", "DATASETS.ROOT_DIR": str(tmp_path / "data")}
+    with pytest.raises(FileNotFoundError, match=r"reid_raw\.json.*tools/download\.py cuhk_pedes_captions"):
+        run("run", keys)
+    with pytest.raises(FileNotFoundError, match=r"mine\.json") as caught:
+        run("run", keys | {"DATASETS.CAPTIONS": "mine.json"})
+    assert "download" not in str(caught.value)

@@ -53,8 +53,9 @@ def matching(lines, pattern):
 @pytest.mark.parametrize("recipe", TREES)
 def test_output_folder(trained, recipe, tower):
     _, folder = trained(recipe, "MODEL.NAME", tower, "MAIN.CHECKPOINT_PERIOD", 1, "MAIN.EVAL_PERIOD", 1)
-    stage1 = [f"{tower}_stage1_2.pth", f"{tower}_stage1_2.json"] if recipe == "clipreid" else []
-    expected = {"train_log.txt", "config.yml", "metrics.jsonl", "last.pt", *stage1}
+    stages = [f"{tower}_stage1_2.pth", f"{tower}_stage1_2.json"] if recipe == "clipreid" else []
+    stages += [f"{tower}{part}_2.settings.json" for part in ("_stage1", "") if recipe == "clipreid"]
+    expected = {"train_log.txt", "config.yml", "metrics.jsonl", "last.pt", *stages}
     assert {path.name for path in folder.iterdir()} == expected | {
         f"{tower}_{n}.{kind}" for n in (1, 2) for kind in ("pth", "json")
     }
