@@ -15,21 +15,21 @@ _ONE_STAGE = {**_IMAGE, **baseline.KEYS, **graph.ONE_STAGE}
 CLIPREID = KeyTable(
     ("train_clipreid.py", "test_clipreid.py"),
     {**_IMAGE, **clipreid.KEYS, **prompts.KEYS, **graph.TWO_STAGES, **captions.KEYS},
-    checks=(shared.check, pcl.check, graph.check_stage1, captions.check),
+    checks=(shared.check, pcl.check, graph.check, graph.check_stage1, captions.check),
     training_checks=(shared.check_training, pcl.require_identities),
     examples=shared.EXAMPLES,
 )
 BASELINE = KeyTable(
     ("train.py", "test.py"),
     _ONE_STAGE,
-    checks=(shared.check, pcl.check),
+    checks=(shared.check, pcl.check, graph.check),
     training_checks=(shared.check_training, pcl.require_identities),
     examples=shared.EXAMPLES,
 )
 PCL = KeyTable(
     ("train_pcl.py", "test_pcl.py"),
     with_defaults(_ONE_STAGE, pcl.DEFAULTS),
-    checks=(shared.check, pcl.check),
+    checks=(shared.check, pcl.check, graph.check),
     training_checks=(shared.check_training,),
     examples=shared.EXAMPLES,
 )

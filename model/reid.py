@@ -193,8 +193,8 @@ class ReIDModel(nn.Module):
         tower, learned = self.text_encoder, None
         if pids is not None and self.prompt_in_captions:
             learned = self.prompt_learner.cls_ctx[pids]
-        room = tower.tokenizer.context_length - (0 if learned is None else learned.shape[1])
-        tokens, mask = ClipTokenizer(room)(texts)
+        tokenizer = tower.tokenizer if learned is None else self.caption_tokenizer
+        tokens, mask = tokenizer(texts)
         longest = int(mask.sum(dim=1).max())
         device = tower.positional_embedding.device
         tokens, mask = (queue_copy(each[:, :longest].contiguous(), device) for each in (tokens, mask))
@@ -207,6 +207,12 @@ class ReIDModel(nn.Module):
     def refresh_prompts(self) -> None:
         """Read the words of the prompts anew from the text tower's table, which stage 0 trains."""
         self.prompt_learner.refresh(self._word_table)
+
+    @property
+    def caption_tokenizer(self) -> ClipTokenizer:
+        """The tokenizer of captions, which leaves room for the learned tokens that stand in them."""
+        room = self.text_encoder.tokenizer.context_length
+        return ClipTokenizer(room - self.prompt_in_captions * self.prompt_learner.num_tokens)
 
     @property
     def _word_table(self) -> nn.Embedding:

@@ -30,7 +30,7 @@ from datasets import (
 from model import ReIDModel, load_stage, load_stage1, make_card, make_model, make_test_model, model_label
 from processor.evaluation import Evaluation, ImageToImage, image_encoder, with_second_view
 from processor.skipping import missing_stages, read_settings, require_same_data
-from utils.distributed import share
+from utils.distributed import from_first, share
 from utils.environment import package_versions
 from utils.files import sha256_of_file
 
@@ -224,7 +224,8 @@ def from_finished(cfg: CfgNode, dataset: TrainingData, build: Build) -> Start:
     Raises ValueError for a file of other data, of another configuration, or that no stage ended with.
     """
     files, folder = stage_files(cfg), Path(cfg.OUTPUT_DIR)
-    missing = missing_stages(folder, files) if cfg.SOLVER.SKIP_FINISHED else list(files)
+    # The first process decides, the only one that writes there.
+    missing = from_first(missing_stages(folder, files)) if cfg.SOLVER.SKIP_FINISHED else list(files)
     done = tuple(name for name in files if name not in missing)
     if not done:
         return from_stage1_or_clip(cfg, dataset, build)
@@ -239,6 +240,8 @@ def from_finished(cfg: CfgNode, dataset: TrainingData, build: Build) -> Start:
         "%s is there (SOLVER.SKIP_FINISHED): %s left out, to train: %s",
         *(path, ", ".join(done), ", ".join(missing) or "nothing"),
     )
+    if cfg.MODEL.STAGE1_WEIGHT:
+        _logger.warning("MODEL.STAGE1_WEIGHT %r has no effect: %s is taken", cfg.MODEL.STAGE1_WEIGHT, path)
     return model, done
 
 

@@ -4,51 +4,82 @@ from dataclasses import replace
 
 from yacs.config import CfgNode
 
-from config.keys import FRACTION, POSITIVE, ZERO_OR_MORE, Key, Rule, under, with_defaults, words
+from config.keys import FRACTION, POSITIVE, ZERO_OR_MORE, Key, Keys, Rule, under, with_defaults, words
 from config.stages import MAIN_STAGE
 
 _GIVEN = Rule("a file of captions", bool)
 _CAPTIONS = ("DATASETS.CAPTIONS", _GIVEN)
-_OF_OTHERS = {"LARGE_FC_LR", "CENTER_LR", "CENTER_LOSS_WEIGHT", "COSINE_MARGIN", "COSINE_SCALE"}
-
-_STAGE0 = {
-    **{
-        name: key
-        for name, key in with_defaults(MAIN_STAGE, {"OPTIMIZER_NAME": "AdamW", "BASE_LR": 8e-5}).items()
-        if name not in _OF_OTHERS
-    },
-    "MAX_EPOCHS": replace(
-        MAIN_STAGE["MAX_EPOCHS"],
-        default=0,
-        comment="Epochs of stage 0, which trains CLIP's two towers on images with captions. 0: no stage 0.",
-        rule=ZERO_OR_MORE,
-        needs=_CAPTIONS,
-        fixed=True,
-    ),
-    "SCHEDULE": replace(
-        MAIN_STAGE["SCHEDULE"],
-        comment=MAIN_STAGE["SCHEDULE"].comment.split(" 'cosine_iterations'")[0],
-        rule=words("cosine", "multistep"),
-    ),
-    "IMAGE_LR": Key(1e-5, "Learning rate of the image tower where that of the stage is BASE_LR.", POSITIVE),
-    "TEXT_LR": Key(1e-5, "Learning rate of the text tower, likewise.", POSITIVE),
-    "TOKEN_LR": Key(2e-4, "Learning rate of the text tower's table of word embeddings, likewise.", POSITIVE),
-    "TEMPERATURE": Key(0.07, "Temperature of the contrast of images and captions.", POSITIVE),
-    "IDENTITY_TARGETS": Key(
-        False,
-        "The captions of all images of an identity are right for each of them. Published: only the "
-        "image's own.",
-    ),
+_ON = Rule("True or above 0", bool)
+_STAGE0 = ("MAX_EPOCHS", POSITIVE)
+_NOT_OF_STAGE0 = {
+    *("LARGE_FC_LR", "CENTER_LR", "CENTER_LOSS_WEIGHT", "COSINE_MARGIN", "COSINE_SCALE", "ITERS"),
+    *("SCHEDULE", "LR_MIN", "WARMUP_EPOCHS", "WARMUP_LR_INIT"),
 }
+
+
+_PUBLISHED = {
+    "OPTIMIZER_NAME": "AdamW",
+    "BASE_LR": 8e-5,
+    "BIAS_LR_FACTOR": 2,
+    "STEPS": [40, 60, 80],
+    "GAMMA": 0.3,
+    "WARMUP_ITERS": 10,
+    "WEIGHT_DECAY": 1e-4,
+    "WEIGHT_DECAY_BIAS": 1e-4,
+    "SCHEDULE_START": 0,
+}
+
+
+def _of_stage0() -> Keys:
+    given = with_defaults(MAIN_STAGE, _PUBLISHED)
+    keys = {name: replace(key, needs=key.needs or _STAGE0) for name, key in given.items()}
+    keys |= {
+        "MAX_EPOCHS": replace(
+            given["MAX_EPOCHS"],
+            default=0,
+            comment="Epochs of stage 0, which trains both towers on images with captions. 0: no stage 0.",
+            rule=ZERO_OR_MORE,
+            needs=_CAPTIONS,
+            fixed=True,
+        ),
+        "IMS_PER_BATCH": replace(
+            keys["IMS_PER_BATCH"],
+            comment="Images with a caption each in a batch.",
+            rule=Rule("2 or more", lambda value: value >= 2),
+        ),
+        "BASE_LR": replace(
+            keys["BASE_LR"],
+            comment="Learning rate in the log. The schedule scales the rates of the three parts with it.",
+            rule=POSITIVE,
+        ),
+        "IMAGE_LR": Key(1e-5, "Learning rate of the image tower after warm-up.", POSITIVE, needs=_STAGE0),
+        "TEXT_LR": Key(1e-5, "Learning rate of the text tower after warm-up.", POSITIVE, needs=_STAGE0),
+        "TOKEN_LR": Key(
+            2e-4, "Learning rate of the table of word embeddings after warm-up.", POSITIVE, needs=_STAGE0
+        ),
+        "TEMPERATURE": Key(
+            0.07, "Temperature of the contrast of images and captions.", POSITIVE, needs=_STAGE0
+        ),
+        "IDENTITY_TARGETS": Key(
+            False,
+            "The captions of all images of an identity are right for each of them. Published: only the "
+            "image's own.",
+            needs=_STAGE0,
+        ),
+    }
+    keys = {name: key for name, key in keys.items() if name not in _NOT_OF_STAGE0}
+    return keys | {"SCHEDULE": replace(given["SCHEDULE"], comment="The schedule.", rule=words("multistep"))}
+
 
 KEYS = {
     "DATASETS.CAPTIONS": Key(
         "",
         "File of captions of training images, under ROOT_DIR or absolute: JSON as that of CUHK-PEDES or of "
         "file names with lists of captions, or CSV with the columns path and caption. '': no captions.",
+        needs=("SOLVER.STAGE0.MAX_EPOCHS or SOLVER.STAGE1.CAPTIONS or SOLVER.STAGE2.CAPTIONS", _ON),
         fixed=True,
     ),
-    **under("SOLVER.STAGE0", {name: key for name, key in _STAGE0.items() if name != "ITERS"}),
+    **under("SOLVER.STAGE0", _of_stage0()),
     "SOLVER.STAGE1.CAPTIONS": Key(
         False,
         "Match images that have captions with one of them, drawn anew in each epoch, and not with the "
@@ -74,7 +105,7 @@ KEYS = {
         False,
         "Put the learned tokens of its identity before the words of a caption, so that stage 1 learns them "
         "there, too.",
-        needs=_CAPTIONS,
+        needs=("SOLVER.STAGE1.CAPTIONS or SOLVER.STAGE2.CAPTIONS", _ON),
         fixed=True,
     ),
     "SOLVER.SKIP_FINISHED": Key(

@@ -4,6 +4,7 @@ from yacs.config import CfgNode
 
 from config.keys import ONE_OR_MORE, ZERO_OR_MORE, Key, Keys, Rule, under, words
 from config.methods.prompts import learns_online
+from config.shared import main_solver
 
 
 def _keys(samplers: str, *features: str) -> Keys:
@@ -67,6 +68,18 @@ def features_of(cfg: CfgNode) -> str:
     if chosen != "auto":
         return chosen
     return "image" if cfg.MODEL.TEXT == "none" else "text"
+
+
+def check(cfg: CfgNode) -> None:
+    """A stage whose batches a graph draws has an epoch with a graph."""
+    stages = [("SOLVER.STAGE2" if "STAGE2" in cfg.SOLVER else "SOLVER", cfg.DATALOADER.SAMPLER)]
+    if "STAGE1" in cfg.SOLVER:
+        stages.append(("SOLVER.STAGE1", cfg.SOLVER.STAGE1.SAMPLER))
+    for name, sampler in stages:
+        epochs = (main_solver(cfg) if name != "SOLVER.STAGE1" else cfg.SOLVER.STAGE1).MAX_EPOCHS
+        if sampler == "graph":
+            rule = Rule(f"below {name}.MAX_EPOCHS {epochs}", lambda value, most=epochs: value < most)
+            rule.require("DATALOADER.GRAPH_AFTER", cfg.DATALOADER.GRAPH_AFTER)
 
 
 def check_stage1(cfg: CfgNode) -> None:

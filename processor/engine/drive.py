@@ -37,7 +37,6 @@ def drive(
 
 
 def _drive(stages: Iterator[Stage], run: Run, snapshot: Snapshot | None, evaluate_first: bool) -> None:
-    run.saver.put_former_aside()
     if evaluate_first and snapshot is None:
         report = run.evaluate()
         log_lines("Validation Results - Epoch: 0", report.lines)
@@ -48,6 +47,8 @@ def _drive(stages: Iterator[Stage], run: Run, snapshot: Snapshot | None, evaluat
     for stage in stages:
         if stage.name in run.saver.finished:
             continue
+        if idle:
+            run.saver.put_former_aside()
         idle = False
         _logger.info("%s: %d epochs", stage.name, stage.plan.epochs)
         if snapshot is not None:

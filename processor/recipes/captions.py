@@ -74,6 +74,14 @@ def _one_of_each(owners: NDArray[np.int64], count: int, rng: np.random.Generator
     return chosen
 
 
+def note_cut_captions(model: ReIDModel, captions: Mapping[str, Sequence[str]]) -> None:
+    """Log how many captions are too long for the model."""
+    texts = [text for each in captions.values() for text in each]
+    cut, room = sum(model.caption_tokenizer.are_cut(texts)), model.caption_tokenizer.context_length
+    if cut:
+        _logger.warning("%d of %d captions are cut: they have more than %d tokens", cut, len(texts), room)
+
+
 @torch.no_grad()
 def encode_sentences(model: ReIDModel, texts: Sequence[str]) -> Tensor:
     """Features (T, P) of sentences without learned tokens."""

@@ -23,6 +23,7 @@ from processor.recipes.captions import (
     DrawnTexts,
     ImageCaptions,
     encode_sentences,
+    note_cut_captions,
 )
 from processor.recipes.graph import GraphPlan, with_graph
 from processor.recipes.image_objective import ImageLoader, ImageObjective, ImageTraining
@@ -86,6 +87,8 @@ def clipreid(  # noqa: PLR0913
     What a stage trains is up to the plan's `make_optimizer`, which gets all parameters.
     """
     model = training.model
+    if captions is not None:
+        note_cut_captions(model, captions.images.captions)
     if captions is not None and captions.plan is not None:
         yield _caption_stage(model, captions, captions.plan, seed)
     if captions is not None and captions.trains_words:

@@ -13,7 +13,7 @@ import torch
 from processor import METHODS
 from processor import test as run_test
 from processor.recipes.captions import ImageCaptions
-from tests.processor.running import Killed, assert_same_run, checkpoints, kill_at_step, records
+from tests.processor.running import Killed, assert_same_run, checkpoints, equal, kill_at_step, last, records
 
 COLOURS = ("red", "green", "blue", "white")
 STAGE0 = {
@@ -132,9 +132,11 @@ def test_finished_stages_are_found(run, caplog, monkeypatch):
     assert {line["stage"] for line in records(again)[before:]} == {"stage2"}
     for name, value in checkpoints(again)["toy-vit_2.pth"].items():
         assert value.shape == wanted["toy-vit_2.pth"][name].shape
-    trained = len(records(again))
+    trained, kept = len(records(again)), last(again)
     assert "to train: nothing" in (run("run", keys) / "train_log.txt").read_text()
-    assert len(records(again)) == trained
+    assert len(records(again)) == trained and equal(last(again), kept)
+    run("run", keys | {"MAIN.MAX_EPOCHS": 3})
+    assert sorted(path.name for path in again.glob("last*")) == ["last.former.pt", "last.pt"]
 
 
 def test_a_file_that_does_not_fit_is_refused(run):
@@ -247,3 +249,17 @@ def test_a_missing_file_of_captions_is_named_with_what_fetches_it(run, market_tr
     with pytest.raises(FileNotFoundError, match=r"mine\.json") as caught:
         run("run", keys | {"DATASETS.CAPTIONS": "mine.json"})
     assert "download" not in str(caught.value)
+
+
+def test_what_has_no_effect_and_what_is_cut_is_told(run, captions):
+    log = (
+        run("alone", {"MODEL.PROMPT.IN_CAPTIONS": True, "SOLVER.STAGE0.TEMPERATURE": 0.1}) / "train_log.txt"
+    ).read_text()
+    for key in ("DATASETS.CAPTIONS", "MODEL.PROMPT.IN_CAPTIONS", "SOLVER.STAGE0.TEMPERATURE"):
+        assert f"{key} " in log and "has no effect" in log.split(f"WARNING: {key} ")[1].splitlines()[0]
+    texts = json.loads(Path(captions).read_text())
+    Path(captions).write_text(json.dumps(texts | {next(iter(texts)): [" ".join(["coat"] * 74)]}))
+    for beside, is_cut in ((False, False), (True, True)):
+        keys = {"SOLVER.STAGE1.CAPTIONS": True, "MODEL.PROMPT.IN_CAPTIONS": beside}
+        log = (run(f"cut{beside}", keys) / "train_log.txt").read_text()
+        assert ("1 of 11 captions are cut: they have more than 73 tokens" in log) == is_cut
