@@ -138,7 +138,7 @@ def _joined(rows: Iterable[tuple[str, Sequence[str]]]) -> Iterable[tuple[str, li
     found: dict[str, list[str]] = {}
     for name, texts in rows:
         texts = [text.strip() for text in texts if text.strip()]
-        found.setdefault("/".join(PurePath(name).parts), []).extend(texts)
+        found.setdefault(PurePath(name).as_posix(), []).extend(texts)
     return found.items()
 
 
@@ -154,7 +154,7 @@ def match_captions(image: str | Path, captions: Mapping[str, Sequence[str]]) -> 
 
 def _name_of(image: str | Path, captions: Mapping[str, Sequence[str]]) -> str | None:
     parts = PurePath(image).parts
-    names = ["/".join(parts[first:]) for first in range(len(parts))]
+    names = [PurePath(*parts[first:]).as_posix() for first in range(len(parts))]
     names.append(parts[-1][:-_BOX] + _DRAWN)
     return next((name for name in names if name in captions), None)
 

@@ -22,8 +22,8 @@ from utils.distributed import gather_batch
 
 _logger = logging.getLogger("transreid.train")
 _AT_ONCE = 64
-# Streams of random numbers for (seed, epoch), apart from those of samplers.
-_OF_IMAGES, _OF_IDENTITIES, _OF_ONE_IMAGE = 2, 3, 4
+# Streams of random numbers for (seed, epoch), apart from those of samplers, which are below 10.
+_OF_IMAGES, _OF_IDENTITIES, _OF_ONE_IMAGE = 10, 11, 12
 
 
 class ImageCaptions:

@@ -21,6 +21,7 @@ def test_a_table_of_ones_own_keeps_paths(tmp_path):
     assert captions == {"a/1.jpg": ["in red", "with a bag", "third"], "b/1.jpg": ["in blue"], "c/2.jpg": []}
     assert match_captions("/data/set/b/1.jpg", captions) == ["in blue"]
     assert match_captions("/data/set/c/1.jpg", captions) == []
+    assert match_captions("/data/x.jpg", {"/data/x.jpg": ["a"]}) == ["a"]
 
 
 @pytest.mark.parametrize(
