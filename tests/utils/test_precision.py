@@ -71,3 +71,10 @@ def test_products_run_in_the_precision_and_only_fp16_is_scaled(dtype, scaled):
     assert chosen.scaler.is_enabled() == scaled
     with chosen.autocast(keep_casts=False):
         assert not torch.is_autocast_cache_enabled()
+
+
+def test_fp16_scales_as_torch_does_by_itself():
+    """As other trainers' "16-mixed", which take torch's scaler as it is."""
+    scaler = training_precision("fp16", torch.device("cpu")).scaler
+    assert scaler.is_enabled() and scaler.get_scale() == 65536
+    assert scaler.state_dict() == torch.amp.GradScaler("cpu").state_dict()
