@@ -1,6 +1,7 @@
-"""Captions: cleaning, and how training varies them (TBPS-CLIP; Cao, Bai, Zeng, Ye, Zhang, AAAI 2024).
+"""Captions: cleaning, how text search varies them, and which image of a re-id data set has which.
 
-Deletion is that of EDA (Wei, Zou, EMNLP 2019).
+The first two are TBPS-CLIP's (Cao, Bai, Zeng, Ye, Zhang, AAAI 2024); deletion is that of EDA (Wei, Zou, EMNLP
+2019).
 """
 
 import logging

@@ -21,7 +21,8 @@ def _keys(samplers: str, *features: str) -> Keys:
         ),
         "GRAPH_DISTANCE": Key(
             "cosine",
-            "'cosine' compares directions of features, 'dot' takes their products: the larger, the nearer.",
+            "'cosine' compares directions of features, 'dot' takes their products: the larger, the nearer. "
+            "Those of images are means of normalised ones.",
             words("cosine", "dot"),
             needs=needs,
             fixed=True,
@@ -55,7 +56,7 @@ TWO_STAGES = {
     "SOLVER.STAGE1.SAMPLER": Key(
         "random",
         "Stage 1: 'random' shuffles the image features, 'graph' draws DATALOADER.NUM_INSTANCE of each of a "
-        "few identities that are near by their prompts.",
+        "few identities that are near by DATALOADER.GRAPH_FEATURES.",
         words("random", "graph"),
         fixed=True,
     ),
@@ -71,7 +72,13 @@ def features_of(cfg: CfgNode) -> str:
 
 
 def check(cfg: CfgNode) -> None:
-    """A stage whose batches a graph draws has an epoch with a graph."""
+    """A stage whose batches a graph draws has an epoch with one, and features that have the distance."""
+    node = cfg.DATALOADER
+    if node.GRAPH_FEATURES == "both" and node.GRAPH_DISTANCE == "dot":
+        raise ValueError(
+            "DATALOADER.GRAPH_DISTANCE is 'dot'; allowed with GRAPH_FEATURES 'both': 'cosine', because both "
+            "are normalised"
+        )
     stages = [("SOLVER.STAGE2" if "STAGE2" in cfg.SOLVER else "SOLVER", cfg.DATALOADER.SAMPLER)]
     if "STAGE1" in cfg.SOLVER:
         stages.append(("SOLVER.STAGE1", cfg.SOLVER.STAGE1.SAMPLER))

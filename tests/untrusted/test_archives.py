@@ -165,3 +165,14 @@ def test_an_encrypted_entry_is_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match="secret"):
         unpack(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_header_that_claims_gigabytes_is_refused_unread(kind, tmp_path):
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = kind, 3 << 30
+    (tmp_path / "a.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(tarfile.RECORDSIZE))
+    with pytest.raises(ValueError, match="3,221,225,472 bytes for names"):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+    long = tarred(tmp_path / "long.tar", {"set/" + "n" * 150 + ".jpg": b"x"})
+    assert unpack(long, tmp_path / "other") == 1

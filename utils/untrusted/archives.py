@@ -20,6 +20,10 @@ from utils.untrusted.plain import MEBIBYTE
 _MAX_RATIO, _SMALL = 100, 64 * MEBIBYTE
 _MOST = 2_000_000  # files and folders
 _BLOCK = MEBIBYTE
+_EXTENDED = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
 _DRIVE = re.compile(r"[A-Za-z]:")
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
@@ -70,7 +74,7 @@ def unpack(path: str | os.PathLike[str], folder: Path) -> int:
 def _members(path: str | os.PathLike[str]) -> Iterator[_Member]:
     if zipfile.is_zipfile(path):
         yield from _of_zip(path)
-    elif tarfile.is_tarfile(path):
+    elif _is_tar(path):
         yield from _of_tar(path)
     else:
         raise ValueError("it is neither a zip nor a tar archive")
@@ -88,8 +92,25 @@ def _of_zip(path: str | os.PathLike[str]) -> Iterator[_Member]:
                 yield _Member(info.filename, False, info.file_size, content)
 
 
+class _Header(tarfile.TarInfo):
+    """A header of an entry, behind which tarfile reads long names whole, whatever size they claim."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _EXTENDED and self.size > _BLOCK:
+            raise ValueError(f"a header claims {self.size:,} bytes for names; allowed: {_BLOCK:,}")
+        return super()._proc_member(archive)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _is_tar(path: str | os.PathLike[str]) -> bool:
+    try:
+        with tarfile.open(path, tarinfo=_Header):
+            return True
+    except tarfile.TarError:
+        return False
+
+
 def _of_tar(path: str | os.PathLike[str]) -> Iterator[_Member]:
-    with tarfile.open(path) as archive, _damage_named():
+    with tarfile.open(path, tarinfo=_Header) as archive, _damage_named():
         for info in archive:
             _require_plain(info.name, info.isdir() or (info.isreg() and not info.issparse()))
             archive.members = []  # else tarfile keeps a record of every entry
