@@ -205,7 +205,7 @@ def from_stage1_or_clip(cfg: CfgNode, dataset: TrainingData, build: Build) -> St
 def data_facts(cfg: CfgNode, dataset: TrainingData) -> dict[str, Any]:
     """What tells whether a finished stage was trained on these images, identities and captions."""
     files = "\n".join(f"{Path(record.path).name} {record.pid}" for record in dataset.train)
-    facts = {"images": len(dataset.train), "identities": dataset.num_train_pids}
+    facts: dict[str, Any] = {"images": len(dataset.train), "identities": dataset.num_train_pids}
     facts["files"] = hashlib.sha256(files.encode(errors="surrogateescape")).hexdigest()
     return facts | {"captions": sha256_of_file(caption_file(cfg)) if cfg.DATASETS.CAPTIONS else ""}
 

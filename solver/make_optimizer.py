@@ -44,6 +44,7 @@ def _stage_rules(cfg: CfgNode, stage: str) -> list[tuple[str, bool]]:
         node = cfg.SOLVER.STAGE1
         return [
             ("^prompt_learner", True),
+            ("token_embedding", False),  # prompts have their own words
             ("^text_encoder.*VPT", True),
             ("^text_encoder", node.TRAIN_TEXT),
             ("VPT", node.ONLINE_FEATURES),

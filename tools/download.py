@@ -67,7 +67,9 @@ def _accept(path: Path) -> None:
 
 def _find(name: str, sources: Mapping[str, Source]) -> Source:
     if name not in sources:
-        close = difflib.get_close_matches(name, sources, n=3, cutoff=0.4)
+        known = {each.casefold(): each for each in sources}
+        known |= {each: f"weights {each}" for each in WEIGHTS if each not in sources}
+        close = [known[each] for each in difflib.get_close_matches(name.casefold(), known, n=3, cutoff=0.4)]
         hint = f", did you mean {' or '.join(close)}?" if close else ""
         raise ValueError(f"{quoted(name)} is unknown{hint}; `--help` has all names")
     return sources[name]

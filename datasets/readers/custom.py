@@ -113,7 +113,9 @@ def parse_row(
         may_be_empty = name == "pid" and not need_label
         check_cell(name, cells.get(name), where, hint=hints.get(name, ""), may_be_empty=may_be_empty)
     if cells["split"] not in splits:
-        others = "; captions are read for text search only" if "caption" in cells else ""
+        others = (
+            "; captions stand in a file of captions, or are for text search" if "caption" in cells else ""
+        )
         raise ValueError(f"{where}: split {quoted(cells['split'])}, allowed are {', '.join(splits)}{others}")
     camera = cells.get("camid", UNKNOWN)
     is_known = in_table(camera) != UNKNOWN

@@ -64,7 +64,10 @@ class BestModel:
         if self._best is None or found.value > self._best.value:
             save_model(self.model, self.path, describe=self.describe)
             self._best = found
-            _logger.info("highest %s so far: %.4f in epoch %d", self.value, found.value, found.epoch)
+            stage = record.get("stage", "this stage")
+            _logger.info(
+                "highest %s so far: %.4f in epoch %d of %s", self.value, found.value, found.epoch, stage
+            )
 
     def log_step(self, record: Record) -> None:
         """Nothing: only evaluations count."""

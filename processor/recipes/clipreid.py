@@ -120,7 +120,7 @@ def clipreid(  # noqa: PLR0913
 def _caption_stage(model: ReIDModel, captions: CaptionUse, plan: Plan, seed: int) -> Stage:
     loader = captions.images.loader
     if loader is None:
-        raise ValueError("images has no loader; allowed with a plan of stage 0: one")
+        raise ValueError("images have no loader; stage 0 needs one")
     batches = DescribedBatches(cast(ImageLoader, loader), captions.images.captions, seed)
     objective = CaptionObjective(model, captions.temperature, identity_targets=captions.identity_targets)
     optimizer = plan.make_optimizer(model.named_parameters())

@@ -26,6 +26,14 @@ STAGE0 = {
     "SOLVER.STAGE0.WARMUP_ITERS": 0,
     "SOLVER.STAGE0.EVAL_PERIOD": 1,
 }
+GRAPHS = {
+    "SOLVER.STAGE1.SAMPLER": "graph",
+    "SOLVER.STAGE1.IMS_PER_BATCH": 4,
+    "DATALOADER.SAMPLER": "graph",
+    "MODEL.PROMPT.IN_CAPTIONS": True,
+    "SOLVER.STAGE0.IDENTITY_TARGETS": True,
+    "SOLVER.STAGE2.CAPTIONS_EVERY": 2,
+}
 USED = {"SOLVER.STAGE1.CAPTIONS": True, "SOLVER.STAGE2.CAPTIONS": 0.7, "SOLVER.STAGE2.CAPTIONS_EVERY": 1}
 
 
@@ -69,8 +77,9 @@ def test_all_three_stages(run, tower):
 
 
 @pytest.mark.parametrize("step", [1, 3, 5, 8, 9, 11])
-def test_a_run_cut_anywhere_resumes_bit_for_bit(run, monkeypatch, step):
-    keys = STAGE0 | USED | {"SOLVER.SAVE_EVERY_MIN": 1e-9}
+@pytest.mark.parametrize("more", [{}, GRAPHS], ids=["plain", "graphs"])
+def test_a_run_cut_anywhere_resumes_bit_for_bit(run, monkeypatch, step, more):
+    keys = STAGE0 | USED | more | {"SOLVER.SAVE_EVERY_MIN": 1e-9}
     whole = run("whole", keys)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at_step(patch, step)

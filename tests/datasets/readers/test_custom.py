@@ -144,7 +144,7 @@ def test_csv_from_a_spreadsheet(tmp_path):
         (["path,pid,split", "a,1,val"], r"dataset\.csv:2: split 'val', allowed are train, query, gallery"),
         (
             ["path,pid,split,caption", "a,1,test,red"],
-            r"split 'test', .*captions are read for text search only",
+            r"split 'test', .*captions stand in a file of captions",
         ),
         (["path,pid,split", "a,1"], r"dataset\.csv:2: 2 fields, allowed are 3: path, pid, split"),
         (["path,pid,split", "a,b,1,train"], r"dataset\.csv:2: 4 fields, allowed are 3"),
