@@ -176,11 +176,11 @@ class ReIDModel(nn.Module):
         given = [place for place, text in enumerate(captions or ()) if text and text.strip()]
         if captions is None or not given:
             return self.encode_prompts(pids)
-        described = torch.tensor(given, device=pids.device)
+        described = queue_copy(torch.tensor(given), pids.device)
         features = self.encode_captions([captions[place] or "" for place in given], pids[described])
         if len(given) == len(pids):
             return features
-        others = torch.tensor(sorted({*range(len(pids))} - {*given}), device=pids.device)
+        others = queue_copy(torch.tensor(sorted({*range(len(pids))} - {*given})), pids.device)
         places = torch.cat([described, others]).argsort()
         return torch.cat([features, self.encode_prompts(pids[others])])[places]
 

@@ -116,6 +116,15 @@ PROMPTS = {
         "SOLVER.STAGE1.IMS_PER_BATCH": 4,
     },
 }
+CAPTIONS = {
+    "SOLVER.STAGE0.MAX_EPOCHS": 1,
+    "SOLVER.STAGE0.IMS_PER_BATCH": 3,
+    "SOLVER.STAGE1.CAPTIONS": True,
+    "SOLVER.STAGE1.SAMPLER": "graph",
+    "SOLVER.STAGE1.IMS_PER_BATCH": 4,
+    "SOLVER.STAGE2.CAPTIONS": 0.7,
+    "DATALOADER.SAMPLER": "graph",
+}
 MEANS = {f"SOLVER.STAGE{n}.GAUSS_{key}": 1.0 for n in (1, 2) for key in ("MEAN", "STD")}
 
 
@@ -131,6 +140,20 @@ def test_prompt_learning(gpu, trained, tmp_path, toy_towers, prompts, means):
     waits = {at[0] for at in gpu.waits if "_run_epoch" in at and not {"begin_epoch", "set_epoch"} & {*at}}
     once = {"move_module"} if prompts is PROMPTS["teacher"] else set()
     assert waits == {"_judge", "means", "not_finite"} | once
+
+
+@pytest.mark.parametrize("more", [{}, {"MODEL.PROMPT.IN_CAPTIONS": True}], ids=["constant", "beside"])
+def test_captions_and_a_stage_0(gpu, trained, market_tree, tmp_path, toy_towers, more):
+    names = sorted(path.name for path in market_tree.glob("*/bounding_box_train/*"))[:6]
+    file = tmp_path / "captions.json"
+    file.write_text(json.dumps({name: [f"person {name[:4]}", "seen from behind"] for name in names}))
+    keys = CAPTIONS | more | {"DATASETS.CAPTIONS": str(file)}
+    settings = words({"MODEL.NAME": "toy-vit", "SOLVER.AMP": "off"} | keys)
+    _, expected = trained("clipreid", *settings, "OUTPUT_DIR", str(tmp_path / "cpu"))
+    _, folder = trained("clipreid", *settings, "MODEL.DEVICE", "cuda", "OUTPUT_DIR", str(tmp_path / "gpu"))
+    assert_same_course(records(folder), records(expected), tolerance=2e-3)
+    waits = {at[0] for at in gpu.waits if "_run_epoch" in at and not {"begin_epoch", "set_epoch"} & {*at}}
+    assert waits == {"_judge", "means", "not_finite"}
 
 
 def test_steps_and_extraction_under_the_autocast_of_cuda(monkeypatch, toy_config, tmp_path, method, settings):
