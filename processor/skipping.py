@@ -1,5 +1,6 @@
 """Stages whose final file is in the folder of the run, which may be left out, and the settings beside it."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def settings_file(path: Path) -> Path:
 def note_settings(path: Path, config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """Leave the settings, values by full key, next to the final file of a stage that has just ended."""
     settings = Settings(sha256=sha256_of_file(path), config=dict(config), data=dict(data))
-    text = settings.model_dump_json(indent=1)
+    text = json.dumps(settings.model_dump(), indent=1)  # which escapes paths that are no text
     write_atomically(settings_file(path), lambda file: file.write_text(text + "\n", "utf-8"))
 
 

@@ -99,6 +99,7 @@ def test_training(trained, program):
     files = {"train_log.txt", "config.yml", "metrics.jsonl", "last.pt", "ViT-S-32_2.pth", "ViT-S-32_2.json"}
     if program == "train_clipreid.py":
         files |= {"ViT-S-32_stage1_2.pth", "ViT-S-32_stage1_2.json"}
+        files |= {"ViT-S-32_stage1_2.settings.json", "ViT-S-32_2.settings.json"}
     assert {path.name for path in folder.iterdir()} == files
     assert process.stdout == (folder / "train_log.txt").read_text()
     assert "\r" not in process.stdout and "it/s" not in process.stdout and "%|" not in process.stdout

@@ -38,6 +38,7 @@ def drive(
 
 def _drive(stages: Iterator[Stage], run: Run, snapshot: Snapshot | None, evaluate_first: bool) -> None:
     if evaluate_first and snapshot is None:
+        run.saver.put_former_aside()
         report = run.evaluate()
         log_lines("Validation Results - Epoch: 0", report.lines)
         noted = timed({"stage": "untrained", "epoch": 0, **report.values})

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from config import cfg, cfg_base, cfg_pcl
+from datasets import make_dataset
 from loss import make_loss
 from processor import METHODS
 from processor.engine.loop import fit
@@ -93,7 +94,7 @@ def test_without_a_memory_an_objective_stays_as_it_is(setting):
 def test_every_recipe_can_have_prototypes(setting, tower, recipe):
     config, model, loaders, run = setting(tower, TREES[recipe], *PROTOTYPES, "MAIN.EVAL_PERIOD", 2)
     before = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    for stage in METHODS[recipe].stages(config, Parts(None, model, loaders, None), run):
+    for stage in METHODS[recipe].stages(config, Parts(make_dataset(config), model, loaders, None), run):
         fit(replace(stage, plan=replace(stage.plan, eval_period=None)), run)
     objective = stage.objective
     assert isinstance(objective, Refreshed) and len(objective.parts[0].memory.prototypes) == 4
