@@ -15,7 +15,7 @@ from yacs.config import CfgNode
 from config import TABLES
 from config.foreign import Setting, translate
 from config.keys import Key, KeyTable, table_of
-from config.shared import single_name
+from config.nodes import single_name
 from utils.package import find_shipped
 from utils.text import Lines, printable
 from utils.untrusted.plain import read_plain_text

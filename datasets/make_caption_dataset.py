@@ -7,7 +7,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from config.errors import as_keys
-from config.shared import single_name
+from config.nodes import single_name
 from datasets.make_dataset import require_known
 from datasets.readers.captions import CAPTION_READERS, CaptionOptions
 from datasets.records import CaptionDataset

@@ -15,7 +15,7 @@ from torch.utils.data.distributed import DistributedSampler
 from yacs.config import CfgNode
 
 from config.errors import as_keys
-from config.shared import main_solver
+from config.nodes import main_solver
 from datasets.batch import LoadedBatch, collate
 from datasets.captions import describe_images, read_captions
 from datasets.pixels.augmentation import AugmentedSampler
@@ -160,7 +160,7 @@ def make_described_images(cfg: CfgNode, dataset: ReIDDataset) -> DescribedImages
 
 
 def _read_caption_file(cfg: CfgNode) -> dict[str, list[str]]:
-    """What is in the file of captions, which is fetched before where that is asked for and possible."""
+    """Captions by image name; a published file that is missing is fetched if DATASETS.DOWNLOAD says so."""
     path, root = caption_file(cfg), Path(cfg.DATASETS.ROOT_DIR).expanduser()
     if path != root / DATA_SOURCES[CAPTIONS].target:
         return read_captions(path)

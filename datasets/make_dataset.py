@@ -9,7 +9,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from config.errors import as_keys
-from config.shared import single_name
+from config.nodes import single_name
 from datasets.readers import READERS, ReadOptions
 from datasets.readers.parsing import require_folder
 from datasets.records import ReIDDataset, join_training

@@ -2,7 +2,7 @@
 
 from yacs.config import CfgNode
 
-from config.shared import main_solver
+from config.nodes import main_solver
 from loss.center import CenterLoss
 from loss.prototype import PrototypeMemory
 from loss.terms import ReIDLoss

@@ -11,7 +11,7 @@ from open_clip.model import VisionTransformer
 from yacs.config import CfgNode
 
 from config.errors import as_keys
-from config.shared import single_name
+from config.nodes import single_name
 from config.subject import prompt_subject
 from model.adapter import Adapter
 from model.clip import KNOWN_NAMES, build_clip, clip_config, model_label

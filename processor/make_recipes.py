@@ -10,7 +10,7 @@ from config.errors import as_keys
 from config.load import leaves
 from config.methods.graph import features_of
 from config.methods.prompts import learns_online
-from config.shared import solver_node
+from config.nodes import solver_node
 from datasets import GraphSampler
 from loss import make_loss
 from model import DualModel, ReIDModel, make_teacher
@@ -23,7 +23,7 @@ from processor.recipes.image_objective import ImageTraining
 from processor.recipes.learning import log_learning
 from processor.recipes.one_stage import clustered_stage, one_stage
 from processor.recipes.text_search import LossWeights, TextSearchObjective, text_search_stage
-from processor.skipping import note_settings, settings_file
+from processor.skipping import note_settings
 from retrieval import cluster
 from solver import gaussian_weights, make_optimizer, make_schedule, stage_parameters
 from utils.distributed import is_first
@@ -83,7 +83,7 @@ def clipreid_stages(cfg: CfgNode, parts: Parts, run: Run) -> Iterator[Stage]:
         log_learning(stage, parts.model)
         yield stage
         path = run.output_dir / stage_files(cfg)[stage.name]
-        if is_first() and path.is_file() and (stage.name not in before or not settings_file(path).exists()):
+        if is_first() and stage.name not in before and path.is_file():
             note_settings(path, leaves(cfg), data_facts(cfg, parts.dataset))
 
 

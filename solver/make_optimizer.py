@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
-from config.shared import solver_node
+from config.nodes import solver_node
 from solver.rules import NamedParameters, NameRule, group_parameters
 from solver.schedules import (
     Schedule,

@@ -28,7 +28,7 @@ from config.arguments import Parser, run_program, say
 from config.check import check_config
 from config.errors import as_keys
 from config.load import load_config
-from config.shared import single_name
+from config.nodes import single_name
 from datasets import ReIDDataset
 from model import adopt_card
 from processor import (

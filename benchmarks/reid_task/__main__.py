@@ -26,7 +26,7 @@ CAPTIONS = "captions.json"
 
 
 class Row(NamedTuple):
-    """What is changed, and the share of training pictures with captions."""
+    """A change of settings, and the share of training pictures that have captions."""
 
     keys: dict[str, Any]
     share: float = 0.0

@@ -82,8 +82,8 @@ KEYS = {
     **under("SOLVER.STAGE0", _of_stage0()),
     "SOLVER.STAGE1.CAPTIONS": Key(
         False,
-        "Match images that have captions with one of them, drawn anew in each epoch, and not with the "
-        "prompt.",
+        "Match an image that has captions with one of these instead of the prompt; it is drawn anew in each "
+        "epoch.",
         needs=_CAPTIONS,
         fixed=True,
     ),

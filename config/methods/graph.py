@@ -4,7 +4,7 @@ from yacs.config import CfgNode
 
 from config.keys import ONE_OR_MORE, ZERO_OR_MORE, Key, Keys, Rule, under, words
 from config.methods.prompts import learns_online
-from config.shared import main_solver
+from config.nodes import main_solver
 
 
 def _keys(samplers: str, *features: str) -> Keys:

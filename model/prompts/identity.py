@@ -73,9 +73,8 @@ class PromptLearner(nn.Module):
     def _embed(self, table: nn.Embedding) -> tuple[Tensor, Tensor]:
         """The words before and after the learned tokens, each (1 or C, n, W)."""
         embedded = table(self.tokens)  # (1 or C, L, W)
-        return embedded[:, : self.num_shared].clone(), embedded[
-            :, self.num_shared + self.num_tokens :
-        ].clone()
+        after = self.num_shared + self.num_tokens
+        return embedded[:, : self.num_shared].clone(), embedded[:, after:].clone()
 
     def refresh(self, table: nn.Embedding) -> None:
         """Read the words of the prompts anew from a table (vocabulary, W) that has learned."""

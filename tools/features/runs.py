@@ -14,7 +14,7 @@ from config import cfg as two_stages
 from config import cfg_base as one_stage
 from config.keys import table_of
 from config.load import leaves, load_config
-from config.shared import main_solver
+from config.nodes import main_solver
 from datasets import Trial
 from model import model_label
 from retrieval import FeatureSet, RetrievalTask
