@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from model import CheckpointInfo, DualModel, ReIDModel, TextSearchInfo
     from retrieval import (
         FeatureSet,
+        Gallery,
         RetrievalTask,
+        SpaceModel,
         evaluate,
         evaluate_task,
         k_reciprocal_blocks,
@@ -36,6 +38,7 @@ __version__ = "1.0.0"
 __all__ = [
     "CaptionRecord",
     "FeatureSet",
+    "Gallery",
     "ImageRecord",
     "Model",
     "RetrievalTask",
@@ -58,6 +61,7 @@ def __getattr__(name: str) -> Any:
     from datasets import CaptionRecord, ImageRecord
     from retrieval import (
         FeatureSet,
+        Gallery,
         RetrievalTask,
         evaluate,
         evaluate_task,
@@ -65,7 +69,7 @@ def __getattr__(name: str) -> Any:
         k_reciprocal_distance,
     )
 
-    classes = (CaptionRecord, FeatureSet, ImageRecord, RetrievalTask)
+    classes = (CaptionRecord, FeatureSet, Gallery, ImageRecord, RetrievalTask)
     functions = (evaluate, evaluate_task, k_reciprocal_blocks, k_reciprocal_distance)
     return {each.__name__: each for each in (*classes, *functions)}[name]
 
@@ -81,6 +85,14 @@ class _ImageModel:
     def _features(self, batch: ImageBatch) -> torch.Tensor:
         """Features (B, D) of a batch."""
         raise NotImplementedError
+
+    @property
+    def space_model(self) -> SpaceModel:
+        """What a `Gallery` knows its features by: `Gallery.create(address, {"reid": model.space_model})`."""
+        from retrieval import SpaceModel
+
+        name = self.info.name or self.info.kind
+        return SpaceModel(name=name, sha256=self.info.fingerprint, width=self.network.feature_width)
 
     def encode_image(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-ROOMS = "config|configs|datasets|loss|model|processor|retrieval|solver|tools|utils"
+ROOMS = "config|configs|datasets|loss|model|processor|retrieval|service|solver|tools|utils"
 SUFFIXES = (".py", ".yml", ".json", ".j2")
 PROGRAMS = ("train*.py", "test*.py", "zero_shot.py")
 FACE = "clipreid.py"

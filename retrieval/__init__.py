@@ -4,6 +4,7 @@ from retrieval.attributes import attribute_probabilities, fuse
 from retrieval.bootstrap import Interval, check_rounds, metric_intervals
 from retrieval.distance import Blocks, Rerank, squared_euclidean
 from retrieval.features import FeatureSet
+from retrieval.index import Gallery
 from retrieval.labels import LabelNames
 from retrieval.metrics import (
     QueryScores,
@@ -19,6 +20,8 @@ from retrieval.neighbours.reranking import k_reciprocal_blocks, k_reciprocal_dis
 from retrieval.ranking import RankedImage, Ranking, rank_gallery, worst_queries
 from retrieval.report import log_metrics, metrics_lines, metrics_record, write_metrics
 from retrieval.rules import RULES, find_rule, have_match, why_no_match
+from retrieval.store.entries import Entry, Hit, Metadata, SpaceModel
+from retrieval.store.space import MOST_HITS
 from retrieval.task import RetrievalTask, TrialFeatures, TrialRows
 from retrieval.thresholds.operating_points import (
     AcceptRates,
@@ -34,13 +37,18 @@ from retrieval.thresholds.pair_scores import PairScores, score_pairs
 from utils.picture_names import name_pictures
 
 __all__ = [
+    "MOST_HITS",
     "RULES",
     "AcceptRates",
     "Agreement",
     "Blocks",
+    "Entry",
     "FeatureSet",
+    "Gallery",
+    "Hit",
     "Interval",
     "LabelNames",
+    "Metadata",
     "OpenSetPoint",
     "OpenSetRates",
     "OperatingPoint",
@@ -51,6 +59,7 @@ __all__ = [
     "Rerank",
     "RetrievalMetrics",
     "RetrievalTask",
+    "SpaceModel",
     "TrialFeatures",
     "TrialRows",
     "accept_rates",

@@ -13,6 +13,9 @@ _MODULES = {
     "video": ("cv2",),
     "tensorboard": ("tensorboard",),
     "download": ("gdown",),
+    "index": ("pymilvus", "milvus_lite"),
+    "serve": ("fastapi", "uvicorn", "multipart", "prometheus_client"),
+    "web": ("gradio",),
     "mlflow": ("mlflow", "sqlalchemy"),  # the second one is missing in mlflow-skinny
 }
 

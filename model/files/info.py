@@ -4,6 +4,8 @@ The published files carry no configuration. Backbone, grid, classes and rows of 
 shapes; the preparation of images is in the model card next to the file, or else assumed as published.
 """
 
+import hashlib
+import json
 import logging
 from collections.abc import Collection, Container, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
@@ -28,12 +30,15 @@ from model.files.shapes import (
     shapes_of,
 )
 from model.names import TEXT_SEARCH, TOWER, has_text_tower
+from utils.files import sha256_of_file
 from utils.weights import split_choice
 
 _logger = logging.getLogger("transreid.model")
 RESNET_STEP = (16, 16)
 _COMMON_SIZES = ((256, 128), (256, 256), (384, 128), (224, 224), (384, 192), (320, 320), (128, 64))
 _PUBLISHED_OVERLAP = 12
+# Stored features are known by them: a name more is another kind of features for all files.
+_SHAPE_FEATURES = ("name", "size", "stride", "mean", "std", "resize", "neck", "sie_scale", "text_length")
 # Mean and standard deviation of pixels in the published configurations.
 _PUBLISHED_PIXELS = {
     "ViT": (IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD),
@@ -75,6 +80,14 @@ class TowerInfo:
     def overlap(self) -> int | None:
         """The stride of overlapping patches in published files; None where no file has such patches."""
         return _PUBLISHED_OVERLAP
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hex over the weights' file and all that shapes features."""
+        file, choice = split_choice(self.path)
+        facts = {name: getattr(self, name, None) for name in _SHAPE_FEATURES}
+        text = json.dumps({"weights": sha256_of_file(file), "choice": choice, **facts}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ _STATES = ("sizes", "times")
 _TRIAL = tuple(f"{role}_{name}" for role in ("query", "gallery") for name in ("rows", "camids", "trials"))
 _FORMS = {"features": (2, "f", "(N, D) floats of up to 64 bits")}
 _FORMS |= dict.fromkeys(("info", "names"), (0, "U", "one text"))
-_FORMS |= dict.fromkeys(("paths", "keys", "pictures", "rules"), (1, "U", "(N,) texts"))
+_FORMS |= dict.fromkeys(("paths", "keys", "pictures", "rules", "metadata"), (1, "U", "(N,) texts"))
 _FORMS |= dict.fromkeys(("pids", "camids", *_STATES, *_TRIAL), (1, "iu", "(N,) integers of up to 64 bits"))
 
 
@@ -68,7 +68,7 @@ class StoredFeatures(NamedTuple):
     """The fields of a file's N items by name, its trials, None where it has none, its info, JSON of names.
 
     `states` are `sizes` in bytes and `times` of change in nanoseconds of the items' image files, (N,) int64,
-    in files that are kept to be completed.
+    in files that are kept to be completed. `metadata` is JSON of each item in those of a gallery, else ().
     """
 
     items: dict[str, Any]
@@ -76,6 +76,7 @@ class StoredFeatures(NamedTuple):
     info: dict[str, Any]
     names: str
     states: dict[str, np.ndarray]
+    metadata: Sequence[str] = ()
 
 
 def read_feature_file(path: str | os.PathLike[str]) -> StoredFeatures:
@@ -89,12 +90,14 @@ def read_feature_file(path: str | os.PathLike[str]) -> StoredFeatures:
         fields = {name: _checked(name, array) for name, array in arrays.items() if name in _FORMS}
         items = {name: fields[name] for name in _ITEMS if name in fields}
         states = {name: fields[name] for name in _STATES if name in fields}
-        if len({len(values) for values in (items | states).values()}) > 1:
-            lengths = ", ".join(f"{name} {len(values)}" for name, values in (items | states).items())
+        each = items | states | {name: fields[name] for name in ("metadata",) if name in fields}
+        if len({len(values) for values in each.values()}) > 1:
+            lengths = ", ".join(f"{name} {len(values)}" for name, values in each.items())
             raise ValueError(f"its fields are of different lengths, {lengths}")
         info = parse_json(fields.get("info", "{}"), FeatureInfo, "its info").model_dump(exclude_unset=True)
         trials = _trials(fields) if "query_rows" in fields else None
-        return StoredFeatures(items, trials, info, fields.get("names", "{}"), states)
+        names, metadata = fields.get("names", "{}"), fields.get("metadata", ())
+        return StoredFeatures(items, trials, info, names, states, metadata)
     except ValueError as error:
         raise ValueError(f"{printable(path)} is not {_WHAT}: {error}") from error
 

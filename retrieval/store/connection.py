@@ -1,0 +1,138 @@
+"""A connection to Milvus: Milvus Lite, embedded in this process with its data in a folder, or a server.
+
+pymilvus speaks to both. Here are addresses, the lock on a folder, and errors in one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from utils.lock import locked
+from utils.package import require_extra
+from utils.text import one_line, printable
+
+_SCHEMES = ("http://", "https://")
+_ALLOWED = "allowed: a folder whose name ends in .db, or http://host:19530[/database] of a Milvus server"
+_LOCK = ".clipreid.lock"
+_TIMEOUT = 10.0  # seconds, to reach a server
+_logger = logging.getLogger("transreid.retrieval")
+
+
+class Connection:
+    """An open connection; `embedded` where the data are in a folder, which no other process can then open.
+
+    `writing` is held by the thread that writes; `when_open` is called when it has been opened afresh.
+    """
+
+    def __init__(self, address: str, *, create: bool) -> None:
+        """Connect. Raises FileNotFoundError where there is nothing and `create` is False.
+
+        ValueError for another form of address, BlockingIOError where another process has the folder, OSError
+        where a server does not answer.
+        """
+        require_extra("index")
+        # Loaders of images fork, and their processes do not use the connection.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+        self.address = address
+        self.embedded = not address.startswith(_SCHEMES)
+        self.writing = threading.RLock()
+        self.when_open: list[Callable[[], None]] = []
+        self._stack = ExitStack()
+        self._client: Any = None
+        if self.embedded:
+            folder = self._check_folder(create=create)
+            folder.mkdir(parents=True, exist_ok=True)
+            reason = self._stack.enter_context(locked(folder / _LOCK))
+            if reason:
+                _logger.warning("%s is not locked against other processes: %s", address, reason)
+        try:
+            self.reopen()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _check_folder(self, *, create: bool) -> Path:
+        folder = Path(self.address)
+        if folder.suffix != ".db":
+            raise ValueError(f"gallery {printable(self.address)}; {_ALLOWED}")
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"gallery {printable(self.address)} is a file; {_ALLOWED}")
+        if not folder.exists() and not create:
+            raise FileNotFoundError(f"gallery {printable(self.address)} does not exist; create it first")
+        return folder
+
+    @property
+    def client(self) -> Any:
+        """The `MilvusClient` of pymilvus, whose own types are wrong. Raises ValueError once it is closed."""
+        if self._client is None:
+            raise ValueError(f"gallery {printable(self.address)} is closed")
+        return self._client
+
+    def reopen(self) -> None:
+        """Connect, afresh if it was connected: what an embedded store has acknowledged is read from its log.
+
+        Raises OSError.
+        """
+        from pymilvus import MilvusClient
+
+        self._disconnect()
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs errors that it raises as well
+        with _reasons_of_lite() as reasons, self.errors(reasons):
+            uri = str(Path(self.address).absolute()) if self.embedded else self.address
+            token = "" if self.embedded else os.environ.get("MILVUS_TOKEN", "")
+            self._client = MilvusClient(uri, token=token, timeout=_TIMEOUT)
+            for prepare in self.when_open:
+                prepare()
+
+    @contextmanager
+    def errors(self, reasons: list[str] | None = None) -> Iterator[None]:
+        """Errors of Milvus become an OSError of one line; `reasons` are better ones, where there are any."""
+        import grpc
+        from pymilvus.exceptions import MilvusException
+
+        try:
+            yield
+        except (MilvusException, grpc.RpcError) as error:
+            reason = (reasons or [""])[0] or getattr(error, "message", "") or str(error)
+            raise OSError(f"gallery {printable(self.address)}: {one_line(reason)}") from error
+
+    def close(self) -> None:
+        """Disconnect, and let other processes open the folder."""
+        self._disconnect()
+        self._stack.close()
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+            if self.embedded:
+                from milvus_lite.server_manager import server_manager_instance
+
+                server_manager_instance.release_server(str(Path(self.address).absolute()))
+
+
+@contextmanager
+def _reasons_of_lite() -> Iterator[list[str]]:
+    """Why Milvus Lite cannot open a folder, which it logs and does not raise."""
+    reasons: list[str] = []
+
+    class Reasons(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info and record.exc_info[1]:
+                reasons.append(str(record.exc_info[1]))
+
+    logger, handler = logging.getLogger("milvus_lite"), Reasons(logging.ERROR)
+    was = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield reasons
+    finally:
+        logger.propagate = was
+        logger.removeHandler(handler)

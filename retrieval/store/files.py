@@ -1,0 +1,75 @@
+"""Entries of a gallery as a feature file, which all tools on features read, and back."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.features import FeatureSet, read_names
+from retrieval.labels import LabelNames
+from retrieval.store.entries import Metadata, SpaceModel, as_metadata
+from retrieval.store.space import FEATURE
+from utils.labels import NO_CAMERA, NO_PID
+from utils.text import printable
+from utils.untrusted.feature_files import read_feature_file
+from utils.untrusted.forms import parse_json
+
+_logger = logging.getLogger("transreid.retrieval")
+
+
+def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]], model: SpaceModel) -> int:
+    """Write rows with features as a feature file; how many."""
+    rows = list(rows)
+    features = np.array([row[FEATURE] for row in rows], dtype=np.float32).reshape(-1, model.width)
+    pids, identities = _numbered([row["identity"] for row in rows], NO_PID)
+    camids, cameras = _numbered([row["camera"] for row in rows], NO_CAMERA)
+    items = FeatureSet(
+        *(features, pids, camids, [row["path"] for row in rows], [row["key"] for row in rows]),
+        pictures=[row["picture"] for row in rows],
+        names=LabelNames(identities=identities, cameras=cameras),
+    )
+    info = {"model": model.name, "model_sha256": model.sha256, "normalize": True, "dataset": None}
+    texts = np.array([as_metadata(row).model_dump_json() for row in rows], dtype=np.str_)
+    items.save(path, info, {"metadata": texts})
+    return len(rows)
+
+
+def read_items(path: str | Path, model: SpaceModel) -> tuple[FeatureSet, list[Metadata]]:
+    """The items of a feature file with their metadata.
+
+    Raises FileNotFoundError, ValueError for other files and for features of another model.
+    """
+    stored = read_feature_file(path)
+    items = FeatureSet(**stored.items, names=read_names(stored.names, path))
+    made_with = stored.info.get("model_sha256")
+    if made_with is None:
+        _logger.warning("%s does not say which model made it; assumed: %s", path, model)
+    elif made_with != model.sha256:
+        raise ValueError(
+            f"{printable(path)} has features of another model, {printable(stored.info.get('model'))} "
+            f"({str(made_with)[:12]}); allowed: those of {model}"
+        )
+    if len(stored.metadata) == len(items):
+        return items, [parse_json(text, Metadata, f"{path}: metadata") for text in stored.metadata]
+    labels = zip(items.pids.tolist(), items.camids.tolist(), items.paths, items.pictures, strict=True)
+    return items, [
+        Metadata(
+            identity="" if pid == NO_PID else items.names.identity(pid),
+            camera="" if camid == NO_CAMERA else items.names.camera(camid),
+            path=os.path.abspath(place),
+            picture=picture,
+        )
+        for pid, camid, place, picture in labels
+    ]
+
+
+def _numbered(names: Sequence[str], unknown: int) -> tuple[np.ndarray, dict[int, str]]:
+    """Numbers (N,) of N names in alphabetical order, `unknown` for '', and the names by number."""
+    numbers = {name: number for number, name in enumerate(sorted(set(names) - {""}))}
+    rows = np.array([numbers.get(name, unknown) for name in names], dtype=np.int64)
+    return rows, {number: name for name, number in numbers.items()}

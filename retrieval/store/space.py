@@ -1,0 +1,261 @@
+"""A space of a gallery, a collection of Milvus: features of one model with the facts about their pictures."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from retrieval.store.connection import Connection
+from retrieval.store.entries import (
+    MAX_KEY,
+    MAX_MORE,
+    MAX_NAME,
+    MAX_PATH,
+    Hit,
+    Metadata,
+    SpaceModel,
+    as_metadata,
+    literals,
+)
+from utils.untrusted.forms import parse_json
+
+FIELDS = ("key", *Metadata.model_fields)
+FEATURE = "feature"
+MOST_HITS = 16_384  # of a query, which a server sets
+ROWS = 1000  # of one request
+_FLUSH = 1024  # rows, after which Milvus Lite writes a segment: it searches rows in its log slowly
+_QUERIES = 256  # of one request
+_MODEL = "clipreid.model"  # the property of a collection that names its model
+_SPARE = "_rewritten"  # ends the name of a collection that is being compacted
+_LEAST_EF = 128  # candidates of a search in HNSW
+_TEXTS = {"identity": MAX_NAME, "camera": MAX_NAME, "path": MAX_PATH, "picture": MAX_NAME, "more": MAX_MORE}
+_INDEXES = {"flat": {}, "hnsw": {"M": 16, "efConstruction": 200}}
+INDEXES = tuple(_INDEXES)
+_logger = logging.getLogger("transreid.retrieval")
+
+
+class Space:
+    """An open space. Methods raise OSError, in one line, where the store fails."""
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        """The space of that name, ready to be searched; its `model` is read from the store."""
+        self.name = name
+        self._connection = connection
+        self._collection = _collection(name)
+        self._unflushed = 0
+        connection.when_open.append(self._make_ready)
+        with connection.errors():
+            self._make_ready()
+            about = connection.client.describe_collection(self._collection)["properties"]
+        where = f"gallery {connection.address}, space {name}"
+        self.model = parse_json(about.get(_MODEL, "{}"), SpaceModel, where)
+
+    @staticmethod
+    def exists(connection: Connection, name: str) -> bool:
+        """Whether there is such a space."""
+        with connection.errors():
+            names = set(connection.client.list_collections())
+        return not names.isdisjoint((_collection(name), _collection(name) + _SPARE))
+
+    @staticmethod
+    def create(connection: Connection, name: str, model: SpaceModel, index: str) -> None:
+        """Make an empty space for features of a model."""
+        with connection.errors():
+            _create(connection, _collection(name), model, index)
+
+    @property
+    def writing(self) -> threading.RLock:
+        """Held by whoever writes; rows that are read under it are still the same when they are written."""
+        return self._connection.writing
+
+    @property
+    def index(self) -> str:
+        """'flat' or 'hnsw'; '' where a change of the index broke off."""
+        client = self._connection.client
+        with self._connection.errors():
+            if not client.list_indexes(self._collection):
+                return ""
+            return client.describe_index(self._collection, FEATURE)["index_type"].lower()
+
+    def count(self) -> int:
+        """The number of entries."""
+        return self._query("", ["count(*)"])[0]["count(*)"]
+
+    def search(self, features: np.ndarray, k: int, where: str) -> list[list[Hit]]:
+        """The k nearest entries of each of features (Q, D) of norm 1 that meet a condition."""
+        found: list[list[Hit]] = []
+        step = max(1, min(_QUERIES, MOST_HITS // k))
+        for start in range(0, len(features), step):
+            with self._connection.errors():
+                answers = self._connection.client.search(
+                    self._collection,
+                    data=list(features[start : start + step]),
+                    filter=where,
+                    limit=k,
+                    output_fields=list(FIELDS),
+                    search_params={"metric_type": "IP", "params": {"ef": max(k, _LEAST_EF)}},
+                    anns_field=FEATURE,
+                    consistency_level="Strong",
+                )
+            found += [[_hit(answer) for answer in hits] for hits in answers]
+        return found
+
+    def rows(self, keys: Sequence[str], fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """The rows of those keys that are there."""
+        for part in portions(keys):
+            yield from self._query(f"key in {literals(part)}", fields)
+
+    def rows_where(self, where: str, fields: Sequence[str]) -> list[Mapping[str, Any]]:
+        """A portion of the rows that meet a condition."""
+        return self._query(where, fields, limit=ROWS)
+
+    def scan(self, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """All rows, one page after the other."""
+        connection = self._connection
+        with connection.errors():
+            pages = connection.client.query_iterator(
+                self._collection, batch_size=ROWS, output_fields=list(fields), consistency_level="Strong"
+            )
+        try:
+            while True:
+                with connection.errors():
+                    page = pages.next()
+                if not page:
+                    return
+                yield from ({name: row[name] for name in fields} for row in page)
+        finally:
+            pages.close()
+
+    def scan_portions(self, fields: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+        """The same in lists of up to a request's rows."""
+        rows = self.scan(fields)
+        while part := [row for _, row in zip(range(ROWS), rows, strict=False)]:
+            yield part
+
+    def upsert(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Store rows with all fields and features; those of the same keys are replaced."""
+        for part in portions(rows):
+            self._write(lambda p=part: self._connection.client.upsert(self._collection, list(p)), len(part))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove the rows of these keys."""
+        for part in portions(keys):
+            where = f"key in {literals(part)}"
+            self._write(lambda w=where: self._connection.client.delete(self._collection, filter=w), len(part))
+
+    def set_index(self, index: str) -> None:
+        """Search by another index."""
+        self.flush()
+        self._write(lambda: self._change_index(index))
+
+    def flush(self) -> None:
+        """Let an embedded store write what is in its log as a segment."""
+        with self.writing:
+            if self._unflushed:
+                self._unflushed = 0
+                self._write(lambda: self._connection.client.flush(self._collection))
+
+    def compact(self) -> None:
+        """Write all rows afresh into another collection, which takes the place of this one."""
+        self._write(self._rewrite)
+
+    def _rewrite(self) -> None:
+        client, spare = self._connection.client, self._collection + _SPARE
+        if client.has_collection(spare):  # of a compaction that broke off
+            client.drop_collection(spare)
+        _create(self._connection, spare, self.model, self.index)
+        for part in self.scan_portions([*FIELDS, FEATURE]):
+            client.upsert(spare, part)
+        if self._connection.embedded:
+            client.flush(spare)
+        client.drop_collection(self._collection)
+        self._unflushed = 0
+        self._make_ready()
+
+    def _make_ready(self) -> None:
+        """Load the collection for searches; ends what has broken off in it."""
+        client, name = self._connection.client, self._collection
+        if not client.has_collection(name):  # all was written to the other before this one was dropped
+            client.rename_collection(name + _SPARE, name)
+        if not self.index:
+            _logger.warning("the index of space %s was not finished; it is searched exactly", self.name)
+            self._change_index("flat")
+        client.load_collection(name)
+
+    def _change_index(self, index: str) -> None:
+        client, name = self._connection.client, self._collection
+        client.release_collection(name)
+        if client.list_indexes(name):
+            client.drop_index(name, FEATURE)
+        client.create_index(name, _index_params(self._connection, index))
+        client.load_collection(name)
+
+    def _query(self, where: str, fields: Sequence[str], **options: Any) -> list[Mapping[str, Any]]:
+        with self._connection.errors():
+            return self._connection.client.query(
+                self._collection,
+                filter=where,
+                output_fields=list(fields),
+                consistency_level="Strong",
+                **options,
+            )
+
+    def _write(self, write: Callable[[], object], rows: int = 0) -> None:
+        """Change the store by that number of rows. Raises OSError where it fails."""
+        with self.writing:
+            try:
+                with self._connection.errors():
+                    write()
+            except OSError:
+                # The log of an embedded store may end in half a row, behind which nothing is read again.
+                if self._connection.embedded:
+                    self._connection.reopen()
+                raise
+            if self._connection.embedded:
+                self._unflushed += rows
+                if self._unflushed >= _FLUSH:
+                    self.flush()
+
+
+def portions(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The items in parts of one request each."""
+    for start in range(0, len(items), ROWS):
+        yield items[start : start + ROWS]
+
+
+def _collection(name: str) -> str:
+    return f"clipreid_{name}"
+
+
+def _create(connection: Connection, collection: str, model: SpaceModel, index: str) -> None:
+    from pymilvus import DataType
+
+    schema = connection.client.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=MAX_KEY)
+    schema.add_field(FEATURE, DataType.FLOAT_VECTOR, dim=model.width)
+    schema.add_field("time", DataType.INT64)
+    for text, most in _TEXTS.items():
+        schema.add_field(text, DataType.VARCHAR, max_length=most)
+    connection.client.create_collection(
+        collection,
+        schema=schema,
+        index_params=_index_params(connection, index),
+        consistency_level="Strong",  # a search sees all that is written
+        properties={_MODEL: model.model_dump_json()},
+    )
+
+
+def _index_params(connection: Connection, index: str) -> Any:
+    params = connection.client.prepare_index_params()
+    # AUTOINDEX, the default, is not exact.
+    params.add_index(FEATURE, index_type=index.upper(), metric_type="IP", params=_INDEXES[index])
+    return params
+
+
+def _hit(answer: Mapping[str, Any]) -> Hit:
+    row = answer["entity"]
+    return Hit(row["key"], float(answer["distance"]), as_metadata(row))
