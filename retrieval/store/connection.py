@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from utils.lock import locked
 from utils.package import require_extra
@@ -41,6 +42,8 @@ class Connection:
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         self.address = address
         self.embedded = not address.startswith(_SCHEMES)
+        if not self.embedded and urlsplit(address).username is not None:
+            raise ValueError("a gallery's address has no user; allowed: MILVUS_TOKEN='user:password'")
         self.writing = threading.RLock()
         self.when_open: list[Callable[[], None]] = []
         self._stack = ExitStack()
@@ -52,6 +55,8 @@ class Connection:
             if reason:
                 _logger.warning("%s is not locked against other processes: %s", address, reason)
         try:
+            if create and not self.embedded:
+                self._create_database()
             self.reopen()
         except BaseException:
             self._stack.close()
@@ -66,6 +71,21 @@ class Connection:
         if not folder.exists() and not create:
             raise FileNotFoundError(f"gallery {printable(self.address)} does not exist; create it first")
         return folder
+
+    def _create_database(self) -> None:
+        """Create the database of a server's address where it has one that is not there."""
+        from pymilvus import MilvusClient
+
+        parts = urlsplit(self.address)
+        if name := parts.path.strip("/"):
+            server = parts._replace(path="").geturl()
+            with self.errors():
+                client = MilvusClient(server, token=os.environ.get("MILVUS_TOKEN", ""), timeout=_TIMEOUT)
+                try:
+                    if name not in client.list_databases():
+                        client.create_database(name)
+                finally:
+                    client.close()
 
     @property
     def client(self) -> Any:

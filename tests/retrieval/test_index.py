@@ -26,12 +26,13 @@ def address(tmp_path) -> Iterator[str]:
         return
     from pymilvus import MilvusClient
 
-    client, name = MilvusClient(SERVER), f"test_{uuid.uuid4().hex[:12]}"
-    client.create_database(name)
+    name = f"test_{uuid.uuid4().hex[:12]}"
     yield f"{SERVER}/{name}"
-    client.use_database(name)
+    client = MilvusClient(f"{SERVER}/{name}")
     for collection in client.list_collections():
         client.drop_collection(collection)
+    client.close()
+    client = MilvusClient(SERVER)
     client.drop_database(name)
     client.close()
 
@@ -236,6 +237,12 @@ def test_names_addresses_that_are_none(tmp_path):
         with pytest.raises(error, match=str(address)):
             Gallery.open(address)
     assert not (tmp_path / "none.db").exists()
+
+
+def test_shows_no_password_of_an_address():
+    with pytest.raises(ValueError, match="MILVUS_TOKEN") as caught:
+        Gallery.open("http://root:secret@127.0.0.1:9")
+    assert "secret" not in str(caught.value)
 
 
 def test_a_folder_belongs_to_one_at_a_time(tmp_path):
