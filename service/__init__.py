@@ -5,6 +5,7 @@ This is the face of the room; `service.api` is the server, which needs the packa
 
 from service.batching import Batcher, Busy
 from service.finder import Answer, Finder, Key, Picture, SearchOptions, Sentence, Settings
+from service.thresholds import read_threshold
 
 __all__ = [
     "Answer",
@@ -16,4 +17,5 @@ __all__ = [
     "SearchOptions",
     "Sentence",
     "Settings",
+    "read_threshold",
 ]

@@ -228,7 +228,8 @@ class Finder:
         features = [self._encoders[space](image) for space, image in zip(spaces, images, strict=True)]
         key = hashlib.sha256(data).hexdigest()
         path = self.pictures / f"{key}{suffix}"
-        metadata = metadata.model_copy(update={"path": str(path), "picture": key})
+        time = metadata.time and metadata.time.astimezone()  # as it comes back
+        metadata = metadata.model_copy(update={"path": str(path), "picture": key, "time": time})
         with self._writing:
             self.pictures.mkdir(mode=0o700, parents=True, exist_ok=True)
             is_new = not path.exists()
