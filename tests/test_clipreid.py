@@ -192,3 +192,30 @@ def test_models_of_the_other_kind_are_refused(weights, text_model):
         clipreid.load_text_model(weights)
     with pytest.raises(ValueError, match="re-id"):
         clipreid.load_model(text_model.info.path)
+
+
+def test_a_gallery_grows_and_is_searched(model, text_model, people, tmp_path):
+    pytest.importorskip("pymilvus")
+    gallery = clipreid.read_dataset("folder", people).gallery
+    images, spaces = [record.path for record in gallery], {"reid": model.space_model}
+    with clipreid.Gallery.create(tmp_path / "people.db", spaces) as found:
+        facts = [{"identity": record.texts.identity, "camera": record.texts.camera} for record in gallery]
+        found.add(model.encode_image(images).features, images, facts)
+        ((hit,),) = found.search(model.encode_image(images[1:2]).features, k=1)
+        assert (hit.key, hit.metadata.identity, hit.distance) == (
+            images[1],
+            "dora",
+            pytest.approx(0, abs=1e-5),
+        )
+    with pytest.raises(ValueError, match="another gallery"):
+        clipreid.Gallery.open(tmp_path / "people.db", {"reid": text_model.space_model})
+
+
+def test_fingerprints_change_with_what_changes_features(model, weights):
+    same = clipreid.load_model(weights, device="cpu", size=(64, 32))
+    others = [
+        clipreid.load_model(weights, device="cpu", size=(64, 32), **other)
+        for other in ({"neck_feature": "after"}, {"mean": (0.1, 0.2, 0.3)}, {"sie_scale": 2.0})
+    ]
+    assert same.space_model == model.space_model
+    assert len({each.space_model.sha256 for each in [same, *others]}) == 4

@@ -69,6 +69,7 @@ def _extract(args: argparse.Namespace, paths: Sequence[str], device: torch.devic
         {
             "weight": args.weight,
             "model": info.name or info.kind,
+            "model_sha256": info.fingerprint,
             "size": info.size,
             "stride": info.stride,
             "neck_feature": info.neck,
