@@ -9,11 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -50,6 +52,19 @@ def run_program(
     if None in statuses:
         raise subprocess.TimeoutExpired(words, timeout, out, err)
     return subprocess.CompletedProcess(words, next(filter(None, statuses), 0), out, err)
+
+
+def start_function(function: Callable[..., None], *given: Any) -> BaseProcess:
+    """Call a function of a module in a process of its own, without a GPU."""
+    process = _server().Process(target=_call, args=(function, given), daemon=True)
+    process.start()
+    return process
+
+
+def _call(function: Callable[..., None], given: Sequence[Any]) -> None:
+    os.environ.update(ENVIRONMENT)
+    torch.set_num_threads(1)
+    function(*given)
 
 
 @functools.cache

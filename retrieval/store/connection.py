@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from retrieval.store.lite import clean_folder
 from utils.lock import locked
 from utils.package import require_extra
 from utils.text import one_line, printable
@@ -29,6 +30,7 @@ class Connection:
     """An open connection; `embedded` where the data are in a folder, which no other process can then open.
 
     `writing` is held by the thread that writes; `when_open` is called when it has been opened afresh.
+    `has_log` says whether whoever had the folder before ended without writing all segments.
     """
 
     def __init__(self, address: str, *, create: bool) -> None:
@@ -46,8 +48,10 @@ class Connection:
             raise ValueError("a gallery's address has no user; allowed: MILVUS_TOKEN='user:password'")
         self.writing = threading.RLock()
         self.when_open: list[Callable[[], None]] = []
+        self.has_log = False
         self._stack = ExitStack()
         self._client: Any = None
+        self._is_closed = False
         if self.embedded:
             folder = self._check_folder(create=create)
             folder.mkdir(parents=True, exist_ok=True)
@@ -89,10 +93,19 @@ class Connection:
 
     @property
     def client(self) -> Any:
-        """The `MilvusClient` of pymilvus, whose own types are wrong. Raises ValueError once it is closed."""
-        if self._client is None:
-            raise ValueError(f"gallery {printable(self.address)} is closed")
-        return self._client
+        """The `MilvusClient` of pymilvus, whose own types are wrong. Raises ValueError once it is closed.
+
+        Connects where `reopen` has failed before, and raises OSError as it does.
+        """
+        client = self._client
+        if client is None:
+            with self.writing:  # another thread may be opening it
+                if self._is_closed:
+                    raise ValueError(f"gallery {printable(self.address)} is closed")
+                if self._client is None:
+                    self.reopen()
+                client = self._client
+        return client
 
     def reopen(self) -> None:
         """Connect, afresh if it was connected: what an embedded store has acknowledged is read from its log.
@@ -102,13 +115,19 @@ class Connection:
         from pymilvus import MilvusClient
 
         self._disconnect()
+        if self.embedded:
+            self.has_log = clean_folder(Path(self.address))
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs errors that it raises as well
-        with _reasons_of_lite() as reasons, self.errors(reasons):
-            uri = str(Path(self.address).absolute()) if self.embedded else self.address
-            token = "" if self.embedded else os.environ.get("MILVUS_TOKEN", "")
-            self._client = MilvusClient(uri, token=token, timeout=_TIMEOUT)
-            for prepare in self.when_open:
-                prepare()
+        try:
+            with _reasons_of_lite() as reasons, self.errors(reasons):
+                uri = str(Path(self.address).absolute()) if self.embedded else self.address
+                token = "" if self.embedded else os.environ.get("MILVUS_TOKEN", "")
+                self._client = MilvusClient(uri, token=token, timeout=_TIMEOUT)
+                for prepare in self.when_open:
+                    prepare()
+        except BaseException:
+            self._disconnect()
+            raise
 
     @contextmanager
     def errors(self, reasons: list[str] | None = None) -> Iterator[None]:
@@ -124,7 +143,9 @@ class Connection:
 
     def close(self) -> None:
         """Disconnect, and let other processes open the folder."""
-        self._disconnect()
+        with self.writing:
+            self._is_closed = True
+            self._disconnect()
         self._stack.close()
 
     def _disconnect(self) -> None:

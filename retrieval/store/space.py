@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,8 @@ ROWS = 1000  # of one request
 _FLUSH = 1024  # rows, after which Milvus Lite writes a segment: it searches rows in its log slowly
 _QUERIES = 256  # of one request
 _MODEL = "clipreid.model"  # the property of a collection that names its model
-_SPARE = "_rewritten"  # ends the name of a collection that is being compacted
+_SPARE = "_rewritten"  # ends the name of the collection that compaction writes
+_DROPPED = "_dropped"  # ends the name of the collection that it has replaced
 _LEAST_EF = 128  # candidates of a search in HNSW
 _TEXTS = {"identity": MAX_NAME, "camera": MAX_NAME, "path": MAX_PATH, "picture": MAX_NAME, "more": MAX_MORE}
 _INDEXES = {"flat": {}, "hnsw": {"M": 16, "efConstruction": 200}}
@@ -47,9 +49,9 @@ class Space:
         self._connection = connection
         self._collection = _collection(name)
         self._unflushed = 0
-        connection.when_open.append(self._make_ready)
+        connection.when_open.append(self._recover)
         with connection.errors():
-            self._make_ready()
+            self._recover()
             about = connection.client.describe_collection(self._collection)["properties"]
         where = f"gallery {connection.address}, space {name}"
         self.model = parse_json(about.get(_MODEL, "{}"), SpaceModel, where)
@@ -114,8 +116,12 @@ class Space:
         return self._query(where, fields, limit=ROWS)
 
     def scan(self, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """All rows, one page after the other."""
+        """All rows by key, one page after the other."""
         connection = self._connection
+        if connection.embedded:  # where each page takes as long as a search
+            rows = self.rows(sorted({row["key"] for row in self._query("", ["key"])}), fields)
+            yield from ({name: row[name] for name in fields} for row in rows)
+            return
         with connection.errors():
             pages = connection.client.query_iterator(
                 self._collection, batch_size=ROWS, output_fields=list(fields), consistency_level="Strong"
@@ -160,31 +166,67 @@ class Space:
                 self._write(lambda: self._connection.client.flush(self._collection))
 
     def compact(self) -> None:
-        """Write all rows afresh into another collection, which takes the place of this one."""
-        self._write(self._rewrite)
+        """Let nothing of rows that were removed or replaced stay on an embedded store's disk.
+
+        All rows are written afresh into another collection, which takes the place of this one. A server is
+        told to do so, and other clients go on writing meanwhile.
+        """
+        self.flush()
+        self._write(self._rewrite if self._connection.embedded else self._compact_server)
+
+    def _compact_server(self) -> None:
+        client = self._connection.client
+        client.flush(self._collection)
+        client.compact(self._collection)
 
     def _rewrite(self) -> None:
-        client, spare = self._connection.client, self._collection + _SPARE
-        if client.has_collection(spare):  # of a compaction that broke off
-            client.drop_collection(spare)
-        _create(self._connection, spare, self.model, self.index)
+        client, name = self._connection.client, self._collection
+        _create(self._connection, name + _SPARE, self.model, self.index)
         for part in self.scan_portions([*FIELDS, FEATURE]):
-            client.upsert(spare, part)
-        if self._connection.embedded:
-            client.flush(spare)
-        client.drop_collection(self._collection)
-        self._unflushed = 0
+            client.upsert(name + _SPARE, part)
+        client.flush(name + _SPARE)
+        # To drop a collection takes several steps; to rename it is one.
+        client.rename_collection(name, name + _DROPPED)
         self._make_ready()
 
     def _make_ready(self) -> None:
         """Load the collection for searches; ends what has broken off in it."""
+        from pymilvus.exceptions import MilvusException
+
         client, name = self._connection.client, self._collection
-        if not client.has_collection(name):  # all was written to the other before this one was dropped
+        there = client.list_collections()
+        if name not in there:  # compaction had written all
             client.rename_collection(name + _SPARE, name)
-        if not self.index:
+        for rest in {name + _SPARE, name + _DROPPED}.intersection(there):
+            if name in there or rest.endswith(_DROPPED):
+                client.drop_collection(rest)
+        index = self.index
+        if not index:
             _logger.warning("the index of space %s was not finished; it is searched exactly", self.name)
             self._change_index("flat")
-        client.load_collection(name)
+        try:
+            client.load_collection(name)
+        except MilvusException as error:
+            if not self._connection.embedded:
+                raise
+            _logger.warning("the index of space %s is damaged, and built again: %s", self.name, error)
+            self._change_index(index)
+
+    def _recover(self) -> None:
+        """Make the collection ready when it is opened.
+
+        A process that was killed between writing a segment and removing its log leaves rows in both, which
+        would be found twice; they are written afresh.
+        """
+        self._make_ready()
+        if not self._connection.has_log:
+            return
+        client, name = self._connection.client, self._collection
+        counts = Counter(row["key"] for row in client.query(name, filter="", output_fields=["key"]))
+        fields = [*FIELDS, FEATURE]
+        for part in portions([key for key, count in counts.items() if count > 1]):
+            rows = client.query(name, filter=f"key in {literals(part)}", output_fields=fields)
+            client.upsert(name, [{field: row[field] for field in fields} for row in rows])
 
     def _change_index(self, index: str) -> None:
         client, name = self._connection.client, self._collection

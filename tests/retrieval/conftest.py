@@ -1,12 +1,35 @@
-"""Features to search in, as the tests of pairs and thresholds share them, and a loop over their pairs."""
+"""What tests of this room share: addresses of galleries, features to search in, a loop over their pairs."""
 
-from collections.abc import Callable
+import os
+import uuid
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
 
 from retrieval import FeatureSet, RetrievalTask, TrialRows
+
+SERVER = os.environ.get("CLIPREID_TEST_MILVUS", "")
+
+
+@pytest.fixture
+def address(tmp_path) -> Iterator[str]:
+    """Of a gallery to be made: a folder, or a new database of the server in CLIPREID_TEST_MILVUS."""
+    if not SERVER:
+        yield str(tmp_path / "gallery.db")
+        return
+    from pymilvus import MilvusClient
+
+    name, token = f"test_{uuid.uuid4().hex[:12]}", os.environ.get("MILVUS_TOKEN", "")
+    yield f"{SERVER}/{name}"
+    client = MilvusClient(f"{SERVER}/{name}", token=token)
+    for collection in client.list_collections():
+        client.drop_collection(collection)
+    client.close()
+    client = MilvusClient(SERVER, token=token)
+    client.drop_database(name)
+    client.close()
 
 
 @pytest.fixture(scope="session")

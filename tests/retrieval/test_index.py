@@ -1,7 +1,5 @@
 """Galleries at an address: Milvus Lite in a folder, or the server in CLIPREID_TEST_MILVUS."""
 
-import os
-import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
@@ -16,25 +14,6 @@ from retrieval import FeatureSet, Gallery, Metadata, SpaceModel
 REID = SpaceModel(name="toy", sha256="a" * 64, width=8)
 TEXT = SpaceModel(name="toy text", sha256="b" * 64, width=4)
 NOON = datetime(2026, 5, 4, 12, tzinfo=timezone.utc)
-SERVER = os.environ.get("CLIPREID_TEST_MILVUS", "")
-
-
-@pytest.fixture
-def address(tmp_path) -> Iterator[str]:
-    if not SERVER:
-        yield str(tmp_path / "gallery.db")
-        return
-    from pymilvus import MilvusClient
-
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    yield f"{SERVER}/{name}"
-    client = MilvusClient(f"{SERVER}/{name}")
-    for collection in client.list_collections():
-        client.drop_collection(collection)
-    client.close()
-    client = MilvusClient(SERVER)
-    client.drop_database(name)
-    client.close()
 
 
 @pytest.fixture
