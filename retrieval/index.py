@@ -229,7 +229,7 @@ class Gallery:
         return torch.tensor(np.array([found[key] for key in keys], dtype=np.float32).reshape(-1, width))
 
     def entries(self, space: str | None = None) -> Iterator[Entry]:
-        """All entries by key; by default those of every space, each once."""
+        """All entries, in any order; by default those of every space, each once."""
         seen: set[str] = set()
         for each in [space] if space else self.spaces:
             for row in self._space(each).scan(FIELDS):
@@ -244,11 +244,15 @@ class Gallery:
 
     def identities(self) -> dict[str, int]:
         """The names of identities, in alphabetical order, with the number of their entries; '' is unknown."""
-        return dict(sorted(Counter(entry.metadata.identity for entry in self.entries()).items()))
+        return self._names("identity")
 
     def cameras(self) -> dict[str, int]:
         """The same for cameras."""
-        return dict(sorted(Counter(entry.metadata.camera for entry in self.entries()).items()))
+        return self._names("camera")
+
+    def _names(self, field: str) -> dict[str, int]:
+        named = {key: name for space in self._spaces.values() for key, name in space.column(field)}
+        return dict(sorted(Counter(named.values()).items()))
 
     def assign(self, keys: Sequence[str], identity: str) -> int:
         """Give entries the name of an identity, '' for none; how many.

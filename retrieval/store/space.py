@@ -115,13 +115,23 @@ class Space:
         """A portion of the rows that meet a condition."""
         return self._query(where, fields, limit=ROWS)
 
-    def scan(self, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """All rows by key, one page after the other."""
+    def column(self, field: str) -> Iterator[tuple[str, Any]]:
+        """The key of each row, and the value of a field that is short."""
+        fields = ["key", field]
+        # A page of Milvus Lite takes the time of all, so there is one.
+        rows = self._query("", fields) if self._connection.embedded else self._pages(fields)
+        yield from ((row["key"], row[field]) for row in rows)
+
+    def scan(self, fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """All rows, without those that are removed meanwhile."""
+        if self._connection.embedded:
+            yield from self.rows([key for key, _ in self.column("key")], fields)
+        else:
+            yield from self._pages(fields)
+
+    def _pages(self, fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """All rows from a server, a page after the other."""
         connection = self._connection
-        if connection.embedded:  # where each page takes as long as a search
-            rows = self.rows(sorted({row["key"] for row in self._query("", ["key"])}), fields)
-            yield from ({name: row[name] for name in fields} for row in rows)
-            return
         with connection.errors():
             pages = connection.client.query_iterator(
                 self._collection, batch_size=ROWS, output_fields=list(fields), consistency_level="Strong"
@@ -132,14 +142,16 @@ class Space:
                     page = pages.next()
                 if not page:
                     return
-                yield from ({name: row[name] for name in fields} for row in page)
+                yield from page
         finally:
             pages.close()
 
     def scan_portions(self, fields: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
         """The same in lists of up to a request's rows."""
         rows = self.scan(fields)
-        while part := [row for _, row in zip(range(ROWS), rows, strict=False)]:
+        while part := [
+            {name: row[name] for name in fields} for _, row in zip(range(ROWS), rows, strict=False)
+        ]:
             yield part
 
     def upsert(self, rows: Sequence[Mapping[str, Any]]) -> None:
