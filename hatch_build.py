@@ -12,7 +12,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 ROOMS = "config|configs|datasets|loss|model|processor|retrieval|service|solver|tools|utils"
-SUFFIXES = (".py", ".yml", ".json", ".j2")
+SUFFIXES = (".py", ".yml", ".json", ".j2", ".html", ".css", ".js")
 PROGRAMS = ("train*.py", "test*.py", "zero_shot.py")
 FACE = "clipreid.py"
 PATH_LINE = re.compile(r"^sys\.path\.insert\(.*\n", re.MULTILINE)  # of tools run as files

@@ -1,0 +1,179 @@
+"""What the page can do, as functions from what a browser sends to HTML; errors of the user become lines.
+
+A browser may send anything, so values are checked here and in `question`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from service.batching import Busy
+from service.finder import Finder, SearchOptions, Sentence
+from service.page import markup
+from service.page.pictures import small_picture
+from service.page.question import read_bytes, read_distance, read_question, read_time
+from utils.text import one_line, quoted
+
+if TYPE_CHECKING:
+    from retrieval import Metadata
+
+_FACTS = 16_384  # bytes of a request besides its picture
+MOST_HITS, MOST_SEEN, MOST_NAMES = 60, 200, 2000  # of a ranking, of a timeline, of a list
+CARD, LARGE = 320, 900  # pixels
+_logger = logging.getLogger("transreid.service")
+MENDED = (Busy, KeyError, OSError, ValueError)  # whose message is for the user
+
+
+def words_of(error: Exception) -> str:
+    """The message of an error for the user; where the store lies is only for the log."""
+    if isinstance(error, OSError):
+        _logger.error("page: %s", one_line(error))
+        return "the gallery or its disk cannot be reached"
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+
+
+class Lists(NamedTuple):
+    """The page's title, and what its fields offer: names, cameras with their labels."""
+
+    head: str
+    names: list[str]
+    cameras: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The filters of a search as the page's fields have them."""
+
+    cameras: list[str]
+    since: str
+    until: str
+    hits: float
+    threshold: str
+
+    def options(self) -> SearchOptions:
+        """The same for the finder. Raises ValueError."""
+        return SearchOptions(
+            k=min(max(int(self.hits), 1), MOST_HITS),
+            cameras=tuple(self.cameras or ()) or None,
+            since=read_time(self.since),
+            until=read_time(self.until, last=True),
+            threshold=read_distance(self.threshold),
+        )
+
+
+@dataclass(frozen=True)
+class Deeds:
+    """All that the page does with a finder."""
+
+    finder: Finder
+    max_bytes: int  # of a request
+
+    @property
+    def most_bytes(self) -> int:
+        """The largest picture: in a request each three bytes take four letters."""
+        return max(self.max_bytes - _FACTS, 0) // 4 * 3
+
+    @property
+    def may_add(self) -> bool:
+        """Whether there is a folder for pictures."""
+        return self.finder.pictures is not None
+
+    def shown(self, key: str, most: int = CARD) -> str:
+        """The picture of an entry for the page; '' where it cannot be shown."""
+        try:
+            return small_picture(self.finder.picture(key), most)
+        except (KeyError, OSError, ValueError):
+            return ""
+
+    def lists(self) -> Lists:
+        """What is in the gallery now."""
+        try:
+            entries = self.finder.gallery.count(self.finder.image_space)
+            names, cameras = self.finder.identities(), self.finder.cameras()
+        except OSError as error:
+            return Lists(markup.message(words_of(error)), [], [])
+        return Lists(
+            markup.head(entries, names, cameras),
+            sorted(filter(None, names))[:MOST_NAMES],
+            [(f"{name or markup.NO_CAMERA} ({count:,})", name) for name, count in sorted(cameras.items())],
+        )
+
+    def welcome(self) -> str:
+        """What is shown before the first question."""
+        return markup.welcome(takes_sentences=self.finder.takes_sentences)
+
+    def search(self, question: Any, filters: Filters) -> str:
+        """The ranking for a question."""
+        try:
+            asked = read_question(question)
+            if asked is None:
+                return self.welcome()
+            answer = self.finder.search(asked, filters.options())
+        except MENDED as error:
+            return markup.message(words_of(error))
+        # A hit's own picture is there already, a sentence is none.
+        may_add = self.may_add and bool(question.get("data")) and not isinstance(asked, Sentence)
+        return markup.ranking(answer, self.shown, may_add=may_add and not question.get("key"))
+
+    def ask_again(self, key: str) -> dict[str, str]:
+        """An entry as the next question."""
+        return {"key": key, "data": self.shown(key)}
+
+    def look(self, key: str) -> str:
+        """One picture at large."""
+        try:
+            return markup.one_picture(self.finder.entry(key), self.shown(key, LARGE))
+        except MENDED as error:
+            return markup.message(words_of(error))
+
+    def timeline(self, name: str | None) -> str:
+        """Where somebody was."""
+        if not name:
+            return ""
+        try:
+            entries = self.finder.timeline(name)
+        except MENDED as error:
+            return markup.message(words_of(error))
+        if not entries:
+            return markup.message(f"nobody is named {quoted(name)}")
+        return markup.timeline(name, entries[-MOST_SEEN:], self.shown, total=len(entries))
+
+    def add(self, question: Any, facts: dict[str, Any]) -> tuple[str, bool]:
+        """Add the picture in a field; a line about it, and whether it was added."""
+        try:
+            metadata = _metadata(facts)
+            asked = read_question(question)
+            if asked is None or not question.get("data"):
+                raise ValueError("no picture is chosen")
+            entry = self.finder.add(read_bytes(question["data"]), metadata)
+        except MENDED as error:
+            return markup.message(words_of(error)), False
+        name, camera = entry.metadata.identity or markup.UNNAMED, entry.metadata.camera or markup.NO_CAMERA
+        return markup.message(f"Added: {name}, {camera}", "done"), True
+
+    def rename(self, key: str, name: str) -> str:
+        """Give an entry another name; one line."""
+        try:
+            self.finder.gallery.assign([key], name.strip())
+        except MENDED as error:
+            return markup.message(words_of(error))
+        return self.look(key)
+
+    def remove(self, key: str) -> str:
+        """Remove an entry; one line."""
+        try:
+            was_there = self.finder.remove(key)
+        except MENDED as error:
+            return markup.message(words_of(error))
+        return markup.message("Removed" if was_there else "It was not there any more", "done")
+
+
+def _metadata(facts: dict[str, Any]) -> Metadata:
+    """Raises ValueError."""
+    from retrieval import Metadata
+    from utils.untrusted.forms import check_form
+
+    texts = {name: str(facts.get(name) or "").strip() for name in ("identity", "camera")}
+    return check_form(texts | {"time": read_time(facts.get("time"))}, Metadata, "picture")

@@ -1,0 +1,87 @@
+"""The page on a service: no file and no tool of gradio's interface can be reached."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from service.page import make_page, mount_page
+from tests.service.page.conftest import BAD_NAME, made_finder
+from utils import package
+
+SHUT = (
+    "/gradio_api/file=/etc/hostname",
+    "/gradio_api/file=README.md",
+    "/gradio_api/file/README.md",
+    "/gradio_api/proxy=https://example.org/",
+    "/gradio_api/run/predict",
+    "/gradio_api/call/search/1",
+    "/gradio_api/component_server",
+    "/gradio_api/stream/1/2/3/playlist-file",
+    "/gradio_api/deep_link",
+    "/gradio_api/vibe-code",
+    "/gradio_api/runs",
+    "/gradio_api/openapi.json",
+    "//gradio_api/file=/etc/hostname",
+    "/a/../gradio_api/file=/etc/hostname",
+)
+
+
+@pytest.fixture(scope="module")
+def client(model, text_model, tmp_path_factory):
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+
+    app = FastAPI()
+
+    @app.get("/health")
+    def health() -> str:
+        return "ok"
+
+    with made_finder(tmp_path_factory.mktemp("mount"), model, text_model) as finder:
+        mount_page(app, finder)
+        with TestClient(app) as client:
+            yield client
+
+
+def test_the_service_keeps_its_routes(client):
+    assert client.get("/health").json() == "ok"
+    page = client.get("/")
+    assert page.status_code == 200 and '"title":"Gallery"' in page.text
+    assert page.headers["cache-control"] == "no-store"
+    policy = page.headers["content-security-policy"]
+    assert "connect-src 'self'" in policy and "frame-ancestors 'none'" in policy
+
+
+@pytest.mark.parametrize("path", SHUT)
+def test_what_the_page_does_not_use_is_not_there(client, path):
+    for method in ("GET", "POST"):
+        assert client.request(method, path).status_code in (404, 405)
+
+
+def test_nothing_is_uploaded(client):
+    before = set(Path(tempfile.gettempdir()).glob("gradio/*"))
+    answer = client.post("/gradio_api/upload", files={"files": ("a.png", b"x" * 100)})
+    assert answer.status_code == 404
+    assert set(Path(tempfile.gettempdir()).glob("gradio/*")) == before
+
+
+def test_the_configuration_has_nothing_of_the_gallery(client):
+    text = client.get("/config").text
+    assert BAD_NAME not in text and "Anna" not in text and "/tmp" not in text
+    assert '"analytics_enabled":false' in text.replace(" ", "")
+    assert client.get("/gradio_api/info").json() == {"named_endpoints": {}, "unnamed_endpoints": {}}
+
+
+def test_fonts_and_scripts_are_not_fetched(client):
+    page = client.get("/").text + client.get("/theme.css").text
+    for word in ("fonts.googleapis", "fonts.gstatic", "cdnjs", "huggingface.co"):
+        assert word not in page
+
+
+def test_without_gradio(finder, monkeypatch):
+    monkeypatch.setattr(package.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r'gradio is not installed; needed: pip install "clipreid\[web\]"'
+    ):
+        make_page(finder)
