@@ -49,10 +49,12 @@ def extract(
     encode: Callable[[Any], Tensor] | None = None,
     *,
     precision: Precision | None = None,
+    progress: bool = True,
 ) -> FeatureSet:
     """Features (N, D) of every item of a loader, float32, on the device, the model in evaluation mode.
 
     `encode` maps a batch to features (B, D); None is the model's test feature. `precision` None is float32.
+    Without `progress` there is no bar, for callers that show their own.
     In a run of several processes the loader has this process's share, and all processes get all features.
     Raises ValueError for a loader without items.
     """
@@ -61,7 +63,8 @@ def extract(
     precision = precision or Precision(device.type)
     encode = encode or image_encoder(model)
     features, pids, camids, paths, keys = [], [], [], [], []
-    for batch in tqdm(loader, desc="extract", leave=False, disable=None if is_first() else True):
+    hidden = None if progress and is_first() else True  # None shows a bar on terminals only
+    for batch in tqdm(loader, desc="extract", leave=False, disable=hidden):
         batch = batch.to(device)
         with precision.autocast():
             features.append(encode(batch).float())

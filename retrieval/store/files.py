@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from utils.text import printable
 from utils.untrusted.feature_files import read_feature_file
 from utils.untrusted.forms import parse_json
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256, by which a gallery knows pictures
 _logger = logging.getLogger("transreid.retrieval")
 
 
@@ -42,7 +45,9 @@ def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]], model: Space
 def read_items(path: str | Path, model: SpaceModel) -> tuple[FeatureSet, list[Metadata]]:
     """The items of a feature file with their metadata.
 
-    Raises FileNotFoundError, ValueError for other files and for features of another model.
+    In a file without metadata an item that is named by its path gets the name of its picture as key, where
+    that is known, as an entry of the same picture has it; of several the first is taken. Raises
+    FileNotFoundError, ValueError for other files and for features of another model.
     """
     stored = read_feature_file(path)
     items = FeatureSet(**stored.items, names=read_names(stored.names, path))
@@ -56,16 +61,32 @@ def read_items(path: str | Path, model: SpaceModel) -> tuple[FeatureSet, list[Me
         )
     if len(stored.metadata) == len(items):
         return items, [parse_json(text, Metadata, f"{path}: metadata") for text in stored.metadata]
+    items = _by_picture(items)
     labels = zip(items.pids.tolist(), items.camids.tolist(), items.paths, items.pictures, strict=True)
     return items, [
         Metadata(
             identity="" if pid == NO_PID else items.names.identity(pid),
             camera="" if camid == NO_CAMERA else items.names.camera(camid),
-            path=os.path.abspath(place),
-            picture=picture,
+            path=os.path.abspath(place) if place.isprintable() else "",
+            picture=picture if _DIGEST.fullmatch(picture) else "",
         )
         for pid, camid, place, picture in labels
     ]
+
+
+def _by_picture(items: FeatureSet) -> FeatureSet:
+    """The items, of which those that are named by their path are named by their picture."""
+    named = zip(items.keys, items.paths, items.pictures, strict=True)
+    keys = [
+        picture if key == path and _DIGEST.fullmatch(picture) else printable(key)
+        for key, path, picture in named
+    ]
+    rows = list({key: row for row, key in reversed(list(enumerate(keys)))}.values())[::-1]
+    if len(rows) < len(keys):
+        _logger.warning(
+            "%d of %d items are of a picture that has one already", len(keys) - len(rows), len(keys)
+        )
+    return replace(items, keys=keys).select(sorted(rows))
 
 
 def _numbered(names: Sequence[str], unknown: int) -> tuple[np.ndarray, dict[int, str]]:

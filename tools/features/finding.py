@@ -34,17 +34,21 @@ def find_images(sources: Sequence[str]) -> list[str]:
     """
     left_out = Tally()
     paths: dict[str, str] = {}
-    for path in (str(path) for source in sources for path in _expand(source, left_out)):
+    for path in (str(path) for source in sources for path in expand(source, left_out)):
         real = os.path.realpath(path) if len(sources) > 1 else path
         if real in paths:
             left_out.add("named twice", path)
         paths.setdefault(real, path)
     if left_out:
-        _logger.warning("--images: not read: %s", left_out)
+        _logger.warning("--images: not read: %s", str(left_out))  # logging takes a single dict apart
     return list(paths.values())
 
 
-def _expand(source: str, left_out: Tally) -> list[Path]:
+def expand(source: str, left_out: Tally, option: str = "--images") -> list[Path]:
+    """The image paths that one source of `find_images` names; `left_out` counts what is not read in a folder.
+
+    Raises as that does; `option` names the source in its errors.
+    """
     path = Path(source)
     if path.is_dir():
         found = find_files(path, picture_suffixes(), left_out)
@@ -58,7 +62,7 @@ def _expand(source: str, left_out: Tally) -> list[Path]:
         hint = f"; not read: {left_out}" if left_out else ""
         kinds = " ".join(sorted(picture_suffixes(), key=lambda suffix: suffix != ".jpg"))
         raise FileNotFoundError(
-            f"--images {source}: no image there; allowed: a folder of {kinds}, "
+            f"{option} {source}: no image there; allowed: a folder of {kinds}, "
             f"a .txt file with a path a line, a pattern in quotes, an image{hint}"
         )
     return found

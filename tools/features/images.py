@@ -24,6 +24,7 @@ from tools.features.finding import NoneReadableError
 from utils.distributed import share
 from utils.labels import NO_CAMERA, NO_PID
 from utils.limits import allowed_workers
+from utils.signals import leave_signals_to_parent
 from utils.text import Tally
 from utils.untrusted.pictures import open_picture, read_picture
 
@@ -130,6 +131,7 @@ def readable_batches(
         args.batch,
         sampler=share(len(paths)),
         num_workers=allowed_workers(args.workers),
+        worker_init_fn=leave_signals_to_parent,
         pin_memory=device.type == "cuda",
         collate_fn=functools.partial(collate_readable, pixels=pixels),
     )

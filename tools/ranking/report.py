@@ -110,6 +110,7 @@ class Report:
     measure: Measure
     attention: str
     rows: tuple[Row, ...]
+    footer: str = "Gallery images that the trial's rule removes are not ranked."
 
 
 class Album:
@@ -171,7 +172,7 @@ def _row(
     image = _image(query, ranking.query, album)
     attention = None
     if paint_attention is not None and image is not None:
-        attention = _thumbnail(paint_attention(image))
+        attention = thumbnail(paint_attention(image))
     precision = ranking.average_precision
     return Row(
         number=ranking.query,
@@ -220,7 +221,7 @@ def _picture(images: FeatureSet, row: int, image: Image.Image | None, album: Alb
     return Picture(
         printable(path),
         printable(PurePath(images.keys[row]).name or path),
-        None if image is None else _thumbnail(image),
+        None if image is None else thumbnail(image),
         printable(album.unreadable.get(path, "")),
         f"id {album.names.identity(pid)}",
         f"cam {album.names.camera(camid)}",
@@ -228,7 +229,7 @@ def _picture(images: FeatureSet, row: int, image: Image.Image | None, album: Alb
     )
 
 
-def _thumbnail(image: Image.Image) -> Image.Image:
+def thumbnail(image: Image.Image) -> Image.Image:
     """The image, scaled down where a side is longer than THUMBNAIL."""
     small = image.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)

@@ -16,18 +16,20 @@ _logger = logging.getLogger("transreid.datasets")
 
 
 def read_table(
-    file: Path, required: Sequence[str], optional: Sequence[str]
+    file: Path, required: Sequence[str], optional: Sequence[str], *, others: bool = False
 ) -> Iterator[tuple[dict[str, str], str]]:
     """Yield the cells of each row by column, without the spaces around them, and "file:line".
 
-    Blank lines are left out; other columns are named in the log. Raises ValueError (file and line) for a
-    missing or repeated column, a row of another length, and what is no CSV file.
+    Blank lines are left out; other columns are named in the log, unless the caller reads these `others` too.
+    Raises ValueError (file and line) for a missing or repeated column, a row of another length, and what is
+    no CSV file.
     """
     with open_plain_text(file) as stream:
         # Files that were put together may have a byte order mark in several lines.
         reader = csv.reader(line.removeprefix("\ufeff") for line in stream)
         try:
             columns = _check_columns(next(reader, []), file, required, optional)
+            _handle_others(columns, file, (*required, *optional), read=others)
             for fields in reader:
                 where = f"{file}:{reader.line_num}"
                 if not fields:
@@ -71,8 +73,16 @@ def _check_columns(
         if stripped.count(column) > 1:
             times = stripped.count(column)
             raise ValueError(f"{where}: column {column!r} comes {times} times, allowed is once")
-    others = [column for column in stripped if column not in (*required, *optional)]
-    if others:
-        names = shortened(", ".join(map(quoted, others)), _SHOWN)
-        _logger.info("%s: %d columns are not read: %s", where, len(others), names)
     return stripped
+
+
+def _handle_others(columns: Sequence[str], file: Path, known: Sequence[str], *, read: bool) -> None:
+    """Log which columns are not read; if they are `read`, raise ValueError for one that comes twice."""
+    others = [column for column in columns if column not in known]
+    if read:
+        twice = [column for column in others if others.count(column) > 1]
+        if twice:
+            raise ValueError(f"{file}:1: column {quoted(twice[0])} comes several times, allowed is once")
+    elif others:
+        names = shortened(", ".join(map(quoted, others)), _SHOWN)
+        _logger.info("%s:1: %d columns are not read: %s", file, len(others), names)

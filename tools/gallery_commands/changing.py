@@ -1,0 +1,160 @@
+"""gallery.py create, rename, export, import, index and compact."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+from config.arguments import Parser, one_or_more, say
+from retrieval import Gallery
+from tools.gallery_commands.options import Command, add_model_options, load_models, no_words, open_whole
+from utils.files import require_writable
+from utils.text import quoted
+
+_SPACES = ("reid", "text")
+_INDEXES = ("flat", "hnsw")
+
+
+def add_create_options(parser: Parser) -> None:
+    """Of models and index."""
+    add_model_options(parser)
+    parser.add_argument(
+        "--index",
+        choices=_INDEXES,
+        default="flat",
+        help="flat (default) is exact, hnsw approximate and faster in large galleries",
+    )
+
+
+def create(args: argparse.Namespace) -> None:
+    """Make an empty gallery for features of the models, or a space for a further one."""
+    no_words(args)
+    if args.weight is None and args.text_weight is None:
+        raise ValueError(
+            "no model is given; needed: --weight for images, --text-weight for sentences, or both"
+        )
+    models = load_models(args, "cpu")
+    with Gallery.create(
+        args.gallery, {space: model.space_model for space, model in models.items()}, index=args.index
+    ) as gallery:
+        for space in models:
+            say("%s: space %s for features of %s", args.gallery, space, gallery.models[space])
+
+
+def add_rename_options(parser: Parser) -> None:
+    """Of entries."""
+    parser.add_argument(
+        "--key", nargs="+", metavar="KEY", help="name these entries only; the word is the name"
+    )
+
+
+def rename(args: argparse.Namespace) -> None:
+    """Give an identity, or some entries, a name; that of another identity makes both one."""
+    if len(args.words) != (1 if args.key else 2):
+        words = "NEW" if args.key else "OLD NEW, or NEW with --key"
+        raise ValueError(f"{len(args.words)} words follow the address; needed: {words}")
+    new = args.words[-1]
+    with Gallery.open(args.gallery) as gallery:
+        if args.key:
+            say("%d entries are %s now", gallery.assign(args.key, new), new or "without a name")
+            return
+        old = args.words[0]
+        if not old:
+            raise ValueError("OLD is ''; allowed: a name, or --key for entries without one")
+        names = gallery.identities()
+        if old not in names:
+            raise ValueError(f"no entry is named {quoted(old)}; `stats` shows the names")
+        count = gallery.rename(old, new)
+        say("%d entries of %s are %s now", count, old, new or "without a name")
+        if new and new != old and new in names:
+            say("%s had %d entries before: both are one now", new, names[new])
+
+
+def add_export_options(parser: Parser) -> None:
+    """Of file and space."""
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="feature file, features.npz")
+    _add_space(parser)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a space as a feature file, which tools/evaluate.py, rank.py and threshold.py read."""
+    no_words(args)
+    require_writable(args.out, "--out")
+    with Gallery.open(args.gallery) as gallery:
+        count = gallery.export_features(args.out, args.space or gallery.spaces[0])
+    say("%d features written to %s", count, args.out)
+
+
+def import_files(args: argparse.Namespace) -> None:
+    """Add the items of feature files of the space's model; those of equal keys are replaced."""
+    if not args.words:
+        raise ValueError("no file is named; needed: feature files, of `export` or tools/extract.py")
+    with open_whole(args.gallery) as gallery:
+        for path in args.words:
+            count = gallery.import_features(path, args.space or gallery.spaces[0])
+            say("%d features added from %s", count, path)
+
+
+def _add_space(parser: Parser) -> None:
+    parser.add_argument("--space", choices=_SPACES, help="default: reid, if the gallery has it, else text")
+
+
+def add_index_options(parser: Parser) -> None:
+    """Of the measurement."""
+    add = parser.add_argument
+    add("--recall", type=one_or_more, metavar="K", help="measure which share of the exact K nearest is found")
+    add("--questions", type=one_or_more, default=200, metavar="N", help="entries that ask (default: 200)")
+    add("--seed", type=int, default=0, metavar="N", help="of the draw of entries (default: 0)")
+
+
+def index(args: argparse.Namespace) -> None:
+    """Change how the gallery is searched, and measure what a search finds of what is there."""
+    if len(args.words) > 1 or not {*args.words} <= {*_INDEXES}:
+        raise ValueError(
+            f"{quoted(' '.join(args.words))} follows the address; allowed: flat, hnsw or nothing"
+        )
+    with open_whole(args.gallery) as gallery:
+        if args.words:
+            gallery.set_index(args.words[0])
+        say("index: %s", gallery.index)
+        for space in gallery.spaces if args.recall else ():
+            keys = [entry.key for entry in gallery.entries(space)]
+            asked = sorted(random.Random(args.seed).sample(keys, min(args.questions, len(keys))))
+            if not asked:
+                say("space %s has no entry to ask for", space)
+                continue
+            found = gallery.recall(gallery.features(asked, space), args.recall, space)
+            say(
+                "space %s: %d entries ask for their %d nearest: %.2f%% of these are found",
+                *(space, len(asked), args.recall, 100 * found),
+            )
+
+
+def compact(args: argparse.Namespace) -> None:
+    """Write the gallery afresh, so that nothing of removed entries is left on the disk."""
+    no_words(args)
+    with Gallery.open(args.gallery) as gallery:
+        gallery.compact()
+    say("%s is written afresh", args.gallery)
+
+
+def _no_options(parser: Parser) -> None:
+    """The address only."""
+
+
+CREATE = Command("Make an empty gallery for a model, or for two.", "", add_create_options, create)
+RENAME = Command(
+    "Name an identity, or entries by --key; the name of another identity makes both one.",
+    "[OLD] NEW",
+    add_rename_options,
+    rename,
+)
+EXPORT = Command(
+    "Write features and what is known of them as a feature file.", "", add_export_options, export
+)
+IMPORT = Command(
+    "Add feature files of `export`, of a test or of extract.py.", "FILE...", _add_space, import_files
+)
+INDEX = Command("Show or change how it is searched, and measure it.", "[flat|hnsw]", add_index_options, index)
+COMPACT = Command("Erase from the disk what was removed.", "", _no_options, compact)
