@@ -228,11 +228,24 @@ class Gallery:
         width = self._space(space).model.width
         return torch.tensor(np.array([found[key] for key in keys], dtype=np.float32).reshape(-1, width))
 
-    def entries(self, space: str | None = None) -> Iterator[Entry]:
-        """All entries, in any order; by default those of every space, each once."""
+    def entries(
+        self,
+        space: str | None = None,
+        *,
+        identities: Sequence[str] | None = None,
+        cameras: Sequence[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[Entry]:
+        """All entries in any order, by default those of every space, each once.
+
+        `identities` and `cameras` leave out all others, '' being the unknown one; `since` and `until` are
+        those of `search`.
+        """
+        where = condition(identities=identities, cameras=cameras, since=since, until=until)
         seen: set[str] = set()
         for each in [space] if space else self.spaces:
-            for row in self._space(each).scan(FIELDS):
+            for row in self._space(each).scan(FIELDS, where):
                 if row["key"] not in seen:
                     yield Entry(row["key"], as_metadata(row))
                 if not space:

@@ -292,8 +292,7 @@ class Finder:
 
     def timeline(self, identity: str) -> list[Entry]:
         """The entries of a name by time; those without one come last."""
-        entries = [entry for entry in self.gallery.entries() if entry.metadata.identity == identity]
-        return sorted(entries, key=_time)
+        return sorted(self.gallery.entries(identities=[identity]), key=_time)
 
     def close(self) -> None:
         """Answer what is waiting, and end the threads; the gallery stays open."""

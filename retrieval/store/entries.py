@@ -158,6 +158,7 @@ def as_metadata(row: Mapping[str, Any]) -> Metadata:
 def condition(
     *,
     exclude_camera: str = "",
+    identities: Sequence[str] | None = None,
     cameras: Sequence[str] | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -169,10 +170,11 @@ def condition(
     parts = []
     if exclude_camera:
         parts.append(f"camera != {literal(exclude_camera)}")
-    if cameras is not None:
-        if isinstance(cameras, str):
-            raise ValueError(f"cameras is the one text {quoted(cameras)}; allowed: a list of names")
-        parts.append(f"camera in {literals(cameras)}")
+    for field, what, names in (("identity", "identities", identities), ("camera", "cameras", cameras)):
+        if isinstance(names, str):
+            raise ValueError(f"{what} is the one text {quoted(names)}; allowed: a list of names")
+        if names is not None:
+            parts.append(f"{field} in {literals(names)}")
     if since is not None:
         parts.append(f"time >= {microseconds(since)}")
     if until is not None:

@@ -122,19 +122,23 @@ class Space:
         rows = self._query("", fields) if self._connection.embedded else self._pages(fields)
         yield from ((row["key"], row[field]) for row in rows)
 
-    def scan(self, fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        """All rows, without those that are removed meanwhile."""
+    def scan(self, fields: Sequence[str], where: str = "") -> Iterator[Mapping[str, Any]]:
+        """All rows that meet a condition, without those that are removed meanwhile."""
         if self._connection.embedded:
-            yield from self.rows([key for key, _ in self.column("key")], fields)
+            yield from self.rows([row["key"] for row in self._query(where, ["key"])], fields)
         else:
-            yield from self._pages(fields)
+            yield from self._pages(fields, where)
 
-    def _pages(self, fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        """All rows from a server, a page after the other."""
+    def _pages(self, fields: Sequence[str], where: str = "") -> Iterator[Mapping[str, Any]]:
+        """The same from a server, a page after the other."""
         connection = self._connection
         with connection.errors():
             pages = connection.client.query_iterator(
-                self._collection, batch_size=ROWS, output_fields=list(fields), consistency_level="Strong"
+                self._collection,
+                batch_size=ROWS,
+                filter=where,
+                output_fields=list(fields),
+                consistency_level="Strong",
             )
         try:
             while True:

@@ -66,6 +66,21 @@ def test_filters_by_camera_and_time(gallery):
     assert found(since=NOON, until=NOON) == {"a"}
 
 
+def test_lists_entries_of_some(gallery):
+    metadata = [{"identity": name, "camera": name * 2, "time": NOON} for name in ("a", "b", "", 'x"\\y')]
+    gallery.add(rows(4), list("0123"), metadata)
+
+    def listed(**options) -> str:
+        return "".join(sorted(entry.key for entry in gallery.entries(**options)))
+
+    assert listed() == listed(space="reid") == listed(since=NOON, until=NOON) == "0123"
+    assert listed(identities=['x"\\y', "a"]) == "03"
+    assert listed(identities=[""], cameras=[""]) == "2"
+    assert listed(identities=["a"], cameras=["bb"]) == listed(until=NOON - timedelta(seconds=1)) == ""
+    with pytest.raises(ValueError, match="identities is the one text 'a'"):
+        listed(identities="a")
+
+
 def test_says_nobody_beyond_a_threshold(gallery):
     features = torch.eye(8)
     gallery.add(features[:2], ["a", "b"])
