@@ -20,6 +20,3 @@ watch("value", () => {
   if (element.closest("#hits") && props.value && window.innerWidth < 768)
     element.scrollIntoView({ behavior: "smooth", block: "start" });
 });
-// On a phone the filters would stand between question and ranking.
-if (element.closest("#hits") && window.innerWidth < 768)
-  requestAnimationFrame(() => document.querySelector("#filters button.open")?.click());

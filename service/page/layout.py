@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.page.deeds import MOST_HITS, Deeds
+from service.page.markup import number
 
 if TYPE_CHECKING:
     import gradio
@@ -91,7 +92,7 @@ def search_room(deeds: Deeds) -> SearchRoom:
                 hits = gradio.Slider(1, MOST_HITS, 12, step=1, label="Pictures", elem_id="count")
                 threshold = gradio.Textbox(
                     label="Largest distance of the same person",
-                    placeholder="no threshold" if own is None else f"{own:g}",
+                    placeholder="no threshold" if own is None else number(own),
                     max_lines=1,
                     max_length=20,
                     elem_id="threshold",

@@ -42,6 +42,11 @@ def when(time: datetime | None) -> str:
     return NO_TIME if time is None else f"{time:%Y-%m-%d %H:%M}"
 
 
+def number(distance: float) -> str:
+    """A distance to three places, without zeros at its end."""
+    return f"{distance:.3f}".rstrip("0").rstrip(".")
+
+
 def message(words: object, kind: str = "problem") -> str:
     """One line for the user: a 'problem' or 'done'."""
     return f'<p class="message {kind}" role="alert">{html.escape(printable(words))}</p>'
@@ -88,14 +93,13 @@ def _verdict(answer: Answer, within: Sequence[Hit], *, may_add: bool) -> str:
         kind, title = "nobody", "Nobody"
         reason = (
             f"The nearest picture is at distance {answer.hits[0].distance:.3f}, "
-            f"beyond the threshold of {answer.threshold:g}."
+            f"beyond the threshold of {number(answer.threshold)}."
         )
     else:
         nearest = within[0].metadata.identity
         kind, title = "same", nearest or "Seen before, without a name"
-        reason = (
-            f"{len(within)} of {len(answer.hits)} pictures are within the threshold of {answer.threshold:g}"
-        )
+        limit = number(answer.threshold)
+        reason = f"{len(within)} of {len(answer.hits)} pictures are within the threshold of {limit}"
         names = dict.fromkeys(hit.metadata.identity for hit in within)
         others = [name for name in names if name and name != nearest]
         reason += f"; some of them are of {few(others)}." if others else "."
@@ -104,7 +108,7 @@ def _verdict(answer: Answer, within: Sequence[Hit], *, may_add: bool) -> str:
 
 def _line(threshold: float, within: int) -> str:
     side = "the same above, others below" if within else "all below are others"
-    return f'<div class="line" role="separator"><span>threshold {threshold:g}: {side}</span></div>'
+    return f'<div class="line" role="separator"><span>threshold {number(threshold)}: {side}</span></div>'
 
 
 def _card(place: int, hit: Hit, picture: str, answer: Answer) -> str:

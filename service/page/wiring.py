@@ -12,6 +12,10 @@ from service.page.layout import AddRoom, LifeRoom, SearchRoom, add_room, life_ro
 
 # Nobody calls the page's functions by name, and one that waits for a model holds up no other.
 _EVENT: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
+# On a phone the filters would stand between the question and its ranking.
+_FOLD = """() => {
+    if (window.innerWidth < 768) document.querySelector("#filters button.open")?.click();
+}"""
 _SEEN: dict[str, Any] = _EVENT | {"show_progress": "minimal"}
 
 
@@ -29,6 +33,7 @@ def build_page(deeds: Deeds) -> gradio.Blocks:
                 add = add_room(deeds)
         wiring = _Wiring(deeds, head, rooms, (search, life, add), own_html("one"))
         page.load(wiring.lists, None, wiring.listed, **_EVENT)
+        page.load(None, js=_FOLD, api_visibility="private")
         wiring.connect_search()
         wiring.connect_timeline()
         wiring.connect_adding()

@@ -144,7 +144,7 @@ def test_where_the_store_lies_is_only_for_the_log(deeds, monkeypatch, caplog):
         raise OSError("/secret/gallery.db: no space left on device")
 
     monkeypatch.setattr(deeds.finder.gallery, "search", fail)
-    monkeypatch.setattr(deeds.finder.gallery, "entries", fail)
+    monkeypatch.setattr(deeds.finder.gallery, "identities", fail)
     page = deeds.search(asked(photo((1, 2, 3))), ALL)
     assert "the gallery or its disk cannot be reached" in page and "secret" not in page
     assert "cannot be reached" in deeds.lists().head
