@@ -1,7 +1,8 @@
-"""Drawn people in the form of Market-1501, or with captions: data sets that need no download."""
+"""Drawn people in the form of Market-1501, with captions, or over days: data sets that need no download."""
 
 from datasets.drawn.captions import draw_captions
+from datasets.drawn.days import DrawnDays, draw_days
 from datasets.drawn.market import FOLDER, draw_market1501
 from datasets.drawn.scenes import DOMAINS
 
-__all__ = ["DOMAINS", "FOLDER", "draw_captions", "draw_market1501"]
+__all__ = ["DOMAINS", "FOLDER", "DrawnDays", "draw_captions", "draw_days", "draw_market1501"]
