@@ -16,34 +16,35 @@ from utils.text import printable
 _MEASURE = DISTANCE._replace(match="within the threshold", miss="beyond the threshold")
 
 
-def write_answers(answers: Sequence[Answer], threshold: float | None, address: str, folder: Path) -> Path:
+def write_answers(answers: Sequence[Answer], address: str, folder: Path) -> Path:
     """Write ranking.html, in which entries beyond the threshold are marked; returns its path."""
     album = Album()
-    rows = tuple(_row(number, answer, threshold, album) for number, answer in enumerate(answers))
-    line = "no threshold" if threshold is None else f"threshold {threshold:.4g}"
+    rows = tuple(_row(number, answer, album) for number, answer in enumerate(answers))
+    thresholds = sorted({answer.threshold for answer in answers if answer.threshold is not None})
+    line = f"threshold {' and '.join(f'{each:.4g}' for each in thresholds)}" if thresholds else "no threshold"
     facts = (f"{len(answers)} question{'s' * (len(answers) != 1)}", line)
     page = Report(printable(address), facts, _MEASURE, "", rows, footer="")
     write_page(page, folder / "ranking.html")
     return folder / "ranking.html"
 
 
-def _row(number: int, answer: Answer, threshold: float | None, album: Album) -> Row:
+def _row(number: int, answer: Answer, album: Album) -> Row:
     if answer.kind == "sentence":
         asked = Picture("", "", None, "", "", "", ("", ""), printable(answer.question))
     elif answer.entry is not None:
         asked = _picture(answer.entry.key, answer.entry.metadata, album)
     else:
         asked = _picture(answer.question, Metadata(path=answer.question), album)
-    if threshold is None:
+    if answer.threshold is None:
         summary = f"the {answer.within} nearest" if answer.hits else "no entry meets the conditions"
     else:
         summary = f"{answer.within} within the threshold" if answer.within else "nobody within the threshold"
-    hits = (_hit(rank, hit, answer, threshold, album) for rank, hit in enumerate(answer.hits, start=1))
+    hits = (_hit(rank, hit, answer, album) for rank, hit in enumerate(answer.hits, start=1))
     return Row(number, asked, None, "", summary, tuple(hits))
 
 
-def _hit(rank: int, hit: Hit, answer: Answer, threshold: float | None, album: Album) -> Shown:
-    mark: Mark = "unknown" if threshold is None else "match" if rank <= answer.within else "miss"
+def _hit(rank: int, hit: Hit, answer: Answer, album: Album) -> Shown:
+    mark: Mark = "unknown" if answer.threshold is None else "match" if rank <= answer.within else "miss"
     return Shown(rank, mark, f"{hit.distance:.3f}", _MEASURE, _picture(hit.key, hit.metadata, album))
 
 

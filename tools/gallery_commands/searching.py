@@ -37,15 +37,20 @@ if TYPE_CHECKING:
 class Answer:
     """A question, an image's path, a sentence or a key, and the nearest entries, nearest first.
 
-    `hits` has those beyond the threshold, too; `within` is how many are not. `entry` is that of a key.
+    `hits` has those beyond the threshold, too. `entry` is that of a key.
     """
 
     kind: str
     question: str
     space: str
     hits: tuple[Hit, ...]
-    within: int
+    threshold: float | None
     entry: Entry | None = None
+
+    @property
+    def within(self) -> int:
+        """How many hits are within the threshold: all where there is none."""
+        return sum(self.threshold is None or hit.distance <= self.threshold for hit in self.hits)
 
     @property
     def is_nobody(self) -> bool:
@@ -58,6 +63,7 @@ class Answer:
         return {
             self.kind: self.question,
             "space": self.space,
+            "threshold": self.threshold,
             "nobody": self.is_nobody,
             "nearest_distance": nearest,
             "hits": [
@@ -75,7 +81,8 @@ def add_options(parser: Parser) -> None:
     add("--key", nargs="+", default=[], metavar="KEY", help="who looks like this entry? needs no model")
     add("--top", type=one_or_more, default=10, metavar="K", help="entries per question (default: 10)")
     add("--threshold", metavar="WHAT", help="largest distance of somebody: a number, or a threshold.json")
-    add("--far", type=float, metavar="RATE", help="which rate's threshold of that file (default: the lowest)")
+    add("--text-threshold", metavar="WHAT", help="the same for sentences, which lie farther from pictures")
+    add("--far", type=float, metavar="RATE", help="false accept rate in those files (default: the lowest)")
     add("--camera", nargs="+", metavar="NAME", help="search these cameras only; '' is an unknown one")
     add("--exclude-camera", default="", metavar="NAME", help="search all cameras but this one")
     add_span_options(parser)
@@ -95,7 +102,7 @@ def search(args: argparse.Namespace) -> None:
     _check(args)
     if args.json == "-":
         log_beside()
-    threshold = None if args.threshold is None else read_threshold(args.threshold, args.far)
+    thresholds = _thresholds(args)
     if args.html:
         require_extra("plots")
         args.html.mkdir(parents=True, exist_ok=True)
@@ -106,18 +113,20 @@ def search(args: argparse.Namespace) -> None:
         pass  # that it is not there is said before a model is read
     models = load_models(args, args.device)
     with open_whole(args.gallery, models) as gallery:
-        answers = [_ask(gallery, args, threshold, asked) for asked in _questions(gallery, models, args)]
+        answers = [
+            _ask(gallery, args, thresholds[asked.kind], asked) for asked in _questions(gallery, models, args)
+        ]
     if args.json != "-":
         for answer in answers:
-            _print(answer, threshold)
+            _print(answer)
     if args.html:
         from tools.gallery_commands.page import write_answers
 
-        page = write_answers(answers, threshold, args.gallery, args.html)
+        page = write_answers(answers, args.gallery, args.html)
         if args.json != "-":
             say("%s", page)
     if args.json is not None:
-        _write_json({"gallery": args.gallery, "threshold": threshold}, answers, args.json)
+        _write_json(args.gallery, answers, args.json)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -128,8 +137,21 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError("--image is given without a model; needed: --weight or --text-weight")
     if args.words and args.text_weight is None:
         raise ValueError(f"{quoted(args.words[0])} is a sentence, which needs --text-weight")
-    if args.far is not None and args.threshold is None:
+    if args.far is not None and args.threshold is None and args.text_threshold is None:
         raise ValueError(f"--far is {args.far}; needed with it: --threshold")
+    if args.text_threshold is not None and not args.words:
+        raise ValueError("--text-threshold is given without a sentence; allowed: --threshold for pictures")
+    if args.threshold is not None and not (args.image or args.key):
+        raise ValueError("--threshold is given with sentences only; allowed: --text-threshold for them")
+
+
+def _thresholds(args: argparse.Namespace) -> dict[str, float | None]:
+    """The largest distance of somebody, by kind of question."""
+    given = {
+        name: None if text is None else read_threshold(text, args.far)
+        for name, text in (("picture", args.threshold), ("sentence", args.text_threshold))
+    }
+    return {"image": given["picture"], "key": given["picture"], "sentence": given["sentence"]}
 
 
 class _Asked(NamedTuple):
@@ -174,18 +196,16 @@ def _ask(gallery: Gallery, args: argparse.Namespace, threshold: float | None, as
     )
     if asked.entry is not None:
         hits = [hit for hit in hits if hit.key != asked.entry.key]
-    hits = hits[: args.top]
-    within = sum(threshold is None or hit.distance <= threshold for hit in hits)
-    return Answer(asked.kind, asked.text, asked.space, tuple(hits), within, asked.entry)
+    return Answer(asked.kind, asked.text, asked.space, tuple(hits[: args.top]), threshold, asked.entry)
 
 
-def _print(answer: Answer, threshold: float | None) -> None:
+def _print(answer: Answer) -> None:
     """Rank, name, camera, time, distance and path of each entry."""
     say("%s %s", answer.kind, answer.question)
     if answer.is_nobody and not answer.hits:
         say("  nobody: no entry meets the conditions")
     elif answer.is_nobody:
-        say("  nobody within %.4g; the nearest entry is at %.4g", threshold, answer.hits[0].distance)
+        say("  nobody within %.4g; the nearest entry is at %.4g", answer.threshold, answer.hits[0].distance)
     near = answer.hits[: answer.within]
     cells = [
         (hit.metadata.identity or "?", hit.metadata.camera or "?", shown_time(hit.metadata.time) or "?")
@@ -197,8 +217,8 @@ def _print(answer: Answer, threshold: float | None) -> None:
         say("%4d  %s  %s  %s  %6.4f  %s", rank, *row, hit.distance, hit.metadata.path or hit.key)
 
 
-def _write_json(about: dict[str, Any], answers: Sequence[Answer], file: str) -> None:
-    content = about | {"answers": [answer.record() for answer in answers]}
+def _write_json(address: str, answers: Sequence[Answer], file: str) -> None:
+    content = {"gallery": address, "answers": [answer.record() for answer in answers]}
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     if file == "-":
         sys.stdout.write(text)

@@ -85,6 +85,13 @@ def test_the_threshold_of_a_file(answers):
     assert answers(*question, "--far", "0.01")[0]["nobody"]
 
 
+def test_sentences_have_a_threshold_of_their_own(answers):
+    words = ("a man", "--image", "people/ben/ben_c2.png", "--text-threshold", "0", "--threshold", "4")
+    found = answers(*words)
+    assert [answer["threshold"] for answer in found] == [4, 0]
+    assert [answer["nobody"] for answer in found] == [False, True]
+
+
 def test_filters(answers, run, weights):
     run("add", "g.db", "people/ben", "--time", "2026-05-04T08:00", "--weight", weights[0], "--workers", "0")
 
@@ -128,6 +135,8 @@ def test_json_in_a_file(search):
         (("a man",), "'a man' is a sentence, which needs --text-weight"),
         (("--image", "people/anna/anna_c1.png"), "--image is given without a model"),
         (("--key", "gone"), "no entry with the key 'gone'"),
+        (("a man", "--text-weight", "{2}", "--threshold", "1"), "--threshold is given with sentences only"),
+        (("--key", "a", "--text-threshold", "1"), "--text-threshold is given without a sentence"),
         (("--key", "a", "--far", "0.1"), "--far is 0.1; needed with it: --threshold"),
         (("--key", "a", "--threshold", "-1"), "threshold '-1'; allowed: a distance from 0 on"),
         (("--key", "a", "--threshold", "gone.json"), "gone.json: no such file"),
