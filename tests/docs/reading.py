@@ -25,6 +25,8 @@ DATA_SETS = ("market1501", "dukemtmc", "occ_duke", "msmt17", "veri", "VehicleID"
 CAPTION_SETS = ("cuhk_pedes", "icfg_pedes", "rstpreid", "captions")
 OPTION_FILES = (
     *("tools/features/files.py", "tools/features/finding.py", "tools/features/weights.py"),
+    *(f"tools/gallery_commands/{name}.py" for name in ("adding", "changing", "options", "removing")),
+    *(f"tools/gallery_commands/{name}.py" for name in ("searching", "showing", "sources")),
     "config/arguments.py",
 )
 METHODS = ("", "_clipreid", "_pcl", "_tbps")

@@ -134,7 +134,7 @@ def test_tools_go_on_with_what_a_run_left(page, reader, monkeypatch, capsys):
             pytest.skip("torch is too old")
         if words[1] == "tools/cross_domain.py":
             words = [*words, "MODEL.PRETRAIN_CHOICE", "none", "DATALOADER.NUM_WORKERS", "0"]
-        if words[1] in ("tools/extract.py", "tools/search.py"):
+        if words[1] in ("tools/extract.py", "tools/search.py") or words[1:3] == ["tools/gallery.py", "add"]:
             words = [*words, "--workers", "0"]
         monkeypatch.setattr(sys, "argv", words[1:])
         with pytest.raises(SystemExit) as end:

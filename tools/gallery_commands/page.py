@@ -45,7 +45,9 @@ def _row(number: int, answer: Answer, album: Album) -> Row:
 
 def _hit(rank: int, hit: Hit, answer: Answer, album: Album) -> Shown:
     mark: Mark = "unknown" if answer.threshold is None else "match" if rank <= answer.within else "miss"
-    return Shown(rank, mark, f"{hit.distance:.3f}", _MEASURE, _picture(hit.key, hit.metadata, album))
+    return Shown(
+        rank, mark, f"{max(hit.distance, 0.0):.3f}", _MEASURE, _picture(hit.key, hit.metadata, album)
+    )
 
 
 def _picture(key: str, facts: Metadata, album: Album) -> Picture:

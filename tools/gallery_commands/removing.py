@@ -46,16 +46,7 @@ def remove(args: argparse.Namespace) -> None:
     if not args.words and all(each is None for each in conditions):
         raise ValueError("nothing says which entries; needed: keys, --identity, --camera or --before")
     with Gallery.open(args.gallery) as gallery:
-        if args.words:
-            gallery.get(args.words)
-        timeless = 0
-        entries: list[Entry] = []
-        for entry in chosen(gallery, args):
-            if args.words and entry.key not in args.words:
-                continue
-            timeless += args.before is not None and entry.metadata.time is None
-            if args.before is None or (entry.metadata.time is not None and entry.metadata.time < args.before):
-                entries.append(entry)
+        entries, timeless = _choose(gallery, args)
         if args.dry_run:
             for entry in entries:
                 say("%s  %s  %s", entry.key, entry.metadata.identity or "?", entry.metadata.path)
@@ -66,7 +57,22 @@ def remove(args: argparse.Namespace) -> None:
             say("%d entries have no time and stay", timeless)
         if args.erase and not args.dry_run:
             gallery.compact()
-            say("%s", "The gallery is written afresh: nothing of removed entries is left in it")
+            if "://" in args.gallery:
+                say("The server erases their rows from its disk when its garbage collection comes by")
+            else:
+                say("The gallery is written afresh: nothing of removed entries is left in it")
+
+
+def _choose(gallery: Gallery, args: argparse.Namespace) -> tuple[list[Entry], int]:
+    """The entries that meet all conditions, and how many do but for their time, which is not known."""
+    if args.words:
+        gallery.get(args.words)
+    wanted = set(args.words)
+    found = [entry for entry in chosen(gallery, args) if not wanted or entry.key in wanted]
+    if args.before is None:
+        return found, 0
+    known = [entry for entry in found if entry.metadata.time is not None]
+    return [entry for entry in known if entry.metadata.time < args.before], len(found) - len(known)
 
 
 def _remove(gallery: Gallery, entries: Sequence[Entry], args: argparse.Namespace) -> None:

@@ -214,7 +214,7 @@ def _print(answer: Answer) -> None:
     name, camera, when = (max(map(len, column)) for column in zip(*cells, strict=True)) if cells else (0,) * 3
     for rank, (hit, texts) in enumerate(zip(near, cells, strict=True), start=1):
         row = (f"{texts[0]:{name}}", f"{texts[1]:{camera}}", f"{texts[2]:{when}}")
-        say("%4d  %s  %s  %s  %6.4f  %s", rank, *row, hit.distance, hit.metadata.path or hit.key)
+        say("%4d  %s  %s  %s  %6.4f  %s", rank, *row, max(hit.distance, 0.0), hit.metadata.path or hit.key)
 
 
 def _write_json(address: str, answers: Sequence[Answer], file: str) -> None:
