@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.page.deeds import Deeds
 from service.page.wiring import build_page
 
+_logger = logging.getLogger("transreid.service")
 # Of the machine that shows the page: nothing is fetched, and all scripts have letters.
 _FONTS = (
     *("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "Noto Sans CJK SC"),
@@ -34,9 +36,9 @@ _COLOURS = {
     "button_primary_background_fill_dark": "*primary_700",
 }
 # Of gradio's interface, what this page uses: no files that go in or out, no other server's, no tools.
-_SHUT = re.compile(
-    r".*/gradio_api/(?!(info|queue/join|queue/data|heartbeat/\w+|startup-events|reset|cancel)/?$)"
-)
+_USED = r"info|queue/join|queue/data|heartbeat/\w+|startup-events|reset|cancel"
+_SHUT = re.compile(rf".*/(gradio_api/(?!({_USED})/?$)|monitoring|login|logout|svelte/)")
+_WAITING = 48  # questions, each with its picture; more are turned away
 # Gradio makes its scripts and styles as it goes. Whatever a script became, it would reach nobody.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -52,7 +54,7 @@ def mount(app: FastAPI, deeds: Deeds) -> None:
     ).set(**_COLOURS)
     gradio.mount_gradio_app(
         app,
-        build_page(deeds),
+        build_page(deeds).queue(max_size=_WAITING),
         "/",
         footer_links=[],
         run_history=False,  # the browser would keep what was asked
@@ -82,9 +84,14 @@ class _Guard:
                 headers.setdefault("Content-Security-Policy", _POLICY)
                 if headers.get("content-type", "").startswith(("text/html", "application/json")):
                     headers["Cache-Control"] = "no-store"  # it shows people
+                if message["status"] == 500:  # gradio fails where a request is not one of the page's
+                    message["status"] = 400
             await send(message)
 
         if scope["type"] == "http" and _SHUT.match(scope["path"]):
             await PlainTextResponse("this is not here", 404)(scope, receive, answer)
-        else:
+            return
+        try:
             await self.app(scope, receive, answer)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # it has been answered
+            _logger.warning("page: %s %s: %r", scope["method"], scope["path"], error)

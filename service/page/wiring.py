@@ -10,8 +10,13 @@ import gradio
 from service.page.deeds import Deeds, Filters
 from service.page.layout import AddRoom, LifeRoom, SearchRoom, add_room, life_room, own_html, search_room
 
-# Nobody calls the page's functions by name, and one that waits for a model holds up no other.
-_EVENT: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
+# Nobody calls the page's functions by name. Those at work share passes of the models.
+_EVENT: dict[str, Any] = {
+    "api_visibility": "private",
+    "concurrency_limit": 16,
+    "concurrency_id": "page",
+    "show_progress": "hidden",
+}
 # On a phone the filters would stand between the question and its ranking.
 _FOLD = """() => {
     if (window.innerWidth < 768) document.querySelector("#filters button.open")?.click();

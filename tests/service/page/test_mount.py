@@ -22,6 +22,11 @@ SHUT = (
     "/gradio_api/vibe-code",
     "/gradio_api/runs",
     "/gradio_api/openapi.json",
+    "/monitoring",
+    "/monitoring/summary",
+    "/svelte/x",
+    "/login",
+    "/logout",
     "//gradio_api/file=/etc/hostname",
     "/a/../gradio_api/file=/etc/hostname",
 )
@@ -85,3 +90,24 @@ def test_without_gradio(finder, monkeypatch):
         ModuleNotFoundError, match=r'gradio is not installed; needed: pip install "clipreid\[web\]"'
     ):
         make_page(finder)
+
+
+HOSTILE = (
+    "",
+    "{",
+    "[]",
+    '{"data": null, "fn_index": 0}',
+    '{"data": [], "fn_index": 99, "session_hash": "a"}',
+    '{"data": [], "fn_index": -1}',
+    '{"data": ["x"], "fn_index": "one", "session_hash": "a"}',
+    '{"data": [{"key": {"a": 1}}, 1, 2, 3, 4, 5], "fn_index": 3, "session_hash": "a"}',
+    '{"data": [], "fn_index": 3, "session_hash": ["a"]}',
+)
+
+
+@pytest.mark.parametrize("body", HOSTILE)
+def test_what_is_no_request_of_the_page_ends_nothing(client, body):
+    answer = client.post("/gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 200 or 400 <= answer.status_code < 500
+    assert "Traceback" not in answer.text
+    assert client.get("/").status_code == 200
