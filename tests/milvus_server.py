@@ -7,7 +7,6 @@ wheel is fetched by pip into a folder outside the repository, unpacked there, an
 
 import fcntl
 import os
-import shutil
 import socket
 import struct
 import subprocess
@@ -17,6 +16,9 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.namespaces import unshare, why_not
+
+ROOT = Path(__file__).parents[1]
 WHEEL = "milvus==2.3.5"
 FOLDER = Path(os.environ.get("CLIPREID_MILVUS") or Path(tempfile.gettempdir(), "clipreid-milvus"))
 PORT = 19530
@@ -33,14 +35,18 @@ def run_beside_server(command: Sequence[str], timeout: float | None = None) -> s
     ends with a line that says why.
     """
     reason, unpacked = _unpacked_wheel()
-    reason = reason or _why_no_namespace()
+    reason = reason or why_not("net")
     if reason:
         return subprocess.CompletedProcess(command, NO_SERVER, f"{reason}\n")
     with tempfile.TemporaryDirectory(prefix="clipreid-milvus-") as data:
-        inside = [sys.executable, __file__, _INSIDE, str(unpacked), data, *command]
+        inside = [sys.executable, "-m", "tests.milvus_server", _INSIDE, str(unpacked), data, *command]
         # The first process of the namespace of processes ends with ours, and all others with it.
         with subprocess.Popen(
-            [*_unshare(), *inside], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*unshare("net"), *inside],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         ) as process:
             try:
                 out, _ = process.communicate(timeout=timeout)
@@ -67,18 +73,6 @@ def _unpacked_wheel() -> tuple[str, Path]:
         if not unpacked.is_dir():  # another worker may have been faster
             Path(folder, "unpacked").rename(unpacked)
     return "", unpacked
-
-
-def _why_no_namespace() -> str:
-    if not shutil.which("unshare"):
-        return "there is no program `unshare`: a server would be open to the network"
-    done = subprocess.run([*_unshare(), "true"], text=True, capture_output=True, check=False)
-    return f"no network namespace can be made: {done.stderr.strip()}" if done.returncode else ""
-
-
-def _unshare() -> list[str]:
-    as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    return ["unshare", *as_root, "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
 def _run_inside(unpacked: str, data: str, command: Sequence[str]) -> int:

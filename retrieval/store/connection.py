@@ -117,7 +117,7 @@ class Connection:
         self._disconnect()
         if self.embedded:
             self.has_log = clean_folder(Path(self.address))
-        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs errors that it raises as well
+        _silence()
         try:
             with _reasons_of_lite() as reasons, self.errors(reasons):
                 uri = str(Path(self.address).absolute()) if self.embedded else self.address
@@ -138,7 +138,7 @@ class Connection:
         try:
             yield
         except (MilvusException, grpc.RpcError) as error:
-            reason = (reasons or [""])[0] or getattr(error, "message", "") or str(error)
+            reason = (reasons or [""])[-1] or getattr(error, "message", "") or str(error)
             raise OSError(f"gallery {printable(self.address)}: {one_line(reason)}") from error
 
     def close(self) -> None:
@@ -158,6 +158,15 @@ class Connection:
                 server_manager_instance.release_server(str(Path(self.address).absolute()))
 
 
+def _silence() -> None:
+    """Keep tracebacks of Milvus, of errors that are raised as well, from the terminal."""
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    lite = logging.getLogger("milvus_lite")
+    lite.propagate = False
+    if not lite.handlers:  # without one, Python prints what a logger does not pass on
+        lite.addHandler(logging.NullHandler())
+
+
 @contextmanager
 def _reasons_of_lite() -> Iterator[list[str]]:
     """Why Milvus Lite cannot open a folder, which it logs and does not raise."""
@@ -169,11 +178,8 @@ def _reasons_of_lite() -> Iterator[list[str]]:
                 reasons.append(str(record.exc_info[1]))
 
     logger, handler = logging.getLogger("milvus_lite"), Reasons(logging.ERROR)
-    was = logger.propagate
     logger.addHandler(handler)
-    logger.propagate = False
     try:
         yield reasons
     finally:
-        logger.propagate = was
         logger.removeHandler(handler)

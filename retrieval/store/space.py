@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -226,7 +227,9 @@ class Space:
             if not self._connection.embedded:
                 raise
             _logger.warning("the index of space %s is damaged, and built again: %s", self.name, error)
-            self._change_index(index)
+            with suppress(MilvusException):  # a full disk; it is searched without, if it can be loaded
+                self._change_index(index)
+            client.load_collection(name)
 
     def _recover(self) -> None:
         """Make the collection ready when it is opened.
