@@ -34,6 +34,7 @@ from retrieval.store.entries import (
 from retrieval.store.files import read_items, write_rows
 from retrieval.store.space import FEATURE, FIELDS, INDEXES, MOST_HITS, Space, portions
 from utils.text import printable, quoted
+from utils.untrusted.forms import check_form
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -369,7 +370,7 @@ class Gallery:
 
 def _rename(space: Space, where: str, identity: str) -> int:
     """Name the identity of a portion of the entries that meet a condition; how many."""
-    identity = Metadata(identity=identity).identity
+    identity = check_form({"identity": identity}, Metadata, "a new name").identity
     fields = [*FIELDS, FEATURE]
     with space.writing:  # an entry that is removed meanwhile does not come back
         rows = space.rows_where(where, fields)

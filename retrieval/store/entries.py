@@ -14,14 +14,19 @@ from utils.untrusted.forms import Form, check_form
 
 MAX_KEY, MAX_NAME, MAX_PATH, MAX_MORE = 512, 1024, 16_384, 60_000  # bytes of UTF-8
 NO_TIME = -(2**62)  # of an entry without a time, in microseconds; a server has no null
+# A day from the ends of the calendar every zone has a date.
+FIRST_TIME = datetime(1, 1, 2, tzinfo=timezone.utc)
+LAST_TIME = datetime(9999, 12, 30, 23, 59, 59, 999_999, tzinfo=timezone.utc)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
+# In names: wide spaces, and what joins and parts letters of Persian or the people of an emoji.
+_ALLOWED = frozenset("\u00a0\u3000\u200c\u200d")
 
 
 def checked_text(text: str, most: int) -> str:
     """The text, of at most `most` bytes. Raises ValueError for more, and where it cannot be printed."""
     # A search compares texts in a language of its own, which has no escapes for such letters.
-    if not text.isprintable():
+    if not text.isprintable() and not all(each.isprintable() or each in _ALLOWED for each in text):
         raise ValueError("allowed: text that can be printed, without line breaks")
     if len(text.encode()) > most:
         raise ValueError(f"allowed: at most {most:,} bytes")
@@ -33,9 +38,19 @@ def _at_most(most: int) -> AfterValidator:
 
 
 def _small(more: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    if len(json.dumps(more, ensure_ascii=False).encode(errors="surrogatepass")) > MAX_MORE:
+    try:
+        size = len(json.dumps(more, ensure_ascii=False).encode())
+    except UnicodeEncodeError as error:
+        raise ValueError("allowed: text without halves of surrogate pairs") from error
+    if size > MAX_MORE:
         raise ValueError(f"allowed: at most {MAX_MORE:,} bytes as JSON")
     return more
+
+
+def _in_calendar(time: datetime | None) -> datetime | None:
+    if time is not None:
+        microseconds(time)
+    return time
 
 
 _Name = Annotated[str, _at_most(MAX_NAME)]
@@ -66,7 +81,7 @@ class Metadata(Form):
 
     identity: _Name = ""
     camera: _Name = ""
-    time: datetime | None = None
+    time: Annotated[datetime | None, AfterValidator(_in_calendar)] = None
     path: Annotated[str, _at_most(MAX_PATH)] = ""
     picture: _Name = ""
     more: Annotated[dict[str, JsonValue], AfterValidator(_small)] = Field(default_factory=dict)
@@ -136,8 +151,17 @@ def check_metadata(
 
 
 def microseconds(time: datetime) -> int:
-    """A time since 1970 in UTC; one without a zone is in the system's."""
-    return (time.astimezone(timezone.utc) - _EPOCH) // _MICROSECOND
+    """A time since 1970 in UTC; one without a zone is in the system's.
+
+    Raises ValueError for a time that another zone has no date for.
+    """
+    try:
+        moment = time.astimezone(timezone.utc)
+    except (OverflowError, ValueError):
+        moment = None
+    if moment is None or not FIRST_TIME <= moment <= LAST_TIME:
+        raise ValueError(f"time {time}; allowed: {FIRST_TIME.date()} to {LAST_TIME.date()}")
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def as_row(key: str, metadata: Metadata) -> dict[str, Any]:

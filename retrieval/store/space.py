@@ -21,6 +21,7 @@ from retrieval.store.entries import (
     Metadata,
     SpaceModel,
     as_metadata,
+    literal,
     literals,
 )
 from utils.untrusted.forms import parse_json
@@ -132,24 +133,15 @@ class Space:
 
     def _pages(self, fields: Sequence[str], where: str = "") -> Iterator[Mapping[str, Any]]:
         """The same from a server, a page after the other."""
-        connection = self._connection
-        with connection.errors():
-            pages = connection.client.query_iterator(
-                self._collection,
-                batch_size=ROWS,
-                filter=where,
-                output_fields=list(fields),
-                consistency_level="Strong",
-            )
-        try:
-            while True:
-                with connection.errors():
-                    page = pages.next()
-                if not page:
-                    return
-                yield from page
-        finally:
-            pages.close()
+        # pymilvus has an iterator, which fails behind a key with quotes.
+        last = ""
+        while True:
+            behind = " and ".join(filter(None, [f"key > {literal(last)}", where]))
+            page = self._query(behind, fields, limit=ROWS, reduce_stop_for_best="True")
+            if not page:  # one that is not full is not the last
+                return
+            yield from page
+            last = max(row["key"] for row in page)
 
     def scan_portions(self, fields: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
         """The same in lists of up to a request's rows."""

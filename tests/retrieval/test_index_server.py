@@ -17,7 +17,7 @@ from tests.milvus_server import NO_SERVER, run_beside_server
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
-FILES = ["test_index.py"]
+FILES = ["test_index.py", "test_index_model.py", "test_index_texts.py"]
 SECONDS = 1200
 
 
