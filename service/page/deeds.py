@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.batching import Busy
 from service.finder import Finder, SearchOptions, Sentence
 from service.page import markup
+from service.page.known import Known
 from service.page.pictures import small_picture
 from service.page.question import read_bytes, read_distance, read_question, read_time
 from utils.text import one_line, quoted
@@ -87,11 +89,15 @@ class Deeds:
         except (KeyError, OSError, ValueError):
             return ""
 
-    def lists(self) -> Lists:
-        """What is in the gallery now."""
+    @cached_property
+    def _known(self) -> Known:
+        return Known(self.finder)
+
+    def lists(self, *, changed: bool = False) -> Lists:
+        """What is in the gallery, which the page has `changed` or not."""
         try:
             entries = self.finder.gallery.count(self.finder.image_space)
-            names, cameras = self.finder.identities(), self.finder.cameras()
+            names, cameras = self._known(changed=changed)
         except OSError as error:
             return Lists(markup.message(words_of(error)), [], [])
         return Lists(

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio
 
-from service.page.deeds import Deeds, Filters
+from service.page.deeds import Deeds, Filters, Lists
 from service.page.layout import AddRoom, LifeRoom, SearchRoom, add_room, life_room, own_html, search_room
 
 # Nobody calls the page's functions by name. Those at work share passes of the models.
@@ -64,7 +64,14 @@ class _Wiring:
 
     def lists(self) -> tuple[Any, ...]:
         """The head, and the choices of the fields for cameras and names."""
-        head, names, cameras = self.deeds.lists()
+        return self._offered(self.deeds.lists())
+
+    def lists_after(self) -> tuple[Any, ...]:
+        """The same after a change."""
+        return self._offered(self.deeds.lists(changed=True))
+
+    def _offered(self, lists: Lists) -> tuple[Any, ...]:
+        head, names, cameras = lists
         of_form = [name for _, name in cameras if name]
         return head, *(gradio.update(choices=each) for each in (cameras, names, names, of_form))
 
@@ -102,7 +109,7 @@ class _Wiring:
         done = add.button.click(
             run, [add.picture, add.identity, add.camera, add.time], [add.said, add.picture], **_SEEN
         )
-        done.then(self.lists, None, self.listed, **_EVENT)
+        done.then(self.lists_after, None, self.listed, **_EVENT)
         add.picture.asked(lambda: "", None, add.said, **_EVENT)
 
     def connect_pictures(self) -> None:
@@ -119,7 +126,7 @@ class _Wiring:
             part.life(self._life, None, [self.life.name, self.rooms, self.one], **_EVENT)
             for event, deed in ((part.rename, self._rename), (part.forget, self._forget)):
                 changed = event(deed, None, self.one, **_EVENT)
-                changed.then(self.lists, None, self.listed, **_EVENT)
+                changed.then(self.lists_after, None, self.listed, **_EVENT)
                 self._rank_after(changed.then)
                 changed.then(self.deeds.timeline, self.life.name, self.life.line, **_EVENT)
         self.search.ranking.keep(
