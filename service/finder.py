@@ -260,8 +260,11 @@ class Finder:
             return self.gallery.remove([key]) > 0
 
     def entry(self, key: str) -> Entry:
-        """The entry of that key. Raises KeyError."""
-        return self.gallery.get([key])[0]
+        """The entry of that key. Raises KeyError, also for a text that is no key of any gallery."""
+        try:
+            return self.gallery.get([key])[0]
+        except ValueError as error:
+            raise KeyError(str(error)) from error
 
     def picture(self, key: str) -> bytes:
         """The bytes of an entry's picture.

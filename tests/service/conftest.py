@@ -1,16 +1,20 @@
 """Toy models, and galleries and finders with them."""
 
 import io
+import socket
+import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
+import uvicorn
 from PIL import Image
 
 import clipreid
 from config import cfg_base
 from config.load import load_config
-from model import make_model
+from model import make_card, make_model
 from retrieval import Gallery
 from service import Finder
 from tests import toys
@@ -28,14 +32,16 @@ def draw(seed, size=(32, 16), form="PNG"):
 def weight_files(toy_towers, tmp_path_factory):
     """The files of a re-id and of a text search model."""
     folder = tmp_path_factory.mktemp("weights")
-    network = make_model(load_config(cfg_base, "", toys.words(toys.SETTINGS)), 2, 2, 1)
+    config = load_config(cfg_base, "", toys.words(toys.SETTINGS))
+    network = make_model(config, 2, 2, 1)
     torch.save(network.state_dict(), folder / "toy-vit_60.pth")
+    make_card(config, network, "base", data="market1501", versions={}).write(folder / "toy-vit_60.pth")
     return folder / "toy-vit_60.pth", toys.save_text_model(folder / "toy_1.pth")
 
 
 @pytest.fixture(scope="session")
 def model(weight_files):
-    return clipreid.load_model(weight_files[0], device="cpu", size=(32, 16))
+    return clipreid.load_model(weight_files[0], device="cpu")
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +62,18 @@ def finder(gallery, model, text_model, tmp_path):
     finder = Finder(gallery, model, text_model, tmp_path / "pictures")
     yield finder
     finder.close()
+
+
+@contextmanager
+def running(app):
+    """The address of a server with that app in a thread of this process."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
