@@ -88,6 +88,9 @@ def add(args: argparse.Namespace) -> None:
         counts.completed = len(encoding.stored & there)
         counts.unreadable += len(encoding.unreadable)
         _report(counts, len(pictures), encoding.waiting)
+        for space in gallery.spaces:
+            if space not in models:
+                _logger.info("space %s has none of the new ones: its model was not given", space)
     if stop.signal:
         sys.exit(stop.status)
     if counts.unreadable == len(pictures):

@@ -24,7 +24,7 @@ UNKNOWN = "-1"
 REQUIRED, OPTIONAL = ("path",), ("identity", "pid", "camera", "camid", "time", "key", "picture", "track")
 _NAMELESS = "under a path that cannot be printed or is no text"
 _CAMERA_MARK = re.compile(r"_(c[0-9]+)")
-_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_SECONDS = re.compile(r"([0-9]{1,7}|[0-9]{9,11})(\.[0-9]{1,9})?")  # eight digits are a day
 _logger = logging.getLogger("transreid.tools")
 
 

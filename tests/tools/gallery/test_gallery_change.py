@@ -81,7 +81,7 @@ def test_erased_entries_are_not_on_the_disk_and_uploads_go_with_them(run, add, e
 
 def test_list(run, add, entries):
     save_noise(Path("odd/=1+1, a/x_c9.png"), 610)
-    add("odd", "--time", "2026-05-04T08:00:00.5+00:00")
+    add("odd", "--time", "2026-05-04T08:00:00.500+00:00")
     rows = list(csv.DictReader(io.StringIO(run("list", "g.db", "--form", "csv", "--camera", "c9", "c1"))))
     assert {row["camera"] for row in rows} == {"c9", "c1"} and len(rows) == 4
     (record,) = json.loads(run("list", "g.db", "--form", "json", "--since", "2026-05-04T08:00:00+00:00"))
