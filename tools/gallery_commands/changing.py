@@ -8,7 +8,14 @@ from pathlib import Path
 
 from config.arguments import Parser, one_or_more, say
 from retrieval import Gallery
-from tools.gallery_commands.options import Command, add_model_options, load_models, no_words, open_whole
+from tools.gallery_commands.options import (
+    Command,
+    add_model_options,
+    load_models,
+    no_words,
+    number,
+    open_whole,
+)
 from utils.files import require_writable
 from utils.text import quoted
 
@@ -57,7 +64,7 @@ def rename(args: argparse.Namespace) -> None:
     new = args.words[-1]
     with Gallery.open(args.gallery) as gallery:
         if args.key:
-            say("%d entries are %s now", gallery.assign(args.key, new), new or "without a name")
+            say("%s now: %s", new or "without a name", number(gallery.assign(args.key, new)))
             return
         old = args.words[0]
         if not old:
@@ -66,9 +73,9 @@ def rename(args: argparse.Namespace) -> None:
         if old not in names:
             raise ValueError(f"no entry is named {quoted(old)}; `stats` shows the names")
         count = gallery.rename(old, new)
-        say("%d entries of %s are %s now", count, old, new or "without a name")
+        say("%s of %s now: %s", number(count), old, new or "without a name")
         if new and new != old and new in names:
-            say("%s had %d entries before: both are one now", new, names[new])
+            say("%s had %s before: both are one now", new, number(names[new]))
 
 
 def add_export_options(parser: Parser) -> None:
@@ -83,7 +90,7 @@ def export(args: argparse.Namespace) -> None:
     require_writable(args.out, "--out")
     with Gallery.open(args.gallery) as gallery:
         count = gallery.export_features(args.out, args.space or gallery.spaces[0])
-    say("%d features written to %s", count, args.out)
+    say("%s written to %s", number(count, "features"), args.out)
 
 
 def import_files(args: argparse.Namespace) -> None:
@@ -93,7 +100,7 @@ def import_files(args: argparse.Namespace) -> None:
     with open_whole(args.gallery) as gallery:
         for path in args.words:
             count = gallery.import_features(path, args.space or gallery.spaces[0])
-            say("%d features added from %s", count, path)
+            say("%s added from %s", number(count, "features"), path)
 
 
 def _add_space(parser: Parser) -> None:
@@ -126,8 +133,8 @@ def index(args: argparse.Namespace) -> None:
                 continue
             found = gallery.recall(gallery.features(asked, space), args.recall, space)
             say(
-                "space %s: %d entries ask for their %d nearest: %.2f%% of these are found",
-                *(space, len(asked), args.recall, 100 * found),
+                "space %s, %d nearest of %s: %.2f%% found",
+                *(space, args.recall, number(len(asked)), 100 * found),
             )
 
 

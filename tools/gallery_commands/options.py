@@ -176,6 +176,12 @@ def shown_time(when: datetime | None) -> str:
     return "" if when is None else when.astimezone().isoformat(" ", "seconds")
 
 
+def number(count: int, noun: str = "entries") -> str:
+    """A count in words, as '1 entry'."""
+    singular = f"{noun[:-3]}y" if noun.endswith("ies") else noun.removesuffix("s")
+    return f"{count} {singular if count == 1 else noun}"
+
+
 def own_pictures(address: str) -> Path | None:
     """Where a server keeps the pictures that this gallery was sent; None for a gallery on a Milvus server."""
     return Path(address).with_suffix(".pictures") if address.endswith(".db") else None

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from retrieval import Hit, Metadata
-from tools.gallery_commands.options import shown_time
 from tools.gallery_commands.searching import Answer
 from tools.ranking.pictures import write_page
 from tools.ranking.report import DISTANCE, Album, Mark, Picture, Report, Row, thumbnail
@@ -32,9 +31,10 @@ def _row(number: int, answer: Answer, album: Album) -> Row:
     if answer.kind == "sentence":
         asked = Picture("", "", None, "", "", "", ("", ""), printable(answer.question))
     elif answer.entry is not None:
-        asked = _picture(answer.entry.key, answer.entry.metadata, album)
+        asked = _picture(answer.entry.key, answer.entry.metadata, album)._replace(identity="")
     else:
-        asked = _picture(answer.question, Metadata(path=answer.question), album)
+        shown = _picture(answer.question, Metadata(path=answer.question), album)
+        asked = shown._replace(identity="", camera="", numbers=("", ""))
     if answer.threshold is None:
         summary = f"the {answer.within} nearest" if answer.hits else "no entry meets the conditions"
     else:
@@ -54,7 +54,8 @@ def _picture(key: str, facts: Metadata, album: Album) -> Picture:
     image = album.read(facts.path) if facts.path else None
     reason = album.unreadable.get(facts.path, "") if facts.path else "no path is known"
     identity = printable(facts.identity) or "?"
-    seen = " · ".join(filter(None, (identity, printable(facts.camera), shown_time(facts.time))))
+    when = "" if facts.time is None else facts.time.astimezone().strftime("%Y-%m-%d %H:%M")
+    seen = " · ".join(filter(None, (identity, printable(facts.camera), when)))
     return Picture(
         printable(facts.path or key),
         printable(PurePath(facts.path).name or key),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from config.arguments import Parser, say
 from retrieval import Entry, Gallery
-from tools.gallery_commands.options import Command, add_filter_options, chosen, moment, own_pictures
+from tools.gallery_commands.options import Command, add_filter_options, chosen, moment, number, own_pictures
 
 _AT_ONCE = 1000  # entries
 
@@ -50,11 +50,11 @@ def remove(args: argparse.Namespace) -> None:
         if args.dry_run:
             for entry in entries:
                 say("%s  %s  %s", entry.key, entry.metadata.identity or "?", entry.metadata.path)
-            say("%d entries would be removed", len(entries))
+            say("%s would be removed", number(len(entries)))
         else:
             _remove(gallery, entries, args)
         if timeless:
-            say("%d entries have no time and stay", timeless)
+            say("%s without a time: not removed", number(timeless))
         if args.erase and not args.dry_run:
             gallery.compact()
             if "://" in args.gallery:
@@ -93,11 +93,11 @@ def _remove(gallery: Gallery, entries: Sequence[Entry], args: argparse.Namespace
             else:
                 left += path.is_file()
         removed += gallery.remove([entry.key for entry in part])
-    say("%d entries removed", removed)
+    say("%s removed", number(removed))
     if deleted:
-        say("%d pictures in %s deleted", deleted, folder)
+        say("%s in %s deleted", number(deleted, "pictures"), folder)
     if left:
-        say("%d files of their pictures lie elsewhere and are left there", left)
+        say("%s left elsewhere", number(left, "picture files"))
 
 
 COMMAND = Command(

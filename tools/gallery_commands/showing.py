@@ -20,6 +20,7 @@ from tools.gallery_commands.options import (
     chosen,
     log_beside,
     no_words,
+    number,
     shown_time,
 )
 from utils.files import require_writable, write_atomically
@@ -110,14 +111,15 @@ def stats(args: argparse.Namespace) -> None:
         model = numbers["model"]
         row = (
             space,
-            numbers["entries"],
+            number(numbers["entries"]),
             numbers["index"],
             model["name"],
             model["width"],
             model["sha256"][:12],
         )
-        say("space %s: %d entries, index %s; model %s, %d wide, %s", *row)
-    say("%d entries in all, %d with a name of %d identities", *found["named"])
+        say("space %s: %s, index %s; model %s, %d wide, %s", *row)
+    count, named, people = found["named"]
+    say("%s in all, %d with a name, of %s", number(count), named, number(people, "identities"))
     first, last = found["times"]["first"], found["times"]["last"]
     if first is not None:
         say("seen from %s to %s; %d without a time", first, last, found["times"]["unknown"])

@@ -201,7 +201,7 @@ def test_hostile_names(add, run, entries):
     assert "1 new" in shown and "4 (under a path that cannot be printed or is no text)" in shown
     assert not any(line.startswith("2026-01-01") or "\x1b" in line for line in shown.splitlines())
     assert entries()["d.png"].metadata.identity == 'the "back" \\ door'
-    assert "1 entries" in run("rename", "g.db", 'the "back" \\ door', "x'y")
+    assert "1 entry of" in run("rename", "g.db", 'the "back" \\ door', "x'y")
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,12 @@ def add(run, weights):
 
 
 def test_rename_and_merge(run, entries):
-    assert "3 entries of anna are Anna B. now" in run("rename", "g.db", "anna", "Anna B.")
+    assert "3 entries of anna now: Anna B." in run("rename", "g.db", "anna", "Anna B.")
     shown = run("rename", "g.db", "Anna B.", "ben")
     assert "ben had 3 entries before: both are one now" in shown and names() == {"ben": 6, "carla": 3}
     key = entries()["carla_c1.png"].key
-    assert "1 entries are dora now" in run("rename", "g.db", "dora", "--key", key)
-    assert "2 entries of carla are without a name now" in run("rename", "g.db", "carla", "")
+    assert "dora now: 1 entry" in run("rename", "g.db", "dora", "--key", key)
+    assert "2 entries of carla now: without a name" in run("rename", "g.db", "carla", "")
     assert names() == {"": 2, "ben": 6, "dora": 1}
 
 
@@ -40,10 +40,10 @@ def test_remove_by_age(run, add):
         save_noise(Path(f"more/{name}_c9.png"), 600 + number)
         add(f"more/{name}_c9.png", "--time", time)
     shown = run("remove", "g.db", "--before", "2026-05-04", "--dry-run")
-    assert "old_c9.png\n1 entries would be removed\n9 entries have no time and stay" in shown
+    assert "old_c9.png\n1 entry would be removed\n9 entries without a time: not removed" in shown
     assert sum(names().values()) == 11
     shown = run("remove", "g.db", "--before", "2026-05-04")
-    assert "1 entries removed" in shown and "1 files of their pictures lie elsewhere" in shown
+    assert "1 entry removed\n1 picture file left elsewhere" in shown
     assert Path("more/old_c9.png").is_file() and sum(names().values()) == 10
 
 
@@ -51,8 +51,8 @@ def test_remove_what_meets_all_conditions(run, entries):
     assert "2 entries removed" in run("remove", "g.db", "--identity", "ben", "anna", "--camera", "c2")
     assert names() == {"anna": 2, "ben": 2, "carla": 3}
     keys = [entries()[name].key for name in ("ben_c1.png", "anna_c1.png")]
-    assert "1 entries removed" in run("remove", "g.db", *keys, "--identity", "ben")
-    assert "1 entries removed" in run("remove", keys[1], "--gallery", "g.db")
+    assert "1 entry removed" in run("remove", "g.db", *keys, "--identity", "ben")
+    assert "1 entry removed" in run("remove", keys[1], "--gallery", "g.db")
     assert names() == {"anna": 1, "ben": 1, "carla": 3}
     with Gallery.open("g.db") as gallery:
         assert gallery.count("reid") == gallery.count("text") == 5
@@ -74,7 +74,7 @@ def test_erased_entries_are_not_on_the_disk_and_uploads_go_with_them(run, add, e
 
     assert on_disk()
     shown = run("remove", "g.db", "--identity", "Zebulon the unmistakable", "--erase")
-    assert "2 entries removed\n1 pictures in g.pictures deleted\n1 files of their pictures lie" in shown
+    assert "2 entries removed\n1 picture in g.pictures deleted\n1 picture file left" in shown
     assert not on_disk() and [path.name for path in Path("g.pictures").iterdir()] == ["other.png"]
     assert "written afresh" in run("compact", "g.db") and sum(names().values()) == 9
 
@@ -106,7 +106,7 @@ def test_stats(run, add):
     add("people/ben", "--time", "2026-05-04T08:00:00")
     shown = run("stats", "g.db")
     assert "space reid: 9 entries, index flat; model toy-vit" in shown and "camera c1: 3" in shown
-    assert "9 entries in all, 9 with a name of 3 identities" in shown and "identity ben: 3" in shown
+    assert "9 entries in all, 9 with a name, of 3 identities" in shown and "identity ben: 3" in shown
     assert "seen from 2026-05-04 08:00:00" in shown and "; 6 without a time" in shown
     found = json.loads(run("stats", "g.db", "--json"))
     assert found["spaces"]["text"]["entries"] == 9 and found["bytes"] > 0
@@ -140,9 +140,9 @@ def test_files_of_extract_know_the_same_pictures(run, add, weights, refused):
 
 def test_index_and_recall(run, weights):
     shown = run("index", "g.db", "--recall", "3", "--questions", "5")
-    assert "index: flat" in shown and "space text: 5 entries ask for their 3 nearest: 100.00%" in shown
+    assert "index: flat" in shown and "space text, 3 nearest of 5 entries: 100.00% found" in shown
     assert "index: hnsw" in run("index", "g.db", "hnsw")
-    assert "space reid: 9 entries ask for their 3 nearest" in run("index", "g.db", "--recall", "3")
+    assert "space reid, 3 nearest of 9 entries" in run("index", "g.db", "--recall", "3")
     run("create", "new.db", "--weight", weights[0])
     assert "space reid has no entry to ask for" in run("index", "new.db", "flat", "--recall", "3")
 
