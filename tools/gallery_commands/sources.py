@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ def find_pictures(args: argparse.Namespace) -> list[Found]:
         pictures = _read_table(table, args) if table else _look_through(source, args, left_out)
         for picture in pictures:
             clockless += "seconds" in picture.metadata.more and picture.metadata.time is None
-            if not picture.path.isprintable():
+            if not picture.metadata.path:
                 left_out.add(_NAMELESS, picture.path)
             else:
                 found.setdefault(os.path.realpath(picture.path), picture)
@@ -149,7 +150,15 @@ def _facts(
     place = os.path.abspath(path)
     given = {name: getattr(args, name) for name in ("identity", "camera", "time")}
     said = {**said, **{name: value for name, value in given.items() if value is not None}}
-    # Names of folders and cells may hold what cannot be printed, and so not be compared in a search.
-    texts = {name: printable(said.get(name, "")) for name in ("identity", "camera")}
-    fields = {**said, **texts, "path": place if place.isprintable() else ""}
+    texts = {name: _storable(str(said.get(name, ""))) for name in ("identity", "camera")}
+    fields = {**said, **texts, "path": place if _storable(place) == place else ""}
     return place, check_form(fields, Metadata, where)
+
+
+@lru_cache(1 << 16)
+def _storable(text: str) -> str:
+    """The text, or where a gallery cannot store such letters, with them escaped."""
+    try:
+        return Metadata(path=text).path
+    except ValueError:
+        return printable(text)

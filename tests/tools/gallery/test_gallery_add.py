@@ -197,9 +197,11 @@ def test_hostile_names(add, run, entries):
         save_noise(Path("odd") / name, 500 + number)
     save_noise(Path("odd") / f"id\x1b[2J\n{forged}" / "c.png", 510)
     save_noise(Path('odd/the "back" \\ door/d.png'), 511)
+    save_noise(Path("odd/山田\u3000花子/e.png"), 512)
     shown = add("odd")
-    assert "1 new" in shown and "4 (under a path that cannot be printed or is no text)" in shown
+    assert "2 new" in shown and "4 (under a path that cannot be printed or is no text)" in shown
     assert not any(line.startswith("2026-01-01") or "\x1b" in line for line in shown.splitlines())
+    assert entries()["e.png"].metadata.identity == "山田\u3000花子"
     assert entries()["d.png"].metadata.identity == 'the "back" \\ door'
     assert "1 entry of" in run("rename", "g.db", 'the "back" \\ door', "x'y")
 
