@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-text test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-export bench-prompts bench-reid-task bench-faults clean
+.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-export bench-prompts bench-reid-task bench-faults clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   install, draw people, train CLIP-ReID on the CPU, show Rank-1 before and after"
 	@echo "make demo-text  the same for search by sentence: drawn people with captions, TBPS-CLIP"
+	@echo "make gallery-demo  fill a gallery with drawn people, ask it who somebody is, show its page"
 	@echo "make test   install, lint, run the whole test suite (ten minutes on two cores)"
 	@echo "make test-guests  drive programs of others with exported files, each in an environment of its own (a gigabyte)"
 	@echo "make quick  install, run the tests that are neither slow nor in need of a browser (three minutes)"
@@ -40,6 +41,15 @@ demo: $(BIN)/.installed
 
 demo-text: $(BIN)/.installed
 	$(BIN)/python tools/demo.py --text
+
+# What requirements-extra.txt has below [index], [serve] and [web].
+$(BIN)/.installed-gallery: requirements-extra.txt $(BIN)/.installed
+	awk '/^# \[/ { wanted = /\[(index|serve|web)\]/ } wanted' requirements-extra.txt > $@.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $@.txt
+	touch $@
+
+gallery-demo: $(BIN)/.installed-gallery
+	$(BIN)/python tools/gallery_demo.py
 
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .

@@ -2,8 +2,6 @@
 
 import io
 import shutil
-import threading
-import time
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -12,7 +10,7 @@ import pytest
 from PIL import Image
 
 from retrieval import Gallery, Metadata
-from service import Finder, Picture, SearchOptions
+from service import Finder
 
 BAD_NAME = "<img src=x onerror=window.hacked=1>"
 BAD_TEMPLATE = "${window.hacked=2}{{window.hacked=3}}`"
@@ -54,31 +52,6 @@ def made_finder(folder, model, text_model):
         fill(finder)
         yield finder
         finder.close()
-
-
-@contextmanager
-def serving(app):
-    """The address of the app on a server of this process."""
-    import uvicorn
-
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="warning", lifespan="on"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the server did not start"
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        server.force_exit = True
-        thread.join()
-
-
-def nearest(finder, data):
-    """The distances of a picture to all entries, nearest first."""
-    return [hit.distance for hit in finder.search(Picture(data), SearchOptions(k=100)).hits]
 
 
 @pytest.fixture(scope="session")

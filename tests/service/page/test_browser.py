@@ -5,8 +5,10 @@ import re
 
 import pytest
 
+from service.api import Limits, make_app
 from service.page import mount_page
-from tests.service.page.conftest import BAD_NAME, BAD_TEMPLATE, PEOPLE, made_finder, photo, serving
+from tests.service.conftest import running
+from tests.service.page.conftest import BAD_NAME, BAD_TEMPLATE, PEOPLE, made_finder, photo
 
 pytestmark = [pytest.mark.browser, pytest.mark.service]
 
@@ -17,14 +19,31 @@ NOBODY = photo((250, 250, 250), seed=7)
 
 @pytest.fixture(scope="module")
 def address(model, text_model, tmp_path_factory):
-    from fastapi import FastAPI
-
-    app = FastAPI()
     with made_finder(tmp_path_factory.mktemp("browser"), model, text_model) as finder:
         finder.threshold = 0.05
+        app = make_app(finder, Limits())
         mount_page(app, finder)
-        with serving(app) as address:
+        with running(app) as address:
             yield address
+
+
+def test_the_page_is_behind_the_key_of_the_service(model, text_model, browser, tmp_path):
+    key = "0123456789abcdef"
+    with made_finder(tmp_path, model, text_model) as finder:
+        app = make_app(finder, Limits(), key=key)
+        mount_page(app, finder)
+        with running(app) as address:
+            shut = browser.new_page()
+            for path in ("/", "/config", "/theme.css", "/gradio_api/info", "/gradio_api/queue/data"):
+                assert shut.request.get(address + path).status == 401
+            shut.close()
+            context = browser.new_context(http_credentials={"username": "me", "password": key})
+            page = context.new_page()
+            page.goto(address)
+            page.get_by_text("24 pictures · 4 names").wait_for()
+            choose(page, ANNA)
+            page.locator("#hits .hit").nth(11).wait_for()
+            context.close()
 
 
 @pytest.fixture(params=("desk", "phone"))
