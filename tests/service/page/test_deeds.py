@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from retrieval import Gallery
 from service import Finder
+from service.page import make_page
 from service.page.deeds import Deeds, Filters
 from service.page.pictures import small_picture
 from tests.service.page.conftest import PEOPLE, fill, made_finder, photo
@@ -166,3 +168,27 @@ def test_pictures_of_the_page_are_small_and_upright():
 def test_the_largest_picture_fits_into_a_request(shared):
     assert shared.most_bytes * 4 / 3 + 16_384 <= shared.max_bytes
     assert Deeds(shared.finder, 1000).most_bytes == 0
+
+
+def test_with_a_text_search_model_only(text_model, tmp_path):
+    with Gallery.create(tmp_path / "gallery.db", {"text": text_model.space_model}) as gallery:
+        finder = Finder(gallery, None, text_model, tmp_path / "pictures")
+        fill(finder)
+        deeds = Deeds(finder, 2**20)
+        assert "24 pictures" in deeds.lists().head
+        assert deeds.search(asked(photo(PEOPLE["Anna"], seed=1)), ALL).count('class="hit ') == 12
+        assert deeds.search({"text": "a man in red"}, ALL).count('class="hit ') == 12
+        assert deeds.search(deeds.ask_again(finder.timeline("Anna")[0].key), ALL).count('class="hit ') == 12
+        finder.close()
+
+
+def test_what_the_finder_cannot_do_is_not_offered(shared):
+    def shown(finder):
+        parts = {
+            each["props"].get("elem_id") or each["props"].get("label"): each["props"].get("visible")
+            for each in make_page(finder).get_config_file()["components"]
+        }
+        return parts["sentence"], parts["Add"]
+
+    assert shown(shared.finder) == (True, True)
+    assert shown(_without_sentences(shared.finder)) == (False, False)
