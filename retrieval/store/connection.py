@@ -72,6 +72,10 @@ class Connection:
             raise ValueError(f"gallery {printable(self.address)}; {_ALLOWED}")
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"gallery {printable(self.address)} is a file; {_ALLOWED}")
+        try:
+            os.path.abspath(folder).encode()
+        except UnicodeEncodeError as error:  # Milvus Lite would find out when it first writes a file
+            raise ValueError(f"gallery {printable(self.address)}: its path is no text in UTF-8") from error
         if not folder.exists() and not create:
             raise FileNotFoundError(f"gallery {printable(self.address)} does not exist; create it first")
         return folder

@@ -54,7 +54,7 @@ def find_pictures(args: argparse.Namespace) -> list[Found]:
 
     A word is a folder, a .csv table, or what else `find_images` takes; a folder in which tools/crops.py wrote
     is read by its table. A warning counts what is not read. Raises FileNotFoundError for a word without
-    pictures, ValueError for a table that cannot be read and where there are no words.
+    pictures, ValueError for a table that cannot be read, and where there are no words or nothing is left.
     """
     if not args.words:
         raise ValueError("no pictures are named; allowed: folders, .csv tables, .txt lists, images")
@@ -69,6 +69,8 @@ def find_pictures(args: argparse.Namespace) -> list[Found]:
                 left_out.add(_NAMELESS, picture.path)
             else:
                 found.setdefault(os.path.realpath(picture.path), picture)
+    if not found:
+        raise ValueError(f"no picture is left to add; not read: {left_out or 'empty tables'}")
     if left_out:
         _logger.warning("not read: %s", str(left_out))  # logging takes a single dict apart
     if clockless:

@@ -206,6 +206,23 @@ def test_hostile_names(add, run, entries):
     assert "1 entry of" in run("rename", "g.db", 'the "back" \\ door', "x'y")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_hostile_addresses(run, refused, weights):
+    odd = "a\x1b[2J\n2026-01-01 b"
+    Path(odd).mkdir()
+    shown = run("create", f"{odd}/g.db", "--weight", weights[0])
+    shown += run("add", f"{odd}/g.db", "people", "--weight", weights[0], "--workers", "0")
+    shown += run("stats", f"{odd}/g.db")
+    assert "9 entries in all" in shown and "\x1b" not in shown and "\n2026-01-01 b" not in shown
+    Path("a\udcff").mkdir()
+    line = refused("create", "a\udcff/g.db", "--weight", weights[0])
+    assert line == "gallery a\\udcff/g.db: its path is no text in UTF-8"
+    assert not any(Path("a\udcff").iterdir())
+    save_noise(Path("a\udcff/a.png"))
+    line = refused("add", "g.db", "a\udcff", "--weight", weights[0], "--workers", "0")
+    assert line.startswith("no picture is left to add; not read: 1 (under a path that cannot be printed")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
