@@ -7,7 +7,6 @@ from pathlib import Path, PurePath
 
 from retrieval import Hit, Metadata
 from tools.gallery_commands.searching import Answer
-from tools.ranking.pictures import write_page
 from tools.ranking.report import DISTANCE, Album, Mark, Picture, Report, Row, thumbnail
 from tools.ranking.report import Hit as Shown
 from utils.text import printable
@@ -17,6 +16,8 @@ _MEASURE = DISTANCE._replace(match="within the threshold", miss="beyond the thre
 
 def write_answers(answers: Sequence[Answer], address: str, folder: Path) -> Path:
     """Write ranking.html, in which entries beyond the threshold are marked; returns its path."""
+    from tools.ranking.pictures import write_page  # needs the packages of [plots]
+
     album = Album()
     rows = tuple(_row(number, answer, album) for number, answer in enumerate(answers))
     thresholds = sorted({answer.threshold for answer in answers if answer.threshold is not None})
