@@ -36,9 +36,8 @@ _COLOURS = {
     "button_primary_background_fill_dark": "*primary_700",
 }
 # Of gradio's interface, what this page uses: no files that go in or out, no other server's, no tools.
-_USED = r"info|queue/join|queue/data|heartbeat/\w+|startup-events|reset|cancel"
+_USED = r"info|run/predict|startup-events"
 _SHUT = re.compile(rf".*/(gradio_api/(?!({_USED})/?$)|monitoring|login|logout|svelte/)")
-_WAITING = 48  # questions, each with its picture; more are turned away
 # Gradio makes its scripts and styles as it goes. Whatever a script became, it would reach nobody.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -54,7 +53,7 @@ def mount(app: FastAPI, deeds: Deeds) -> None:
     ).set(**_COLOURS)
     gradio.mount_gradio_app(
         app,
-        build_page(deeds).queue(max_size=_WAITING),
+        build_page(deeds),
         "/",
         footer_links=[],
         run_history=False,  # the browser would keep what was asked

@@ -10,13 +10,9 @@ import gradio
 from service.page.deeds import Deeds, Filters, Lists
 from service.page.layout import AddRoom, LifeRoom, SearchRoom, add_room, life_room, own_html, search_room
 
-# Nobody calls the page's functions by name. Those at work share passes of the models.
-_EVENT: dict[str, Any] = {
-    "api_visibility": "private",
-    "concurrency_limit": 16,
-    "concurrency_id": "page",
-    "show_progress": "hidden",
-}
+# Nobody calls the page's functions by name. Each click is one request, which the limits of a service count;
+# answers of gradio's queue come by a stream that it closes, and an answer in that moment is lost.
+_EVENT: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 # On a phone the filters would stand between the question and its ranking.
 _FOLD = """() => {
     if (window.innerWidth < 768) document.querySelector("#filters button.open")?.click();
