@@ -19,7 +19,7 @@ __all__ = ["make_page", "mount_page"]
 
 
 def make_page(finder: Finder, *, max_bytes: int = 10 * MEBIBYTE) -> gradio.Blocks:
-    """The page of a gallery; a request, with its picture, has at most `max_bytes`.
+    """The page of a gallery, where a picture has at most `max_bytes`.
 
     Pictures stand in the page itself, made small, and one that is asked about comes with the question: no
     picture is a file that a browser could fetch, and none is left on the disk. Raises MissingExtra without
@@ -35,7 +35,8 @@ def make_page(finder: Finder, *, max_bytes: int = 10 * MEBIBYTE) -> gradio.Block
 def mount_page(app: FastAPI, finder: Finder, *, max_bytes: int = 10 * MEBIBYTE) -> None:
     """Mount the page at '/' of a service, behind the routes that it has.
 
-    Who may see it is up to the service. Raises MissingExtra without gradio.
+    A picture has at most `max_bytes`, and its request a third more. Who may see the page is up to the
+    service. Raises MissingExtra without gradio.
     """
     require_extra("web")
     from service.page.deeds import Deeds

@@ -21,7 +21,6 @@ from utils.text import one_line, quoted
 if TYPE_CHECKING:
     from retrieval import Metadata
 
-_FACTS = 16_384  # bytes of a request besides its picture
 MOST_HITS, MOST_SEEN, MOST_NAMES = 60, 200, 2000  # of a ranking, of a timeline, of a list
 CARD, LARGE = 320, 900  # pixels
 _logger = logging.getLogger("transreid.service")
@@ -70,12 +69,7 @@ class Deeds:
     """All that the page does with a finder."""
 
     finder: Finder
-    max_bytes: int  # of a request
-
-    @property
-    def most_bytes(self) -> int:
-        """The largest picture: in a request each three bytes take four letters."""
-        return max(self.max_bytes - _FACTS, 0) // 4 * 3
+    max_bytes: int  # of a picture
 
     @property
     def may_add(self) -> bool:
@@ -113,7 +107,7 @@ class Deeds:
     def search(self, question: Any, filters: Filters) -> str:
         """The ranking for a question."""
         try:
-            asked = read_question(question)
+            asked = read_question(question, self.max_bytes)
             if asked is None:
                 return self.welcome()
             answer = self.finder.search(asked, filters.options())
@@ -150,10 +144,9 @@ class Deeds:
         """Add the picture in a field; a line about it, and whether it was added."""
         try:
             metadata = _metadata(facts)
-            asked = read_question(question)
-            if asked is None or not question.get("data"):
+            if read_question(question, self.max_bytes) is None or not question.get("data"):
                 raise ValueError("no picture is chosen")
-            entry = self.finder.add(read_bytes(question["data"]), metadata)
+            entry = self.finder.add(read_bytes(question["data"], self.max_bytes), metadata)
         except MENDED as error:
             return markup.message(words_of(error)), False
         name, camera = entry.metadata.identity or markup.UNNAMED, entry.metadata.camera or markup.NO_CAMERA

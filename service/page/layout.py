@@ -73,7 +73,7 @@ def search_room(deeds: Deeds) -> SearchRoom:
     own = deeds.finder.threshold
     with gradio.Row(elem_classes="room"):
         with gradio.Column(scale=1, min_width=300):
-            question = _picture_field("question", "Picture of somebody to search for", deeds.most_bytes)
+            question = _picture_field("question", "Picture of somebody to search for", deeds.max_bytes)
             sentence = gradio.Textbox(
                 label="Or describe somebody",
                 placeholder="a woman in a red coat",
@@ -113,7 +113,7 @@ def add_room(deeds: Deeds) -> AddRoom:
 
     with gradio.Row(elem_classes="room"):
         with gradio.Column(scale=1, min_width=300):
-            picture = _picture_field("new", "Picture to add", deeds.most_bytes)
+            picture = _picture_field("new", "Picture to add", deeds.max_bytes)
         with gradio.Column(scale=2, min_width=300):
             return AddRoom(
                 picture,

@@ -15,8 +15,11 @@ _DATA = re.compile(r"data:image/[\w.+-]{0,40};base64,")
 _FORM = "allowed: 2026-11-28 or 2026-11-28 14:30"
 
 
-def read_question(value: Any) -> Picture | Sentence | Key | None:
-    """The question in the value of the page's field, None where it is empty. Raises ValueError."""
+def read_question(value: Any, max_bytes: int) -> Picture | Sentence | Key | None:
+    """The question in the value of the page's field, None where it is empty.
+
+    Raises ValueError for anything else, and for a picture of more than `max_bytes`.
+    """
     if not isinstance(value, dict):
         return None
     key, text, data = (value.get(name) or "" for name in ("key", "text", "data"))
@@ -26,18 +29,24 @@ def read_question(value: Any) -> Picture | Sentence | Key | None:
         return Key(key)
     if text.strip():
         return Sentence(text.strip())
-    return Picture(read_bytes(data)) if data else None
+    return Picture(read_bytes(data, max_bytes)) if data else None
 
 
-def read_bytes(data: str) -> bytes:
-    """The bytes of a file as a browser gives them, `data:image/png;base64,…`. Raises ValueError."""
+def read_bytes(data: str, max_bytes: int) -> bytes:
+    """The bytes of a file as a browser gives them, `data:image/png;base64,…`.
+
+    Raises ValueError for anything else, and for more than `max_bytes`.
+    """
     start = _DATA.match(data)
     if not start:
         raise ValueError("the file is no picture; allowed: JPEG, PNG, WebP and the like")
     try:
-        return base64.b64decode(data[start.end() :], validate=True)
+        found = base64.b64decode(data[start.end() :], validate=True)
     except binascii.Error:
         raise ValueError("the picture did not arrive whole; try it again") from None
+    if len(found) > max_bytes:
+        raise ValueError(f"the picture has {len(found):,} bytes; allowed: at most {max_bytes:,}")
+    return found
 
 
 def read_time(text: str | None, *, last: bool = False) -> datetime | None:

@@ -253,8 +253,8 @@ def test_what_is_no_picture_is_refused_in_the_browser(page):
         "#question input[type=file]", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"words"}
     )
     page.get_by_text("This file is no picture.").wait_for()
-    choose(page, b"x" * (8 * 2**20))
-    page.get_by_text("This picture has more than 7.5 MB.").wait_for()
+    choose(page, b"x" * (11 * 2**20))
+    page.get_by_text("This picture has more than 10.0 MB.").wait_for()
     choose(page, b"not a PNG at all")
     page.locator("#hits").get_by_text("cannot be read as an image").wait_for()
 

@@ -165,11 +165,6 @@ def test_pictures_of_the_page_are_small_and_upright():
         small_picture(b"no picture", 320)
 
 
-def test_the_largest_picture_fits_into_a_request(shared):
-    assert shared.most_bytes * 4 / 3 + 16_384 <= shared.max_bytes
-    assert Deeds(shared.finder, 1000).most_bytes == 0
-
-
 def test_with_a_text_search_model_only(text_model, tmp_path):
     with Gallery.create(tmp_path / "gallery.db", {"text": text_model.space_model}) as gallery:
         finder = Finder(gallery, None, text_model, tmp_path / "pictures")

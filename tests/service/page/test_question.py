@@ -12,11 +12,11 @@ PNG = "data:image/png;base64,"
 
 
 def test_questions():
-    assert read_question({"data": PNG + base64.b64encode(b"bytes").decode()}) == Picture(b"bytes")
-    assert read_question({"text": " a man in red "}) == Sentence("a man in red")
-    assert read_question({"key": "k", "data": PNG + "AAAA"}) == Key("k")
+    assert read_question({"data": PNG + base64.b64encode(b"bytes").decode()}, 5) == Picture(b"bytes")
+    assert read_question({"text": " a man in red "}, 5) == Sentence("a man in red")
+    assert read_question({"key": "k", "data": PNG + "AAAA"}, 5) == Key("k")
     for nothing in (None, "", {}, [], {"text": "  "}, {"data": ""}):
-        assert read_question(nothing) is None
+        assert read_question(nothing, 5) is None
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,14 @@ def test_questions():
         ({"data": "data:text/html;base64,AAAA"}, "the file is no picture"),
         ({"data": PNG + "AA*A"}, "did not arrive whole"),
         ({"data": PNG + "AAA"}, "did not arrive whole"),
+        ({"data": PNG + base64.b64encode(b"six by").decode()}, "has 6 bytes; allowed: at most 5"),
         ({"data": ["x"]}, "neither a picture nor a sentence"),
         ({"key": 7}, "neither a picture nor a sentence"),
     ],
 )
 def test_what_is_no_question(value, words):
     with pytest.raises(ValueError, match=words):
-        read_question(value)
+        read_question(value, 5)
 
 
 def test_times():
