@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from retrieval.store.lite import clean_folder
+from retrieval.store.lite import clean_folder, collections_in
 from utils.lock import locked
 from utils.package import require_extra
 from utils.text import one_line, printable
@@ -44,6 +44,7 @@ class Connection:
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         self.address = address
         self.embedded = not address.startswith(_SCHEMES)
+        self._folder = Path(address).absolute()  # the program may change its folder
         if not self.embedded and urlsplit(address).username is not None:
             raise ValueError("a gallery's address has no user; allowed: MILVUS_TOKEN='user:password'")
         self.writing = threading.RLock()
@@ -53,9 +54,10 @@ class Connection:
         self._client: Any = None
         self._is_closed = False
         if self.embedded:
-            folder = self._check_folder(create=create)
-            folder.mkdir(parents=True, exist_ok=True)
-            reason = self._stack.enter_context(locked(folder / _LOCK))
+            self._check_folder(create=create)
+            # What identifies people is for their user, who may open the folder to others.
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            reason = self._stack.enter_context(locked(self._folder / _LOCK))
             if reason:
                 _logger.warning("%s is not locked against other processes: %s", address, reason)
         try:
@@ -66,19 +68,18 @@ class Connection:
             self._stack.close()
             raise
 
-    def _check_folder(self, *, create: bool) -> Path:
-        folder = Path(self.address)
+    def _check_folder(self, *, create: bool) -> None:
+        folder = self._folder
         if folder.suffix != ".db":
             raise ValueError(f"gallery {printable(self.address)}; {_ALLOWED}")
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"gallery {printable(self.address)} is a file; {_ALLOWED}")
         try:
-            os.path.abspath(folder).encode()
+            str(folder).encode()
         except UnicodeEncodeError as error:  # Milvus Lite would find out when it first writes a file
             raise ValueError(f"gallery {printable(self.address)}: its path is no text in UTF-8") from error
-        if not folder.exists() and not create:
+        if not create and not collections_in(folder):
             raise FileNotFoundError(f"gallery {printable(self.address)} does not exist; create it first")
-        return folder
 
     def _create_database(self) -> None:
         """Create the database of a server's address where it has one that is not there."""
@@ -120,11 +121,11 @@ class Connection:
 
         self._disconnect()
         if self.embedded:
-            self.has_log = clean_folder(Path(self.address))
+            self.has_log = clean_folder(self._folder)
         _silence()
         try:
             with _reasons_of_lite() as reasons, self.errors(reasons):
-                uri = str(Path(self.address).absolute()) if self.embedded else self.address
+                uri = str(self._folder) if self.embedded else self.address
                 token = "" if self.embedded else os.environ.get("MILVUS_TOKEN", "")
                 self._client = MilvusClient(uri, token=token, timeout=_TIMEOUT)
                 for prepare in self.when_open:
@@ -159,7 +160,7 @@ class Connection:
             if self.embedded:
                 from milvus_lite.server_manager import server_manager_instance
 
-                server_manager_instance.release_server(str(Path(self.address).absolute()))
+                server_manager_instance.release_server(str(self._folder))
 
 
 def _silence() -> None:

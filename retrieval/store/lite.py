@@ -5,7 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+PREFIX = "clipreid_"  # of the names of collections
 _SCHEMA = "schema.json"
+
+
+def collections_in(folder: Path) -> list[Path]:
+    """The folders of a gallery's collections, also of those that were being made; the others are not ours."""
+    return [path for path in folder.glob(f"collections/{PREFIX}*") if path.is_dir()]
 
 
 def clean_folder(folder: Path) -> bool:
@@ -13,7 +19,8 @@ def clean_folder(folder: Path) -> bool:
 
     To be called while no process has the folder open.
     """
-    for collection in folder.glob("collections/*/"):
+    collections = collections_in(folder)
+    for collection in collections:
         if not (collection / _SCHEMA).exists():  # Milvus Lite lists those with one, and cannot make it again
             shutil.rmtree(collection)
-    return any(folder.glob("collections/*/wal/*.arrow"))
+    return any(any(collection.glob("wal/*.arrow")) for collection in collections)

@@ -24,6 +24,7 @@ from retrieval.store.entries import (
     literal,
     literals,
 )
+from retrieval.store.lite import PREFIX
 from utils.untrusted.forms import parse_json
 
 FIELDS = ("key", *Metadata.model_fields)
@@ -94,17 +95,15 @@ class Space:
         found: list[list[Hit]] = []
         step = max(1, min(_QUERIES, MOST_HITS // k))
         for start in range(0, len(features), step):
-            with self._connection.errors():
-                answers = self._connection.client.search(
-                    self._collection,
-                    data=list(features[start : start + step]),
-                    filter=where,
-                    limit=k,
-                    output_fields=list(FIELDS),
-                    search_params={"metric_type": "IP", "params": {"ef": max(k, _LEAST_EF)}},
-                    anns_field=FEATURE,
-                    consistency_level="Strong",
-                )
+            answers = self._read(
+                "search",
+                data=list(features[start : start + step]),
+                filter=where,
+                limit=k,
+                output_fields=list(FIELDS),
+                search_params={"metric_type": "IP", "params": {"ef": max(k, _LEAST_EF)}},
+                anns_field=FEATURE,
+            )
             found += [[_hit(answer) for answer in hits] for hits in answers]
         return found
 
@@ -248,14 +247,22 @@ class Space:
         client.load_collection(name)
 
     def _query(self, where: str, fields: Sequence[str], **options: Any) -> list[Mapping[str, Any]]:
-        with self._connection.errors():
-            return self._connection.client.query(
-                self._collection,
-                filter=where,
-                output_fields=list(fields),
-                consistency_level="Strong",
-                **options,
-            )
+        return self._read("query", filter=where, output_fields=list(fields), **options)
+
+    def _read(self, method: str, **options: Any) -> Any:
+        """Call a method of the client that reads the collection."""
+
+        def read() -> Any:
+            with self._connection.errors():
+                client = self._connection.client
+                return getattr(client, method)(self._collection, consistency_level="Strong", **options)
+
+        try:
+            return read()
+        except (OSError, ValueError):
+            # Another thread may be exchanging the collection, its index or the connection.
+            with self.writing:
+                return read()
 
     def _write(self, write: Callable[[], object], rows: int = 0) -> None:
         """Change the store by that number of rows. Raises OSError where it fails."""
@@ -281,7 +288,7 @@ def portions(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 def _collection(name: str) -> str:
-    return f"clipreid_{name}"
+    return f"{PREFIX}{name}"
 
 
 def _create(connection: Connection, collection: str, model: SpaceModel, index: str) -> None:
