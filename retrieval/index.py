@@ -126,8 +126,13 @@ class Gallery:
 
     @property
     def index(self) -> str:
-        """How it is searched: 'flat' is exact, 'hnsw' approximate."""
+        """How its first space is searched: 'flat' is exact, 'hnsw' approximate."""
         return next(iter(self._spaces.values())).index
+
+    @property
+    def indexes(self) -> dict[str, str]:
+        """How each space is searched; they differ where a space was made with another index."""
+        return {name: space.index for name, space in self._spaces.items()}
 
     def __enter__(self) -> Self:
         return self

@@ -124,7 +124,9 @@ def index(args: argparse.Namespace) -> None:
     with open_whole(args.gallery) as gallery:
         if args.words:
             gallery.set_index(args.words[0])
-        say("index: %s", gallery.index)
+        names = gallery.indexes
+        is_one = len(set(names.values())) == 1
+        say("index: %s", gallery.index if is_one else ", ".join(map(" ".join, names.items())))
         for space in gallery.spaces if args.recall else ():
             keys = [entry.key for entry in gallery.entries(space)]
             asked = sorted(random.Random(args.seed).sample(keys, min(args.questions, len(keys))))

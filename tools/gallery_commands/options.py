@@ -184,4 +184,4 @@ def number(count: int, noun: str = "entries") -> str:
 
 def own_pictures(address: str) -> Path | None:
     """Where a server keeps the pictures that this gallery was sent; None for a gallery on a Milvus server."""
-    return Path(address).with_suffix(".pictures") if address.endswith(".db") else None
+    return None if "://" in address else Path(address).with_suffix(".pictures")

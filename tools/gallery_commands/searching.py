@@ -14,7 +14,7 @@ from torch import Tensor
 
 from config.arguments import Parser, one_or_more, say
 from config.shared import PRECISIONS
-from retrieval import Entry, Gallery, Hit
+from retrieval import MOST_HITS, Entry, Gallery, Hit
 from service import read_threshold
 from tools.gallery_commands.options import (
     Command,
@@ -187,7 +187,7 @@ def _ask(gallery: Gallery, args: argparse.Namespace, threshold: float | None, as
     """The nearest entries; that of a key is not among its own."""
     (hits,) = gallery.search(
         asked.feature,
-        args.top + (asked.entry is not None),
+        args.top + (asked.entry is not None and args.top < MOST_HITS),
         exclude_camera=args.exclude_camera,
         cameras=args.camera,
         since=args.since,

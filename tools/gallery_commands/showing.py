@@ -146,11 +146,11 @@ def _numbers(gallery: Gallery) -> dict[str, Any]:
         else:
             first = facts.time if first is None else min(first, facts.time)
             last = facts.time if last is None else max(last, facts.time)
-    count = identities.total()
+    count, indexes = identities.total(), gallery.indexes
     return {
         "gallery": gallery.address,
         "spaces": {
-            space: {"entries": gallery.count(space), "index": gallery.index, "model": model.model_dump()}
+            space: {"entries": gallery.count(space), "index": indexes[space], "model": model.model_dump()}
             for space, model in gallery.models.items()
         },
         "named": [count, count - identities[""], len(identities.keys() - {""})],

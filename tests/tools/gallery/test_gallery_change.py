@@ -73,7 +73,7 @@ def test_erased_entries_are_not_on_the_disk_and_uploads_go_with_them(run, add, e
         return any(b"Zebulon the unmist" in path.read_bytes() for path in files)
 
     assert on_disk()
-    shown = run("remove", "g.db", "--identity", "Zebulon the unmistakable", "--erase")
+    shown = run("remove", "g.db/", "--identity", "Zebulon the unmistakable", "--erase")
     assert "2 entries removed\n1 picture in g.pictures deleted\n1 picture file left" in shown
     assert not on_disk() and [path.name for path in Path("g.pictures").iterdir()] == ["other.png"]
     assert "written afresh" in run("compact", "g.db") and sum(names().values()) == 9
@@ -111,6 +111,14 @@ def test_stats(run, add):
     found = json.loads(run("stats", "g.db", "--json"))
     assert found["spaces"]["text"]["entries"] == 9 and found["bytes"] > 0
     assert found["cameras"] == {"c1": 3, "c2": 3, "c3": 3} and found["times"]["unknown"] == 6
+
+
+def test_stats_say_how_each_space_is_searched(run, weights):
+    run("create", "two.db", "--weight", weights[0], "--index", "hnsw")
+    run("create", "two.db", "--text-weight", weights[2])
+    shown = run("stats", "two.db")
+    assert "space reid: 0 entries, index hnsw" in shown and "space text: 0 entries, index flat" in shown
+    assert run("index", "two.db") == "index: reid hnsw, text flat\n"
 
 
 def test_files_of_features(run, weights, capsys):

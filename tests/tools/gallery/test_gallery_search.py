@@ -65,6 +65,11 @@ def test_an_entry_is_not_among_its_own_and_needs_no_model(run, entries):
     assert key not in [hit["key"] for hit in answer["hits"]]
 
 
+def test_an_entry_may_ask_for_the_most_hits(run, entries):
+    key = entries()["anna_c1.png"].key
+    assert run("search", "g.db", "--key", key, "--top", "16384").count("people/") == 8
+
+
 def test_nobody(search, answers):
     save_noise(Path("who.png"), 900)
     (answer,) = answers("--image", "who.png", "--threshold", "0")
