@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-export bench-prompts bench-reid-task bench-faults clean
+.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-export bench-prompts bench-reid-task bench-faults bench-gallery clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make bench-prompts   train prompt learning's methods on drawn people, test them there and in another domain (35 minutes)"
 	@echo "make bench-reid-task  train with batches from a graph and with captions on drawn people (an hour)"
 	@echo "make bench-faults   kill, starve and confuse short training runs, and tell what became of them (four minutes)"
+	@echo "make bench-gallery   time galleries of up to a million entries next to faiss and a matrix product (an hour)"
 	@echo "make clean  remove the environment and the demo's output"
 
 $(BIN)/.installed: requirements.txt
@@ -98,6 +99,9 @@ bench-reid-task: $(BIN)/.installed
 
 bench-faults: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.faults
+
+bench-gallery: $(BIN)/.installed-dev
+	$(BIN)/python -m benchmarks.gallery
 
 clean:
 	rm -rf $(VENV) logs/demo
