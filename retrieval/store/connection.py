@@ -23,6 +23,8 @@ _SCHEMES = ("http://", "https://")
 _ALLOWED = "allowed: a folder whose name ends in .db, or http://host:19530[/database] of a Milvus server"
 _LOCK = ".clipreid.lock"
 _TIMEOUT = 10.0  # seconds, to reach a server
+# Milvus Lite breaks off a call, such as the building of an index, in which a client asks whether it lives.
+_PATIENT = {"grpc.keepalive_time_ms": 2**31 - 1}
 _logger = logging.getLogger("transreid.retrieval")
 
 
@@ -127,7 +129,8 @@ class Connection:
             with _reasons_of_lite() as reasons, self.errors(reasons):
                 uri = str(self._folder) if self.embedded else self.address
                 token = "" if self.embedded else os.environ.get("MILVUS_TOKEN", "")
-                self._client = MilvusClient(uri, token=token, timeout=_TIMEOUT)
+                options: dict[str, Any] = {"grpc_options": _PATIENT} if self.embedded else {}
+                self._client = MilvusClient(uri, token=token, timeout=_TIMEOUT, **options)
                 for prepare in self.when_open:
                     prepare()
         except BaseException:

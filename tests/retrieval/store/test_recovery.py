@@ -1,6 +1,7 @@
 """Folders of Milvus Lite as processes leave them that are killed at the worst moments."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,17 @@ def test_a_compaction_that_had_not_dropped_the_former_entries(folder, left):
         folder.rename(dropped)
     assert_whole(folder)
     assert [each.name for each in folder.parent.iterdir()] == ["clipreid_reid"]
+
+
+@pytest.mark.slow
+def test_a_call_that_takes_long_is_not_broken_off(folder, monkeypatch):
+    from milvus_lite.engine.collection import Collection
+
+    build = Collection.create_index
+    monkeypatch.setattr(Collection, "create_index", lambda *given: (time.sleep(45), build(*given)))
+    with Gallery.open(folder.parents[1], MODELS) as gallery:
+        gallery.set_index("hnsw")
+        assert gallery.index == "hnsw"
 
 
 def test_a_gallery_that_had_not_been_made(tmp_path):
