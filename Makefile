@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-export bench-prompts bench-reid-task bench-faults bench-gallery clean
+.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-export bench-prompts bench-reid-task bench-faults bench-gallery bench-serve clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make bench-reid-task  train with batches from a graph and with captions on drawn people (an hour)"
 	@echo "make bench-faults   kill, starve and confuse short training runs, and tell what became of them (four minutes)"
 	@echo "make bench-gallery   time galleries of up to a million entries next to faiss and a matrix product (an hour)"
+	@echo "make bench-serve   200 clients ask a gallery's server for a minute: answers per second, seconds, memory (two minutes)"
 	@echo "make clean  remove the environment and the demo's output"
 
 $(BIN)/.installed: requirements.txt
@@ -102,6 +103,9 @@ bench-faults: $(BIN)/.installed
 
 bench-gallery: $(BIN)/.installed-dev
 	$(BIN)/python -m benchmarks.gallery
+
+bench-serve: $(BIN)/.installed-dev
+	$(BIN)/python -m benchmarks.serve
 
 clean:
 	rm -rf $(VENV) logs/demo

@@ -16,6 +16,7 @@ from PIL import Image
 
 from retrieval import MOST_HITS, Entry, FeatureSet, Gallery, Hit, Metadata
 from service.batching import Batcher
+from service.searching import Conditions, Searches
 from utils.files import write_atomically
 from utils.limits import available_processors
 from utils.text import quoted
@@ -140,6 +141,7 @@ class Finder:
         self._decoding = threading.Semaphore(self.settings.decoders)
         self._writing = threading.Lock()
         self._encoders = {space: self._batcher(space, each.encode_image) for space, each in models.items()}
+        self._searches = Searches(gallery, most=settings.batch, waiting=settings.waiting)
         self._sentences = text_model and self._batcher("sentence", text_model.encode_text)
 
     def _batcher(self, name: str, encode: Callable[..., FeatureSet]) -> Batcher:
@@ -172,15 +174,15 @@ class Finder:
         own = self.text_threshold if isinstance(question, Sentence) else self.threshold
         threshold = own if options.threshold is None else options.threshold
         name = question.key if isinstance(question, Key) else None
-        hits = self.gallery.search(
-            self._features(question),
-            options.k if name is None else min(options.k + 1, MOST_HITS),
+        conditions = Conditions(
+            space=space,
+            k=options.k if name is None else min(options.k + 1, MOST_HITS),
             exclude_camera=options.exclude_camera,
-            cameras=options.cameras,
+            cameras=None if options.cameras is None else tuple(options.cameras),
             since=options.since,
             until=options.until,
-            space=space,
-        )[0]
+        )
+        hits = self._searches(self._features(question), conditions)
         hits = [hit for hit in hits if hit.key != name][: options.k]
         answer = Answer(hits, threshold, space, nobody=True)
         return replace(answer, nobody=not any(map(answer.accepts, hits)))
@@ -232,21 +234,23 @@ class Finder:
         metadata = metadata.model_copy(update={"path": str(path), "picture": key, "time": time})
         with self._writing:
             self.pictures.mkdir(mode=0o700, parents=True, exist_ok=True)
-            is_new = not path.exists()
+            is_for_nothing = not path.exists()
             write_atomically(path, lambda beside: beside.write_bytes(data))
             try:
                 for space, each in zip(spaces, features, strict=True):
                     self.gallery.add(each[None], [key], [metadata], space=space)
-            except BaseException:
-                if is_new:
+                    is_for_nothing = False
+            finally:
+                if is_for_nothing:
                     path.unlink(missing_ok=True)
-                raise
         return Entry(key, metadata)
 
-    def remove(self, key: str) -> bool:
+    def remove(self, key: str, *, erase: bool = False) -> bool:
         """Remove an entry, and its picture if that is in the folder `pictures`; False if there is none.
 
-        Pictures that lie elsewhere stay. Raises OSError.
+        Pictures that lie elsewhere stay. With `erase`, nothing of it stays on the gallery's disk, where it
+        would for a while: all other entries are written afresh, which takes long in large galleries. Raises
+        OSError.
         """
         with self._writing:
             try:
@@ -257,7 +261,10 @@ class Finder:
             path = Path(metadata.path)
             if self.pictures is not None and path.parent == self.pictures and path.stem == metadata.picture:
                 path.unlink(missing_ok=True)
-            return self.gallery.remove([key]) > 0
+            was_there = self.gallery.remove([key]) > 0
+            if erase:
+                self.gallery.compact()
+            return was_there
 
     def entry(self, key: str) -> Entry:
         """The entry of that key. Raises KeyError, also for a text that is no key of any gallery."""
@@ -299,7 +306,7 @@ class Finder:
 
     def close(self) -> None:
         """Answer what is waiting, and end the threads; the gallery stays open."""
-        for batcher in (*self._encoders.values(), self._sentences):
+        for batcher in (*self._encoders.values(), self._sentences, self._searches):
             if batcher is not None:
                 batcher.close()
 

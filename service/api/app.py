@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import anyio.to_thread
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from PIL import Image
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -125,6 +126,11 @@ def _answer_errors(app: FastAPI) -> None:
     async def answer_http(request: Request, error: HTTPException) -> Response:
         return error_response(error.status_code, error.detail, dict(error.headers or {}))
 
+    @app.exception_handler(RequestValidationError)
+    async def answer_parameters(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return error_response(422, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
+
     @app.exception_handler(OSError)
     async def answer_system(request: Request, error: OSError) -> Response:
         _logger.error("%s %s: %s", request.method, request.url.path, one_line(error))
@@ -231,9 +237,13 @@ def _add_images(app: FastAPI, finder: Finder, limits: Limits) -> None:
         return Response(data, media_type=kind, headers={"Content-Disposition": "inline"})
 
     @app.delete("/images/{key:path}", response_model=Removed, responses=_ERRORS | _UNKNOWN)
-    async def remove_image(request: Request, key: str) -> Removed:
-        """Remove an entry, and its picture if this server has stored it."""
-        if not await _in_thread(request, finder.remove, key):
+    async def remove_image(request: Request, key: str, erase: bool = False) -> Removed:
+        """Remove an entry, and its picture if this server has stored it.
+
+        The gallery's files keep its row for a while; with `erase` they are written afresh without it, which
+        takes long in large galleries.
+        """
+        if not await _in_thread(request, functools.partial(finder.remove, erase=erase), key):
             raise _unknown()
         return Removed(removed=key)
 

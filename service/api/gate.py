@@ -26,6 +26,7 @@ OPEN = "/health"
 _API = re.compile(r"/(search|images|health|metrics|docs|openapi\.json)(/|$)")
 _AT_ONCE = re.compile(r"/(health|metrics|docs|openapi\.json)(/|$)")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]@/?#]+)(:[0-9]{1,5})?")
+_LINGER = 5.0  # seconds that the body of a refused request may take
 _READING = ("GET", "HEAD", "OPTIONS")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -95,9 +96,9 @@ class Gate:
         try:
             await self._admit(scope, receive, answer)
         except Refusal as refusal:
-            # A body that was not read is not waited for.
-            has_body = {"content-length", "transfer-encoding"}.intersection(Headers(scope=scope))
-            closing = {"Connection": "close"} if has_body else {}
+            # A connection that is closed before the body has come may lose the answer on its way.
+            body = _Body(receive, 2 * self.limits.max_bytes, _LINGER)
+            closing = {} if await body.discard() else {"Connection": "close"}
             response = error_response(refusal.status, refusal, refusal.headers | closing)
             await response(scope, receive, answer)
         finally:
@@ -167,6 +168,15 @@ class _Body:
         self._receive, self._most, self._patience = receive, most, patience
         self._left, self._until = most, time.monotonic() + patience
         self._ended = False
+
+    async def discard(self) -> bool:
+        """Receive the body and keep nothing; False where it does not come within the limits."""
+        try:
+            while not self._ended:
+                await self.receive()
+        except HTTPException:
+            return False
+        return True
 
     async def receive(self) -> Message:
         if self._ended:  # what comes now is the end of the connection, which takes as long as the answer

@@ -144,6 +144,11 @@ def test_removing_removes_entry_and_picture(client, tmp_path):
     assert not list((tmp_path / "pictures").iterdir())
     assert client.post("/search", files=upload()).json()["hits"] == []
     assert refused(client.delete("/images/a%0Ab"), 404, "Not Found")
+    entry = add(client, identity="somebody")
+    assert refused(client.delete(entry["picture"], params={"erase": "perhaps"}), 422, "erase")
+    assert client.delete(entry["picture"], params={"erase": "true"}).status_code == 200
+    files = [path for path in (tmp_path / "gallery.db").rglob("*") if path.is_file()]
+    assert not any(b"somebody" in path.read_bytes() for path in files)
 
 
 def test_without_a_folder_nothing_is_added(gallery, model, text_model):

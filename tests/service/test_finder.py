@@ -164,6 +164,19 @@ def test_a_picture_is_stored_and_really_removed(finder, tmp_path):
         finder.picture(entry.key)
 
 
+def test_a_removed_entry_can_be_erased_from_the_disk(finder, tmp_path):
+    kept, removed = (finder.add(draw(i), Metadata(identity=f"somebody {i}")) for i in range(2))
+
+    def on_disk(text):
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        return any(text.encode() in path.read_bytes() for path in files)
+
+    assert on_disk(kept.key) and on_disk(removed.key)
+    assert finder.remove(removed.key, erase=True)
+    assert on_disk(kept.key) and not on_disk(removed.key) and not on_disk("somebody 1")
+    assert [hit.key for hit in finder.search(Picture(draw(1))).hits] == [kept.key]
+
+
 def test_pictures_of_others_stay(finder, tmp_path):
     own = tmp_path / "own.png"
     own.write_bytes(draw(0))
