@@ -210,12 +210,19 @@ def _size(headers: Headers, most: int) -> int:
 def _check_origin(method: str, headers: Headers) -> None:
     """Refuse what pages of other origins send; a link to a page of this server is followed."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-    if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+    if origin is not None and _netloc(origin) != headers.get("host", "").lower():
         raise Refusal(403, f"origin {quoted(origin)}; allowed: pages of this server")
     is_link = method in _READING and headers.get("sec-fetch-mode") == "navigate"
     is_link = is_link and headers.get("sec-fetch-dest") == "document"
     if site not in ("none", "same-origin") and not is_link:
         raise Refusal(403, f"a request of another site ({quoted(site)}); allowed: pages of this server")
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # of a bracket that does not end
+        return ""
 
 
 def _keys(headers: Headers) -> Iterator[bytes]:

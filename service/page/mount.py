@@ -92,5 +92,5 @@ class _Guard:
             return
         try:
             await self.app(scope, receive, answer)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:  # it has been answered
+        except (KeyError, OSError, TypeError, ValueError, AttributeError) as error:  # it has been answered
             _logger.warning("page: %s %s: %r", scope["method"], scope["path"], error)

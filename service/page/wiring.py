@@ -39,7 +39,27 @@ def build_page(deeds: Deeds) -> gradio.Blocks:
         wiring.connect_timeline()
         wiring.connect_adding()
         wiring.connect_pictures()
+    _refuse_files(page)
     return page
+
+
+def _refuse_files(page: gradio.Blocks) -> None:
+    """Let gradio take no value for a file: it would copy any that the machine has, or fetch an address."""
+    read = page.preprocess_data
+
+    async def check(block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> Any:
+        waiting: list[Any] = [inputs]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, dict):
+                if "meta" in value:
+                    raise gradio.Error("the page takes no files by name", print_exception=False)
+                waiting += value.values()
+            elif isinstance(value, list):
+                waiting += value
+        return await read(block_fn, inputs, *args, **kwargs)
+
+    page.preprocess_data = check
 
 
 class _Wiring:

@@ -223,6 +223,7 @@ def test_names_and_pages_of_others_are_refused(finder):
             "null",
             "http://localhost:3000",
             "http://localhost:8000.evil.example",
+            "http://[",
         ):
             assert refused(client.post("/images", files=upload(), headers={"origin": origin}), 403, "origin")
         for site in ("cross-site", "same-site"):

@@ -74,6 +74,23 @@ def test_nothing_is_uploaded(client):
     assert set(Path(tempfile.gettempdir()).glob("gradio/*")) == before
 
 
+@pytest.mark.parametrize("deed", ["keep", "change"])
+@pytest.mark.parametrize("path", ["/etc/hostname", "/dev/zero", "https://example.org/a.png"])
+def test_no_file_is_copied_or_fetched_by_name(client, path, deed, monkeypatch):
+    async def fail(*args: object, **kwargs: object) -> None:
+        pytest.fail(f"gradio takes {path}")
+
+    monkeypatch.setattr("gradio.blocks.Block.async_move_resource_to_block_cache", fail)
+    named = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    functions = client.get("/config").json()["dependencies"]
+    found = next(each for each in functions if [name for _, name in each["targets"]] == [deed])
+    for value in (named, {"data": named}, [named]):
+        data = [value, *[None] * (len(found["inputs"]) - 1)]
+        body = {"fn_index": found["id"], "data": data, "session_hash": "a"}
+        answer = client.post("/gradio_api/run/predict", json=body)
+        assert answer.status_code == 400 and "takes no files" in answer.text
+
+
 def test_the_configuration_has_nothing_of_the_gallery(client):
     text = client.get("/config").text
     assert BAD_NAME not in text and "Anna" not in text and "/tmp" not in text
