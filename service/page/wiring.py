@@ -39,15 +39,19 @@ def build_page(deeds: Deeds) -> gradio.Blocks:
         wiring.connect_timeline()
         wiring.connect_adding()
         wiring.connect_pictures()
-    _refuse_files(page)
+    _keep_nothing(page)
     return page
 
 
-def _refuse_files(page: gradio.Blocks) -> None:
-    """Let gradio take no value for a file: it would copy any that the machine has, or fetch an address."""
+def _keep_nothing(page: gradio.Blocks) -> None:
+    """Let gradio copy and fetch no file that a value names, and remember no picture.
+
+    It would copy any file of the machine, and keep the values of ten thousand sessions.
+    """
     read = page.preprocess_data
 
-    async def check(block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> Any:
+    async def check(block_fn: Any, inputs: list[Any], state: Any, *args: Any, **kwargs: Any) -> Any:
+        state._update_value_in_config = lambda key, value: None
         waiting: list[Any] = [inputs]
         while waiting:
             value = waiting.pop()
@@ -57,7 +61,7 @@ def _refuse_files(page: gradio.Blocks) -> None:
                 waiting += value.values()
             elif isinstance(value, list):
                 waiting += value
-        return await read(block_fn, inputs, *args, **kwargs)
+        return await read(block_fn, inputs, state, *args, **kwargs)
 
     page.preprocess_data = check
 

@@ -91,6 +91,15 @@ def test_no_file_is_copied_or_fetched_by_name(client, path, deed, monkeypatch):
         assert answer.status_code == 400 and "takes no files" in answer.text
 
 
+def test_no_question_is_remembered(client):
+    gradio_app = client.app.routes[-1].app.app
+    functions = client.get("/config").json()["dependencies"]
+    found = {name: each["id"] for each in functions for _, name in each["targets"]}
+    body = {"fn_index": found["keep"], "data": [{"data": "bWluZQ=="}], "session_hash": "remembered"}
+    assert "bWluZQ" in client.post("/gradio_api/run/predict", json=body).text
+    assert "bWluZQ" not in str(gradio_app.state_holder.session_data["remembered"].config_values)
+
+
 def test_the_configuration_has_nothing_of_the_gallery(client):
     text = client.get("/config").text
     assert BAD_NAME not in text and "Anna" not in text and "/tmp" not in text
