@@ -197,10 +197,12 @@ class Gallery:
         `exclude_camera` leaves a camera out, `cameras` leaves all others out, '' among them being the unknown
         one; `since` and `until` leave out what was seen before, behind or at an unknown time. `threshold` is
         the largest distance, squared Euclidean at norm 1: an empty list says that it is nobody here. Raises
-        ValueError as `add` does, and for k outside 1..16,384.
+        ValueError as `add` does, for k outside 1..16,384 and a threshold below 0.
         """
-        if not 1 <= k <= MOST_HITS:
+        if not isinstance(k, int) or not 1 <= k <= MOST_HITS:
             raise ValueError(f"k is {k}; allowed: 1 to {MOST_HITS:,}")
+        if threshold is not None and not threshold >= 0:  # NaN, too
+            raise ValueError(f"threshold is {threshold}; allowed: 0 or more")
         rows = self._normalised(features, space)
         where = condition(exclude_camera=exclude_camera, cameras=cameras, since=since, until=until)
         found = self._space(space).search(rows, k, where)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from retrieval.store.lite import clean_folder, collections_in
+from retrieval.store.lite import clean_folder, collections_in, is_of_others
 from utils.lock import locked
 from utils.package import require_extra
 from utils.text import one_line, printable
@@ -82,6 +82,8 @@ class Connection:
             raise ValueError(f"gallery {printable(self.address)}: its path is no text in UTF-8") from error
         if not create and not collections_in(folder):
             raise FileNotFoundError(f"gallery {printable(self.address)} does not exist; create it first")
+        if is_of_others(folder):
+            raise ValueError(f"gallery {printable(self.address)} is a folder with other files; {_ALLOWED}")
 
     def _create_database(self) -> None:
         """Create the database of a server's address where it has one that is not there."""

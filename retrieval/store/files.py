@@ -17,17 +17,28 @@ from retrieval.labels import LabelNames
 from retrieval.store.entries import Metadata, SpaceModel, as_metadata
 from retrieval.store.space import FEATURE
 from utils.labels import NO_CAMERA, NO_PID
-from utils.text import printable
+from utils.text import printable, quoted
 from utils.untrusted.feature_files import read_feature_file
 from utils.untrusted.forms import parse_json
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256, by which a gallery knows pictures
+_MOST_METADATA = 2**33  # bytes in memory
 _logger = logging.getLogger("transreid.retrieval")
 
 
 def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]], model: SpaceModel) -> int:
-    """Write rows with features as a feature file; how many."""
+    """Write rows with features as a feature file; how many.
+
+    Raises ValueError where the longest metadata would make the file too large: all take its room.
+    """
     rows = list(rows)
+    metadata = [as_metadata(row).model_dump_json() for row in rows]
+    longest = max(range(len(rows)), key=lambda row: len(metadata[row]), default=0)
+    if rows and 4 * len(rows) * len(metadata[longest]) > _MOST_METADATA:
+        raise ValueError(
+            f"metadata of {quoted(rows[longest]['key'])} has {len(metadata[longest]):,} characters; allowed "
+            f"in a file of {len(rows):,} entries: {_MOST_METADATA // 4 // len(rows):,}"
+        )
     features = np.array([row[FEATURE] for row in rows], dtype=np.float32).reshape(-1, model.width)
     pids, identities = _numbered([row["identity"] for row in rows], NO_PID)
     camids, cameras = _numbered([row["camera"] for row in rows], NO_CAMERA)
@@ -37,8 +48,7 @@ def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]], model: Space
         names=LabelNames(identities=identities, cameras=cameras),
     )
     info = {"model": model.name, "model_sha256": model.sha256, "normalize": True, "dataset": None}
-    texts = np.array([as_metadata(row).model_dump_json() for row in rows], dtype=np.str_)
-    items.save(path, info, {"metadata": texts})
+    items.save(path, info, {"metadata": np.array(metadata, dtype=np.str_)})
     return len(rows)
 
 

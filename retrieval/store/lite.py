@@ -14,6 +14,12 @@ def collections_in(folder: Path) -> list[Path]:
     return [path for path in folder.glob(f"collections/{PREFIX}*") if path.is_dir()]
 
 
+def is_of_others(folder: Path) -> bool:
+    """Whether a folder has files, and none that Milvus Lite begins with."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return bool(names) and names.isdisjoint(("collections", "LOCK", ".clipreid.lock"))
+
+
 def clean_folder(folder: Path) -> bool:
     """Remove collections that were being made or dropped; whether there is a log that was not written out.
 

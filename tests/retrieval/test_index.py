@@ -169,10 +169,23 @@ def test_refuses_what_it_cannot_keep(gallery, features, names, metadata, message
     assert gallery.count() == 0
 
 
-@pytest.mark.parametrize("k", [0, 16_385])
+@pytest.mark.parametrize("k", [0, 16_385, 2.5])
 def test_refuses_a_number_of_hits(gallery, k):
     with pytest.raises(ValueError, match=f"k is {k}; allowed: 1 to 16,384"):
         gallery.search(rows(1), k)
+
+
+@pytest.mark.parametrize("threshold", [-1, float("nan")])
+def test_refuses_a_threshold_that_is_no_distance(gallery, threshold):
+    with pytest.raises(ValueError, match=f"threshold is {threshold}; allowed: 0 or more"):
+        gallery.search(rows(1), threshold=threshold)
+
+
+def test_refuses_metadata_that_make_a_file_too_large(gallery, tmp_path, monkeypatch):
+    monkeypatch.setattr("retrieval.store.files._MOST_METADATA", 4000)
+    gallery.add(rows(2), ["a", "long"], [{}, {"more": {"note": "x" * 500}}])
+    with pytest.raises(ValueError, match=r"'long' has \d+ characters; allowed in a file of 2 entries: 500"):
+        gallery.export_features(tmp_path / "features.npz")
 
 
 def test_writes_and_reads_feature_files(gallery, address, tmp_path):

@@ -27,6 +27,7 @@ from utils.device import select_device
 from utils.files import sha256_of_file
 from utils.precision import Precision, inference_precision
 from utils.signals import StopRequest
+from utils.text import Tally
 from utils.untrusted.pictures import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class _Counts:
     unreadable: int = 0
     twice: int = 0
     differing: int = 0
+    renamed: Tally = field(default_factory=Tally)
 
 
 def add_options(parser: Parser) -> None:
@@ -142,6 +144,8 @@ def _update(gallery: Gallery, found: dict[str, Found], counts: _Counts) -> set[s
             found[entry.key] = found[entry.key]._replace(metadata=facts)  # for a space where it is missing
             if facts.model_dump() != entry.metadata.model_dump():
                 changed[entry.key] = facts
+            if entry.metadata.identity not in ("", facts.identity):
+                counts.renamed.add(f"{entry.metadata.identity} to {facts.identity}", facts.path)
         for space, some in known.items():
             rewritten = [key for key in changed if key in some]
             if rewritten:
@@ -155,8 +159,8 @@ def _joined(old: Metadata, picture: Found) -> Metadata:
     """What is known of an entry, with what is said of it now; what is not said now stays."""
     new = picture.metadata
     said = {name: value for name, value in new.model_dump().items() if value not in ("", None)}
-    # Its folder was the same before: another name is one that it was given since.
-    if picture.by_folder and old.identity and old.path == new.path:
+    # Its place was the same before: another name is one that it was given since.
+    if picture.by_place and old.identity and old.path == new.path:
         del said["identity"]
     return old.model_copy(update=said | {"more": {**old.more, **new.more}})
 
@@ -230,6 +234,8 @@ def _report(counts: _Counts, total: int, waiting: int) -> None:
     if counts.differing:
         parts[-1] += f" ({counts.differing} with another name, camera or time: the first one counts)"
     _logger.info("%d pictures: %s", total, ", ".join(parts))
+    if counts.renamed:
+        _logger.warning("entries have another name now, by their new place or table: %s", str(counts.renamed))
     if waiting:
         _logger.warning("stopped with %d of them to come: the same command goes on from here", waiting)
 

@@ -133,15 +133,7 @@ def add_span_options(parser: Parser) -> None:
 
 def chosen(gallery: Gallery, args: argparse.Namespace) -> Iterator[Entry]:
     """The entries that meet all of the filters; one without a time is in no span."""
-    for entry in gallery.entries():
-        facts = entry.metadata
-        if (
-            (args.identity is None or facts.identity in args.identity)
-            and (args.camera is None or facts.camera in args.camera)
-            and (args.since is None or (facts.time is not None and facts.time >= args.since))
-            and (args.until is None or (facts.time is not None and facts.time <= args.until))
-        ):
-            yield entry
+    return gallery.entries(identities=args.identity, cameras=args.camera, since=args.since, until=args.until)
 
 
 def moment(text: str) -> datetime:

@@ -30,11 +30,11 @@ _logger = logging.getLogger("transreid.tools")
 
 
 class Found(NamedTuple):
-    """A picture's file and what is said about it; `by_folder`: its identity is its folder's name only."""
+    """A picture's file and what is said about it; `by_place`: its identity is its folder or track."""
 
     path: str
     metadata: Metadata
-    by_folder: bool = False
+    by_place: bool = False
 
 
 def add_source_options(parser: Parser) -> None:
@@ -102,7 +102,7 @@ def _look_through(source: str, args: argparse.Namespace, left_out: Tally) -> Ite
         mark = _CAMERA_MARK.search(path.name)
         if mark and not args.no_file_cameras:
             said["camera"] = mark[1]
-        yield Found(*_facts(path, said, args, str(path)), by_folder="identity" in said and not args.identity)
+        yield Found(*_facts(path, said, args, str(path)), by_place="identity" in said and not args.identity)
 
 
 def _read_table(table: Path, args: argparse.Namespace) -> Iterator[Found]:
@@ -123,7 +123,8 @@ def _read_table(table: Path, args: argparse.Namespace) -> Iterator[Found]:
         if _SECONDS.fullmatch(clock):
             more["seconds"] = clock
         said["time"] = _time(clock, args.start, where)
-        yield Found(*_facts(table.parent / cells["path"], said | {"more": more}, args, where))
+        facts = _facts(table.parent / cells["path"], said | {"more": more}, args, where)
+        yield Found(*facts, by_place=args.tracks and not args.identity)
 
 
 def _label(cells: Mapping[str, str], columns: tuple[str, str], where: str) -> str:

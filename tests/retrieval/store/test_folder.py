@@ -22,6 +22,15 @@ def test_a_folder_of_something_else_stays_as_it_is(tmp_path):
     assert (album / "beach.jpg").read_text() == "sand"
 
 
+def test_no_gallery_is_created_among_other_files(tmp_path):
+    folder = tmp_path / "photos.db"
+    folder.mkdir()
+    (folder / "beach.jpg").write_text("sand")
+    with pytest.raises(ValueError, match=r"photos\.db is a folder with other files"):
+        Gallery.create(folder, MODELS)
+    assert os.listdir(folder) == ["beach.jpg"]
+
+
 def test_an_address_is_relative_to_the_folder_where_it_was_opened(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)

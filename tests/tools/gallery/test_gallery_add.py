@@ -90,7 +90,8 @@ def test_a_name_given_in_the_gallery_stays_and_a_moved_picture_has_its_new_folde
     assert "0 updated" in add("people")
     assert entries()["anna_c1.png"].metadata.identity == "Anna B."
     Path("people/ben/ben_c1.png").rename("people/carla/ben_c1.png")
-    assert "1 updated" in add("people")
+    shown = add("people")
+    assert "1 updated" in shown and "1 (ben to carla), such as" in shown
     assert entries()["ben_c1.png"].metadata.identity == "carla"
 
 
@@ -122,7 +123,7 @@ def test_tables(add, entries):
     assert (third.identity, third.camera, third.time) == ("東\\u202e", "", None)
 
 
-def test_crops_of_a_video(add, entries):
+def test_crops_of_a_video(add, run, entries):
     header = ("path", "pid", "split", "camid", "track", "class", "frame", "time", "score")
     rows = [(f"crops/000003/{n:08d}.jpg", "", "train", 2, 3, 0, n, f"{n}.000", "0.9") for n in range(2)]
     for number, row in enumerate(rows):
@@ -136,6 +137,9 @@ def test_crops_of_a_video(add, entries):
     facts = entries()["00000001.jpg"].metadata
     assert facts.identity == "street track 3"
     assert facts.time == datetime(2026, 5, 4, 8, 0, 1, tzinfo=timezone.utc)
+    run("rename", "g.db", "street track 3", "anna")
+    assert "0 updated" in add("street", "--tracks", "--start", "2026-05-04T08:00:00Z")
+    assert entries()["00000001.jpg"].metadata.identity == "anna"
 
 
 def test_lists_patterns_and_single_images(add, entries):
