@@ -23,6 +23,8 @@ from service.api.metrics import Metrics
 from utils.text import one_line, quoted
 
 OPEN = "/health"
+_FULL = "too many bytes are on their way; try again"
+_PIECE = 65_536  # bytes of an answer, as many as asyncio holds back by default
 _API = re.compile(r"/(search|images|health|metrics|docs|openapi\.json)(/|$)")
 _AT_ONCE = re.compile(r"/(health|metrics|docs|openapi\.json)(/|$)")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]@/?#]+)(:[0-9]{1,5})?")
@@ -91,10 +93,36 @@ class Gate:
                 own = MutableHeaders(raw=message.setdefault("headers", []))
                 for name, value in headers.items():
                     own.setdefault(name, value)
-            await send(message)
+            await reader.send(message)
 
+        async def answer_in_memory(message: Message) -> None:
+            """Answers of the app, which wait in memory until they are read; refused where that is full."""
+            nonlocal waiting, is_refused
+            if message["type"] == "http.response.start":
+                waiting = message
+                return
+            size = len(message.get("body", b""))
+            too_much = self._bytes and self._bytes + size > self.limits.memory
+            if is_refused or (waiting and size > _PIECE and too_much):
+                is_refused = True
+                if waiting:
+                    waiting = None
+                    await error_response(429, _FULL, {"Retry-After": "1"})(scope, receive, answer)
+                return
+            self._bytes += size
+            try:
+                if start := waiting:
+                    waiting = None
+                    await answer(start)
+                await answer(message)
+            finally:
+                self._bytes -= size
+
+        waiting: Message | None = None
+        is_refused = False
+        reader = _Reader(send, self.limits.patience)
         try:
-            await self._admit(scope, receive, answer)
+            await self._admit(scope, receive, answer_in_memory)
         except Refusal as refusal:
             # A connection that is closed before the body has come may lose the answer on its way.
             body = _Body(receive, 2 * self.limits.max_bytes, _LINGER)
@@ -132,7 +160,7 @@ class Gate:
         if self._requests >= self.limits.queue:
             raise Refusal(429, f"{self._requests} requests are being answered; try again", Retry_After="1")
         if self._bytes + size > self.limits.memory:
-            raise Refusal(429, "too many bytes are being received; try again", Retry_After="1")
+            raise Refusal(429, _FULL, Retry_After="1")
         self._requests, self._bytes = self._requests + 1, self._bytes + size
         self.metrics.waiting(self._requests)
         try:
@@ -193,6 +221,34 @@ class _Body:
             raise HTTPException(413, large, close)
         self._ended = not message.get("more_body", False)
         return message
+
+
+class _Reader:
+    """Sends answers as fast as the client reads them, so that a request lasts until its answer is read.
+
+    A client that does not read a piece within `patience` seconds gets no more of it.
+    """
+
+    def __init__(self, send: Send, patience: float) -> None:
+        self._send, self._patience, self._is_gone = send, patience, False
+
+    async def send(self, message: Message) -> None:
+        body, more = message.get("body", b""), message.get("more_body", False)
+        if message["type"] != "http.response.body" or len(body) <= _PIECE:
+            await self._send_piece(message)
+            return
+        for start in range(0, len(body), _PIECE):  # a server waits before a piece until those before are read
+            end = start + _PIECE
+            piece = {"type": message["type"], "body": body[start:end], "more_body": more or end < len(body)}
+            await self._send_piece(piece)
+
+    async def _send_piece(self, piece: Message) -> None:
+        if self._is_gone:
+            return
+        try:
+            await asyncio.wait_for(self._send(piece), self._patience)
+        except asyncio.TimeoutError:
+            self._is_gone = True
 
 
 def _size(headers: Headers, most: int) -> int:

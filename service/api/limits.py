@@ -20,9 +20,10 @@ _NETWORK = 64  # bits of an IPv6 address that name its owner, who may take any a
 class Limits:
     """What a server takes on; the rest is refused with a status of 413, 408, 422 or 429.
 
-    `max_bytes` of one body, which has `patience` seconds to arrive; `queue` requests and `memory` bytes of
-    bodies at the same time, of which `threads` requests are worked on; `rate` requests per second of one
-    client, or twice as many at once after a pause (0: no limit); `most_hits` of one search.
+    `max_bytes` of one body, which has `patience` seconds to arrive, as each piece of an answer has to be
+    read; `queue` requests and `memory` bytes of bodies and answers at the same time, of which `threads`
+    requests are worked on; `rate` requests per second of one client, or twice as many at once after a pause
+    (0: no limit); `most_hits` of one search.
     """
 
     max_bytes: int = 10 * MEBIBYTE
