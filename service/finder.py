@@ -220,8 +220,8 @@ class Finder:
     def add(self, data: bytes, metadata: Metadata) -> Entry:
         """Store a picture, encode it for every space that has a model, and add it; its key is its SHA-256.
 
-        A picture that is there gets the new metadata; its `path` and `picture` are this store's. Raises as
-        `search` does, and OSError where the picture cannot be stored.
+        A picture that is there keeps what is not known now; its `path` and `picture` are this store's. Raises
+        as `search` does, and OSError where the picture cannot be stored.
         """
         if self.pictures is None:
             raise ValueError("no picture can be added; needed: a folder for pictures")
@@ -233,6 +233,8 @@ class Finder:
         time = metadata.time and metadata.time.astimezone()  # as it comes back
         metadata = metadata.model_copy(update={"path": str(path), "picture": key, "time": time})
         with self._writing:
+            if self.gallery.known([key], spaces[0]):
+                metadata = metadata.completed(self.entry(key).metadata)
             self.pictures.mkdir(mode=0o700, parents=True, exist_ok=True)
             is_for_nothing = not path.exists()
             write_atomically(path, lambda beside: beside.write_bytes(data))

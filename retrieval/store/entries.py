@@ -86,6 +86,11 @@ class Metadata(Form):
     picture: _Name = ""
     more: Annotated[dict[str, JsonValue], AfterValidator(_small)] = Field(default_factory=dict)
 
+    def completed(self, other: Metadata) -> Metadata:
+        """The same with what only the other knows; of `more` each entry by its name."""
+        known = {name: value for name, value in self if value not in ("", None)}
+        return other.model_copy(update=known | {"more": {**other.more, **self.more}})
+
 
 class Entry(NamedTuple):
     """An item of a gallery."""

@@ -207,7 +207,7 @@ def _add_images(app: FastAPI, finder: Finder, limits: Limits) -> None:
         openapi_extra=_body(ImageForm, (MULTIPART,), needs_image=True),
     )
     async def add_image(request: Request) -> dict[str, Any]:
-        """Add a picture; its key is the SHA-256 of its bytes. One that is there gets the new facts."""
+        """Add a picture; its key is the SHA-256 of its bytes. One that is there keeps what is not given."""
         image, form = await read_form(request, ImageForm, (MULTIPART,), limits.max_bytes)
         if image is None:
             raise ValueError("image is missing; allowed: an image file")

@@ -189,6 +189,15 @@ def test_pictures_of_others_stay(finder, tmp_path):
     assert finder.remove("own") and finder.remove("../borrowed") and own.exists() and Path(inside).exists()
 
 
+def test_a_picture_that_is_there_keeps_what_is_not_given(finder):
+    finder.add(draw(0), Metadata(identity="anna", camera="hall", time=NOON, more={"a": 1, "b": 1}))
+    entry = finder.add(draw(0), Metadata(camera="gate", more={"b": 2}))
+    assert finder.entry(entry.key) == entry
+    facts = entry.metadata
+    assert (facts.identity, facts.camera, facts.time) == ("anna", "gate", NOON)
+    assert facts.more == {"a": 1, "b": 2}
+
+
 def test_only_the_picture_that_was_added_is_shown(finder, tmp_path):
     entry = finder.add(draw(0), Metadata())
     path = Path(entry.metadata.path)

@@ -158,11 +158,10 @@ def _update(gallery: Gallery, found: dict[str, Found], counts: _Counts) -> set[s
 def _joined(old: Metadata, picture: Found) -> Metadata:
     """What is known of an entry, with what is said of it now; what is not said now stays."""
     new = picture.metadata
-    said = {name: value for name, value in new.model_dump().items() if value not in ("", None)}
     # Its place was the same before: another name is one that it was given since.
     if picture.by_place and old.identity and old.path == new.path:
-        del said["identity"]
-    return old.model_copy(update=said | {"more": {**old.more, **new.more}})
+        new = new.model_copy(update={"identity": old.identity})
+    return new.completed(old)
 
 
 @dataclass
