@@ -21,6 +21,7 @@ from datasets.drawn import DrawnDays, draw_days, draw_market1501
 from test_clipreid import main as test_clipreid
 from tools import demo
 from tools.gallery import main as gallery
+from tools.serve import listening, port_number
 from tools.serve import main as serve
 from tools.threshold import main as threshold
 from utils.files import make_output_dir
@@ -50,12 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--out", type=Path, metavar="DIR", help="folder for people and gallery (default: DEMO/gallery)")
     add("--demo", type=Path, default=Path("logs/demo"), help="folder of tools/demo.py (default: logs/demo)")
-    add("--port", type=int, default=8000, help="of the page (default: 8000)")
+    add("--port", type=port_number, default=8000, help="of the page (default: 8000)")
     add("--no-serve", action="store_true", help="end after the three questions")
     args = parser.parse_args(argv)
     with end_in_one_line():
         for extra in ("draw", "plots", "index", *([] if args.no_serve else ["serve", "web"])):
             require_extra(extra)
+        if not args.no_serve:
+            with listening("127.0.0.1", args.port):  # that it is taken is said before minutes of training
+                pass
         home = args.demo
         out = args.out or home / "gallery"
         with locked(make_output_dir(out) / ".demo.lock"):

@@ -64,7 +64,7 @@ def serve(args: argparse.Namespace) -> None:
     text_threshold = None if args.text_threshold is None else read_threshold(args.text_threshold)
     settings = Settings(text_threshold=text_threshold, batch=args.batch, pixels=args.max_pixels)
     # Before models are loaded: an error comes at once.
-    with _listening(args.host, args.port) as listener:
+    with listening(args.host, args.port) as listener:
         _warn_if_open(args.host, key)
         models = load_models(args, args.device)
         kinds = {space: model.space_model for space, model in models.items()}
@@ -117,7 +117,7 @@ def _read_key() -> str:
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def listening(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that takes connections. Raises OSError that names host and port."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -154,7 +154,8 @@ def _require_weights(gallery: Gallery, args: argparse.Namespace) -> None:
         )
 
 
-def _port(text: str) -> int:
+def port_number(text: str) -> int:
+    """The `type` of options that are a port. Raises ArgumentTypeError."""
     if not text.isdecimal() or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r}; allowed: 0 to 65535, 0 for any that is free")
     return int(text)
@@ -183,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen at (default: %(default)s)")
     add(
         "--port",
-        type=_port,
+        type=port_number,
         default=8000,
         metavar="N",
         help="port to listen at, 0 for any (default: %(default)s)",

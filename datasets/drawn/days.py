@@ -77,8 +77,8 @@ def draw_days(
     known, stranger = folder / f"asked/{NAMES[0]}.jpg", folder / "asked/stranger.jpg"
     _save(posts[1], known, looks[0], (people, 0))
     _save(posts[1], stranger, looks[people], (people, 1))
-    sentence = write_sentences(looks[1], 1, (seed, people))["captions"][0]
-    return DrawnDays(folder, folder / TABLE, known, NAMES[0], stranger, sentence, NAMES[1])
+    sentence = write_sentences(looks[2], 1, (seed, people))["captions"][0]
+    return DrawnDays(folder, folder / TABLE, known, NAMES[0], stranger, sentence, NAMES[2])
 
 
 def _passes(

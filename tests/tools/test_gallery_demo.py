@@ -2,6 +2,7 @@
 
 import functools
 import json
+import socket
 
 import pytest
 
@@ -67,3 +68,10 @@ def test_weights_of_stage_1_are_not_taken(tmp_path):
     assert gallery_demo._newest(tmp_path / "run") is None
     (tmp_path / "run/small_clip_40.pth").touch()
     assert gallery_demo._newest(tmp_path / "run") == tmp_path / "run/small_clip_40.pth"
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_drawn(tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(SystemExit) as ended:
+        gallery_demo.main(["--demo", str(tmp_path), "--port", str(listener.getsockname()[1])])
+    assert ended.value.code == 2 and "--port" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
