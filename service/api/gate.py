@@ -10,6 +10,7 @@ import ipaddress
 import math
 import re
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.limits import Limits, Rates
+from service.api.limits import Limits, Rates, is_local, owner_of
 from service.api.metrics import Metrics
 from utils.text import one_line, quoted
 
@@ -71,6 +72,7 @@ class Gate:
         self._hosts = {"localhost", *(host.lower() for host in hosts)}
         self._rates = Rates(limits.rate)
         self._requests = self._bytes = 0
+        self._asking: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
@@ -159,13 +161,20 @@ class Gate:
             return
         if self._requests >= self.limits.queue:
             raise Refusal(429, f"{self._requests} requests are being answered; try again", Retry_After="1")
+        owner = owner_of(client)
+        if not is_local(client) and self._asking[owner] >= max(self.limits.queue // 2, 1):
+            raise Refusal(429, "half of all requests are this client's; try again", Retry_After="1")
         if self._bytes + size > self.limits.memory:
             raise Refusal(429, _FULL, Retry_After="1")
         self._requests, self._bytes = self._requests + 1, self._bytes + size
+        self._asking[owner] += 1
         self.metrics.waiting(self._requests)
         try:
             await self.app(scope, body.receive, send)
         finally:
+            self._asking[owner] -= 1
+            if not self._asking[owner]:
+                del self._asking[owner]
             self._requests, self._bytes = self._requests - 1, self._bytes - size
             self.metrics.waiting(self._requests)
 

@@ -23,7 +23,7 @@ class Limits:
     `max_bytes` of one body, which has `patience` seconds to arrive, as each piece of an answer has to be
     read; `queue` requests and `memory` bytes of bodies and answers at the same time, of which `threads`
     requests are worked on; `rate` requests per second of one client, or twice as many at once after a pause
-    (0: no limit); `most_hits` of one search.
+    (0: no limit); `most_hits` of one search. A client of another machine takes half of the queue at most.
     """
 
     max_bytes: int = 10 * MEBIBYTE
@@ -63,7 +63,7 @@ class Rates:
         """Take a token of a client; 0, or the seconds until there is one."""
         if not self._rate:
             return 0.0
-        client, now = _owner(address), self._clock()
+        client, now = owner_of(address), self._clock()
         with self._lock:
             tokens, at = self._buckets.pop(client, (self._most, now))
             tokens = min(tokens + (now - at) * self._rate, self._most)
@@ -74,7 +74,16 @@ class Rates:
         return wait
 
 
-def _owner(address: str) -> str:
+def is_local(address: str) -> bool:
+    """Whether a client is on this machine, as a proxy is that stands for many."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:  # of a socket file
+        return True
+
+
+def owner_of(address: str) -> str:
+    """Who a client's address belongs to: of IPv6 its network."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:  # of a socket file

@@ -69,3 +69,28 @@ def test_who_does_not_read_holds_the_memory_for_a_while_only():
 
     assert asyncio.run(ask()) == (429, 200)
     assert len(sent["slow"]) == 3  # of a connection that the server then closes
+
+
+@pytest.mark.parametrize(("address", "passed"), [("10.0.0.7", 2), ("127.0.0.1", 4)])
+def test_another_machine_takes_half_of_the_queue(address, passed):
+    statuses = []
+
+    async def wait(scope, receive, send):
+        await asyncio.sleep(0.1)
+        await answer_at_length(scope, receive, send)
+
+    async def ask(gate, client):
+        async def read(message):
+            if message["type"] == "http.response.start":
+                statuses.append((client, message["status"]))
+
+        await gate(REQUEST | {"client": (client, 1)}, nothing, read)
+
+    async def ask_all():
+        gate = Gate(wait, limits=Limits(queue=5), key="", hosts=(), metrics=Metrics())
+        await asyncio.gather(*[ask(gate, address) for _ in range(4)], ask(gate, "10.0.0.8"))
+        await ask(gate, address)  # the others have ended
+
+    asyncio.run(ask_all())
+    assert statuses.count((address, 200)) == passed + 1 and statuses.count((address, 429)) == 4 - passed
+    assert ("10.0.0.8", 200) in statuses
