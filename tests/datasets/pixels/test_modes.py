@@ -5,6 +5,7 @@ import struct
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
@@ -148,10 +149,12 @@ def test_deep_colours_in_planes_of_which_pillow_reads_half_are_refused(order, tm
             read(str(tmp_path / "a.tif"))
 
 
+# Pillow reads the YCbCr TIFF of odd width that it writes since version 13.
+_YCBCR = "tif" if int(PIL.__version__.partition(".")[0]) >= 13 else ""
 MODES = {
     "1": ("png", 0), "L": ("png", 0), "LA": ("png", 0), "P": ("png", 0), "PA": ("tif", 0), "RGB": ("png", 0),
     "RGBA": ("png", 0), "RGBX": ("tif", 0), "RGBa": ("", 1), "La": ("", 1), "CMYK": ("tif", 0),
-    "YCbCr": ("tif", 3), "LAB": ("tif", 16), "HSV": ("", 6),
+    "YCbCr": (_YCBCR, 3), "LAB": ("tif", 16), "HSV": ("", 6),
 }  # fmt: skip
 
 
