@@ -1,6 +1,7 @@
 """The gate of a server, in front of an app that answers with many bytes."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -16,6 +17,12 @@ REQUEST = {
     "headers": [(b"host", b"localhost")],
     "client": ("127.0.0.1", 1),
 }
+
+
+def run(work):
+    """The result of a coroutine, in a thread of its own: a browser's tests leave a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 async def answer_at_length(scope, receive, send):
@@ -37,7 +44,7 @@ def test_an_answer_goes_out_in_pieces():
     async def send(message):
         sent.append(message)
 
-    asyncio.run(make_gate()(REQUEST, nothing, send))
+    run(make_gate()(REQUEST, nothing, send))
     start, *pieces = sent
     assert start["status"] == 200 and len(pieces) == 8
     assert b"".join(piece["body"] for piece in pieces) == BODY
@@ -67,7 +74,7 @@ def test_who_does_not_read_holds_the_memory_for_a_while_only():
         await gate(REQUEST, nothing, read)
         return refused, sent["other"][0]["status"]
 
-    assert asyncio.run(ask()) == (429, 200)
+    assert run(ask()) == (429, 200)
     assert len(sent["slow"]) == 3  # of a connection that the server then closes
 
 
@@ -91,6 +98,6 @@ def test_another_machine_takes_half_of_the_queue(address, passed):
         await asyncio.gather(*[ask(gate, address) for _ in range(4)], ask(gate, "10.0.0.8"))
         await ask(gate, address)  # the others have ended
 
-    asyncio.run(ask_all())
+    run(ask_all())
     assert statuses.count((address, 200)) == passed + 1 and statuses.count((address, 429)) == 4 - passed
     assert ("10.0.0.8", 200) in statuses
