@@ -4,7 +4,7 @@ from retrieval.attributes import attribute_probabilities, fuse
 from retrieval.bootstrap import Interval, check_rounds, metric_intervals
 from retrieval.distance import Blocks, Rerank, squared_euclidean
 from retrieval.features import FeatureSet
-from retrieval.index import Gallery
+from retrieval.index import SPACES, Gallery
 from retrieval.labels import LabelNames
 from retrieval.metrics import (
     QueryScores,
@@ -21,7 +21,7 @@ from retrieval.ranking import RankedImage, Ranking, rank_gallery, worst_queries
 from retrieval.report import log_metrics, metrics_lines, metrics_record, write_metrics
 from retrieval.rules import RULES, find_rule, have_match, why_no_match
 from retrieval.store.entries import Entry, Hit, Metadata, SpaceModel
-from retrieval.store.space import MOST_HITS
+from retrieval.store.space import INDEXES, MOST_HITS
 from retrieval.task import RetrievalTask, TrialFeatures, TrialRows
 from retrieval.thresholds.operating_points import (
     AcceptRates,
@@ -37,8 +37,10 @@ from retrieval.thresholds.pair_scores import PairScores, score_pairs
 from utils.picture_names import name_pictures
 
 __all__ = [
+    "INDEXES",
     "MOST_HITS",
     "RULES",
+    "SPACES",
     "AcceptRates",
     "Agreement",
     "Blocks",

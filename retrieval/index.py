@@ -61,14 +61,8 @@ class Gallery:
         self._spaces = {name: Space(connection, name) for name in SPACES if Space.exists(connection, name)}
         if not self._spaces:
             raise FileNotFoundError(f"gallery {printable(self.address)} does not exist; create it first")
-        self._given = dict(models)
-        for space, model in models.items():
-            there = self._space(space).model
-            if model != there:
-                raise ValueError(
-                    f"gallery {printable(self.address)} holds features of {there} in space {space}, "
-                    f"not of {model}; allowed: the same model, or another gallery"
-                )
+        self._accepted: set[str] = set()
+        self.accept(models)
 
     @classmethod
     def create(cls, address: str | Path, models: Mapping[str, SpaceModel], *, index: str = "flat") -> Self:
@@ -109,6 +103,20 @@ class Gallery:
             connection.close()
             raise
 
+    def accept(self, models: Mapping[str, SpaceModel]) -> None:
+        """Take features of these models, by space, from now on.
+
+        Raises ValueError where a space is not there or has another model.
+        """
+        for space, model in models.items():
+            there = self._space(space).model
+            if model != there:
+                raise ValueError(
+                    f"gallery {printable(self.address)} holds features of {there} in space {space}, "
+                    f"not of {model}; allowed: the same model, or another gallery"
+                )
+        self._accepted.update(models)
+
     @property
     def address(self) -> str:
         """Where it is."""
@@ -125,13 +133,8 @@ class Gallery:
         return {name: space.model for name, space in self._spaces.items()}
 
     @property
-    def index(self) -> str:
-        """How its first space is searched: 'flat' is exact, 'hnsw' approximate."""
-        return next(iter(self._spaces.values())).index
-
-    @property
     def indexes(self) -> dict[str, str]:
-        """How each space is searched; they differ where a space was made with another index."""
+        """How each space is searched: 'flat' is exact, 'hnsw' approximate."""
         return {name: space.index for name, space in self._spaces.items()}
 
     def __enter__(self) -> Self:
@@ -359,7 +362,7 @@ class Gallery:
     def _normalised(self, features: Features, space: str) -> np.ndarray:
         """The features as float32 (N, D) of norm 1."""
         model = self._space(space).model
-        if space not in self._given:
+        if space not in self._accepted:
             raise ValueError(
                 f"gallery {printable(self.address)} was opened without the model of space {space}; needed: "
                 f"{model}"

@@ -247,6 +247,11 @@ class Finder:
                     path.unlink(missing_ok=True)
         return Entry(key, metadata)
 
+    def rename(self, key: str, identity: str) -> None:
+        """Give an entry the name of an identity, '' for none. Raises KeyError, ValueError and OSError."""
+        with self._writing:  # else a picture that is added again would bring the former name back
+            self.gallery.assign([key], identity)
+
     def remove(self, key: str, *, erase: bool = False) -> bool:
         """Remove an entry, and its picture if that is in the folder `pictures`; False if there is none.
 

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from retrieval.store.lite import clean_folder, collections_in, is_of_others
+from retrieval.store.lite import LOCK, clean_folder, collections_in, is_of_others
 from utils.lock import locked
 from utils.package import require_extra
 from utils.text import one_line, printable
 
 _SCHEMES = ("http://", "https://")
 _ALLOWED = "allowed: a folder whose name ends in .db, or http://host:19530[/database] of a Milvus server"
-_LOCK = ".clipreid.lock"
 _TIMEOUT = 10.0  # seconds, to reach a server
 # Milvus Lite breaks off a call, such as the building of an index, in which a client asks whether it lives.
 _PATIENT = {"grpc.keepalive_time_ms": 2**31 - 1}
@@ -59,7 +58,7 @@ class Connection:
             self._check_folder(create=create)
             # What identifies people is for their user, who may open the folder to others.
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            reason = self._stack.enter_context(locked(self._folder / _LOCK))
+            reason = self._stack.enter_context(locked(self._folder / LOCK))
             if reason:
                 _logger.warning("%s is not locked against other processes: %s", address, reason)
         try:

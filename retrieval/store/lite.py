@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 PREFIX = "clipreid_"  # of the names of collections
+LOCK = ".clipreid.lock"
 _SCHEMA = "schema.json"
 
 
@@ -17,7 +18,7 @@ def collections_in(folder: Path) -> list[Path]:
 def is_of_others(folder: Path) -> bool:
     """Whether a folder has files, and none that Milvus Lite begins with."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return bool(names) and names.isdisjoint(("collections", "LOCK", ".clipreid.lock"))
+    return bool(names) and names.isdisjoint(("collections", "LOCK", LOCK))
 
 
 def clean_folder(folder: Path) -> bool:

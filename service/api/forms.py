@@ -131,7 +131,7 @@ def show_answer(answer: Answer) -> FoundAnswer:
         FoundHit(
             **show_entry(hit),
             similarity=hit.similarity,
-            distance=max(hit.distance, 0.0),  # a similarity may be 1 and a rounding
+            distance=hit.distance,
             accepted=answer.accepts(hit),
         )
         for hit in answer.hits

@@ -155,7 +155,7 @@ class Deeds:
     def rename(self, key: str, name: str) -> str:
         """Give an entry another name; one line."""
         try:
-            self.finder.gallery.assign([key], name.strip())
+            self.finder.rename(key, name.strip())
         except MENDED as error:
             return markup.message(words_of(error))
         return self.look(key)

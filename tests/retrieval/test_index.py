@@ -145,6 +145,11 @@ def test_refuses_another_model_and_none(address):
                 use()
         with pytest.raises(ValueError, match="'text'; allowed: reid"):
             gallery.count("text")
+        with pytest.raises(ValueError, match=r"aaaaaaaaaaaa.*cccccccccccc"):
+            gallery.accept({"reid": other})
+        gallery.accept({"reid": REID})
+        gallery.add(rows(1), ["a"])
+        assert gallery.count() == 1
 
 
 @pytest.mark.parametrize(
@@ -216,7 +221,7 @@ def test_another_index_finds_the_same(gallery):
     gallery.add(rows(300), [f"k{i}" for i in range(300)])
     exact = [keys(found) for found in gallery.search(rows(5, seed=1))]
     gallery.set_index("hnsw")
-    assert gallery.index == "hnsw"
+    assert gallery.indexes == {"reid": "hnsw"}
     assert gallery.recall(rows(5, seed=1)) > 0.9
     gallery.set_index("flat")
     assert gallery.recall(rows(5, seed=1)) == 1

@@ -21,7 +21,7 @@ from processor import extract
 from retrieval import FeatureSet, Gallery, Metadata
 from tools.features.finding import NoneReadableError, add_image_options, check_image_options
 from tools.features.images import ReadableBatches, readable_batches
-from tools.gallery_commands.options import Command, add_model_options, load_models, open_whole
+from tools.gallery_commands.options import Command, accept_all, add_model_options, load_models
 from tools.gallery_commands.sources import Found, add_source_options, find_pictures
 from utils.device import select_device
 from utils.files import sha256_of_file
@@ -68,18 +68,17 @@ def add(args: argparse.Namespace) -> None:
     if args.weight is None and args.text_weight is None:
         raise ValueError("no model is given; needed: --weight, --text-weight or both, as in `create`")
     pictures = find_pictures(args)
-    with Gallery.open(args.gallery) as gallery:  # that it is not there is said before a model is read
-        spaces = gallery.spaces
-    models = load_models(args, args.device)
-    for space, option in (("reid", "--weight"), ("text", "--text-weight")):
-        if space in models and space not in spaces:
-            raise ValueError(
-                f"{option} is given, but gallery {args.gallery} has no space for it; `create` adds one"
-            )
-    device = select_device(args.device)
-    precision = inference_precision(args.amp, device)
     counts = _Counts()
-    with open_whole(args.gallery, models) as gallery, StopRequest().listening() as stop:
+    with Gallery.open(args.gallery) as gallery, StopRequest().listening() as stop:
+        models = load_models(args, args.device)
+        for space, option in (("reid", "--weight"), ("text", "--text-weight")):
+            if space in models and space not in gallery.spaces:
+                raise ValueError(
+                    f"{option} is given, but gallery {args.gallery} has no space for it; `create` adds one"
+                )
+        accept_all(gallery, models)
+        device = select_device(args.device)
+        precision = inference_precision(args.amp, device)
         found = _by_key(pictures, counts, strict=args.strict)
         there = _update(gallery, found, counts)
         encoding = _Encoding(gallery, args, device, precision, stop)

@@ -7,20 +7,16 @@ import random
 from pathlib import Path
 
 from config.arguments import Parser, one_or_more, say
-from retrieval import Gallery
+from retrieval import INDEXES, SPACES, Gallery
 from tools.gallery_commands.options import (
     Command,
     add_model_options,
     load_models,
     no_words,
     number,
-    open_whole,
 )
 from utils.files import require_writable
 from utils.text import quoted
-
-_SPACES = ("reid", "text")
-_INDEXES = ("flat", "hnsw")
 
 
 def add_create_options(parser: Parser) -> None:
@@ -28,7 +24,7 @@ def add_create_options(parser: Parser) -> None:
     add_model_options(parser)
     parser.add_argument(
         "--index",
-        choices=_INDEXES,
+        choices=INDEXES,
         default="flat",
         help="flat (default) is exact, hnsw approximate and faster in large galleries",
     )
@@ -97,14 +93,15 @@ def import_files(args: argparse.Namespace) -> None:
     """Add the items of feature files of the space's model; those of equal keys are replaced."""
     if not args.words:
         raise ValueError("no file is named; needed: feature files, of `export` or tools/extract.py")
-    with open_whole(args.gallery) as gallery:
+    with Gallery.open(args.gallery) as gallery:
+        gallery.accept(gallery.models)  # the files say whether they are of them
         for path in args.words:
             count = gallery.import_features(path, args.space or gallery.spaces[0])
             say("%s added from %s", number(count, "features"), path)
 
 
 def _add_space(parser: Parser) -> None:
-    parser.add_argument("--space", choices=_SPACES, help="default: reid, if the gallery has it, else text")
+    parser.add_argument("--space", choices=SPACES, help="default: reid, if the gallery has it, else text")
 
 
 def add_index_options(parser: Parser) -> None:
@@ -117,16 +114,17 @@ def add_index_options(parser: Parser) -> None:
 
 def index(args: argparse.Namespace) -> None:
     """Change how the gallery is searched, and measure what a search finds of what is there."""
-    if len(args.words) > 1 or not {*args.words} <= {*_INDEXES}:
+    if len(args.words) > 1 or not {*args.words} <= {*INDEXES}:
         raise ValueError(
             f"{quoted(' '.join(args.words))} follows the address; allowed: flat, hnsw or nothing"
         )
-    with open_whole(args.gallery) as gallery:
+    with Gallery.open(args.gallery) as gallery:
+        gallery.accept(gallery.models)  # entries of its own ask
         if args.words:
             gallery.set_index(args.words[0])
         names = gallery.indexes
-        is_one = len(set(names.values())) == 1
-        say("index: %s", gallery.index if is_one else ", ".join(map(" ".join, names.items())))
+        kinds = set(names.values())
+        say("index: %s", *kinds if len(kinds) == 1 else [", ".join(map(" ".join, names.items()))])
         for space in gallery.spaces if args.recall else ():
             keys = [entry.key for entry in gallery.entries(space)]
             asked = sorted(random.Random(args.seed).sample(keys, min(args.questions, len(keys))))

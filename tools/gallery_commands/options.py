@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from config.arguments import Parser
 from config.errors import as_keys
-from retrieval import Entry, Gallery, SpaceModel
+from retrieval import Entry, Gallery
 from tools.features.finding import pair
 from utils.text import quoted
 
@@ -105,15 +105,13 @@ def load_models(args: argparse.Namespace, device: str) -> dict[str, Model | Text
     return models
 
 
-def open_whole(address: str, models: Mapping[str, Model | TextModel] | None = None) -> Gallery:
-    """The gallery, whose entries can be written in every space, those without a loaded model too.
+def accept_all(gallery: Gallery, models: Mapping[str, Model | TextModel]) -> None:
+    """Let a gallery take features of its own models in every space, those that are not loaded among them.
 
-    Raises as `Gallery.open` does, ValueError among them where a space has another model than the one loaded.
+    Raises ValueError where a model that is loaded is not the space's.
     """
-    given: dict[str, SpaceModel] = {space: model.space_model for space, model in (models or {}).items()}
-    with Gallery.open(address, given) as gallery:
-        recorded = gallery.models
-    return Gallery.open(address, recorded)
+    gallery.accept({space: model.space_model for space, model in models.items()})
+    gallery.accept(gallery.models)
 
 
 def add_filter_options(parser: Parser) -> None:

@@ -18,11 +18,11 @@ from retrieval import MOST_HITS, Entry, Gallery, Hit
 from service import read_threshold
 from tools.gallery_commands.options import (
     Command,
+    accept_all,
     add_model_options,
     add_span_options,
     load_models,
     log_beside,
-    open_whole,
     shown_time,
 )
 from utils.files import require_writable, write_atomically
@@ -109,10 +109,9 @@ def search(args: argparse.Namespace) -> None:
         require_writable(args.html / "ranking.html", "--html")
     if args.json not in (None, "-"):
         require_writable(args.json, "--json")
-    with Gallery.open(args.gallery):
-        pass  # that it is not there is said before a model is read
-    models = load_models(args, args.device)
-    with open_whole(args.gallery, models) as gallery:
+    with Gallery.open(args.gallery) as gallery:  # that it is not there is said before a model is read
+        models = load_models(args, args.device)
+        accept_all(gallery, models)
         answers = [
             _ask(gallery, args, thresholds[asked.kind], asked) for asked in _questions(gallery, models, args)
         ]

@@ -26,7 +26,7 @@ def assert_whole(folder: Path, index: str = "flat") -> None:
     """The 60 entries are there and found, now and when the gallery is opened once more."""
     for _ in range(2):
         with Gallery.open(folder.parents[1], MODELS) as gallery:
-            assert gallery.index == index
+            assert gallery.indexes["reid"] == index
             assert sorted(held_by(gallery)) == sorted(KEYS)
             (found,) = gallery.search(features_of(["k7"], [1]), 60)
             assert found[0].key == "k7" and sorted(hit.key for hit in found) == sorted(KEYS)
@@ -92,7 +92,7 @@ def test_a_call_that_takes_long_is_not_broken_off(folder, monkeypatch):
     monkeypatch.setattr(Collection, "create_index", lambda *given: (time.sleep(45), build(*given)))
     with Gallery.open(folder.parents[1], MODELS) as gallery:
         gallery.set_index("hnsw")
-        assert gallery.index == "hnsw"
+        assert gallery.indexes["reid"] == "hnsw"
 
 
 def test_a_gallery_that_had_not_been_made(tmp_path):
