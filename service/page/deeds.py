@@ -1,4 +1,4 @@
-"""What the page can do, as functions from what a browser sends to HTML; errors of the user become lines.
+"""Everything that the page does: functions from values of a browser to HTML. A user's errors become lines.
 
 A browser may send anything, so values are checked here and in `question`.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import Field
 
 from service.batching import Busy
 from service.finder import Finder, SearchOptions, Sentence
@@ -17,6 +19,7 @@ from service.page.known import Known
 from service.page.pictures import small_picture
 from service.page.question import read_bytes, read_distance, read_question, read_time
 from utils.text import one_line, quoted
+from utils.untrusted.forms import Form, check_form
 
 if TYPE_CHECKING:
     from retrieval import Metadata
@@ -43,9 +46,19 @@ class Lists(NamedTuple):
     cameras: list[tuple[str, str]]
 
 
+class _Sent(Form):
+    """The filters that a browser may send."""
+
+    cameras: list[str] | None
+    since: str | None
+    until: str | None
+    hits: Annotated[float, Field(ge=1, le=MOST_HITS)]
+    threshold: str | None
+
+
 @dataclass(frozen=True)
 class Filters:
-    """The filters of a search as the page's fields have them."""
+    """The filters of a search as the page's fields have them, or as a browser says that they have."""
 
     cameras: list[str]
     since: str
@@ -55,12 +68,13 @@ class Filters:
 
     def options(self) -> SearchOptions:
         """The same for the finder. Raises ValueError."""
+        sent = check_form(vars(self), _Sent, "filters")
         return SearchOptions(
-            k=min(max(int(self.hits), 1), MOST_HITS),
-            cameras=tuple(self.cameras or ()) or None,
-            since=read_time(self.since),
-            until=read_time(self.until, last=True),
-            threshold=read_distance(self.threshold),
+            k=int(sent.hits),
+            cameras=tuple(sent.cameras or ()) or None,
+            since=read_time(sent.since),
+            until=read_time(sent.until, last=True),
+            threshold=read_distance(sent.threshold),
         )
 
 
@@ -88,7 +102,7 @@ class Deeds:
         return Known(self.finder)
 
     def lists(self, *, changed: bool = False) -> Lists:
-        """What is in the gallery, which the page has `changed` or not."""
+        """The names and cameras of the gallery; `changed`: the page has just changed it."""
         try:
             entries = self.finder.gallery.count(self.finder.image_space)
             names, cameras = self._known(changed=changed)
@@ -101,7 +115,7 @@ class Deeds:
         )
 
     def welcome(self) -> str:
-        """What is shown before the first question."""
+        """The words in place of a ranking before the first question."""
         return markup.welcome(takes_sentences=self.finder.takes_sentences)
 
     def search(self, question: Any, filters: Filters) -> str:
@@ -131,7 +145,7 @@ class Deeds:
     def timeline(self, name: str | None) -> str:
         """Where somebody was."""
         if not name:
-            return ""
+            return markup.no_name()
         try:
             entries = self.finder.timeline(name)
         except MENDED as error:
@@ -172,7 +186,6 @@ class Deeds:
 def _metadata(facts: dict[str, Any]) -> Metadata:
     """Raises ValueError."""
     from retrieval import Metadata
-    from utils.untrusted.forms import check_form
 
     texts = {name: str(facts.get(name) or "").strip() for name in ("identity", "camera")}
     return check_form(texts | {"time": read_time(facts.get("time"))}, Metadata, "picture")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.page.deeds import MOST_HITS, Deeds
-from service.page.markup import number
+from service.page.markup import no_name, number
 
 if TYPE_CHECKING:
     import gradio
@@ -87,7 +87,9 @@ def search_room(deeds: Deeds) -> SearchRoom:
                 cameras = gradio.Dropdown(
                     [], label="Cameras", info="none chosen: all", multiselect=True, elem_id="cameras"
                 )
-                since = gradio.DateTime(label="Since", type="string", elem_id="since")
+                since = gradio.DateTime(
+                    label="Since", info="in the server's time zone", type="string", elem_id="since"
+                )
                 until = gradio.DateTime(label="Until", type="string", elem_id="until")
                 hits = gradio.Slider(1, MOST_HITS, 12, step=1, label="Pictures", elem_id="count")
                 threshold = gradio.Textbox(
@@ -104,7 +106,7 @@ def search_room(deeds: Deeds) -> SearchRoom:
 
 def life_room() -> LifeRoom:
     """The second room."""
-    return LifeRoom(_name_field("Name", "name"), own_html("line"))
+    return LifeRoom(_name_field("Name", "name"), own_html("line", no_name()))
 
 
 def add_room(deeds: Deeds) -> AddRoom:

@@ -59,9 +59,14 @@ def head(entries: int, names: Collection[str], cameras: Collection[str]) -> str:
 
 
 def welcome(*, takes_sentences: bool) -> str:
-    """What stands in place of a ranking before the first question."""
-    ways = "Drop a picture, or describe somebody" if takes_sentences else "Drop a picture"
+    """The words in place of a ranking before the first question."""
+    ways = "Choose a picture, or describe somebody" if takes_sentences else "Choose a picture"
     return _title("open", "Who is this?", f"{ways}: the nearest pictures of the gallery come here.")
+
+
+def no_name() -> str:
+    """The words in place of a timeline before a name is chosen."""
+    return _title("open", "Where was somebody?", "Choose a name: its pictures stand here by time and camera.")
 
 
 def _title(kind: str, words: object, below: object, beside: str = "") -> str:
