@@ -88,7 +88,7 @@ class _ImageModel:
 
     @property
     def space_model(self) -> SpaceModel:
-        """What a `Gallery` knows its features by: `Gallery.create(address, {"reid": model.space_model})`."""
+        """Names this model in a gallery: `Gallery.create(address, {"reid": model.space_model})`."""
         from retrieval import SpaceModel
 
         name = self.info.name or self.info.kind

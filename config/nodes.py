@@ -1,4 +1,4 @@
-"""What the programs ask of a configuration of any method: its data set, and the node of a stage."""
+"""Accessors of a configuration of any method: its data set, and the node of a stage."""
 
 from typing import Any
 

@@ -10,7 +10,7 @@ from utils.untrusted.forms import Form, read_json
 
 
 class Settings(Form):
-    """What a finished stage was trained with, facts about its data, and the checksum of its file."""
+    """The settings of a finished stage, facts about its data, and the checksum of its file."""
 
     sha256: str
     config: dict[str, Any]
@@ -40,7 +40,7 @@ def note_settings(path: Path, config: Mapping[str, Any], data: Mapping[str, Any]
 
 
 def read_settings(path: Path) -> Settings:
-    """What is next to the final file of a stage.
+    """The note next to the final file of a stage.
 
     Raises ValueError where there are no settings or where they are of another file: the stage is not known to
     be finished then.

@@ -40,7 +40,7 @@ class _Models(NamedTuple):
     text: Path | None
 
     def options(self) -> list[str]:
-        """Of the programs of a gallery."""
+        """The options of the programs of a gallery that name these models."""
         text = [] if self.text is None else ["--text-weight", str(self.text)]
         return ["--weight", str(self.reid), *text]
 

@@ -80,10 +80,10 @@ class DrawnGallery:
 
 
 def camera_name(camera: int) -> str:
-    """Of a camera by its number."""
+    """The name of a camera by its number."""
     return f"camera {camera}"
 
 
 def key_of(row: int) -> str:
-    """Of an entry by its row."""
+    """The key of an entry by its row."""
     return hashlib.sha256(str(row).encode()).hexdigest()

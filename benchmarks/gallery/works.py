@@ -1,4 +1,4 @@
-"""What is timed on a gallery of one size: adding, opening and searching, by ours and by plain libraries.
+"""The timed works on a gallery of one size: adding, opening and searching, by ours and by plain libraries.
 
 Each work returns numbers by name. Nearest entries are given as rows of the drawn gallery.
 """

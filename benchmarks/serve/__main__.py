@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def table(found: Load, counts: str, clients: int, entries: int) -> str:
-    """What was found, in Markdown."""
+    """The measurements as a table in Markdown."""
     memory = [each / 1e6 for each in found.resident]
     refused = found.statuses[429]
     wrong = {each: n for each, n in sorted(found.statuses.items()) if each >= 400 and each != 429}

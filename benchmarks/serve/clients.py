@@ -15,13 +15,13 @@ import psutil
 from benchmarks.serve.setting import Setting
 
 _PATIENCE = 60.0  # seconds for an answer
-# Of a hundred requests. A picture that is added is removed again.
+# Shares of a hundred requests. A picture that is added is removed again.
 _KINDS = {"search by picture": 85, "search by key": 8, "picture": 5, "add and remove": 2}
 
 
 @dataclass
 class Load:
-    """What clients found: seconds of answered requests by kind, statuses of all (0: none), and memory.
+    """Measurements of clients: seconds of answered requests by kind, statuses of all (0: none), and memory.
 
     `resident` are the server's bytes over time.
     """

@@ -56,7 +56,7 @@ class Connection:
         self._is_closed = False
         if self.embedded:
             self._check_folder(create=create)
-            # What identifies people is for their user, who may open the folder to others.
+            # Features identify people: only their user may read them, and may open the folder to others.
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             reason = self._stack.enter_context(locked(self._folder / LOCK))
             if reason:

@@ -72,7 +72,7 @@ class SpaceModel(Form):
 
 
 class Metadata(Form):
-    """What is known of a picture; '' and None are unknown.
+    """Facts about a picture; '' and None are unknown.
 
     `identity` is the name of who it shows, `camera` that of the camera. A `time` without a zone is in the
     system's; it is kept to the microsecond. `path` is where the picture lies, `picture` the SHA-256 of its

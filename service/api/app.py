@@ -267,7 +267,7 @@ def _add_about(app: FastAPI, metrics: Metrics) -> None:
 
     @app.get("/metrics", response_class=PlainTextResponse, responses=_ERRORS)
     async def show_metrics(request: Request) -> Response:
-        """What the server has counted, for Prometheus."""
+        """The counts of the server, for Prometheus."""
         return Response(await _in_thread(request, metrics.text), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)

@@ -51,7 +51,7 @@ class _Options(Form):
 
 
 class SearchForm(_Options):
-    """What is searched, exactly one of `image` (a file), `sentence` and `key`, and how."""
+    """A search: exactly one of `image` (a file), `sentence` and `key`, and its options."""
 
     sentence: Annotated[str, Field(min_length=1, max_length=_MAX_SENTENCE)] | None = Field(
         None, description="A description of somebody, in English"
@@ -70,7 +70,7 @@ class SearchForm(_Options):
 
 
 class ImageForm(_Options):
-    """What is known of an added picture; all may be left out."""
+    """Facts about an added picture; all may be left out."""
 
     identity: _Name = Field("", description="The name of who it shows")
     camera: _Name = ""

@@ -18,7 +18,7 @@ _NETWORK = 64  # bits of an IPv6 address that name its owner, who may take any a
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes on; the rest is refused with a status of 413, 408, 422 or 429.
+    """The load that a server takes on; the rest is refused with a status of 413, 408, 422 or 429.
 
     `max_bytes` of one body, which has `patience` seconds to arrive, as each piece of an answer has to be
     read; `queue` requests and `memory` bytes of bodies and answers at the same time, of which `threads`

@@ -1,4 +1,4 @@
-"""What a server counts, in Prometheus's text format."""
+"""Counts of a server, in Prometheus's text format."""
 
 from __future__ import annotations
 

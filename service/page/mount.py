@@ -18,7 +18,7 @@ from service.page.deeds import Deeds
 from service.page.wiring import build_page
 
 _logger = logging.getLogger("transreid.service")
-# Of the machine that shows the page: nothing is fetched, and all scripts have letters.
+# Fonts of the machine that shows the page: nothing is fetched, and all scripts have letters.
 _FONTS = (
     *("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "Noto Sans CJK SC"),
     *("PingFang SC", "Microsoft YaHei", "Hiragino Sans", "WenQuanYi Zen Hei", "sans-serif"),
@@ -35,7 +35,7 @@ _COLOURS = {
     "button_primary_background_fill_hover": "*primary_800",
     "button_primary_background_fill_dark": "*primary_700",
 }
-# Of gradio's interface, what this page uses: no files that go in or out, no other server's, no tools.
+# The part of gradio's interface that this page uses: no files that go in or out, no other server's, no tools.
 _USED = r"info|run/predict|startup-events"
 _SHUT = re.compile(rf".*/(gradio_api/(?!({_USED})/?$)|monitoring|login|logout|svelte/)")
 # Gradio makes its scripts and styles as it goes. Whatever a script became, it would reach nobody.

@@ -1,4 +1,4 @@
-"""What a browser sends, as questions and times; all of it may be anything."""
+"""Values of a browser as questions and times; each may be anything."""
 
 from __future__ import annotations
 

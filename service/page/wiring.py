@@ -133,7 +133,7 @@ class _Wiring:
         add.picture.asked(lambda: "", None, add.said, **_EVENT)
 
     def connect_pictures(self) -> None:
-        """What the buttons on pictures do, wherever the picture stands."""
+        """The buttons on pictures work wherever the picture stands."""
         for part in (self.search.ranking, self.life.line, self.one):
             part.look(self._look, None, self.one, **_EVENT)
             asked = part.again(
@@ -173,6 +173,6 @@ class _Wiring:
 
 
 def _fact(event: gradio.EventData, name: str) -> str:
-    """What a button says of itself; '' where it says nothing."""
+    """A fact that a button sends about itself; '' where it sends none."""
     facts = event._data if isinstance(event._data, dict) else {}
     return str(facts.get(name) or "")

@@ -1,4 +1,4 @@
-"""What tests of this room share: addresses of galleries, features to search in, a loop over their pairs."""
+"""Shared by the tests: addresses of galleries, features to search in, a loop over their pairs."""
 
 import os
 import uuid
@@ -15,7 +15,7 @@ SERVER = os.environ.get("CLIPREID_TEST_MILVUS", "")
 
 @pytest.fixture
 def address(tmp_path) -> Iterator[str]:
-    """Of a gallery to be made: a folder, or a new database of the server in CLIPREID_TEST_MILVUS."""
+    """The address of a new gallery: a folder, or a database of the server in CLIPREID_TEST_MILVUS."""
     if not SERVER:
         yield str(tmp_path / "gallery.db")
         return

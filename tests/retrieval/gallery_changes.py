@@ -19,7 +19,7 @@ State = dict[str, tuple[int, str]]  # by key, which features an entry has and it
 
 
 class Change(NamedTuple):
-    """Of these keys, or of the identity `old`; `number` tells the features of added entries."""
+    """A change of these keys, or of the identity `old`; `number` tells the features of added entries."""
 
     kind: str
     keys: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ def _draw_change(draw: random.Random, kind: str, number: int, state: State) -> C
 
 
 def changed(state: State, change: Change) -> State:
-    """What a gallery holds behind a change."""
+    """The contents of a gallery after a change."""
     kind, keys, number, old, new = change
     if kind == "add":
         return state | dict.fromkeys(keys, (number, new))
@@ -103,7 +103,7 @@ def keep_changing(address: str, seed: int, kinds: Sequence[str], state: State, t
 
 
 def held_by(gallery: Gallery) -> State:
-    """What a gallery holds; every entry must be there once, with features that were added with it."""
+    """The contents of a gallery; every entry must be there once, with features that were added with it."""
     entries = list(gallery.entries())
     keys = [entry.key for entry in entries]
     count = gallery.count()

@@ -40,7 +40,7 @@ _logger = logging.getLogger("transreid.tools")
 
 @dataclass
 class _Counts:
-    """What became of the files."""
+    """Files by what was done with them."""
 
     new: int = 0
     there: int = 0
@@ -53,7 +53,7 @@ class _Counts:
 
 
 def add_options(parser: Parser) -> None:
-    """Of models, pictures and loading."""
+    """Add the options of models, pictures and loading."""
     add_model_options(parser)
     add_source_options(parser)
     add_image_options(parser)
@@ -155,7 +155,7 @@ def _update(gallery: Gallery, found: dict[str, Found], counts: _Counts) -> set[s
 
 
 def _joined(old: Metadata, picture: Found) -> Metadata:
-    """What is known of an entry, with what is said of it now; what is not said now stays."""
+    """The facts about an entry with those of its picture now; facts that are not given now stay."""
     new = picture.metadata
     # Its place was the same before: another name is one that it was given since.
     if picture.by_place and old.identity and old.path == new.path:

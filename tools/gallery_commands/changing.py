@@ -20,7 +20,7 @@ from utils.text import quoted
 
 
 def add_create_options(parser: Parser) -> None:
-    """Of models and index."""
+    """Add the options of models and index."""
     add_model_options(parser)
     parser.add_argument(
         "--index",
@@ -46,7 +46,7 @@ def create(args: argparse.Namespace) -> None:
 
 
 def add_rename_options(parser: Parser) -> None:
-    """Of entries."""
+    """Add the options of entries."""
     parser.add_argument(
         "--key", nargs="+", metavar="KEY", help="name these entries only; the word is the name"
     )
@@ -75,7 +75,7 @@ def rename(args: argparse.Namespace) -> None:
 
 
 def add_export_options(parser: Parser) -> None:
-    """Of file and space."""
+    """Add the options of file and space."""
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="feature file, features.npz")
     _add_space(parser)
 
@@ -105,7 +105,7 @@ def _add_space(parser: Parser) -> None:
 
 
 def add_index_options(parser: Parser) -> None:
-    """Of the measurement."""
+    """Add the options of the measurement."""
     add = parser.add_argument
     add("--recall", type=one_or_more, metavar="K", help="measure which share of the exact K nearest is found")
     add("--questions", type=one_or_more, default=200, metavar="N", help="entries that ask (default: 200)")

@@ -1,4 +1,4 @@
-"""What the commands of a gallery share: its address, models, filters, times, and how it is opened."""
+"""Shared by the commands of a gallery: its address, models, filters and times."""
 
 from __future__ import annotations
 

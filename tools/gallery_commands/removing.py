@@ -15,7 +15,7 @@ _AT_ONCE = 1000  # entries
 
 
 def add_options(parser: Parser) -> None:
-    """Of which entries, and how."""
+    """Add the options of which entries are removed, and how."""
     add = parser.add_argument
     add_filter_options(parser)
     add(

@@ -75,7 +75,7 @@ class Answer:
 
 
 def add_options(parser: Parser) -> None:
-    """Of questions, filters, models and output."""
+    """Add the options of questions, filters, models and output."""
     add = parser.add_argument
     add("--image", nargs="+", default=[], metavar="FILE", help="who is this? needs the model of the gallery")
     add("--key", nargs="+", default=[], metavar="KEY", help="who looks like this entry? needs no model")

@@ -33,7 +33,7 @@ _KEY = 64  # letters, those of a picture's
 
 
 def add_list_options(parser: Parser) -> None:
-    """Of which entries, and their form."""
+    """Add the options of which entries are shown, and their form."""
     add = parser.add_argument
     add_filter_options(parser)
     add("--form", choices=("table", "csv", "json"), default="table", help="default: table")

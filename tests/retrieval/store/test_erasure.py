@@ -1,4 +1,4 @@
-"""What is removed from a gallery in a folder, and when it is gone from the disk."""
+"""Entries that are removed from a gallery in a folder, and when they are gone from the disk."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ STAY = [f"other {i}" for i in range(40)]
 
 
 def traces(folder: Path) -> set[str]:
-    """What is left in any file of the removed: 'keys', 'names', 'features'."""
+    """The traces of removed entries in any file: 'keys', 'names', 'features'."""
     found = set()
     features = features_of(GONE, [1] * len(GONE))
     for path in filter(Path.is_file, folder.rglob("*")):
@@ -35,7 +35,7 @@ def traces(folder: Path) -> set[str]:
 
 @pytest.fixture(params=["flat", "hnsw"])
 def address(request, tmp_path):
-    """Of a gallery of 80 entries, of which 40 are to be removed."""
+    """The address of a gallery of 80 entries, of which 40 are to be removed."""
     with Gallery.create(tmp_path / "gallery.db", MODELS, index=request.param) as gallery:
         for keys, name in ((GONE, "Irmgard"), (STAY, "anna")):
             gallery.add(features_of(keys, [1] * 40), keys, [Metadata(identity=name)] * 40)

@@ -16,7 +16,7 @@ KEYS = [f"k{i}" for i in range(60)]
 
 @pytest.fixture
 def folder(tmp_path):
-    """Of the collection in a gallery of 60 entries, which is closed."""
+    """The folder of the collection in a gallery of 60 entries, which is closed."""
     with Gallery.create(tmp_path / "gallery.db", MODELS) as gallery:
         gallery.add(features_of(KEYS, [1] * 60), KEYS)
     return tmp_path / "gallery.db/collections/clipreid_reid"

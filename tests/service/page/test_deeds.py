@@ -1,4 +1,4 @@
-"""What the page does with a finder, without a browser."""
+"""The deeds of the page with a finder, without a browser."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""What a browser sends: questions, files and times, of which each may be anything."""
+"""Values of a browser: questions, files and times, of which each may be anything."""
 
 import base64
 from datetime import datetime
