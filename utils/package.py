@@ -13,7 +13,7 @@ _MODULES = {
     "video": ("cv2",),
     "tensorboard": ("tensorboard",),
     "download": ("gdown",),
-    "index": ("pymilvus", "milvus_lite"),
+    "index": ("pymilvus", "milvus_lite", "fasteners"),
     "serve": ("fastapi", "uvicorn", "multipart", "prometheus_client"),
     "web": ("gradio",),
     "mlflow": ("mlflow", "sqlalchemy"),  # the second one is missing in mlflow-skinny

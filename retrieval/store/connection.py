@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +30,8 @@ _logger = logging.getLogger("transreid.retrieval")
 class Connection:
     """An open connection; `embedded` where the data are in a folder, which no other process can then open.
 
-    `writing` is held by the thread that writes; `when_open` is called when it has been opened afresh.
+    `writing` is held by the thread that writes; `when_open` is called when it has been opened afresh. What
+    readers use is only exchanged within `exchanging`, when none of them is in `reading`.
     `has_log` says whether whoever had the folder before ended without writing all segments.
     """
 
@@ -48,7 +49,10 @@ class Connection:
         self._folder = Path(address).absolute()  # the program may change its folder
         if not self.embedded and urlsplit(address).username is not None:
             raise ValueError("a gallery's address has no user; allowed: MILVUS_TOKEN='user:password'")
+        from fasteners import ReaderWriterLock
+
         self.writing = threading.RLock()
+        self._in_use = ReaderWriterLock()
         self.when_open: list[Callable[[], None]] = []
         self.has_log = False
         self._stack = ExitStack()
@@ -115,6 +119,23 @@ class Connection:
                 client = self._client
         return client
 
+    @contextmanager
+    def reading(self) -> Iterator[Any]:
+        """The client, which reads a collection that no other thread exchanges meanwhile.
+
+        A search during an exchange may find nothing, and say nothing of it.
+        """
+        while True:
+            client = self.client  # it may wait for a writer, which waits for readers
+            with self._in_use.read_lock():
+                if client is self._client:
+                    yield client
+                    return
+
+    def exchanging(self) -> AbstractContextManager[Any]:
+        """Held by the thread that writes while it exchanges a collection, an index or the client."""
+        return self._in_use.write_lock()
+
     def reopen(self) -> None:
         """Connect, afresh if it was connected: what an embedded store has acknowledged is read from its log.
 
@@ -122,21 +143,22 @@ class Connection:
         """
         from pymilvus import MilvusClient
 
-        self._disconnect()
-        if self.embedded:
-            self.has_log = clean_folder(self._folder)
-        _silence()
-        try:
-            with _reasons_of_lite() as reasons, self.errors(reasons):
-                uri = str(self._folder) if self.embedded else self.address
-                token = "" if self.embedded else os.environ.get("MILVUS_TOKEN", "")
-                options: dict[str, Any] = {"grpc_options": _PATIENT} if self.embedded else {}
-                self._client = MilvusClient(uri, token=token, timeout=_TIMEOUT, **options)
-                for prepare in self.when_open:
-                    prepare()
-        except BaseException:
+        with self.exchanging():
             self._disconnect()
-            raise
+            if self.embedded:
+                self.has_log = clean_folder(self._folder)
+            _silence()
+            try:
+                with _reasons_of_lite() as reasons, self.errors(reasons):
+                    uri = str(self._folder) if self.embedded else self.address
+                    token = "" if self.embedded else os.environ.get("MILVUS_TOKEN", "")
+                    options: dict[str, Any] = {"grpc_options": _PATIENT} if self.embedded else {}
+                    self._client = MilvusClient(uri, token=token, timeout=_TIMEOUT, **options)
+                    for prepare in self.when_open:
+                        prepare()
+            except BaseException:
+                self._disconnect()
+                raise
 
     @contextmanager
     def errors(self, reasons: list[str] | None = None) -> Iterator[None]:
@@ -152,7 +174,7 @@ class Connection:
 
     def close(self) -> None:
         """Disconnect, and let other processes open the folder."""
-        with self.writing:
+        with self.writing, self.exchanging():
             self._is_closed = True
             self._disconnect()
         self._stack.close()

@@ -80,8 +80,7 @@ class Space:
     @property
     def index(self) -> str:
         """'flat' or 'hnsw'; '' where a change of the index broke off."""
-        client = self._connection.client
-        with self._connection.errors():
+        with self._connection.errors(), self._connection.reading() as client:
             if not client.list_indexes(self._collection):
                 return ""
             return client.describe_index(self._collection, FEATURE)["index_type"].lower()
@@ -171,7 +170,9 @@ class Space:
         with self.writing:
             if self._unflushed:
                 self._unflushed = 0
-                self._write(lambda: self._connection.client.flush(self._collection))
+                # A search of Milvus Lite meanwhile finds rows neither in the log nor in the segment.
+                with self._connection.exchanging():
+                    self._write(lambda: self._connection.client.flush(self._collection))
 
     def compact(self) -> None:
         """Let nothing of rows that were removed or replaced stay on an embedded store's disk.
@@ -193,9 +194,10 @@ class Space:
         for part in self.scan_portions([*FIELDS, FEATURE]):
             client.upsert(name + _SPARE, part)
         client.flush(name + _SPARE)
-        # To drop a collection takes several steps; to rename it is one.
-        client.rename_collection(name, name + _DROPPED)
-        self._make_ready()
+        with self._connection.exchanging():
+            # To drop a collection takes several steps; to rename it is one.
+            client.rename_collection(name, name + _DROPPED)
+            self._make_ready()
 
     def _make_ready(self) -> None:
         """Load the collection for searches; ends what has broken off in it."""
@@ -240,29 +242,20 @@ class Space:
 
     def _change_index(self, index: str) -> None:
         client, name = self._connection.client, self._collection
-        client.release_collection(name)
-        if client.list_indexes(name):
-            client.drop_index(name, FEATURE)
-        client.create_index(name, _index_params(self._connection, index))
-        client.load_collection(name)
+        with self._connection.exchanging():
+            client.release_collection(name)
+            if client.list_indexes(name):
+                client.drop_index(name, FEATURE)
+            client.create_index(name, _index_params(self._connection, index))
+            client.load_collection(name)
 
     def _query(self, where: str, fields: Sequence[str], **options: Any) -> list[Mapping[str, Any]]:
         return self._read("query", filter=where, output_fields=list(fields), **options)
 
     def _read(self, method: str, **options: Any) -> Any:
         """Call a method of the client that reads the collection."""
-
-        def read() -> Any:
-            with self._connection.errors():
-                client = self._connection.client
-                return getattr(client, method)(self._collection, consistency_level="Strong", **options)
-
-        try:
-            return read()
-        except (OSError, ValueError):
-            # Another thread may be exchanging the collection, its index or the connection.
-            with self.writing:
-                return read()
+        with self._connection.errors(), self._connection.reading() as client:
+            return getattr(client, method)(self._collection, consistency_level="Strong", **options)
 
     def _write(self, write: Callable[[], object], rows: int = 0) -> None:
         """Change the store by that number of rows. Raises OSError where it fails."""

@@ -1,4 +1,4 @@
-"""Threads share a gallery: they find what is there while another compacts it or changes its index."""
+"""Threads share a gallery: they find what is there while another adds, compacts or changes the index."""
 
 import threading
 
@@ -13,7 +13,7 @@ from tests.retrieval.gallery_changes import MODELS, features_of
 KEYS = [f"k{number}" for number in range(200)]
 
 
-@pytest.mark.parametrize("change", ["compact", "index"])
+@pytest.mark.parametrize("change", ["add", "compact", "index"])
 def test_searches_go_on_meanwhile(tmp_path, change):
     features = features_of(KEYS, [1] * len(KEYS))
     wrong, done = [], threading.Event()
@@ -36,7 +36,10 @@ def test_searches_go_on_meanwhile(tmp_path, change):
             thread.start()
         try:
             for number in range(3):
-                if change == "compact":
+                if change == "add":  # so many that a segment is written
+                    others = [f"{number} {each}" for each in range(1100)]
+                    gallery.add(features_of(others, [1] * len(others)), others)
+                elif change == "compact":
                     gallery.compact()
                 else:
                     gallery.set_index(("hnsw", "flat")[number % 2])
