@@ -12,6 +12,7 @@ from model.files.architecture import unseen_facts
 from model.files.card import TextSearchCard, read_text_search_card
 from model.files.text_search_file import load_text_search_model, read_text_search_file
 from model.files.text_search_info import TextSearchInfo
+from model.freezing import freeze_text
 from model.make_model import IMAGE_KEYS, adopt_values, image_facts, training_backbone, warn_of_unused_path
 from model.masked_words import masked_word_parts
 from model.towers.image import ViTBackbone
@@ -81,6 +82,8 @@ def make_text_search_model(cfg: CfgNode, num_classes: int = 0, *, pretrained: bo
         file.fill(model, file.grid(tuple(cfg.INPUT.SIZE_TRAIN), tuple(node.STRIDE_SIZE)))
         what = "CLIP's weights" if file.info.is_clip else "the text search model"
         _logger.info("Text search by %s starts from %s in %s", node.NAME, what, node.PRETRAIN_PATH)
+    if node.FREEZE_TEXT:
+        freeze_text(model)
     return model
 
 

@@ -1,5 +1,6 @@
 """From the configuration to optimizers and schedules: which parameters learn at which rate."""
 
+import logging
 import re
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from config.nodes import solver_node
+from solver.layers import layer_factors, layer_rates
 from solver.rules import NamedParameters, NameRule, group_parameters
 from solver.schedules import (
     Schedule,
@@ -21,6 +23,7 @@ from utils.distributed import world_size
 _OPTIMIZERS = ("Adam", "AdamW", "SGD")
 # Of text search: the classifier and the masked language model.
 _NEW_PARTS = "(cross_|classifier|mlm_head)"
+_logger = logging.getLogger("transreid.train")
 
 
 def stage_parameters(
@@ -70,7 +73,8 @@ def make_optimizer(cfg: CfgNode, parameters: NamedParameters, stage: str = "main
     says so. Raises ValueError for an unknown OPTIMIZER_NAME or when nothing is to be learned.
     """
     node = solver_node(cfg, stage)
-    groups = group_parameters(parameters, _name_rules(node), node.BASE_LR)
+    named = list(parameters)
+    groups = group_parameters(named, _name_rules(node), node.BASE_LR, _layer_factors(node, named))
     if node.OPTIMIZER_NAME not in _OPTIMIZERS:
         raise ValueError(f"OPTIMIZER_NAME is {node.OPTIMIZER_NAME!r}; allowed: {', '.join(_OPTIMIZERS)}")
     kind = getattr(torch.optim, node.OPTIMIZER_NAME)
@@ -85,6 +89,18 @@ def make_optimizer(cfg: CfgNode, parameters: NamedParameters, stage: str = "main
 
         return ShardedOptimizer(groups, kind, **options)
     return kind(groups, **options)
+
+
+def _layer_factors(node: CfgNode, named: list[tuple[str, nn.Parameter]]) -> dict[str, float]:
+    """Factors of the rate by name, of layers and of the text tower, for methods that have such keys."""
+    if "LAYER_DECAY" not in node:
+        return {}
+    names, decay, text_factor = [name for name, _ in named], node.LAYER_DECAY, node.TEXT_LR_FACTOR
+    if decay != 1:
+        rates = layer_rates(names, decay, text_factor, node.BASE_LR)
+        text = "learning rates by layer (SOLVER.LAYER_DECAY %g), embeddings first, projection last: %s"
+        _logger.info(text, decay, rates)
+    return layer_factors(names, decay, text_factor)
 
 
 def _name_rules(node: CfgNode) -> list[NameRule]:

@@ -1,7 +1,7 @@
 """Learning rate and weight decay of parameters by name: an ordered list of rules, the first match counts."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -27,20 +27,26 @@ class NameRule(NamedTuple):
 
 
 def group_parameters(
-    parameters: NamedParameters, rules: Sequence[NameRule], base_rate: float
+    parameters: NamedParameters,
+    rules: Sequence[NameRule],
+    base_rate: float,
+    factors: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """Optimizer groups of the parameters that require a gradient, one for each pair of factor and decay.
 
-    Groups stand in the order in which their first parameters come; `lr_scale` is the factor. Raises
-    ValueError when a parameter matches no rule or all are frozen.
+    Groups stand in the order in which their first parameters come; `lr_scale` is the factor, that of the rule
+    times that of the name in `factors`, 1 where there is none. Raises ValueError when a parameter matches no
+    rule or all are frozen.
     """
+    more = factors or {}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in parameters:
         if parameter.requires_grad:
             rule = next((rule for rule in rules if rule.fits(name, parameter)), None)
             if rule is None:
                 raise ValueError(f"no rule for parameter {name}; rules: {[rule.pattern for rule in rules]}")
-            groups.setdefault((float(rule.factor), rule.decay), []).append(parameter)
+            factor = float(rule.factor) * more.get(name, 1.0)
+            groups.setdefault((factor, rule.decay), []).append(parameter)
     if not groups:
         raise ValueError("no parameter to optimize: all are frozen")
     return [

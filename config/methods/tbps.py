@@ -62,6 +62,11 @@ _MODEL = {
         "Dropout of the attention of the text tower in training.",
         Rule("0 to below 1", lambda value: 0 <= value < 1),
     ),
+    "FREEZE_TEXT": Key(
+        False,
+        "Do not train the text tower: it has no gradients, optimizer state and dropout.",
+        fixed=True,
+    ),
     "NITC_LOSS_WEIGHT": Key(1.0, "Weight of the contrastive loss with soft labels (N-ITC).", _WEIGHT),
     "SOFT_LABEL_WEIGHT": Key(
         0.5,
@@ -193,6 +198,21 @@ _SOLVER = {
         "Factor of the rate of the identity classifier and of the masked language model.",
         POSITIVE,
         needs=("MODEL.ID_LOSS_WEIGHT or MODEL.MLM_LOSS_WEIGHT", POSITIVE),
+    ),
+    "LAYER_DECAY": Key(
+        1.0,
+        "Factor of the rate from a block of a tower to the one below, in both towers. The last block has "
+        "this factor, embeddings and patches are below the first, projections and heads have the whole rate. "
+        "A ResNet has its four stages for blocks.",
+        Rule("above 0, up to 1", lambda value: 0 < value <= 1),
+        fixed=True,
+    ),
+    "TEXT_LR_FACTOR": Key(
+        1.0,
+        "Factor of the rate of the text tower.",
+        POSITIVE,
+        needs=("MODEL.FREEZE_TEXT", words(False)),
+        fixed=True,
     ),
 }
 _TEST = {

@@ -65,6 +65,26 @@ def test_it_resumes_bit_for_bit_within_an_epoch(run, monkeypatch, settings, step
     assert_same_run(run("cut", settings, resume=True), whole)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"SOLVER.LAYER_DECAY": 0.5, "SOLVER.TEXT_LR_FACTOR": 0.3}, {"MODEL.FREEZE_TEXT": True}],
+    ids=["rates by layer", "frozen texts"],
+)
+def test_rates_by_layer_and_frozen_texts_resume_bit_for_bit(run, monkeypatch, settings):
+    whole = run("whole", SIMPLE | settings)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at_step(patch, 5)
+        run("cut", SIMPLE | settings)
+    assert_same_run(run("cut", SIMPLE | settings, resume=True), whole)
+    words_of_log = (whole / "train_log.txt").read_text()
+    assert ("learning rates by layer" in words_of_log) == ("SOLVER.LAYER_DECAY" in settings)
+    assert ("the text tower is frozen" in words_of_log) == ("MODEL.FREEZE_TEXT" in settings)
+    first, last = (checkpoints(whole)[f"toy_{epoch}.pth"] for epoch in (1, 2))
+    moved = {name for name in first if not equal(first[name], last[name])}
+    assert any(name.startswith("visual.") for name in moved)
+    assert any(name.startswith("encode_text.") for name in moved) == ("MODEL.FREEZE_TEXT" not in settings)
+
+
 def test_a_test_repeats_the_last_evaluation(run):
     folder = run("whole")
     weight = {"TEST.WEIGHT": str(folder / "toy_2.pth")}
@@ -104,9 +124,12 @@ def test_captions_that_the_model_does_not_read_whole_are_counted(run):
         ("MODEL.ID_LOSS_WEIGHT", 1.0),
         ("MODEL.MLM_LOSS_WEIGHT", 1.0),
         ("TEST.DIRECTION", "image_to_text"),
+        ("MODEL.FREEZE_TEXT", True),
+        ("SOLVER.LAYER_DECAY", 0.5),
+        ("SOLVER.TEXT_LR_FACTOR", 0.5),
     ],
 )
-def test_heads_and_direction_stay_when_a_run_is_resumed(run, key, value):
+def test_what_learns_and_the_direction_stay_when_a_run_is_resumed(run, key, value):
     run("whole", {"SOLVER.MAX_EPOCHS": 1})
     with pytest.raises(ValueError, match=rf"^{key} is {value!r}, but the run in .*last\.pt has "):
         run("whole", {key: value}, resume=True)

@@ -233,3 +233,27 @@ def test_features_of_all_tokens_are_those_of_the_ends(make_wide, batch):
     torch.testing.assert_close(
         model.encode_image_tokens(batch.images)[:, 0], model.encode_image(batch.images)
     )
+
+
+FREE = {"MODEL.ID_LOSS_WEIGHT": 1.0, "MODEL.MLM_LOSS_WEIGHT": 1.0, "MODEL.MLM_DEPTH": 1}
+
+
+@pytest.mark.parametrize("more", [{}, {"SOLVER.MICRO_BATCH": 3}, {"SOLVER.GRAD_CHECKPOINT": True}])
+@pytest.mark.parametrize("heads", [{}, FREE])
+def test_a_frozen_text_tower_leaves_the_gradients_of_the_rest(make, batch, heads, more):
+    plain, frozen = make(heads), make(heads | more | {"MODEL.FREEZE_TEXT": True})
+    (losses, learning), (found, without) = (gradients(each, batch) for each in (plain, frozen))
+    assert_close(losses, found)
+    texts = {name for name in learning if name.startswith("model.encode_text.")}
+    assert texts and without.keys() == learning.keys() - texts
+    assert_close({name: learning[name] for name in without}, without, 1e-4)
+
+
+def test_a_frozen_text_tower_is_asked_once(make, batch, monkeypatch):
+    for frozen, wanted in ((True, 1), (False, 2)):
+        objective = make({"MODEL.TEXT_DROPOUT": 0.3, "MODEL.FREEZE_TEXT": frozen})
+        tower, calls = objective.model.encode_text, []
+        encode = tower.forward
+        monkeypatch.setattr(tower, "forward", lambda *given, e=encode, c=calls: c.append(1) or e(*given))
+        objective(batch)
+        assert len(calls) == wanted
