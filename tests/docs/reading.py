@@ -64,10 +64,14 @@ def prose(path):
     return re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
+def anchor(title):
+    """A heading as a link names it."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
 def anchors(path):
     """The page's headings as a link names them."""
-    titles = re.findall(r"^#+ (.*)", prose(path), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return {anchor(title) for title in re.findall(r"^#+ (.*)", prose(path), re.MULTILINE)}
 
 
 def spans(path):

@@ -1,4 +1,4 @@
-"""What README.md and docs/ name exists: files, anchors, keys, messages."""
+"""What README.md, its translations and docs/ name exists: files, anchors, keys, messages."""
 
 import re
 
@@ -16,6 +16,10 @@ from tests.docs.reading import (
     prose,
     spans,
 )
+from tests.docs.translations import TRANSLATIONS
+
+# Their commands are README.md's, which test_translations.py sees to, and are not typed again.
+PAGES = [*DOCS, *(ROOT / name for name in TRANSLATIONS)]
 
 
 def is_file(text):
@@ -23,7 +27,7 @@ def is_file(text):
     return re.fullmatch(rf"(?:{'|'.join(FOLDERS)})/[\w./-]*", text)
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_links_and_named_files_exist(path):
     for label, link in re.findall(r"\[([^]]*)\]\(([^)\s]+)\)", prose(path)):
         if not link.startswith("https://"):
@@ -37,7 +41,7 @@ def test_links_and_named_files_exist(path):
             assert (ROOT / span).exists(), span
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_named_keys_exist_and_no_local_path_is_told(path):
     text = path.read_text(encoding="utf-8")
     unknown = {
