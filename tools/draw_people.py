@@ -2,6 +2,7 @@
 
 python tools/draw_people.py --out data
 python tools/draw_people.py --out data --captions 2
+python tools/draw_people.py --out data --captions 2 --languages zh ru
 
 Train on the first with DATASETS.NAMES market1501 DATASETS.ROOT_DIR data, on the second with DATASETS.NAMES
 captions DATASETS.ROOT_DIR data/drawn_captions.
@@ -14,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import Parser, end_in_one_line, say
-from datasets.drawn import DOMAINS, draw_captions, draw_market1501
+from datasets.drawn import DOMAINS, LANGUAGES, draw_captions, draw_market1501
 
 _NUMBERS = {
     "--captions": "sentences about each picture, in place of the form of Market-1501",
@@ -50,6 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="cameras, places and clothes; a model trained in one finds fewer people in the other "
         f"({_default('domain')})",
     )
+    parser.add_argument(
+        "--languages",
+        nargs="+",
+        metavar="CODE",
+        help="with --captions: sentences in these languages as well, with the facts of the English ones: "
+        f"{', '.join(code for code in LANGUAGES if code)} (default: none)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that was drawn before")
     args = parser.parse_args(argv)
     given = {name: value for name, value in vars(args).items() if value is not None}
@@ -58,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with end_in_one_line():
             if args.captions is not None and args.distractors is not None:
                 raise ValueError(f"--distractors is {args.distractors}; allowed: only without --captions")
+            if args.captions is None and args.languages is not None:
+                raise ValueError(f"--languages is {' '.join(args.languages)}; allowed: only with --captions")
             folder = draw(given.pop("out"), **given)
     except SystemExit as ended:
         return ended.code

@@ -1,6 +1,7 @@
 """Drawn people with sentences, in the prepared form of captions: a data set that is searched by sentence."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from datasets.drawn.folders import PICTURE_LIMITS, check_numbers, new_folder
 from datasets.drawn.people import draw_people
 from datasets.drawn.pictures import camera_posts
 from datasets.drawn.scenes import MOST_CAMERAS, named_domain
-from datasets.drawn.sentences import write_sentences
+from datasets.drawn.sentences import named_languages, write_sentences
 from utils.package import require_extra
 
 FOLDER = "drawn_captions"
@@ -36,6 +37,7 @@ def draw_captions(
     size: tuple[int, int] = (128, 64),
     seed: int = 0,
     domain: str = "street",
+    languages: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Path:
     """Draw `root`/drawn_captions and return that folder; equal arguments give equal pictures and sentences.
@@ -44,10 +46,11 @@ def draw_captions(
     test_reid.json, objects {"file_path", "id", "captions", "captions_bt"}. Identities 1..train_ids are for
     training, the following `test_ids` for testing; each is seen `images_per_camera` times by every camera,
     and each picture has `captions` sentences. Their back translations have the same facts in other words.
-    `size` is (height, width) in pixels; `domain` is 'street' or 'station', where cameras, places and clothes
-    are others. Raises ValueError for a number out of range or another domain, FileExistsError if the folder
-    exists and either `overwrite` is not set or it holds anything but a drawn data set; MissingExtra
-    without scikit-image.
+    These are English; each language of `languages` ('zh', 'ru') says the same facts in "captions_zh" and
+    "captions_bt_zh". `size` is (height, width) in pixels; `domain` is 'street' or 'station', where cameras,
+    places and clothes are others. Raises ValueError for a number out of range, another domain or language,
+    FileExistsError if the folder exists and either `overwrite` is not set or it holds anything but a drawn
+    data set; MissingExtra without scikit-image.
     """
     require_extra("draw")
     arguments = {
@@ -61,9 +64,10 @@ def draw_captions(
         "seed": seed,
     }
     check_numbers(arguments, _LIMITS)
-    place = named_domain(domain)
+    place, languages = named_domain(domain), named_languages(languages)
     people = draw_people(train_ids + test_ids, np.random.default_rng(seed), place.wardrobe)
-    folder = new_folder(Path(root) / FOLDER, arguments | {"domain": domain}, overwrite=overwrite)
+    words = {"domain": domain, "languages": languages}
+    folder = new_folder(Path(root) / FOLDER, arguments | words, overwrite=overwrite)
     for split in ("train", "test"):
         (folder / IMAGES / split).mkdir(parents=True)
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
@@ -73,7 +77,7 @@ def draw_captions(
             for index in range(images_per_camera):
                 path = f"{split}/{pid:04d}_c{post.number}_{index:02d}.jpg"
                 post.save(folder / IMAGES / path, person, (pid, index))
-                texts = write_sentences(person, captions, (seed, post.number, pid, index))
+                texts = write_sentences(person, captions, (seed, post.number, pid, index), languages)
                 rows[split].append({"file_path": path, "id": pid, **texts})
     for split, part in rows.items():
         text = json.dumps(sorted(part, key=lambda row: row["id"]), indent=1)

@@ -16,7 +16,7 @@ def check_numbers(arguments: Mapping[str, int], limits: Mapping[str, tuple[int, 
             raise ValueError(f"{name} is {arguments[name]}; allowed: {low} to {high}")
 
 
-def new_folder(folder: Path, arguments: Mapping[str, int | str], *, overwrite: bool) -> Path:
+def new_folder(folder: Path, arguments: Mapping[str, int | str | list[str]], *, overwrite: bool) -> Path:
     """Make the folder with a record of the arguments in it, and return it.
 
     Raises FileExistsError if it exists and either `overwrite` is not set or it holds no drawn data set.

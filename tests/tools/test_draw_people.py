@@ -72,6 +72,33 @@ def test_captions_are_drawn_in_their_prepared_form(tmp_path, capsys):
     assert [len(row["captions"]) for row in rows] == [3] * 8
 
 
+def test_captions_in_further_languages(tmp_path):
+    sizes = [*SMALL[: SMALL.index("--distractors")], "--size", "48", "24"]
+    words = ["--out", str(tmp_path), *sizes, "--captions", "2", "--languages", "zh", "ru"]
+    assert draw_people.main(words) == 0
+    (row, *_) = json.loads((tmp_path / "drawn_captions/test_reid.json").read_text())
+    assert [len(row[name]) for name in ("captions", "captions_zh", "captions_ru", "captions_bt_ru")] == [
+        2
+    ] * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--languages", "zh"], "error: --languages is zh; allowed: only with --captions\n"),
+        (
+            ["--captions", "1", "--languages", "zh", "xx"],
+            "error: languages has 'xx'; allowed: zh, ru, next to English\n",
+        ),
+    ],
+)
+def test_languages_that_cannot_be_are_refused(tmp_path, capsys, options, message):
+    sizes = SMALL[: SMALL.index("--distractors")]
+    assert draw_people.main(["--out", str(tmp_path), *sizes, *options]) == 2
+    assert capsys.readouterr().err == message
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("captions", [[], ["--captions", "1"]])
 def test_a_domain_is_drawn_and_recorded(tmp_path, captions):
     sizes = SMALL[: SMALL.index("--distractors")]

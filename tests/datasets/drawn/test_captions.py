@@ -67,6 +67,20 @@ def test_the_first_captions_do_not_depend_on_how_many_follow(drawn, tmp_path):
         assert row["captions"] == longer["captions"][:1]
 
 
+def test_further_languages_are_further_keys(drawn, tmp_path):
+    folder = draw_captions(tmp_path, **SMALL, languages=("ru", "zh"))
+    assert {path.read_bytes() for path in folder.rglob("*.jpg")} == {
+        path.read_bytes() for path in drawn.rglob("*.jpg")
+    }
+    for split in ("train", "test"):
+        for row, english in zip(rows(folder, split), rows(drawn, split), strict=True):
+            assert english.items() <= row.items()
+            further = row.keys() - english.keys()
+            assert further == {"captions_ru", "captions_bt_ru", "captions_zh", "captions_bt_zh"}
+            assert all(len(row[name]) == 3 and all(row[name]) for name in further)
+    assert json.loads((folder / RECORD).read_text())["languages"] == ["ru", "zh"]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -75,6 +89,7 @@ def test_the_first_captions_do_not_depend_on_how_many_follow(drawn, tmp_path):
         ({"images_per_camera": 0}, "images_per_camera is 0; allowed: 1 to"),
         ({"cameras": 7}, "cameras is 7; allowed: 1 to 6"),
         ({"captions": 0}, "captions is 0; allowed: 1 to"),
+        ({"languages": ["la"]}, "languages has 'la'; allowed: zh, ru"),
         ({"size": (16, 64)}, "height is 16; allowed: 32 to"),
     ],
 )

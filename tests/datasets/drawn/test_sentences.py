@@ -1,160 +1,104 @@
 import dataclasses
+import hashlib
+import json
 import re
 
 import numpy as np
 import pytest
 
-from datasets.drawn.people import CLOTH, HAIR, Person, draw_people
-from datasets.drawn.sentences import choose_facts, describe
+from datasets.drawn.languages import LANGUAGES
+from datasets.drawn.people import WINTER, draw_people
+from datasets.drawn.sentences import choose_facts, choose_someone, describe, named_languages, write_sentences
 
 PEOPLE = draw_people(150, np.random.default_rng(5))
-FACTS = {
-    "top": "red",
-    "pattern": "hoops",
-    "second": "white",
-    "sleeve": "long",
-    "legwear": "trousers",
-    "bottom": "blue",
-    "shoes": "black",
-    "hair": "blond",
-    "cut": "long",
-    "hat": "pink",
-    "bag": "backpack",
-    "bag_colour": "green",
-    "build": "slim",
-}
-
-COLOURS = {name: name for name in (*CLOTH, *HAIR)} | {
-    "grey": "(grey|gray)",
-    "sky": "(light|sky) blue",
-    "blue": "(?<!light )(?<!sky )blue",
-    "purple": "(purple|violet)",
-}
-ANY = f"({'|'.join(COLOURS.values())})"
-TOP = "((horizontally|vertically) striped |checked )?(shirt|t-shirt|top)"
-IN_COLOUR = {  # the words around a field's colour
-    "top": rf"(?<!and ){{}} (and {ANY} )?{TOP}",
-    "second": rf"and {{}} {TOP}|half in {{}}|that is {{}} at|{{}} band|stripe in {{}}",
-    "bottom": "{} (long |short |knee-length |ankle-length )?(trousers|pants|shorts|skirt)",
-    "shoes": "{} (shoes|sneakers)",
-    "hat": "{} (hat|cap)",
-    "hair": "{} hair",
-    "bag_colour": "{} (backpack|rucksack|handbag|shoulder bag|bag)",
-}
-IN_WORDS = {
-    "pattern": {
-        "hoops": "horizontal",
-        "stripes": "vertical",
-        "checks": "check",
-        "halves": "two-part|in two parts|lower half|at the bottom",
-        "band": "chest",
-    },
-    "sleeve": {"bare": "sleeveless", "short": "short-sleeve", "long": "long-sleeve"},
-    "legwear": {
-        "trousers": "trousers|(?<!short )pants",
-        "shorts": "shorts|short pants",
-        "skirt": "(?<!long )(?<!ankle-length )skirt",
-        "gown": "(long|ankle-length) skirt",
-    },
-    "cut": {
-        "short": rf"short ({ANY} )?hair",
-        "long": rf"long ({ANY} )?hair",
-        "bald": "bald|no hair",
-    },
-    "bag": {"backpack": "backpack|rucksack", "shoulder": "shoulder|handbag"},
-    "build": {"slim": "slim|thin", "broad": "stocky|heavyset"},
-}
-WORDS = IN_WORDS | {
-    field: {name: form.replace("{}", colour) for name, colour in COLOURS.items()}
-    for field, form in IN_COLOUR.items()
-}
+OTHERS = draw_people(150, np.random.default_rng(6), WINTER)
+# Of what English sentences were before there were other languages.
+ENGLISH = "24e5f64ca2efb1bd"
 
 
-def told(text: str) -> dict[str, set[str]]:
-    """Fields of `Person` -> the values of which the text has a word."""
-    found = {
-        field: {value for value, words in values.items() if re.search(rf"\b({words})", text)}
-        for field, values in WORDS.items()
-    }
-    return {field: values for field, values in found.items() if values}
-
-
-@pytest.fixture(scope="module")
-def sentences():
-    """Person, facts, text."""
-    return [(person, *sentence(person, index)) for index, person in enumerate(PEOPLE * 4)]
-
-
-def sentence(person: Person, seed: int):
-    rng = np.random.default_rng(seed)
-    facts = choose_facts(person, rng)
-    return facts, describe(facts, rng)
-
-
-def test_a_sentence_tells_its_facts_and_nothing_else(sentences):
-    for _, facts, text in sentences:
-        assert told(text) == {field: {value} for field, value in facts.items()}, text
-
-
-def test_facts_are_true_and_some_are_left_out(sentences):
-    for person, facts, _ in sentences:
+def test_facts_are_true_and_some_are_left_out():
+    found = []
+    for index, person in enumerate(PEOPLE * 4):
+        facts = choose_facts(person, np.random.default_rng(index))
         assert facts.items() <= dataclasses.asdict(person).items()
         assert "none" not in facts.values()
         assert "top" in facts
-    for field in set(FACTS) - {"top"}:
-        share = np.mean([field in facts for _, facts, _ in sentences])
+        found.append(facts)
+    for field in {field for facts in found for field in facts} - {"top"}:
+        share = np.mean([field in facts for facts in found])
         assert 0.1 < share < 0.98, field
 
 
-def test_wordings_differ():
-    texts = {describe(FACTS, np.random.default_rng(number)) for number in range(200)}
-    assert len(texts) > 190
-    starts = {" ".join(text.split()[:2]) for text in texts}
-    assert len(starts) > 10
-    for some in (("woman", "person"), ("wear", "dressed in"), ("hat", "cap"), ("backpack", "rucksack")):
-        for word in some:
-            assert any(word in text for text in texts)
-    order = [
-        text.find("shoes") < text.find("shirt") for text in texts if {"shoes", "shirt"} <= set(text.split())
-    ]
-    assert 0 < np.mean(order) < 1
+@pytest.mark.parametrize(
+    ("facts", "allowed"),
+    [
+        ({"cut": "long", "legwear": "shorts"}, {"woman", "person"}),
+        ({"cut": "bald", "legwear": "skirt"}, {"woman", "person"}),
+        ({"cut": "short", "legwear": "trousers"}, {"man", "person"}),
+        ({"cut": "long"}, {"person"}),
+        ({"legwear": "gown"}, {"person"}),
+    ],
+)
+def test_who_it_is_follows_from_hair_and_legwear(facts, allowed):
+    assert {choose_someone(facts, np.random.default_rng(number)) for number in range(40)} == allowed
 
 
-def test_the_generator_decides():
-    assert sentence(PEOPLE[0], 1) == sentence(PEOPLE[0], 1)
-    assert sentence(PEOPLE[0], 1)[1] != sentence(PEOPLE[0], 2)[1]
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_generator_decides(language):
+    facts = choose_facts(PEOPLE[0], np.random.default_rng(0))
+    first, again, other = (describe(facts, np.random.default_rng(seed), language) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_english_stays_as_it_was():
+    texts = [write_sentences(person, 3, (1, 2, index)) for index, person in enumerate([*PEOPLE, *OTHERS])]
+    assert hashlib.sha256(json.dumps(texts).encode()).hexdigest().startswith(ENGLISH)
+
+
+def test_further_languages_change_neither_english_nor_each_other():
+    english = write_sentences(PEOPLE[3], 4, (1, 2))
+    chinese = write_sentences(PEOPLE[3], 4, (1, 2), ["zh"])
+    all_three = write_sentences(PEOPLE[3], 4, (1, 2), ["ru", "zh"])
+    assert english.keys() == {"captions", "captions_bt"}
+    assert chinese.keys() == english.keys() | {"captions_zh", "captions_bt_zh"}
+    assert all_three.keys() == chinese.keys() | {"captions_ru", "captions_bt_ru"}
+    assert english.items() <= chinese.items() <= all_three.items()
+    assert {len(texts) for texts in all_three.values()} == {4}
+    fewer = write_sentences(PEOPLE[3], 2, (1, 2), ["ru", "zh"])
+    assert fewer == {name: texts[:2] for name, texts in all_three.items()}
+
+
+def test_captions_of_one_number_have_the_same_facts(monkeypatch):
+    heard = {}
+
+    def listen(code):
+        def describe(facts, someone, rng):
+            heard.setdefault(code, []).append((dict(facts), someone))
+            return "…"
+
+        return describe
+
+    monkeypatch.setattr("datasets.drawn.sentences.LANGUAGES", {code: listen(code) for code in LANGUAGES})
+    for index, person in enumerate(PEOPLE[:40]):
+        write_sentences(person, 2, (index,), ["zh", "ru"])
+    assert len(heard[""]) == 160
+    assert heard[""] == heard["zh"] == heard["ru"]
+
+
+def test_back_translations_have_other_words():
+    texts = [write_sentences(person, 1, (index,), ["zh", "ru"]) for index, person in enumerate(PEOPLE)]
+    for code in ("", "_zh", "_ru"):
+        assert np.mean([text[f"captions{code}"] == text[f"captions_bt{code}"] for text in texts]) < 0.02
 
 
 @pytest.mark.parametrize(
-    ("changed", "nouns"),
+    ("codes", "message"),
     [
-        ({"cut": "long", "legwear": "shorts"}, "woman|lady|person|pedestrian"),
-        ({"cut": "bald", "legwear": "skirt"}, "woman|lady|person|pedestrian"),
-        ({"cut": "short", "legwear": "trousers"}, "man|guy|person|pedestrian"),
-        ({"cut": None}, "person|pedestrian"),
+        (["zh", "de"], "languages has 'de'; allowed: zh, ru, next to English"),
+        ([""], "languages has ''; allowed: zh, ru, next to English"),
+        (["zh", "ru", "zh"], "languages is zh, ru, zh; allowed: each of them once"),
     ],
 )
-def test_nouns_follow_hair_and_legwear(changed, nouns):
-    facts = {field: value for field, value in (FACTS | changed).items() if value}
-    for number in range(50):
-        text = describe(facts, np.random.default_rng(number)).lower()
-        found = re.findall(r"\b(woman|lady|man|guy|person|pedestrian)\b", text)
-        assert len(found) == 1 and found[0] in nouns.split("|")
-
-
-def test_they_is_followed_by_the_plural(sentences):
-    texts = [text for _, _, text in sentences]
-    assert any("They " in text for text in texts)
-    for text in texts:
-        assert not re.search(r"They (has|wears|is|carries)|(She|He) (have|wear|are|carry)\b", text)
-
-
-def test_articles_fit(sentences):
-    for _, _, text in sentences:
-        for article, letter in re.findall(r"\b(an?) (\w)", text.lower()):
-            assert (article == "an") == (letter in "aeiou"), text
-
-
-def test_one_fact_is_enough():
-    text = {describe({"top": "orange"}, np.random.default_rng(number)) for number in range(40)}
-    assert all(told(each) == {"top": {"orange"}} for each in text)
+def test_other_languages_are_refused(codes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        named_languages(codes)
