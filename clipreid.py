@@ -222,13 +222,18 @@ class TextModel(_ImageModel):
         return self.network.encode_image(batch.images)
 
     def encode_text(
-        self, texts: Sequence[str | CaptionRecord], *, batch_size: int = 256, amp: str = "off"
+        self,
+        texts: Sequence[str | CaptionRecord],
+        *,
+        batch_size: int = 256,
+        amp: str = "off",
+        private: bool = False,
     ) -> FeatureSet:
         """Features of N sentences, rows of L2 norm 1, to compare with those of `encode_image`.
 
         They are cleaned as in training. Only a `CaptionRecord` has an identity, the others get -1, unknown,
-        and are their own keys. A warning names sentences that are too long for the model. Raises ValueError
-        for a sentence of which cleaning leaves nothing.
+        and are their own keys. A warning names sentences that are too long for the model, or, if `private`,
+        says only that there are any. Raises ValueError for a sentence of which cleaning leaves nothing.
         """
         from processor import extract_sentences
         from utils.precision import inference_precision
@@ -236,7 +241,9 @@ class TextModel(_ImageModel):
         if isinstance(texts, str) or not isinstance(texts, Sequence):
             raise ValueError(f"texts is a {type(texts).__name__}; allowed: a list of sentences")
         precision = inference_precision(amp, self.device)
-        return extract_sentences(self.network, texts, self.device, batch_size=batch_size, precision=precision)
+        return extract_sentences(
+            self.network, texts, self.device, batch_size=batch_size, precision=precision, private=private
+        )
 
     def export(self, path: str | Path, text: str | Path | None = None, **settings: Any) -> list[Exported]:
         """Write the image side to `path` and the text side to `text`, if that is given.

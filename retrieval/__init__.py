@@ -20,7 +20,7 @@ from retrieval.neighbours.reranking import k_reciprocal_blocks, k_reciprocal_dis
 from retrieval.ranking import RankedImage, Ranking, rank_gallery, worst_queries
 from retrieval.report import log_metrics, metrics_lines, metrics_record, write_metrics
 from retrieval.rules import RULES, find_rule, have_match, why_no_match
-from retrieval.store.entries import Entry, Hit, Metadata, SpaceModel
+from retrieval.store.entries import Entry, Hit, Metadata, SpaceModel, checked_text
 from retrieval.store.space import INDEXES, MOST_HITS
 from retrieval.task import RetrievalTask, TrialFeatures, TrialRows
 from retrieval.thresholds.operating_points import (
@@ -68,6 +68,7 @@ __all__ = [
     "agreement",
     "attribute_probabilities",
     "check_rounds",
+    "checked_text",
     "cluster",
     "evaluate",
     "evaluate_task",

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -142,7 +143,10 @@ class Finder:
         self._writing = threading.Lock()
         self._encoders = {space: self._batcher(space, each.encode_image) for space, each in models.items()}
         self._searches = Searches(gallery, most=settings.batch, waiting=settings.waiting)
-        self._sentences = text_model and self._batcher("sentence", text_model.encode_text)
+        # What is asked stays out of the log.
+        self._sentences = text_model and self._batcher(
+            "sentence", partial(text_model.encode_text, private=True)
+        )
 
     def _batcher(self, name: str, encode: Callable[..., FeatureSet]) -> Batcher:
         settings = self.settings

@@ -275,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if fonts.missing:  # the labels get numbers, which stand alone where letters are missing
             numbered = enumerate(contents.items(), start=1)
             contents = {fonts.drawable(f"{i} {label}", str(i)): content for i, (label, content) in numbered}
-            say("No installed font has %s: runs are numbered in the order given", fonts.describe_missing())
+            say("%s: runs are numbered in the order given", fonts.describe_missing())
         with rc_context(STYLE | {"font.family": list(fonts.families)}):
             figure, form = kind.draw(contents), args.out.suffix[1:].lower()
             write_atomically(args.out, lambda path: figure.savefig(path, format=form))

@@ -31,7 +31,7 @@ from utils.files import require_writable, sha256_of_file
 from utils.logger import setup_logger
 from utils.package import require_extra
 from utils.precision import Precision, inference_precision
-from utils.text import printable
+from utils.text import composed, printable
 from utils.weights import split_choice
 
 _logger = logging.getLogger("transreid.tools")
@@ -57,7 +57,8 @@ def search(args: argparse.Namespace) -> None:
     with as_keys({"name": "--model", "size": "--size"}):
         model, info = load_text_search_model(args.weight, pair(args.size), name=args.model)
     # Before the images: a wrong sentence is an error at once, not after minutes.
-    sentences = extract_sentences(model, list(dict.fromkeys(args.sentences)), device, precision=precision)
+    asked = list(dict.fromkeys(map(composed, args.sentences)))
+    sentences = extract_sentences(model, asked, device, precision=precision)
 
     def encode(paths: Sequence[str]) -> FeatureSet:
         batches = readable_batches(paths, info, args, device)

@@ -14,7 +14,7 @@ from processor.evaluation.extract import extract, label_names
 from retrieval import FeatureSet
 from utils.labels import NO_PID
 from utils.precision import Precision
-from utils.text import quoted
+from utils.text import composed, quoted
 
 _logger = logging.getLogger("transreid.sentences")
 
@@ -33,12 +33,14 @@ def extract_sentences(
     *,
     batch_size: int = 256,
     precision: Precision | None = None,
+    private: bool = False,
 ) -> FeatureSet:
     """Features (N, P) of sentences, rows of L2 norm 1; `names` has the sentences.
 
-    They are cleaned as captions in training. A sentence names itself: its key and path are its text, its
-    identity is unknown; a record keeps its own. Those with more tokens than the model has positions are
-    named in a warning. Raises ValueError for no sentence, and for one of which cleaning leaves nothing.
+    They are cleaned as captions in training, with letters in Unicode's composed form (NFC). A sentence names
+    itself: its key and path are its text in that form, its identity is unknown; a record keeps its own. A
+    warning names those with more tokens than the model has positions, or, if `private`, does not name them.
+    Raises ValueError for no sentence, and for one of which cleaning leaves nothing.
     """
     records = [_record(sentence) for sentence in sentences]
     clean = [record._replace(caption=_cleaned(record.caption)) for record in records]
@@ -47,7 +49,7 @@ def extract_sentences(
         if is_cut:
             _logger.warning(
                 "only the first %d tokens of %s are read: it has more",
-                *(tokenizer.context_length, quoted(record.caption)),
+                *(tokenizer.context_length, "a sentence" if private else quoted(record.caption)),
             )
     batches = [collate_captions(clean[i : i + batch_size]) for i in range(0, len(clean), batch_size)]
     features = extract(
@@ -61,6 +63,7 @@ def extract_sentences(
 def _record(sentence: str | CaptionRecord) -> CaptionRecord:
     if isinstance(sentence, CaptionRecord):
         return sentence
+    sentence = composed(sentence)
     return CaptionRecord(sentence, NO_PID, sentence, "", sentence)
 
 
@@ -71,4 +74,4 @@ def _cleaned(sentence: str) -> str:
         raise ValueError(f"sentence {quoted(sentence)} is not Unicode") from error
     if not count_words(sentence):
         raise ValueError(f"sentence {quoted(sentence)} has no words after cleaning; allowed: text with words")
-    return clean_caption(sentence)
+    return clean_caption(composed(sentence))

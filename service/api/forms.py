@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from retrieval import Entry, Hit
+from retrieval import Entry, Hit, checked_text
 from service.finder import Answer
 from utils.text import printable, quoted, shortened
 from utils.untrusted.forms import Form
@@ -24,16 +24,10 @@ MULTIPART, URL_ENCODED, JSON = "multipart/form-data", "application/x-www-form-ur
 _MAX_TEXT = 65_536  # bytes of all that is no picture
 _MAX_FIELDS = 64
 _MAX_LIST = 1000
-_MAX_SENTENCE = 1000  # characters
+_MAX_NAME, _MAX_SENTENCE = 1024, 1000  # characters
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")  # RFC 2046
 _YEARS = (1900, 2200)  # a gallery can be asked about
 IMAGE = "image"
-
-
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("allowed: text that can be printed, without line breaks")
-    return text
 
 
 def _in_calendar(time: datetime) -> datetime:
@@ -42,7 +36,9 @@ def _in_calendar(time: datetime) -> datetime:
     return time
 
 
-_Name = Annotated[str, Field(max_length=1024), AfterValidator(_printable)]
+_Name = Annotated[
+    str, Field(max_length=_MAX_NAME), AfterValidator(lambda text: checked_text(text, 4 * _MAX_NAME))
+]
 _Time = Annotated[datetime, Field(strict=False), AfterValidator(_in_calendar)]  # a day is its beginning
 
 
@@ -54,7 +50,7 @@ class SearchForm(_Options):
     """A search: exactly one of `image` (a file), `sentence` and `key`, and its options."""
 
     sentence: Annotated[str, Field(min_length=1, max_length=_MAX_SENTENCE)] | None = Field(
-        None, description="A description of somebody, in English"
+        None, description="A description of somebody, in a language of the text search model"
     )
     key: _Name | None = Field(None, description="The key of an entry")
     k: Annotated[int, Field(ge=1)] = Field(10, description="How many entries are ranked")

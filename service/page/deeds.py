@@ -18,7 +18,7 @@ from service.page import markup
 from service.page.known import Known
 from service.page.pictures import small_picture
 from service.page.question import read_bytes, read_distance, read_question, read_time
-from utils.text import one_line, quoted
+from utils.text import isolated, one_line, quoted
 from utils.untrusted.forms import Form, check_form
 
 if TYPE_CHECKING:
@@ -111,7 +111,10 @@ class Deeds:
         return Lists(
             markup.head(entries, names, cameras),
             sorted(filter(None, names))[:MOST_NAMES],
-            [(f"{name or markup.NO_CAMERA} ({count:,})", name) for name, count in sorted(cameras.items())],
+            [
+                (f"{isolated(name or markup.NO_CAMERA)} ({count:,})", name)
+                for name, count in sorted(cameras.items())
+            ],
         )
 
     def welcome(self) -> str:
@@ -163,8 +166,7 @@ class Deeds:
             entry = self.finder.add(read_bytes(question["data"], self.max_bytes), metadata)
         except MENDED as error:
             return markup.message(words_of(error)), False
-        name, camera = entry.metadata.identity or markup.UNNAMED, entry.metadata.camera or markup.NO_CAMERA
-        return markup.message(f"Added: {name}, {camera}", "done"), True
+        return markup.added(entry.metadata), True
 
     def rename(self, key: str, name: str) -> str:
         """Give an entry another name; one line."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from utils.text import few, printable, shortened
+from utils.text import few, isolated, printable, shortened
 
 if TYPE_CHECKING:
     from retrieval import Entry, Hit, Metadata
@@ -52,6 +52,12 @@ def message(words: object, kind: str = "problem") -> str:
     return f'<p class="message {kind}" role="alert">{html.escape(printable(words))}</p>'
 
 
+def added(facts: Metadata) -> str:
+    """One line for the user: what was added."""
+    name, camera = isolated(text(facts.identity or UNNAMED)), isolated(text(facts.camera or NO_CAMERA))
+    return f'<p class="message done" role="alert">Added: {name}, {camera}</p>'
+
+
 def head(entries: int, names: Collection[str], cameras: Collection[str]) -> str:
     """The page's title, and how much there is."""
     named, known = (sum(map(bool, each)) for each in (names, cameras))
@@ -69,11 +75,11 @@ def no_name() -> str:
     return _title("open", "Where was somebody?", "Choose a name: its pictures stand here by time and camera.")
 
 
-def _title(kind: str, words: object, below: object, beside: str = "") -> str:
-    """Large letters with a line below; `kind` is their colour."""
+def _title(kind: str, words: object, below: str, beside: str = "") -> str:
+    """Large letters with a line below, which can be printed; `kind` is their colour."""
     return (
-        f'<div class="verdict {kind}"><div><h2>{text(words)}</h2><p>{html.escape(printable(below))}</p></div>'
-        f"{beside}</div>"
+        f'<div class="verdict {kind}"><div><h2 dir="auto">{text(words)}</h2>'
+        f"<p>{html.escape(below)}</p></div>{beside}</div>"
     )
 
 
@@ -106,7 +112,7 @@ def _verdict(answer: Answer, within: Sequence[Hit], *, may_add: bool) -> str:
         limit = number(answer.threshold)
         reason = f"{len(within)} of {len(answer.hits)} pictures are within the threshold of {limit}"
         names = dict.fromkeys(hit.metadata.identity for hit in within)
-        others = [name for name in names if name and name != nearest]
+        others = [isolated(printable(name)) for name in names if name and name != nearest]
         reason += f"; some of them are of {few(others)}." if others else "."
     return _title(kind, title, reason, keep if may_add else "")
 
@@ -123,8 +129,9 @@ def _card(place: int, hit: Hit, picture: str, answer: Answer) -> str:
     return (
         f'<article class="hit {kind}">'
         f"{_picture(hit.key, picture, label)}"
-        f'<p class="name{"" if facts.identity else " none"}">{text(facts.identity or UNNAMED)}</p>'
-        f'<p class="facts">{text(facts.camera or NO_CAMERA)}</p><p class="facts">{when(facts.time)}</p>'
+        f'<p class="name{"" if facts.identity else " none"}" dir="auto">{text(facts.identity or UNNAMED)}</p>'
+        f'<p class="facts" dir="auto">{text(facts.camera or NO_CAMERA)}</p>'
+        f'<p class="facts">{when(facts.time)}</p>'
         f'<p class="distance"><b>{hit.distance:.3f}</b>'
         f'<button type="button" class="again" data-act="again" data-key="{attribute(hit.key)}" '
         f'aria-label="Search with picture {place}" title="Search with this picture">{_LENS}</button></p>'
@@ -133,7 +140,8 @@ def _card(place: int, hit: Hit, picture: str, answer: Answer) -> str:
 
 
 def _label(facts: Metadata) -> str:
-    return ", ".join((facts.identity or UNNAMED, facts.camera or NO_CAMERA, when(facts.time)))
+    names = (facts.identity or UNNAMED, facts.camera or NO_CAMERA)
+    return ", ".join((*map(isolated, names), when(facts.time)))
 
 
 def _picture(key: str, picture: str, label: str) -> str:
@@ -157,14 +165,15 @@ def one_picture(entry: Entry, picture: str) -> str:
 <button type="button" class="round" data-act="close" aria-label="Close">✕</button>
 <div class="large">{inside}</div>
 <div class="deeds">
-<h2>{text(facts.identity or UNNAMED)}</h2>
-<p class="facts">{text(facts.camera or NO_CAMERA)} · {when(facts.time)}</p>
+<h2 dir="auto">{text(facts.identity or UNNAMED)}</h2>
+<p class="facts"><bdi>{text(facts.camera or NO_CAMERA)}</bdi> · {when(facts.time)}</p>
 <p class="facts key" title="{key}">{text(entry.key[:16])}</p>
 <p class="buttons">
 <button type="button" class="first" data-act="again" data-key="{key}">Search with this picture</button>
 {life}</p>
 <form data-act="rename" data-key="{key}"><label for="one-name">Name</label>
-<input id="one-name" name="name" value="{attribute(facts.identity)}" maxlength="200" autocomplete="off">
+<input id="one-name" name="name" dir="auto" maxlength="200" autocomplete="off"
+value="{attribute(facts.identity)}">
 <button type="submit">Save</button></form>
 <details><summary>Remove from the gallery</summary>
 <p>The entry goes, and the picture with it where the gallery stored it. There is no way back.</p>
@@ -212,7 +221,7 @@ def timeline(name: str, entries: Sequence[Entry], shown: Shown, *, total: int) -
     for row, camera in enumerate(cameras, start=2):
         cells.append(
             f'<div class="row" style="grid-row:{row};grid-column:1/{len(columns) + 2}"></div>'
-            f'<div class="camera" style="grid-row:{row}">{text(camera or NO_CAMERA)}</div>'
+            f'<div class="camera" style="grid-row:{row}"><bdi>{text(camera or NO_CAMERA)}</bdi></div>'
         )
     for column, visit in enumerate(columns, start=2):
         pictures = "".join(

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from config.load import load_config
 from datasets import clean_caption, read_image
 from datasets import test_transform as plain_transform
 from model import load_text_search_model, make_model, tokenize_captions
+from tests.sentences import SENTENCES as SCRIPTS
 from tests.tools.pages import Page
 from tests.toys import MODEL, save_noise, save_text_model, words
 from tools import search
@@ -113,6 +115,33 @@ def test_page_and_picture(run):
     assert printed.splitlines()[-2:] == ["found/here/ranking.html", "found/here/ranking.png"]
     with Image.open("found/here/ranking.png") as image:
         assert image.width > 800
+
+
+def test_sentences_of_any_script(run, weights):
+    printed = run(*SCRIPTS.values(), *(unicodedata.normalize("NFD", text) for text in SCRIPTS.values()))
+    found = rankings(printed)
+    # The same sentence in another of Unicode's forms is asked once.
+    composed = [unicodedata.normalize("NFC", text) for text in SCRIPTS.values()]
+    assert [line for line in printed.splitlines() if line in composed] == composed == list(found)
+    page = Page(Path("logs/search/ranking.html").read_text("utf-8"))
+    assert [text for _, text in page.all("p", "text")] == composed
+    paths = [str(path) for path in sorted(Path("imgs").rglob("*.png"))]
+    for text in composed:
+        assert {path: value for value, path in found[text]} == pytest.approx(
+            expected(weights[0], text, paths), abs=6e-4
+        )
+
+
+@pytest.mark.slow
+def test_a_terminal_of_few_letters(folder, weights, repository):
+    options = ["--weight", weights[0], "--images", "imgs", "--workers", "0", "--device", "cpu"]
+    command = [sys.executable, repository / "tools/search.py", *options, SCRIPTS["zh"], SCRIPTS["fa"]]
+    environment = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(command, cwd=folder, capture_output=True, env=environment, check=True)
+    lines = result.stdout.decode("ascii").splitlines()
+    for language in ("zh", "fa"):
+        assert SCRIPTS[language].encode("ascii", "backslashreplace").decode() in lines
+    assert result.stderr == b"" and SCRIPTS["fa"] in Path("logs/search/ranking.html").read_text("utf-8")
 
 
 def test_only_what_is_new_is_encoded(run, weights, monkeypatch):

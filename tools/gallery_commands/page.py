@@ -9,7 +9,7 @@ from retrieval import Hit, Metadata
 from tools.gallery_commands.searching import Answer
 from tools.ranking.report import DISTANCE, Album, Mark, Picture, Report, Row, thumbnail
 from tools.ranking.report import Hit as Shown
-from utils.text import printable
+from utils.text import isolated, printable
 
 _MEASURE = DISTANCE._replace(match="within the threshold", miss="beyond the threshold")
 
@@ -56,7 +56,7 @@ def _picture(key: str, facts: Metadata, album: Album) -> Picture:
     reason = album.unreadable.get(facts.path, "") if facts.path else "no path is known"
     identity = printable(facts.identity) or "?"
     when = "" if facts.time is None else facts.time.astimezone().strftime("%Y-%m-%d %H:%M")
-    seen = " · ".join(filter(None, (identity, printable(facts.camera), when)))
+    seen = " · ".join(map(isolated, filter(None, (identity, printable(facts.camera), when))))
     return Picture(
         printable(facts.path or key),
         printable(PurePath(facts.path).name or key),

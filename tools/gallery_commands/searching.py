@@ -27,7 +27,7 @@ from tools.gallery_commands.options import (
 )
 from utils.files import require_writable, write_atomically
 from utils.package import require_extra
-from utils.text import quoted
+from utils.text import aligned, quoted
 
 if TYPE_CHECKING:
     from clipreid import Model, TextModel
@@ -210,9 +210,7 @@ def _print(answer: Answer) -> None:
         (hit.metadata.identity or "?", hit.metadata.camera or "?", shown_time(hit.metadata.time) or "?")
         for hit in near
     ]
-    name, camera, when = (max(map(len, column)) for column in zip(*cells, strict=True)) if cells else (0,) * 3
-    for rank, (hit, texts) in enumerate(zip(near, cells, strict=True), start=1):
-        row = (f"{texts[0]:{name}}", f"{texts[1]:{camera}}", f"{texts[2]:{when}}")
+    for rank, (hit, row) in enumerate(zip(near, aligned(cells), strict=True), start=1):
         say("%4d  %s  %s  %s  %6.4f  %s", rank, *row, max(hit.distance, 0.0), hit.metadata.path or hit.key)
 
 

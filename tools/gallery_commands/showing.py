@@ -24,7 +24,7 @@ from tools.gallery_commands.options import (
     shown_time,
 )
 from utils.files import require_writable, write_atomically
-from utils.text import Lines
+from utils.text import Lines, aligned
 
 _COLUMNS = ("key", "identity", "camera", "time", "path", "picture")
 _TITLES = ("key", "identity", "camera", "time", "path")
@@ -83,13 +83,8 @@ def _as_table(entries: Iterable[Entry]) -> str:
     for key, facts in entries:
         known = (facts.identity or "?", facts.camera or "?", shown_time(facts.time) or "?")
         rows.append((key if len(key) <= _KEY else f"{key[: _KEY - 1]}…", *known, facts.path))
-    widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
-    lines = []
-    for *cells, last in rows:
-        lines.append(
-            "  ".join([*(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)), last])
-        )
-    return "\n".join(lines)
+    cells = aligned([row[:-1] for row in rows])
+    return "\n".join("  ".join([*row, last]) for row, (*_, last) in zip(cells, rows, strict=True))
 
 
 def add_stats_options(parser: Parser) -> None:

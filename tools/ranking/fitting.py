@@ -2,17 +2,27 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
+
+from utils.text import columns, direction
 
 LINE = 1.25  # height of a line by the size of its letters
 _SIZES = (7.5, 6.5, 5.5, 5.0)
 _FILLED = 0.95  # of a line at most, because small letters are drawn wider than large ones
 _MOST = 2000  # letters that are looked at
 _MEASURED = 100  # points of the letters that are measured
-_LETTER = ".[，。、；：！？）」』]*"  # these begin no line
+_SIGNS = ("Mn", "Mc", "Me", "Cf")  # categories of what stands on, under or inside other letters
+_TONES = re.compile("[\U0001f3fb-\U0001f3ff\u1160-\u11ff]")  # of skin; and parts of a Korean syllable
+_VIRAMA, _JOINER, _BREAK = 9, "\N{ZERO WIDTH JOINER}", "\N{ZERO WIDTH SPACE}"
+# Signs that begin no line and that end none; the last ones are vowels of Thai and Lao.
+_CLOSING = frozenset(
+    "，。、；：！？）」』》】〉〕…—～·ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ,.;:!?)]}”’%ฯะาำๅๆະາຳ"
+)
+_OPENING = frozenset("（「『《【〈〔([{“‘เแโใไເແໂໃໄ")
+_HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]")
 
 
 class Fitted(NamedTuple):
@@ -36,13 +46,11 @@ def fit_text(text: str, width: float, height: float) -> Fitted:
         if len(lines) <= most and len(shown) == len(text):
             break
     else:
-        last = lines[:most][-1]
-        while last and _ems(f"{last}…") > ems:
-            last = last[:-1]
-        lines = [*lines[: most - 1], f"{last}…"]
-    directions = (unicodedata.bidirectional(letter) for letter in text)
-    first = next((direction for direction in directions if direction in ("L", "R", "AL")), "L")
-    return Fitted(tuple(lines), size, first != "L")
+        last = clusters(lines[:most][-1])
+        while last and _ems(f"{''.join(last)}…") > ems:
+            last.pop()
+        lines = [*lines[: most - 1], f"{''.join(last)}…"]
+    return Fitted(tuple(lines), size, direction(text) == "rtl")
 
 
 def _wrapped(text: str, width: float) -> list[str]:
@@ -58,10 +66,60 @@ def _wrapped(text: str, width: float) -> list[str]:
 
 
 def _pieces(text: str, width: float) -> Iterator[str]:
-    """Words and spaces; letters of a word that is Chinese or the like, or wider than a line."""
-    for piece in re.findall(r"\s+|\S+", text):
-        is_broken = columns(piece) > len(piece) or _ems(piece) > width
-        yield from re.findall(_LETTER, piece) if is_broken else (piece,)
+    """Words and spaces; letters of a word that is wider than a line, or Chinese or Japanese."""
+    for word in re.findall(rf"\s+|[^\s{_BREAK}]+{_BREAK}*|{_BREAK}+", text):
+        letters = clusters(word)
+        if _ems(word) > width:
+            yield from _bound(letters, width)
+        elif any(map(_is_ideograph, letters)):
+            yield from _bound(_runs(letters), width)
+        else:
+            yield word
+
+
+def clusters(text: str) -> list[str]:
+    """The letters of a text, each with the signs on it and with all that it is joined to."""
+    found: list[str] = []
+    for letter in text:
+        last = found[-1][-1] if found else ""
+        is_joined = last == _JOINER or (last and unicodedata.combining(last) == _VIRAMA)
+        is_sign = unicodedata.category(letter) in _SIGNS or _TONES.match(letter)
+        if found and not last.isspace() and (is_sign or (is_joined and not letter.isspace())):
+            found[-1] += letter
+        else:
+            found.append(letter)
+    return found
+
+
+def _is_ideograph(letter: str) -> bool:
+    """Whether a line may end next to the letter: Korean has spaces between words."""
+    return unicodedata.east_asian_width(letter[0]) in "FW" and not _HANGUL.match(letter)
+
+
+def _runs(letters: Iterable[str]) -> Iterator[str]:
+    """Ideographs, and what stands between them in one piece."""
+    run = ""
+    for letter in letters:
+        if _is_ideograph(letter):
+            yield from filter(None, (run, letter))
+            run = ""
+        else:
+            run += letter
+    if run:
+        yield run
+
+
+def _bound(pieces: Iterable[str], width: float) -> Iterator[str]:
+    """The pieces; one that may not begin or end a line stays with its neighbour where there is room."""
+    held = ""
+    for piece in pieces:
+        is_bound = held and (held[-1] in _OPENING or piece[0] in _CLOSING) and _ems(held + piece) <= width
+        if held and not is_bound:
+            yield held
+            held = ""
+        held += piece
+    if held:
+        yield held
 
 
 def _ems(text: str) -> float:
@@ -84,18 +142,14 @@ def cropped(text: str, most: int) -> str:
     """The text, shortened in the middle to this many columns."""
     if columns(text) <= most:
         return text
-    head = _fitting(text, most // 3)
-    tail = _fitting(text[::-1], most - most // 3 - 1)[::-1]
-    return f"{head}…{tail}"
+    letters = clusters(text)
+    head = _fitting(letters, most // 3)
+    tail = _fitting(letters[::-1], most - most // 3 - 1)[::-1]
+    return f"{''.join(head)}…{''.join(tail)}"
 
 
-def _fitting(text: str, most: int) -> str:
-    """The longest start of the text of at most this width."""
-    return "".join(
-        letter for letter, end in zip(text, accumulate(map(columns, text)), strict=True) if end <= most
-    )
-
-
-def columns(text: str) -> int:
-    """The width of a text in letters; Chinese and the like take two columns a letter."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "FW" else 1 for letter in text)
+def _fitting(letters: list[str], most: int) -> list[str]:
+    """The first letters, as many as there is room for."""
+    return [
+        letter for letter, end in zip(letters, accumulate(map(columns, letters)), strict=True) if end <= most
+    ]

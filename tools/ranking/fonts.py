@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,14 +14,30 @@ if TYPE_CHECKING:
     from matplotlib.font_manager import FontEntry
 
 _WEIGHTS = ("normal", "bold")  # of the texts in pictures
+# Indic scripts, Tibetan, Burmese, Khmer: letters change their form and their place next to others.
+_SHAPED = re.compile("[\u0900-\u0dff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff]")
+_SELECTORS = re.compile("[\ufe00-\ufe0f]")
+# Languages that a script names; browsers draw the same ideographs otherwise for each of the first three.
+_LANGUAGES = {
+    "ja": re.compile("[\u3041-\u30ff]"),
+    "ko": re.compile("[\uac00-\ud7a3]"),
+    "zh": re.compile("[\u3400-\u9fff]"),
+    "th": re.compile("[\u0e01-\u0e5b]"),
+    "he": re.compile("[\u05d0-\u05ea]"),
+}
 
 
 @dataclass(frozen=True)
 class Fonts:
-    """Font families, matplotlib's setting first, and the letters that none of them has."""
+    """Font families, matplotlib's setting first, and the letters that cannot be drawn.
+
+    `unshaped` are those of them that are not drawn because this matplotlib would put them in a wrong order or
+    form.
+    """
 
     families: tuple[str, ...]
     missing: frozenset[str]
+    unshaped: frozenset[str] = frozenset()
 
     def drawable(self, text: str, instead: str) -> str:
         """The text, or `instead` where a letter of it is missing."""
@@ -29,21 +48,43 @@ class Fonts:
         return "".join("□" if letter in self.missing else letter for letter in text)
 
     def describe_missing(self) -> str:
-        """The missing letters, or the first ten, for one line that warns of them."""
-        letters = sorted(self.missing)
-        return "".join(letters[:10]) + ("…" if len(letters) > 10 else "")
+        """Why letters are missing, with the first ten of them, for one line that warns of them."""
+        reasons = []
+        if self.unshaped:
+            import matplotlib
+
+            first = f"matplotlib {matplotlib.__version__} cannot draw"
+            reasons.append(f"{first} {_first(self.unshaped)} (3.11, for Python 3.11 or newer, can)")
+        if self.missing - self.unshaped:
+            reasons.append(f"No installed font has {_first(self.missing - self.unshaped)}")
+        return ", ".join(reasons)
 
 
+def _first(letters: frozenset[str]) -> str:
+    return "".join(sorted(letters)[:10]) + ("…" if len(letters) > 10 else "")
+
+
+@contextmanager
+def quiet_fonts() -> Iterator[None]:
+    """Leaves out matplotlib's warnings about fonts that have no bold letters, of which there are many."""
+    logger = logging.getLogger("matplotlib.font_manager")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@quiet_fonts()
 def find_fonts(texts: Iterable[str]) -> Fonts:
     """Installed fonts for the letters of these texts: those with most letters first, plain ones first."""
     from matplotlib import ft2font, rcParams
 
     letters = frozenset().union(*texts)
-    # Without libraqm matplotlib draws Arabic and Hebrew from left to right.
-    is_shaped = hasattr(ft2font, "__libraqm_version__")
-    turned = {
-        letter for letter in letters if not is_shaped and unicodedata.bidirectional(letter) in ("R", "AL")
-    }
+    # Without libraqm matplotlib draws Arabic and Hebrew from left to right, and each letter by itself.
+    is_shaping = hasattr(ft2font, "__libraqm_version__")
+    turned = frozenset(letter for letter in letters if not is_shaping and _needs_shaping(letter))
     families = list(rcParams["font.family"])
     missing = letters - turned - _in_family(None, letters)
     candidates = [(entry, _in_file(entry.fname, missing)) for entry in _installed()] if missing else []
@@ -53,7 +94,22 @@ def find_fonts(texts: Iterable[str]) -> Fonts:
         if found:
             families.append(entry.name)
             missing -= found
-    return Fonts(tuple(families), missing | turned)
+    missing = frozenset(letter for letter in missing if not _is_invisible(letter))
+    return Fonts(tuple(families), missing | turned, turned)
+
+
+def language(text: str) -> str:
+    """The language of a text for a page, '' where its letters do not say it."""
+    return next((name for name, letters in _LANGUAGES.items() if letters.search(text)), "")
+
+
+def _needs_shaping(letter: str) -> bool:
+    return unicodedata.bidirectional(letter) in ("R", "AL") or _SHAPED.match(letter) is not None
+
+
+def _is_invisible(letter: str) -> bool:
+    """Whether a letter needs no font: it shapes those beside it."""
+    return unicodedata.category(letter) == "Cf" or _SELECTORS.match(letter) is not None
 
 
 def _installed() -> list[FontEntry]:

@@ -16,9 +16,10 @@ from PIL import Image
 
 from config.arguments import say
 from tools.ranking.fitting import LINE, cropped, fit_text
-from tools.ranking.fonts import Fonts, find_fonts
+from tools.ranking.fonts import Fonts, find_fonts, language, quiet_fonts
 from tools.ranking.report import Album, Hit, Picture, Report, Row
 from utils.files import write_atomically
+from utils.text import has_leftward
 
 PICTURE_ROWS = 20  # rows of the PNG at most: more are too small on any screen or slide
 SIGNS = {"match": "✓", "miss": "✗", "unknown": "?"}
@@ -37,7 +38,8 @@ _LEAST_WIDTH = 7.5
 _SUMMARY = 4.3  # at its longest
 _LETTER, _CAPTION_LETTER = 0.095, 0.058  # of a file name, of a caption
 _DPI, _MOST_PIXELS = 200, 16000
-_FROM_LEFT = "\N{LEFT-TO-RIGHT MARK}"  # keeps a number left of an Arabic name
+# They keep a number left of an Arabic name, and a line of an Arabic sentence that begins with a number.
+_FROM_LEFT, _FROM_RIGHT = "\N{LEFT-TO-RIGHT MARK}", "\N{RIGHT-TO-LEFT MARK}"
 
 
 def publish(report: Report, album: Album, folder: Path) -> None:
@@ -51,7 +53,7 @@ def publish(report: Report, album: Album, folder: Path) -> None:
     say("%s%s", picture, left_out)
     if fonts.missing:
         say(
-            "No installed font has %s: %s has numbers or boxes in place of such texts, %s has the texts",
+            "%s: %s has numbers or boxes in place of such texts, %s has the texts",
             fonts.describe_missing(),
             picture.name,
             page,
@@ -71,7 +73,7 @@ def write_page(report: Report, path: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["data_uri"] = _data_uri
+    environment.filters |= {"data_uri": _data_uri, "language": language}
     page = environment.get_template(_TEMPLATE).render(report=report, signs=SIGNS, aspect=_aspect(report))
     write_atomically(path, lambda beside: beside.write_text(page, encoding="utf-8"))
 
@@ -84,8 +86,10 @@ def write_picture(report: Report, path: Path) -> Fonts:
     """
     rows = report.rows[:PICTURE_ROWS]
     aspect = _aspect(report)
-    fonts = find_fonts([_FROM_LEFT, report.title, *(text for row in rows for text in _texts(row))])
-    with rc_context({"font.family": list(fonts.families)}):
+    fonts = find_fonts(
+        [_FROM_LEFT, _FROM_RIGHT, report.title, *(text for row in rows for text in _texts(row))]
+    )
+    with quiet_fonts(), rc_context({"font.family": list(fonts.families)}):
         sheet = _Sheet(report, fonts, (_CELL_AREA * aspect) ** 0.5, (_CELL_AREA / aspect) ** 0.5)
         for number, row in enumerate(rows):
             sheet.draw(row, _TITLE + _MARGIN / 2 + number * sheet.row_height)
@@ -223,9 +227,11 @@ class _Sheet:
         width, height = width - 2 * _TEXT_MARGIN, self.cell_height - 2 * _TEXT_MARGIN
         fitted = fit_text(self.fonts.boxed(text), width, height)
         left, side = (left + width, "right") if fitted.leftward else (left, "left")
+        mark = _FROM_RIGHT if fitted.leftward else _FROM_LEFT if has_leftward(text) else ""
         for number, line in enumerate(fitted.lines):
             baseline = top + _TEXT_MARGIN + (number * LINE + 1) * fitted.size / 72
-            self._text(left + _TEXT_MARGIN, baseline, line, size=fitted.size, ha=side)
+            # A mark at both ends: each line has the direction of the whole.
+            self._text(left + _TEXT_MARGIN, baseline, f"{mark}{line}{mark}", size=fitted.size, ha=side)
 
     def _origin(self, picture: Picture) -> str:
         """The origin; where the fonts lack a letter, the number of a camera, and '' for a name."""

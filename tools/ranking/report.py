@@ -11,7 +11,7 @@ from PIL import Image
 from datasets import read_image
 from retrieval import FeatureSet, LabelNames, RankedImage, Ranking
 from utils.labels import NO_CAMERA, NO_PID
-from utils.text import printable
+from utils.text import isolated, printable
 
 THUMBNAIL = 256  # longest side in pixels: sharp on a page and in print, and few kB
 Mark = Literal["match", "miss", "unknown"]
@@ -78,9 +78,11 @@ class Hit(NamedTuple):
     def description(self) -> str:
         """A description of the picture, for those who cannot see it."""
         meanings = {"match": self.measure.match, "miss": self.measure.miss, "unknown": "identity not known"}
+        picture = self.picture
+        identity, camera, name = map(isolated, (picture.identity, picture.camera, picture.name))
         return (
-            f"Rank {self.rank}: {meanings[self.mark]} ({self.picture.identity}, {self.picture.camera}), "
-            f"{self.measure.name} {self.value}, {self.picture.name}"
+            f"Rank {self.rank}: {meanings[self.mark]} ({identity}, {camera}), "
+            f"{self.measure.name} {self.value}, {name}"
         )
 
 

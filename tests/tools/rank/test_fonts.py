@@ -5,6 +5,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib
 import matplotlib.text
 import pytest
 from fontTools.fontBuilder import FontBuilder
@@ -80,14 +81,25 @@ def test_fonts_that_have_the_letters(install, tmp_path):
     found = find_fonts(["машина35", "东门", "c1"])
     assert found.families[-1] == "All Sans" and len(found.families) == 2 and not found.missing
     found = find_fonts(["东", "王จ"])
-    assert found.families[-1] == "All Sans" and found.missing == {"จ"} and found.describe_missing() == "จ"
+    assert found.families[-1] == "All Sans" and found.missing == {"จ"}
+    assert found.describe_missing() == "No installed font has จ"
     assert (found.drawable("王", "2"), found.drawable("จ王", "2")) == ("王", "2")
     assert find_fonts(["машина35 ✓", ""]) == find_fonts([])
 
 
 def test_text_from_right_to_left_needs_a_matplotlib_that_can(monkeypatch):
     monkeypatch.delattr(ft2font, "__libraqm_version__", raising=False)
-    assert find_fonts(["aم"]).missing == {"م"}
+    found = find_fonts(["aم", "ล", "हि"])
+    assert found.missing == {"م", "ล", "ह", "ि"} and found.unshaped == {"م", "ह", "ि"}
+    assert found.describe_missing() == (
+        f"matplotlib {matplotlib.__version__} cannot draw مहि (3.11, for Python 3.11 or newer, can), "
+        "No installed font has ล"
+    )
+    assert found.boxed("a مم ล") == "a □□ □"
+
+
+def test_what_cannot_be_seen_needs_no_font():
+    assert not find_fonts(["a\u200d\ufe0f\u2068\u200f"]).missing
 
 
 @pytest.mark.parametrize("letters", ["", "东门王"])

@@ -1,17 +1,23 @@
 """Queries and hits that are texts, in the page and in the PNG."""
 
+import unicodedata
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.text
 import pytest
+from matplotlib import rc_context
 from PIL import Image
 
 from retrieval import RetrievalTask
+from tests.sentences import LEFTWARD, SENTENCES
 from tests.tools.captions import CAPTIONS, caption_task
 from tests.tools.pages import Page
 from tools.rank import find_query, main
-from tools.ranking.fitting import columns, cropped, fit_text
+from tools.ranking.fitting import clusters, cropped, fit_text
+from tools.ranking.fonts import find_fonts
+from utils.text import columns
 
 
 @pytest.fixture
@@ -56,7 +62,7 @@ def test_queries_are_shown_as_texts(show):
     assert said(page) == list(CAPTIONS)
     assert all(attributes["dir"] == "auto" for attributes, _ in page.all("p", "text"))
     assert len(page.pictures()) == 6 * 3 and "Query" not in " ".join(page.alts())
-    assert "Query 0 · 1_0.png#0" in page.source and "gallery of 7 images" in page.source
+    assert "Query 0 · <bdi>1_0.png#0</bdi>" in page.source and "gallery of 7 images" in page.source
     assert page.labels().count("query") == 6
     assert not page.all("span", "missing")
 
@@ -185,6 +191,74 @@ def test_the_first_letter_has_the_direction(text, leftward):
 
 def test_columns_and_cropping():
     assert (columns("ab王"), cropped("ab王", 4), cropped("abcdefghij", 7)) == (4, "ab王", "ab…ghij")
+    assert cropped("ใส่เสื้อยืดสี", 6) == "ใส่…ยืดสี"  # signs stay with their letters
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("เงิน", ["เ", "งิ", "น"]),
+        ("e\u0301a", ["e\u0301", "a"]),
+        ("क्षि a", ["क्षि", " ", "a"]),
+        ("👩🏽\u200d🚀x", ["👩🏽\u200d🚀", "x"]),
+        ("\u1112\u1161\u11ab국", ["\u1112\u1161\u11ab", "국"]),
+        ("می\u200cپوشد", ["م", "ی\u200c", "پ", "و", "ش", "د"]),
+        ("\u0301a", ["\u0301", "a"]),
+        ("", []),
+    ],
+)
+def test_signs_belong_to_letters(text, parts):
+    assert clusters(text) == parts
+
+
+def fitted(text, width):
+    """The text on lines of that width, in fonts that have its letters as far as there are any."""
+    with rc_context({"font.family": list(find_fonts([text]).families)}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return fit_text(text, width, 5)
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+@pytest.mark.parametrize("width", [0.35, 0.8])
+def test_lines_of_any_script(language, width):
+    text = SENTENCES[language]
+    found = fitted(text, width)
+    assert "".join(found.lines).replace(" ", "") == text.replace(" ", "") and len(found.lines) > 1
+    for line, following in zip(found.lines, found.lines[1:], strict=False):
+        assert unicodedata.category(following[0]) not in ("Mn", "Mc", "Me", "Cf")
+        assert following[0] not in "，。、）" and line[-1] not in "（(เใ"
+    assert found.leftward == (language in LEFTWARD)
+
+
+def test_lines_end_between_words_or_ideographs():
+    lines = fitted("他穿着iPhone标志的白色T恤，「红色」的鞋子和黑色长裤", 0.7).lines
+    assert len(lines) > 1 and any("iPhone" in line for line in lines)
+    assert not any(line.endswith("「") or line[0] in "，」" for line in lines)
+    assert " ".join(fitted(SENTENCES["ko"], 0.8).lines) == SENTENCES["ko"]  # Korean has spaces
+    for text in ("。" * 100, "មនុស្ស\u200bម្នាក់\u200b" * 3):
+        lines = fitted(text, 0.8).lines
+        assert "".join(lines) == text and len(lines) > 1
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_sentences_of_any_script_in_page_and_png(folder, show, drawn, language):
+    text = SENTENCES[language]
+    caption_task(Path("imgs"), [text, *CAPTIONS[1:]]).save("features.npz")
+    page = show("--top", "1", queries="0")
+    ((attributes, shown),) = page.all("p", "text")
+    assert shown == text and attributes["dir"] == "auto"
+    assert attributes["lang"] == (language if language in ("zh", "ja", "ko", "th", "he") else "")
+    if find_fonts([text]).missing:  # it depends on the machine
+        return
+    mark = "\u200f" if language in LEFTWARD else ""
+    lines = [
+        (line, side) for line, x, side in drawn if 0.3 < x < 1.8 and side != "center" and line[:1] != "0"
+    ]
+    own = [(line, side) for line, side in lines if line and line.strip(mark) in text]
+    assert own and {side for _, side in own} == {"right" if mark else "left"}
+    assert all(line.startswith(mark) and line.endswith(mark) for line, _ in own)
+    whole = "".join(line.strip(mark) for line, _ in own).replace(" ", "")
+    assert whole.count(text.replace(" ", "")) >= 1
 
 
 def test_texts_of_a_query_without_identity(folder, show):
