@@ -7,8 +7,8 @@ et al., TPAMI 2021, arXiv 2001.04193.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -30,7 +30,8 @@ _logger = logging.getLogger("transreid.retrieval")
 class RetrievalMetrics:
     """Scores as fractions 0..1: cmc[k-1] is Rank-k (float64); num_valid counts the queries with a match.
 
-    `scores` are those of the queries of each trial on the CPU, where they are known.
+    `scores` are those of the queries of each trial on the CPU, where they are known. `named` are the metrics
+    of the single trials that have a name.
     """
 
     cmc: np.ndarray
@@ -38,6 +39,7 @@ class RetrievalMetrics:
     mINP: float
     num_valid: int
     scores: tuple[QueryScores, ...] = ()
+    named: Mapping[str, RetrievalMetrics] = field(default_factory=dict)
 
     def rank(self, k: int) -> float:
         """Rank-k; where the curve is shorter than k, its last value. Raises ValueError for k below 1."""
@@ -135,10 +137,10 @@ def evaluate(
 
 
 def evaluate_task(task: RetrievalTask, max_rank: int = 50, rerank: Rerank | None = None) -> RetrievalMetrics:
-    """The mean of `evaluate` over the trials of a task, on its features as they are."""
-    return RetrievalMetrics.mean(
-        [evaluate(query, gallery, max_rank, rerank, rule) for query, gallery, rule in task]
-    )
+    """The mean of `evaluate` over the trials of a task, on its features as they are, and the named trials."""
+    found = [evaluate(query, gallery, max_rank, rerank, rule) for query, gallery, rule in task]
+    named = {trial.name: metrics for trial, metrics in zip(task.trials, found, strict=True) if trial.name}
+    return replace(RetrievalMetrics.mean(found), named=named)
 
 
 def evaluate_text_search(

@@ -26,7 +26,8 @@ _ROLES = ("query", "gallery")
 class TrialRows(NamedTuple):
     """A trial: rows of the task's items, the camera that each counts for, all (n,) int64, and a rule's name.
 
-    Cameras belong to the trial because a protocol may invent them (VehicleID: queries 0, gallery 1).
+    Cameras belong to the trial because a protocol may invent them (VehicleID: queries 0, gallery 1). A trial
+    with a `name` is reported by itself, next to the mean of all trials.
     """
 
     query_rows: Tensor
@@ -34,6 +35,7 @@ class TrialRows(NamedTuple):
     gallery_rows: Tensor
     gallery_camids: Tensor
     rule: str = "cross_camera"
+    name: str = ""
 
 
 class TrialFeatures(NamedTuple):
@@ -93,7 +95,7 @@ class RetrievalTask:
 
     def swapped(self) -> RetrievalTask:
         """The same task with queries and gallery in each other's place, under the same rules."""
-        trials = (TrialRows(*trial[2:4], *trial[:2], trial.rule) for trial in self.trials)
+        trials = (TrialRows(*trial[2:4], *trial[:2], *trial[4:]) for trial in self.trials)
         return replace(self, trials=tuple(trials))
 
     def normalized(self) -> RetrievalTask:
@@ -126,7 +128,8 @@ class RetrievalTask:
 
         Besides the fields of `images` it holds for each role `query` and `gallery` the arrays `…_rows` (rows
         of the N items), `…_camids` and `…_trials` (number of the trial), one entry for each item of each
-        trial, `rules`, one name for each trial, `info` as JSON, and `names` as JSON where there are any.
+        trial, `rules`, one name for each trial, `info` as JSON, and, where there are any, `trial_names`, one
+        for each trial, and `names` as JSON.
         """
         arrays = feature_arrays(self.images, self.names)
         for role in _ROLES:
@@ -137,6 +140,8 @@ class RetrievalTask:
             parts["trials"] = [torch.full_like(rows, i) for i, rows in enumerate(parts["rows"])]
             arrays |= {f"{role}_{name}": torch.cat(part).numpy() for name, part in parts.items()}
         arrays["rules"] = np.array([trial.rule for trial in self.trials], dtype=np.str_)
+        if any(trial.name for trial in self.trials):
+            arrays["trial_names"] = np.array([trial.name for trial in self.trials], dtype=np.str_)
         write_arrays(path, arrays, self.info)
 
     @staticmethod
@@ -150,7 +155,10 @@ class RetrievalTask:
         images = FeatureSet(**stored.items, names=names)
         if stored.trials is None:
             return RetrievalTask.all_against_all(images, stored.info)
-        trials = (TrialRows(*map(torch.from_numpy, trial[:4]), rule=trial.rule) for trial in stored.trials)
+        trials = (
+            TrialRows(*map(torch.from_numpy, trial[:4]), rule=trial.rule, name=trial.name)
+            for trial in stored.trials
+        )
         try:
             return RetrievalTask(images, tuple(trials), stored.info, names)
         except ValueError as error:

@@ -115,11 +115,14 @@ def _without_features(records: Sequence[Record], pictures: Mapping[str, str]) ->
     )
 
 
-def make_task(features: FeatureSet, trials: Sequence[Trial], info: Mapping[str, Any]) -> RetrievalTask:
+def make_task(
+    features: FeatureSet, trials: Sequence[Trial], info: Mapping[str, Any], trial_names: Sequence[str] = ()
+) -> RetrievalTask:
     """The trials of a data set over one extraction, joined by key, with `info` about model and protocol.
 
-    The first process names the pictures that the trials' rules compare. Raises ValueError for a key of
-    several features, and for an item that has different identities in different roles.
+    Trials with `trial_names` are reported by themselves, too. The first process names the pictures that the
+    trials' rules compare. Raises ValueError for a key of several features, and for an item that has different
+    identities in different roles.
     """
     for key, count in Counter(features.keys).items():
         if count > 1:
@@ -139,7 +142,10 @@ def make_task(features: FeatureSet, trials: Sequence[Trial], info: Mapping[str, 
         # The trial decides which camera an item counts for; the extraction has only its first role.
         return torch.tensor(rows), torch.tensor([record.camid for record in records])
 
-    rows = tuple(TrialRows(*part(trial.query), *part(trial.gallery), trial.rule) for trial in trials)
+    rows = tuple(
+        TrialRows(*part(trial.query), *part(trial.gallery), trial.rule, name)
+        for trial, name in zip(trials, trial_names or [""] * len(trials), strict=True)
+    )
     task = RetrievalTask(replace(features, names=names), rows, info, names)
     return task.with_pictures() if is_first() else task
 

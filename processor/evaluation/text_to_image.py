@@ -16,7 +16,8 @@ from retrieval import FeatureSet, RetrievalTask
 class TextToImage:
     """Texts and images in one space; the trials say which of them are searched for in which.
 
-    `info` about model and data is kept in the task's file.
+    `info` about model and data is kept in the task's file. Where there are `trial_names`, each trial is
+    reported by itself.
     """
 
     images: Iterable[ItemBatch]
@@ -24,6 +25,7 @@ class TextToImage:
     trials: Sequence[Trial]
     model: DualModel
     info: Mapping[str, Any] = field(default_factory=dict)
+    trial_names: Sequence[str] = ()
 
     def streams(self) -> dict[str, Stream]:
         """The images and the captions of all trials."""
@@ -34,4 +36,5 @@ class TextToImage:
 
     def task(self, features: dict[str, FeatureSet]) -> RetrievalTask:
         """The data set's trials over both."""
-        return make_task(FeatureSet.concat([features["text"], features["image"]]), self.trials, self.info)
+        items = FeatureSet.concat([features["text"], features["image"]])
+        return make_task(items, self.trials, self.info, self.trial_names)

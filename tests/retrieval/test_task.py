@@ -73,6 +73,27 @@ def test_metrics_are_the_mean_over_trials():
     assert (got.mAP, got.mINP, got.num_valid) == (expected.mAP, expected.mINP, 5)
 
 
+def test_named_trials_are_measured_by_themselves(tmp_path):
+    task = two_trials()
+    named = replace(
+        task, trials=tuple(t._replace(name=n) for t, n in zip(task.trials, ("caption", ""), strict=True))
+    )
+    assert not evaluate_task(task).named
+    metrics = evaluate_task(named)
+    query, gallery, rule = next(iter(task))
+    assert metrics.mAP == evaluate_task(task).mAP
+    assert metrics.named.keys() == {"caption"}
+    assert metrics.named["caption"].mAP == evaluate(query, gallery, rule=rule).mAP
+    for each in (named, named.normalized(), named.with_pictures()):
+        each.save(tmp_path / "features.npz")
+        loaded = RetrievalTask.load(tmp_path / "features.npz")
+        assert [trial.name for trial in loaded.trials] == ["caption", ""]
+    assert [trial.name for trial in named.swapped().trials] == ["caption", ""]
+    task.save(tmp_path / "features.npz")
+    with np.load(tmp_path / "features.npz") as arrays:
+        assert "trial_names" not in arrays
+
+
 def test_normalized_keeps_the_rest():
     task = two_trials()
     unit = task.normalized()

@@ -22,7 +22,9 @@ _STATES = ("sizes", "times")
 _TRIAL = tuple(f"{role}_{name}" for role in ("query", "gallery") for name in ("rows", "camids", "trials"))
 _FORMS = {"features": (2, "f", "(N, D) floats of up to 64 bits")}
 _FORMS |= dict.fromkeys(("info", "names"), (0, "U", "one text"))
-_FORMS |= dict.fromkeys(("paths", "keys", "pictures", "rules", "metadata"), (1, "U", "(N,) texts"))
+_FORMS |= dict.fromkeys(
+    ("paths", "keys", "pictures", "rules", "trial_names", "metadata"), (1, "U", "(N,) texts")
+)
 _FORMS |= dict.fromkeys(("pids", "camids", *_STATES, *_TRIAL), (1, "iu", "(N,) integers of up to 64 bits"))
 
 
@@ -55,13 +57,14 @@ class FeatureInfo(Form):
 
 
 class StoredTrial(NamedTuple):
-    """A trial: rows of items and the camera that each counts for, all (n,) int64, and a rule's name."""
+    """A trial: rows of items and the camera that each counts for, all (n,) int64, a rule's name, its own."""
 
     query_rows: np.ndarray
     query_camids: np.ndarray
     gallery_rows: np.ndarray
     gallery_camids: np.ndarray
     rule: str
+    name: str
 
 
 class StoredFeatures(NamedTuple):
@@ -121,9 +124,15 @@ def _trials(fields: Mapping[str, Any]) -> tuple[StoredTrial, ...]:
     if len(query) != len(gallery):
         raise ValueError(f"{len(query)} trials of queries and {len(gallery)} of galleries")
     rules = fields.get("rules", ["cross_camera"] * len(query))
-    if len(rules) != len(query):
-        raise ValueError(f"{len(rules)} rules of {len(query)} trials")
-    return tuple(StoredTrial(*query[n], *gallery[n], rule) for n, rule in enumerate(rules))
+    names = fields.get("trial_names", [""] * len(query))
+    for what, texts in (("rules", rules), ("trial_names", names)):
+        if len(texts) != len(query):
+            raise ValueError(f"{len(texts)} {what} of {len(query)} trials")
+    named = [name for name in names if name]
+    if len(set(named)) < len(named):
+        raise ValueError("trial_names has a name twice; allowed: each once, or ''")
+    words = zip(rules, names, strict=True)
+    return tuple(StoredTrial(*query[n], *gallery[n], *each) for n, each in enumerate(words))
 
 
 def _split(fields: Mapping[str, Any], role: str) -> list[tuple[np.ndarray, np.ndarray]]:
