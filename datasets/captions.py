@@ -4,20 +4,25 @@ The first two are TBPS-CLIP's (Cao, Bai, Zeng, Ye, Zhang, AAAI 2024); deletion i
 2019).
 """
 
+import itertools
 import logging
+import operator
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Annotated
 
 from pydantic import ConfigDict
 
 from datasets.records import CaptionRecord, ImageRecord
+from utils.scripts import letters, runs
 from utils.text import few, quoted
 from utils.untrusted.forms import Form, Texts, parse_json
 from utils.untrusted.plain import MEBIBYTE, read_plain_text
 from utils.untrusted.table import check_cell, read_table
+
+Pieces = Callable[[str], Sequence[str]]
 
 MAX_WORDS = 77
 _BETWEEN = "|"  # captions in a cell
@@ -44,27 +49,52 @@ def count_words(caption: str) -> int:
     return len(words) if "".join(words).strip() else 0
 
 
-def delete_words(caption: str, probability: float, rng: random.Random) -> str:
+def delete_words(caption: str, probability: float, rng: random.Random, pieces: Pieces = letters) -> str:
     """The caption with each word left out with the given probability; one word, drawn, stays if all would go.
 
-    The rest is joined by single spaces.
+    The rest is joined by single spaces. In a script without spaces the words are the `pieces` of a run of its
+    letters, which keep what else stands behind them, such as a comma.
+
+    Args:
+        pieces: the parts of a run, in their order; by default its letters.
     """
-    words = caption.split()
+    words = [(number, unit) for number, word in enumerate(caption.split()) for unit in _units(word, pieces)]
     kept = [word for word in words if rng.random() >= probability]
     if words and not kept:
         kept = [rng.choice(words)]
-    return " ".join(kept)
+    groups = itertools.groupby(kept, key=operator.itemgetter(0))
+    return " ".join("".join(unit for _, unit in group) for _, group in groups)
 
 
-def vary_caption(record: CaptionRecord, seed: int, *, back_translation: float, deletion: float) -> str:
+def _units(word: str, pieces: Pieces) -> list[str]:
+    """What is left out as a whole: the word, or where it has letters of a script without spaces its parts."""
+    units: list[str] = []
+    start = ""  # signs before the first letter
+    for part, is_run in runs(word):
+        if is_run:
+            units += filter(None, pieces(part))
+        elif any(map(str.isalnum, part)):
+            units.append(part)
+        elif units:
+            units[-1] += part
+        else:
+            start = part
+        if start and units:
+            units[0], start = start + units[0], ""
+    return units or [word]
+
+
+def vary_caption(
+    record: CaptionRecord, seed: int, *, back_translation: float, deletion: float, pieces: Pieces = letters
+) -> str:
     """A training caption as `seed` draws it: its back translation or itself, then without some words.
 
     `back_translation` is the probability of the first, for records that have one, `deletion` that of leaving
-    out a word.
+    out a word; `pieces` as in `delete_words`.
     """
     rng = random.Random(seed)
     is_translated = rng.random() < back_translation and record.back_translation
-    return delete_words(record.back_translation if is_translated else record.caption, deletion, rng)
+    return delete_words(record.back_translation if is_translated else record.caption, deletion, rng, pieces)
 
 
 def _words(caption: str) -> list[str]:

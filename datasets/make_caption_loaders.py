@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 
 from config.errors import as_keys
 from datasets.batch import CaptionBatch, LoadedBatch, LoadedPairs, collate, collate_captions, collate_pairs
-from datasets.captions import vary_caption
+from datasets.captions import Pieces, vary_caption
 from datasets.make_dataloader import make_loader, num_workers
 from datasets.pixels.images import ImageDataset
 from datasets.pixels.pairs import MIXES, PairDataset
@@ -22,6 +22,7 @@ from datasets.records import CaptionDataset
 from datasets.sampling.epoch_batches import EpochBatches
 from datasets.sampling.pairs import PairSampler
 from utils.distributed import rank, world_size
+from utils.scripts import letters
 
 _KEYS = {"batch_size": "SOLVER.IMS_PER_BATCH", "interpolation": "INPUT.TEST_RESIZE"}
 
@@ -45,10 +46,14 @@ class CaptionLoaders:
 
 
 def make_caption_loaders(
-    cfg: CfgNode, dataset: CaptionDataset, size: tuple[int, int] | None = None
+    cfg: CfgNode,
+    dataset: CaptionDataset,
+    size: tuple[int, int] | None = None,
+    pieces: Pieces = letters,
 ) -> CaptionLoaders:
     """Build the loaders; `size` (H, W) replaces INPUT.SIZE_TEST.
 
+    `pieces` are what INPUT.WORD_DELETION leaves out of a text without spaces, such as those of a tokenizer.
     In a torch.distributed run, `train` gives this process's share of every batch, the others its share of
     images and captions. Raises ValueError for a batch size that training split or number of processes does
     not allow.
@@ -64,7 +69,7 @@ def make_caption_loaders(
         loader = functools.partial(make_loader, seed=cfg.SOLVER.SEED)
         of_images = functools.partial(collate, pixels=_pixels(cfg))
         return CaptionLoaders(
-            _train_loader(cfg, dataset, workers) if dataset.train else None,
+            _train_loader(cfg, dataset, workers, pieces) if dataset.train else None,
             loader(test, of_images, workers=workers, batch_size=batch_size),
             # Nothing is read for them.
             loader(dataset.test_captions(), collate_captions, workers=0, batch_size=batch_size),
@@ -81,7 +86,9 @@ def make_text_search_augmentations(cfg: CfgNode) -> tuple[PictureAugmentation, P
     return of_pictures(pool_augmentation(size)), of_pictures(view_augmentation(size))
 
 
-def _train_loader(cfg: CfgNode, dataset: CaptionDataset, workers: int) -> DataLoader[LoadedPairs]:
+def _train_loader(
+    cfg: CfgNode, dataset: CaptionDataset, workers: int, pieces: Pieces
+) -> DataLoader[LoadedPairs]:
     size, node = tuple(cfg.INPUT.SIZE_TRAIN), cfg.INPUT
     sampler = PairSampler(
         len(dataset.train),
@@ -94,7 +101,12 @@ def _train_loader(cfg: CfgNode, dataset: CaptionDataset, workers: int) -> DataLo
         dataset.train,
         size,
         pool_augmentation(size),
-        functools.partial(vary_caption, back_translation=node.BACK_TRANSLATION, deletion=node.WORD_DELETION),
+        functools.partial(
+            vary_caption,
+            back_translation=node.BACK_TRANSLATION,
+            deletion=node.WORD_DELETION,
+            pieces=pieces,
+        ),
         # Only what a loss wants is made.
         second_images=bool(cfg.MODEL.MULTI_VIEW and cfg.MODEL.NITC_LOSS_WEIGHT),
         view=view_augmentation(size) if cfg.MODEL.SS_LOSS_WEIGHT else None,

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datasets import CaptionRecord, clean_caption, delete_words, vary_caption
 from datasets.captions import count_words
@@ -27,7 +29,18 @@ def test_cleaning_of_each_kind_of_character():
 
 @pytest.mark.parametrize(
     ("caption", "count"),
-    [("", 0), (" \n", 0), ("\t", 0), ('.!"()*#:;~', 0), ("a", 1), ("...a", 1), ("w " * 1000, 1000)],
+    [
+        ("一个男人，穿红色外套。", 1),  # full-width signs stay, and there is no space
+        ("一个男人 穿红色外套", 2),
+        ("。！", 1),
+        ("", 0),
+        (" \n", 0),
+        ("\t", 0),
+        ('.!"()*#:;~', 0),
+        ("a", 1),
+        ("...a", 1),
+        ("w " * 1000, 1000),
+    ],
 )
 def test_words_are_counted_before_the_cut(caption, count):
     assert count_words(caption) == count
@@ -78,3 +91,70 @@ def test_a_caption_is_varied_by_its_seed():
 def test_a_caption_without_back_translation_keeps_itself():
     record = RECORD._replace(back_translation="")
     assert vary_caption(record, 3, back_translation=1.0, deletion=0.0) == record.caption
+
+
+# ---- deletion in scripts without spaces
+
+CHINESE = "一个穿红色t恤的男人，背着黑色双肩包。 他在走路"
+
+
+def test_english_draws_are_those_of_words():
+    """One draw a word and one where all would go, whatever signs it has."""
+    for seed in range(200):
+        rng, other = random.Random(seed), random.Random(seed)
+        text = "a man , in blue-jeans & an e-mail@x , isn't he? — café"
+        words = text.split()
+        kept = [word for word in words if other.random() >= 0.8] or [other.choice(words)]
+        assert delete_words(text, 0.8, rng, pieces=refused) == " ".join(kept)
+        assert rng.random() == other.random()
+
+
+def refused(run):
+    raise AssertionError(run)
+
+
+def test_letters_of_a_chinese_caption_are_left_out():
+    assert delete_words(CHINESE, 0.0, random.Random(0)) == CHINESE
+    found = delete_words(CHINESE, 0.5, random.Random(1))
+    assert 3 < len(found) < 20
+    assert len({delete_words("红包", 1.0, random.Random(seed)) for seed in range(30)}) == 2
+
+
+def test_pieces_are_left_out_whole_with_the_signs_behind_them():
+    parts = {"一个穿红色": ["一个", "", "穿", "红色"], "恤的男人": ["恤的", "男人"], "背着包": ["背着", "包"]}
+    units = ["（一个", "穿", "红色", "T", "恤的", "男人，", "背着", "包）。"]
+    seen = Counter()
+    for seed in range(DRAWS):
+        text = delete_words("（一个穿红色T恤的男人，背着包）。", 0.25, random.Random(seed), parts.__getitem__)
+        kept = []
+        for unit in units:
+            if text.startswith(unit):
+                text = text.removeprefix(unit)
+                kept.append(unit)
+        assert not text and kept
+        seen.update(kept)
+    shares = np.array([seen[unit] for unit in units]) / DRAWS
+    assert abs(shares - 0.75).max() < 6 * (0.25 * 0.75 / DRAWS) ** 0.5
+
+
+MIXED = st.text(alphabet="红色外套เสื้อ赤いabc ,，。（-", max_size=30)
+
+
+@given(MIXED, st.floats(0, 1), st.integers(0, 1000))
+def test_what_is_left_is_in_order_and_never_nothing(text, probability, seed):
+    left = delete_words(text, probability, random.Random(seed))
+    letters = iter("".join(text.split()))
+    assert all(letter in letters for letter in "".join(left.split()))  # in this order
+    assert bool(left) == bool(text.split())
+    assert left == " ".join(left.split())
+    if not probability:
+        assert left == " ".join(text.split())
+
+
+def test_a_caption_is_varied_in_pieces():
+    record = RECORD._replace(caption="红色外套", back_translation="")
+    halves = {
+        vary_caption(record, seed, back_translation=0.0, deletion=0.5, pieces=lambda run: [run[:2], run[2:]])
+        for seed in range(50)
+    }
+    assert halves == {"红色", "外套", "红色外套"}
