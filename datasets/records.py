@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from utils.labels import NO_CAMERA, NO_PID, NO_TEXTS, LabelTexts
+from utils.languages import column_of
 
 
 class _ImageFields(NamedTuple):
@@ -43,7 +44,8 @@ class ImageRecord(_ImageFields):
 class CaptionRecord(NamedTuple):
     """One sentence that describes an image of an identity.
 
-    `path` is the image, `key` names the sentence, by convention `path#n` for caption n of an image.
+    `path` is the image, `key` names the sentence, by convention `path#n` for caption n of an image and
+    `path#zh{n}` for one in the `language` 'zh'; '' is a language that is not said.
     `back_translation` says the same in other words, '' if there is none; training may use it. Training pids
     are ranks 0..C-1, those of queries the data set's own, as those of images.
     """
@@ -54,6 +56,7 @@ class CaptionRecord(NamedTuple):
     back_translation: str
     key: str
     texts: LabelTexts = NO_TEXTS
+    language: str = ""
 
     @property
     def camid(self) -> int:
@@ -86,6 +89,7 @@ class ReIDDataset:
     upright: bool = False
     parts: tuple["ReIDDataset", ...] = ()
     split: str = "test"
+    trial_names: ClassVar[tuple[str, ...]] = ()  # as in CaptionDataset: trials have none
 
     def __post_init__(self) -> None:
         _require_trials(self.name, self.trials)
@@ -153,10 +157,11 @@ class ReIDDataset:
 class CaptionDataset:
     """Training captions with their images, and the trials of a search by sentence.
 
-    One side of a trial is captions, the other images, under the rule `all`; `train` is empty if the training
-    split was not asked for. With `upright` images are turned as their EXIF orientation says. `split` is the
-    name of the split that the trials are of. `left_out` are paths of training images without caption. Raises
-    ValueError without a trial.
+    One side of a trial is captions of one language, the other images, under the rule `all`; `train` is empty
+    if the training split was not asked for. With `upright` images are turned as their EXIF orientation says.
+    `split` is the name of the split that the trials are of. `left_out` are paths of training images without
+    caption. Where each trial is reported by itself, `trial_names` are their names. Raises ValueError without
+    a trial, and for another number of names.
     """
 
     name: str
@@ -165,9 +170,14 @@ class CaptionDataset:
     upright: bool = False
     split: str = "test"
     left_out: tuple[str, ...] = ()
+    trial_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require_trials(self.name, self.trials)
+        if self.trial_names and len(self.trial_names) != len(self.trials):
+            raise ValueError(
+                f"data set {self.name!r}: {len(self.trial_names)} names of {len(self.trials)} trials"
+            )
 
     @property
     def queries(self) -> list[tuple[str, int]]:
@@ -199,21 +209,31 @@ class CaptionDataset:
     def table(self) -> str:
         """Table of # ids, # images, # captions and the words of a caption, for training and the tested split.
 
-        Words are counted in captions as they are read, so that none has more than cleaning leaves.
+        Words are counted in captions as they are read, so that none has more than cleaning leaves. With
+        captions of several languages each has a line of its own below that of the split.
         """
-        rows = [
+        rows: list[tuple[str, Sequence[ImageRecord | CaptionRecord], Sequence[CaptionRecord]]] = []
+        tested = self.test_captions()
+        languages = dict.fromkeys(record.language for record in (*self.train, *tested))
+        for split, images, captions in (
             ("train", self.train, self.train),
-            (self.split, self.test_records(), self.test_captions()),
-        ]
+            (self.split, self.test_records(), tested),
+        ):
+            rows.append((split, images, captions))
+            for language in languages if len(languages) > 1 else ():
+                own = [record for record in captions if record.language == language]
+                if own:
+                    rows.append((f"- {column_of(language)}", own, own))
+        width = max(5, *(len(name) for name, _, _ in rows))
         lines = [
-            "split |  # ids | # images | # captions | words: mean, most",
-            "------|--------|----------|------------|------------------",
+            f"{'split':<{width}} |  # ids | # images | # captions | words: mean, most",
+            f"{'-' * width}-|--------|----------|------------|------------------",
         ]
         for name, images, captions in rows:
             words = [len(record.caption.split()) for record in captions] or [0]
             length = f"{sum(words) / len(words):11.1f}, {max(words):4d}"
-            paths = len({record.path for record in images})
-            lines.append(f"{name:<5} | {count_pids(images):6d} | {paths:8d} | {len(captions):10d} | {length}")
+            counts = f"{count_pids(images):6d} | {len({record.path for record in images}):8d}"
+            lines.append(f"{name:<{width}} | {counts} | {len(captions):10d} | {length}")
         return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -40,13 +40,19 @@ _logger = logging.getLogger("transreid")
 class TrainingData(Protocol):
     """A data set as a run sees it: training items, trials, and the records whose files are checked.
 
-    `split` is the name of the split that the trials are of.
+    `split` is the name of the split that the trials are of. Where each trial is reported by itself,
+    `trial_names` are their names.
     """
 
     name: str
     train: list[Any]
     trials: list[Any]
     split: str
+
+    @property
+    def trial_names(self) -> Sequence[str]:
+        """One name for each trial, or none."""
+        ...
 
     @property
     def num_train_pids(self) -> int:

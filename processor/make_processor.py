@@ -91,7 +91,9 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
     trackers: list[Tracker] = [JsonLines(session.output_dir)]
     if cfg.SOLVER.KEEP_BEST:
         path = session.output_dir / f"{label}_best.pth"
-        trackers.append(BestModel(parts.model, path, parts.dataset.split, describe=describe))
+        names = ", ".join(parts.dataset.trial_names)
+        value = f"mean rank1 of {names}" if names else ""
+        trackers.append(BestModel(parts.model, path, parts.dataset.split, label=value, describe=describe))
     outside = make_trackers(cfg, method.name, session.output_dir)
     trackers += outside.trackers
     saver = Saver(

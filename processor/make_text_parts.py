@@ -1,7 +1,7 @@
 """From the configuration to the parts of a text search: what its row in the table of methods names."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,14 @@ def text_model(cfg: CfgNode, dataset: CaptionDataset, *, pretrained: bool) -> Du
 
 def text_evaluation(cfg: CfgNode, dataset: CaptionDataset, loaders: CaptionLoaders, model: Any) -> Evaluation:
     """Captions are searched among images, or the other way round, by cosine."""
-    return TextToImage(loaders.images, loaders.captions, _trials(cfg, dataset), model)
+    return _evaluation(cfg, dataset, loaders, model, {})
+
+
+def _evaluation(
+    cfg: CfgNode, dataset: CaptionDataset, loaders: CaptionLoaders, model: Any, info: Mapping[str, Any]
+) -> Evaluation:
+    trials = _trials(cfg, dataset)
+    return TextToImage(loaders.images, loaders.captions, trials, model, info, dataset.trial_names)
 
 
 def _trials(cfg: CfgNode, dataset: CaptionDataset) -> list[Trial]:
@@ -63,8 +70,10 @@ def text_test(cfg: CfgNode, dataset: CaptionDataset) -> tuple[nn.Module, Evaluat
         "text_length": model.encode_text.tokenizer.context_length,
         "orientation": "exif" if dataset.upright else "stored",
     }
+    if list(cfg.TEST.LANGUAGES) != [""]:
+        info["languages"] = list(cfg.TEST.LANGUAGES)
     loaders = make_caption_loaders(cfg, dataset, size=file.size)
-    return model, TextToImage(loaders.images, loaders.captions, _trials(cfg, dataset), model, info)
+    return model, _evaluation(cfg, dataset, loaders, model, info)
 
 
 def text_card(cfg: CfgNode, parts: Parts, method: str) -> Callable[[Path], object]:

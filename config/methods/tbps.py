@@ -17,6 +17,7 @@ from config.keys import (
     words,
 )
 from config.stages import MAIN_STAGE, STAGE
+from utils.languages import CODES, is_language
 
 EXAMPLES = """\
   python train_tbps.py --config_file configs/tbps/vit_tbps.yml \\
@@ -48,6 +49,10 @@ _WEIGHT = Rule("0 (off) or more", ZERO_OR_MORE.holds)
 _NITC = ("NITC_LOSS_WEIGHT", POSITIVE)
 _CITC, _SS = ("CITC_LOSS_WEIGHT", POSITIVE), ("SS_LOSS_WEIGHT", POSITIVE)
 _MIXED = ("MIXGEN", words("ori", "cat"))
+
+_LANGUAGES = Rule(
+    CODES, lambda codes: bool(codes) and len({*codes}) == len(codes) and all(map(is_language, codes))
+)
 
 _MODEL = {
     "TEXT_LENGTH": Key(
@@ -160,6 +165,14 @@ _DATASETS = {
         comment="Folder that holds the data set's folder; for captions, csv and folder the data set itself.",
     ),
     "CSV": replace(shared.KEYS["DATASETS.CSV"], needs=("NAMES", words("csv"))),
+    "LANGUAGES": Key(
+        [""],
+        "Languages of the captions that are trained on, each caption a pair of its own: '' is the column "
+        "caption, 'zh' caption_zh (in JSON captions and captions_zh).",
+        _LANGUAGES,
+        fixed=True,
+        any_length=True,
+    ),
     "EVAL_SPLIT": Key(
         "test",
         "The split that is evaluated: 'test', or 'val' where the data set has one.",
@@ -216,6 +229,14 @@ _SOLVER = {
     ),
 }
 _TEST = {
+    "LANGUAGES": Key(
+        [""],
+        "Languages of the captions that are tested, as DATASETS.LANGUAGES; of several each has a row of one "
+        "table, and the mean counts.",
+        _LANGUAGES,
+        fixed=True,
+        any_length=True,
+    ),
     "DIRECTION": Key(
         "text_to_image",
         "'text_to_image' ranks images for each caption, 'image_to_text' captions for each image.",

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from datasets.captions import MAX_WORDS
 from datasets.records import CaptionDataset, CaptionRecord
+from utils.languages import column_of
 from utils.text import quoted
 
 _AT_ONCE = 1000  # captions of which lengths are asked for
@@ -37,12 +38,13 @@ def audit_captions(
 
     `are_cut` says of captions whether they are longer than a model reads, which counts as cut, too. Training
     and the tests, whose identities have numbers of their own, are looked at one after the other; captions of
-    most identities come first.
+    most identities come first. An image that lacks a language of others of its split has no caption there.
     """
     tested = dataset.test_captions()
     records = [*dataset.train, *tested]
     described = {record.path for record in tested}
     images = [record.path for record in dataset.test_records() if record.path not in described]
+    images += [*_without_language(dataset.train), *_without_language(tested)]
     cut: list[str] = []
     for start in range(0, len(records), _AT_ONCE):
         some = records[start : start + _AT_ONCE]
@@ -58,6 +60,18 @@ def audit_captions(
         cut=cut,
         shared=[*_shared(dataset.train), *_shared(tested)],
     )
+
+
+def _without_language(records: Sequence[CaptionRecord]) -> list[str]:
+    """Images with captions, but not in each language in which others have some."""
+    have = {(record.path, record.language) for record in records}
+    languages = dict.fromkeys(record.language for record in records)
+    return [
+        f"{path} (no {column_of(language)})"
+        for path in dict.fromkeys(record.path for record in records)
+        for language in languages
+        if (path, language) not in have
+    ]
 
 
 def _shared(records: Sequence[CaptionRecord]) -> list[str]:

@@ -29,6 +29,7 @@ class BestModel:
         path: the file, which is replaced.
         split: the split that is evaluated, and so chooses the epoch.
         value: what is compared, by its name in records.
+        label: how the log calls the value, '' for its name.
         describe: writes what travels next to the file, given its path.
     """
 
@@ -41,9 +42,11 @@ class BestModel:
         split: str,
         *,
         value: str = "rank1",
+        label: str = "",
         describe: Callable[[Path], object] | None = None,
     ) -> None:
-        self.model, self.path, self.split, self.value, self.describe = model, path, split, value, describe
+        self.model, self.path, self.split, self.describe = model, path, split, describe
+        self.value, self.label = value, label or value
         self._best: _Best | None = None
 
     def start(self, config: Mapping[str, Any], environment: Mapping[str, str]) -> None:
@@ -54,7 +57,7 @@ class BestModel:
         if self.split == "test":
             message += ": chosen by test results, its own results there are too good"
         level = logging.WARNING if self.split == "test" else logging.INFO
-        _logger.log(level, message, self.path, self.value, self.split)
+        _logger.log(level, message, self.path, self.label, self.split)
 
     def log(self, record: Record) -> None:
         """Save the model if the record is of the best evaluation so far. Raises OSError."""
@@ -66,7 +69,7 @@ class BestModel:
             self._best = found
             stage = record.get("stage", "this stage")
             _logger.info(
-                "highest %s so far: %.4f in epoch %d of %s", self.value, found.value, found.epoch, stage
+                "highest %s so far: %.4f in epoch %d of %s", self.label, found.value, found.epoch, stage
             )
 
     def log_step(self, record: Record) -> None:
@@ -84,4 +87,4 @@ class BestModel:
         """Say in the log which epoch a finished run has kept."""
         if status == "finished" and self._best is not None:
             best = self._best
-            _logger.info("%s: %s %.4f, epoch %d", self.path, self.value, best.value, best.epoch)
+            _logger.info("%s: %s %.4f, epoch %d", self.path, self.label, best.value, best.epoch)

@@ -138,3 +138,23 @@ def test_the_table_of_captions_counts_images_and_words():
     ]
     with pytest.raises(ValueError, match="data set 'x': 0 trials given, at least 1"):
         CaptionDataset("x", train, [])
+
+
+def test_the_table_of_captions_has_a_line_for_each_of_several_languages():
+    image = ImageRecord("3.jpg", 7, -1, 0)
+    train = [CaptionRecord(f"{n}.jpg", n, "a man", "", f"{n}.jpg#0") for n in (1, 2)]
+    train.append(CaptionRecord("1.jpg", 1, "红", "", "1.jpg#zh0", language="zh"))
+    query = [CaptionRecord("3.jpg", 7, "a b c", "", "3.jpg#pt-BR0", language="pt-BR")]
+    assert CaptionDataset("x", train, [Trial(query, [image], "all")]).table().splitlines() == [
+        "split           |  # ids | # images | # captions | words: mean, most",
+        "----------------|--------|----------|------------|------------------",
+        "train           |      2 |        2 |          3 |         1.7,    2",
+        "- caption       |      2 |        2 |          2 |         2.0,    2",
+        "- caption_zh    |      1 |        1 |          1 |         1.0,    1",
+        "test            |      1 |        1 |          1 |         3.0,    3",
+        "- caption_pt-BR |      1 |        1 |          1 |         3.0,    3",
+    ]
+    same = CaptionDataset("x", [], [Trial(query, [image], "all")])
+    assert len(same.table().splitlines()) == 4
+    with pytest.raises(ValueError, match="data set 'x': 2 names of 1 trials"):
+        CaptionDataset("x", [], [Trial(query, [image])], trial_names=("caption", "caption_zh"))

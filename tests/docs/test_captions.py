@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def own(tmp_path, monkeypatch):
             save_image(tmp_path / path)
         elif path.endswith(".txt"):
             (tmp_path / path).write_text("\n".join(re.findall(r"`(.*?)`", note)))
-    table = block_of(PAGE, "csv", "path,pid,split,caption")
+    table = block_of(PAGE, "csv", "path,pid,split,caption\n")
     for line in table.splitlines()[1:]:
         save_image(tmp_path / "my_crops" / line.split(",")[0])
     (tmp_path / "my_crops" / "dataset.csv").write_text(table)
@@ -87,6 +88,18 @@ def test_both_forms_of_own_captions_say_the_same(own):
     assert folder.num_train_pids == 2 and len(folder.train) == 5 and len(folder.gallery) == 3
     texts = [{(caption.replace(",", ""), pid) for caption, pid in data.queries} for data in (folder, table)]
     assert texts[0] == texts[1] and len(texts[0]) == 2
+
+
+def test_the_table_of_two_languages_is_read(tmp_path):
+    table = block_of(PAGE, "csv", "path,pid,split,caption,caption_zh\n")
+    for line in table.splitlines()[1:]:
+        save_image(tmp_path / line.split(",")[0])
+    (tmp_path / "dataset.csv").write_text(table, "utf-8")
+    (setting,) = re.findall(r"`(DATASETS\.LANGUAGES \S.*)`", (ROOT / PAGE).read_text())
+    words = shlex.split(setting.replace(", 'ru'", "").replace("['']", "['zh', '']"))
+    dataset = read("csv", tmp_path, *words)
+    assert [record.language for record in dataset.train] == ["zh", "", "zh", "zh", ""]
+    assert dataset.trial_names == ("caption", "caption_zh")
 
 
 COMMANDS = {

@@ -291,6 +291,28 @@ def test_queries_without_an_image(tmp_path, capsys):
     assert lines[start + 1] == f"  identity ann, {tmp_path}/0.jpg"
 
 
+def test_captions_of_all_languages_that_are_there(tmp_path, capsys):
+    for seed, name in enumerate(("1.jpg", "2.jpg", "3.jpg")):
+        draw(tmp_path / name, seed)
+    rows = [
+        "path,pid,split,caption_zh,caption_ru",
+        "1.jpg,ann,train,一位女士。,Женщина",
+        "2.jpg,ben,train,男人,Мужчина в пальто",
+        "3.jpg,zoe,test,女孩|...,",
+    ]
+    (tmp_path / "dataset.csv").write_text("\n".join(rows), "utf-8")
+    pairs = ["DATASETS.NAMES", "csv", "DATASETS.ROOT_DIR", str(tmp_path), "DATALOADER.NUM_WORKERS", "0"]
+    status, lines = run(["--captions", *pairs], capsys)
+    assert status == 1 and f"  {tmp_path}/3.jpg#zh1" in lines
+    assert [line.split("|")[0].strip() for line in lines[3:8]] == [
+        "train",
+        "- caption_ru",
+        "- caption_zh",
+        "test",
+        "- caption_zh",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

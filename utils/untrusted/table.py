@@ -15,6 +15,15 @@ _SHOWN = 100  # characters of columns in a message
 _logger = logging.getLogger("transreid.datasets")
 
 
+def read_columns(file: Path) -> list[str]:
+    """The names of a table's columns, without the spaces around them. Raises as `read_table` does."""
+    with open_plain_text(file) as stream:
+        try:
+            return [column.strip() for column in next(csv.reader([stream.readline()]), [])]
+        except csv.Error as error:
+            raise ValueError(f"{file}:1: cannot be read as a CSV file: {error}") from error
+
+
 def read_table(
     file: Path, required: Sequence[str], optional: Sequence[str], *, others: bool = False
 ) -> Iterator[tuple[dict[str, str], str]]:

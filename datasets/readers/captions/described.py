@@ -2,16 +2,19 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.captions import MAX_WORDS, clean_caption, count_words
 from datasets.records import CaptionDataset, CaptionRecord, ImageRecord, Trial
-from utils.text import Tally, quoted, shortened
+from utils.languages import column_of, key_of
+from utils.text import Tally, few, quoted, shortened
 
 TRAIN = "train"
 _SHOWN = 100  # characters of a path in a message
+_NAMED = 10  # languages in a message
 _CUT = f"captions of more than {MAX_WORDS} words, cut to these"
 _UNEQUAL = "rows of captions with another number of back translations"
 _UNTRANSLATED = "captions without back translation"
@@ -32,6 +35,9 @@ class CaptionOptions:
         annotation_dir: folder of prepared files that replace the data set's own; None: its own.
         csv: name of the CSV file (csv).
         for_check: keep what is refused or cut else: captions without words, as '', and words beyond the 77th.
+            Captions of all languages that are there are read, whichever are asked for.
+        languages: of the captions of training, '' for those whose language is not said.
+        test_languages: of the captions of the split that is evaluated; each is a trial.
     """
 
     need_train: bool = True
@@ -40,11 +46,18 @@ class CaptionOptions:
     annotation_dir: Path | None = None
     csv: str = "dataset.csv"
     for_check: bool = False
+    languages: tuple[str, ...] = ("",)
+    test_languages: tuple[str, ...] = ("",)
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that are read."""
         return (TRAIN, self.eval_split) if self.need_train else (self.eval_split,)
+
+    def languages_of(self, *splits: str) -> tuple[str, ...]:
+        """The languages that are asked for in one of these splits."""
+        asked = (self.languages if split == TRAIN else self.test_languages for split in splits)
+        return tuple(dict.fromkeys(language for languages in asked for language in languages))
 
 
 DEFAULTS = CaptionOptions()
@@ -52,28 +65,29 @@ DEFAULTS = CaptionOptions()
 
 @dataclass(frozen=True)
 class Described:
-    """A row of a data set: an image of a split, its captions and their back translations as written.
+    """A row of a data set: an image of a split, its captions and their back translations by language.
 
-    `where` names file and row in messages. Without `in_gallery` the image is only what the captions describe.
+    They are as written, in all languages that are there. `where` names file and row in messages. Without
+    `in_gallery` the image is only what the captions describe.
     """
 
     image: ImageRecord
     split: str
-    captions: Sequence[str]
-    translations: Sequence[str]
+    captions: Mapping[str, Sequence[str]]
+    translations: Mapping[str, Sequence[str]]
     where: str
     in_gallery: bool = True
 
 
 @dataclass
 class _Image:
-    """An image with its clean captions, each with its back translation or ''."""
+    """An image with its clean captions by language, each with its back translation or ''."""
 
     record: ImageRecord
     where: str
     in_gallery: bool = False
-    captions: list[tuple[str, str]] = field(default_factory=list)
-    known: set[str] = field(default_factory=set)
+    captions: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
+    known: set[tuple[str, str]] = field(default_factory=set)
 
 
 def build(
@@ -82,26 +96,60 @@ def build(
     """The data set of described images; splits that `options` do not ask for are left out.
 
     Several rows of an image in a split give it the captions of all. Training identities are ranked by their
-    first caption. Logs what is left out and cut. Raises ValueError for an empty split, an image of two
-    identities and a caption of which cleaning leaves nothing.
+    first caption; each tested language is a trial, with a name if there are several. Logs what is left out
+    and cut. Raises ValueError for an empty split, a language without captions, an image of two identities and
+    a caption of which cleaning leaves nothing.
     """
     train: list[CaptionRecord] = []
     left_out: tuple[str, ...] = ()
     if options.need_train:
-        images = _images(rows, TRAIN, source, options)
-        train = _rank(_caption_records(images))
+        languages = _languages(rows, TRAIN, source, options)
+        images = _images(rows, TRAIN, source, languages, for_check=options.for_check)
+        train = _rank(_caption_records(images, languages))
         left_out = tuple(image.record.path for image in images if not image.captions)
         _require(train, "captions", TRAIN, rows, source)
     split = options.eval_split
-    images = _images(rows, split, source, options)
-    queries, gallery = _caption_records(images), [image.record for image in images if image.in_gallery]
+    languages = _languages(rows, split, source, options)
+    images = _images(rows, split, source, languages, for_check=options.for_check)
+    gallery = [image.record for image in images if image.in_gallery]
     _require(gallery, "gallery images", split, rows, source)
-    _require(queries, "captions", split, rows, source)
-    return CaptionDataset(name, train, [Trial(queries, gallery, "all")], upright, split, left_out)
+    trials = []
+    for language in languages:
+        queries = _caption_records(images, [language])
+        _require(queries, "captions", split, rows, source)
+        trials.append(Trial(queries, gallery, "all"))
+    names = tuple(map(column_of, languages)) if len(languages) > 1 else ()
+    return CaptionDataset(name, train, trials, upright, split, left_out, names)
 
 
-def _images(rows: Sequence[Described], split: str, source: Path, options: CaptionOptions) -> list[_Image]:
-    """The images of a split in the order of their first rows."""
+def _languages(
+    rows: Sequence[Described], split: str, source: Path, options: CaptionOptions
+) -> tuple[str, ...]:
+    """The languages of which a split's captions are read; logs how many captions are of others."""
+    asked = options.languages_of(split)
+    counts: Counter[str] = Counter()
+    for row in rows:
+        if row.split == split:
+            counts.update({language: len(texts) for language, texts in row.captions.items() if texts})
+    others = sorted(counts.keys() - {*asked})
+    if options.for_check:
+        return (*(language for language in asked if counts[language]), *others) or asked
+    missing = [language for language in asked if not counts[language]]
+    if missing and counts:
+        there = few([f"{column_of(each)} ({counts[each]})" for each in sorted(counts)], _NAMED)
+        raise ValueError(
+            f"{source}: no {column_of(missing[0])} in the {split} split; captions there: {there}"
+        )
+    if others:
+        left = few([f"{counts[each]} {column_of(each)}" for each in others], _NAMED)
+        _logger.info("%s: %s split: captions that are not read, as not asked for: %s", source, split, left)
+    return asked
+
+
+def _images(
+    rows: Sequence[Described], split: str, source: Path, languages: Sequence[str], *, for_check: bool
+) -> list[_Image]:
+    """The images of a split in the order of their first rows, with captions of these languages."""
     images: dict[str, _Image] = {}
     notes = Tally()
     for row in rows:
@@ -116,31 +164,41 @@ def _images(rows: Sequence[Described], split: str, source: Path, options: Captio
                 f"{image.where}; allowed: one identity"
             )
         image.in_gallery |= row.in_gallery
-        captions = list(_clean(row, notes, for_check=options.for_check))
-        new = [pair for pair in captions if pair[0] not in image.known]
-        if len(new) < len(captions):
-            notes.add(_REPEATED, row.where, len(captions) - len(new))
-        image.captions += new
-        image.known.update(caption for caption, _ in captions)
+        for language in languages:
+            captions = list(_clean(row, language, notes, for_check=for_check))
+            new = [pair for pair in captions if (language, pair[0]) not in image.known]
+            if len(new) < len(captions):
+                notes.add(_REPEATED, row.where, len(captions) - len(new))
+            if new:
+                image.captions[language] += new
+            image.known.update((language, caption) for caption, _ in captions)
     for image in images.values():
-        if not image.captions:
-            notes.add(_BARE[split == TRAIN], image.record.path)
+        for kind in _lacking(image, split, languages):
+            notes.add(kind, image.record.path)
     if notes:
         _logger.info("%s: %s split: %s", source, split, notes)
     return list(images.values())
 
 
-def _clean(row: Described, notes: Tally, *, for_check: bool) -> Iterator[tuple[str, str]]:
-    """The clean captions of a row with their back translations; `notes` counts what is cut and missing."""
-    translations = [*row.translations, *[""] * len(row.captions)][: len(row.captions)]
-    if row.translations and len(row.translations) != len(row.captions):
+def _lacking(image: _Image, split: str, languages: Sequence[str]) -> list[str]:
+    if not image.captions:
+        return [_BARE[split == TRAIN]]
+    return [f"images without {column_of(each)}" for each in languages if each not in image.captions]
+
+
+def _clean(row: Described, language: str, notes: Tally, *, for_check: bool) -> Iterator[tuple[str, str]]:
+    """A row's clean captions of a language with back translations; `notes` counts what is cut and missing."""
+    captions, found = row.captions.get(language, ()), row.translations.get(language, ())
+    translations = [*found, *[""] * len(captions)][: len(captions)]
+    if found and len(found) != len(captions):
         notes.add(_UNEQUAL, row.where)
-    for number, (caption, translation) in enumerate(zip(row.captions, translations, strict=True), start=1):
+    for number, (caption, translation) in enumerate(zip(captions, translations, strict=True), start=1):
         words = count_words(caption)
         if not words and not for_check:
+            what = f"{column_of(language)} {number} of {shortened(row.image.path, _SHOWN)}"
             raise ValueError(
-                f"{row.where}: caption {number} of {shortened(row.image.path, _SHOWN)} is {quoted(caption)}, "
-                "of which cleaning leaves nothing; allowed: text with words"
+                f"{row.where}: {what} is {quoted(caption)}, of which cleaning leaves nothing; "
+                "allowed: text with words"
             )
         if words > MAX_WORDS:
             notes.add(_CUT, row.where)
@@ -151,18 +209,20 @@ def _clean(row: Described, notes: Tally, *, for_check: bool) -> Iterator[tuple[s
         yield clean, clean_caption(translation) if is_translated else ""
 
 
-def _caption_records(images: Iterable[_Image]) -> list[CaptionRecord]:
+def _caption_records(images: Iterable[_Image], languages: Sequence[str]) -> list[CaptionRecord]:
     return [
         CaptionRecord(
             image.record.path,
             image.record.pid,
             caption,
             translation,
-            f"{image.record.path}#{number}",
+            key_of(image.record.path, language, number),
             image.record.texts,
+            language,
         )
         for image in images
-        for number, (caption, translation) in enumerate(image.captions)
+        for language in languages
+        for number, (caption, translation) in enumerate(image.captions.get(language, ()))
     ]
 
 

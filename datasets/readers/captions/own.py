@@ -3,7 +3,7 @@
 import logging
 import os
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,16 +21,17 @@ from datasets.readers.custom import (
 from datasets.readers.labels import in_table
 from datasets.readers.parsing import require_file, require_folder
 from datasets.records import CaptionDataset
+from utils.languages import CAPTION, TRANSLATION, column_of, is_language, language_of
 from utils.text import Tally
 from utils.untrusted.folders import find_files
+from utils.untrusted.pictures import picture_suffixes
 from utils.untrusted.plain import read_plain_lines
-from utils.untrusted.table import check_cell, read_table
+from utils.untrusted.table import check_cell, read_columns, read_table
 
 _TEST, _QUERY, _GALLERY = "test", "query", "gallery"
 # The test may be in parts: images of `_QUERY` are in no gallery, captions of `_GALLERY` are no queries.
 _PARTS = {_TEST: (_TEST, _QUERY, _GALLERY)}
 _SPLITS = (TRAIN, "val", _TEST, _QUERY, _GALLERY)
-_CAPTION, _TRANSLATION = "caption", "back_translation"
 _BETWEEN = "|"  # captions in a cell
 _TEXT = ".txt"
 _ALONE = "a text file without an image of its name"
@@ -38,10 +39,13 @@ _ALONE = "a text file without an image of its name"
 _logger = logging.getLogger("transreid.datasets")
 
 
+_Texts = Mapping[str, Sequence[str]]  # by language
+
+
 class _Own(NamedTuple):
     row: OwnRow
-    captions: Sequence[str]
-    translations: Sequence[str]
+    captions: _Texts
+    translations: _Texts
     where: str
 
 
@@ -50,29 +54,46 @@ def csv_captions(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDatas
 
     Split is train, val, test, query or gallery; the others, and camid and viewid, are as in `csv_dataset`. An
     image may have several rows, and a cell several captions with | between them, or none. The column
-    back_translation, which may be absent, has as many parts. Raises FileNotFoundError without the file,
-    ValueError (file and line) as `csv_dataset`, for a query without caption and as `build`.
+    back_translation, which may be absent, has as many parts. Captions of the language zh are in the columns
+    caption_zh and back_translation_zh; those asked for must be there. Raises FileNotFoundError without the
+    file, ValueError (file and line) as `csv_dataset`, for a query without caption and as `build`.
     """
-    columns = (*REQUIRED, _CAPTION)
-    file = require_file(root / options.csv, f"a CSV file with the columns {', '.join(columns)}")
+    asked = options.languages_of(*options.splits)
+    needed = (*REQUIRED, *map(column_of, asked))
+    file = require_file(root / options.csv, f"a CSV file with the columns {', '.join(needed)}")
+    columns = read_columns(file)
+    there = [code for code in map(language_of, dict.fromkeys(columns)) if code is not None]
+    tested = options.test_languages
+    if options.for_check and there:
+        asked, tested, needed = there, there, (*REQUIRED, *map(column_of, there))
+    languages = tuple(dict.fromkeys((*asked, *there)))
+    others = [column_of(code) for code in there if code not in asked]
+    translated = [column_of(code, TRANSLATION) for code in languages]
     rows = []
-    for cells, where in read_table(file, columns, (*OPTIONAL, _TRANSLATION)):
+    for cells, where in read_table(file, needed, (*OPTIONAL, *translated, *others)):
         row = parse_row(cells, root, where, _SPLITS, need_label=True)
-        texts = []
-        for name in (_CAPTION, _TRANSLATION):
-            cell = cells.get(name, "")
-            check_cell(name, cell, where, may_be_empty=name == _TRANSLATION or row.split != _QUERY)
-            texts.append(cell.split(_BETWEEN) if cell else [])
-        rows.append(_Own(row, *texts, where))
+        captions, translations = (_cells(cells, stem, languages) for stem in (CAPTION, TRANSLATION))
+        for name in (column_of(code, stem) for code in asked for stem in (CAPTION, TRANSLATION)):
+            check_cell(name, cells.get(name, ""), where, may_be_empty=True)
+        if row.split == _QUERY and not any(captions[code] for code in tested):
+            check_cell(column_of(tested[0]), "", where)
+        rows.append(_Own(row, captions, translations, where))
     return _build("csv", rows, file, options, in_table)
+
+
+def _cells(cells: Mapping[str, str], stem: str, languages: Sequence[str]) -> _Texts:
+    """The texts of a row in each language."""
+    found = {code: cells.get(column_of(code, stem), "") for code in languages}
+    return {code: cell.split(_BETWEEN) if cell else [] for code, cell in found.items()}
 
 
 def folder_captions(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDataset:
     """Read `root`/{train,val,test,query,gallery}/<identity>/<image>, with captions in text files next to it.
 
-    The text of x.jpg is in x.txt or x.jpg.txt (if both exist, both are read), one caption a line; the suffix
-    may be .TXT, and letters may be composed or not. The test is test/, or query/ and gallery/, or all. All
-    else is as in `folder_dataset`; one warning counts what is not read. Raises as that does, and as `build`.
+    The text of x.jpg is in x.txt or x.jpg.txt (if both exist, both are read), one caption a line, that of the
+    language zh in x.zh.txt or x.jpg.zh.txt; the suffix may be .TXT, and letters may be composed or not. The
+    test is test/, or query/ and gallery/, or all. All else is as in `folder_dataset`; one warning counts what
+    is not read. Raises as that does, and as `build`.
     """
     wanted = [part for split in options.splits for part in _PARTS.get(split, (split,))]
     there = [split for split in wanted if (root / split).is_dir()]
@@ -88,27 +109,53 @@ def folder_captions(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDa
 
 
 def _read_split(root: Path, split: str, left_out: Tally) -> list[_Own]:
-    texts = find_files(root / split, (_TEXT,), Tally())
-    by_name = {_plain_name(file): file for file in texts}
+    texts = _TextFiles(find_files(root / split, (_TEXT,), Tally()))
+    images = list(read_folder(root, split, left_out))
     read: dict[Path, str] = {}  # text files with their images
     shared: dict[Path, str] = {}
     rows = []
-    for row in read_folder(root, split, left_out):
+    plain = {file for row in images for file in texts.of(Path(row.path), "")}
+    for row in images:
         path = Path(row.path)
-        named = (path.with_suffix(_TEXT), Path(f"{path}{_TEXT}"))
-        files = [file if os.path.lexists(file) else by_name.get(_plain_name(file)) for file in named]
-        files = [file for file in files if file]
-        captions = [line for file in files for line in read_plain_lines(file) if line.strip()]
-        rows.append(_Own(row, captions, (), " and ".join(map(str, files)) or row.path))
+        by_language = {"": texts.of(path, "")}
+        for language in texts.languages:
+            # Those of an image x.zh.jpg are no Chinese ones of x.jpg.
+            by_language[language] = [file for file in texts.of(path, language) if file not in plain]
+        captions = {
+            language: [line for file in files for line in read_plain_lines(file) if line.strip()]
+            for language, files in by_language.items()
+        }
+        files = [file for some in by_language.values() for file in some]
+        rows.append(_Own(row, captions, {}, " and ".join(map(str, files)) or row.path))
         shared |= {file: f"{read[file]} and {path}" for file in files if file in read}
         read |= dict.fromkeys(files, row.path)
-    for file in texts:
+    for file in texts.files:
         if file not in read:
             left_out.add(_ALONE, str(file))
     if shared:
         text = "%s: %d text files describe images of one name with several suffixes, such as %s"
         _logger.warning(text, root, len(shared), next(iter(shared.values())))
     return rows
+
+
+class _TextFiles:
+    """The text files of a split, and the languages that their names may say."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = files
+        self._by_name = {_plain_name(file): file for file in files}
+        ends = {Path(file.stem).suffix[1:] for file in files}
+        pictures = picture_suffixes()
+        self.languages = [
+            code for code in sorted(ends - {""}) if is_language(code) and f".{code.lower()}" not in pictures
+        ]
+
+    def of(self, image: Path, language: str) -> list[Path]:
+        """The files of an image in a language; those that are no files are found when they are read."""
+        end = f".{language}{_TEXT}" if language else _TEXT
+        named = (image.with_suffix(end), Path(f"{image}{end}"))
+        found = (file if os.path.lexists(file) else self._by_name.get(_plain_name(file)) for file in named)
+        return [file for file in found if file]
 
 
 def _plain_name(path: Path) -> str:
@@ -126,8 +173,8 @@ def _build(
         if row.split == TRAIN and not options.need_train:
             continue
         if row.split == _GALLERY:
-            needless += len(captions)
-            captions = ()
+            needless += sum(len(captions.get(code, ())) for code in options.test_languages)
+            captions = {}
         split = _TEST if row.split in _PARTS[_TEST] else row.split
         in_gallery = row.split != _QUERY
         described.append(Described(numbers.record(row), split, captions, translations, where, in_gallery))

@@ -5,23 +5,27 @@ al., "Semantically Self-Aligned Network for Text-to-Image Part-aware Person Re-i
 RSTPReid (Zhu et al., "DSSL: Deep Surroundings-person Separation Learning", ACM MM 2021).
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from datasets.readers.captions.described import DEFAULTS, CaptionOptions, Described, build
 from datasets.readers.labels import MOST_DIGITS
 from datasets.readers.parsing import label_texts, require_folder
 from datasets.records import CaptionDataset, ImageRecord
 from utils.labels import NO_CAMERA
+from utils.languages import language_of
 from utils.untrusted.forms import Form, Texts, read_json_rows
-from utils.untrusted.plain import MEBIBYTE
+from utils.untrusted.plain import MEBIBYTE, read_plain_text
 
 # CUHK-PEDES and ICFG-PEDES have about 25 MiB. Reading takes up to 20 times the memory, if all is short.
 _MAX_JSON = 128 * MEBIBYTE
 _IMAGES = "imgs"
+_CAPTIONS, _TRANSLATIONS = "captions", "captions_bt"
+_KEY = re.compile(r'"(captions(?:_bt)?(?:_[A-Za-z0-9-]+)?)"\s*:')
 
 
 class _Row(Form):
@@ -38,10 +42,6 @@ class _OfficialRow(_Row):
 
 class _RstpRow(_OfficialRow):
     path: str = Field(validation_alias="img_path", min_length=1)
-
-
-class _PreparedRow(_Row):
-    captions_bt: Texts = Field(default_factory=list)
 
 
 def cuhk_pedes(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDataset:
@@ -86,11 +86,8 @@ def _official(
         names = " or ".join(str(folder / name) for name in files)
         raise FileNotFoundError(f"{names}: no such file, expected there: a list of images with captions")
     images = require_folder(folder / _IMAGES, f"the images that {file.name} names")
-    rows = [
-        _described(row, row.split, (), images, f"{file}: row {number}")
-        for number, row in enumerate(read_json_rows(file, form, _MAX_JSON), start=1)
-    ]
-    return build(name, rows, file, options)
+    read = _Reader(file, form, options.languages_of(*options.splits))
+    return build(name, [read.described(row, row.split, images, n) for n, row in read.rows()], file, options)
 
 
 def _prepared(name: str, folder: Path, images: Path, options: CaptionOptions) -> CaptionDataset:
@@ -100,13 +97,48 @@ def _prepared(name: str, folder: Path, images: Path, options: CaptionOptions) ->
         if not file.exists():
             raise FileNotFoundError(f"{file}: no such file, expected there: images of {split} with captions")
         require_folder(images, f"the images that {file.name} names")
-        rows += [
-            _described(row, split, row.captions_bt, images, f"{file}: row {number}")
-            for number, row in enumerate(read_json_rows(file, _PreparedRow, _MAX_JSON), start=1)
-        ]
+        read = _Reader(file, _Row, options.languages_of(split), translated=True)
+        rows += [read.described(row, split, images, n) for n, row in read.rows()]
     return build(name, rows, folder, options)
 
 
-def _described(row: _Row, split: str, translations: Sequence[str], images: Path, where: str) -> Described:
-    image = ImageRecord(str(images / row.path), row.id, NO_CAMERA, 0, texts=label_texts(str(row.id), ""))
-    return Described(image, split, row.captions, translations, where)
+class _Reader:
+    """Rows of a file with the captions of all languages that it has, each in a field of its own.
+
+    Captions without a language may be missing where others are there and no row has them, or they are not
+    `asked` for.
+    """
+
+    def __init__(
+        self, file: Path, form: type[_Row], asked: Sequence[str], *, translated: bool = False
+    ) -> None:
+        self.file = file
+        keys = dict.fromkeys(_KEY.findall(read_plain_text(file, _MAX_JSON)))
+        self.captions = self._by_language(keys, _CAPTIONS)
+        self.translations = self._by_language(keys, _TRANSLATIONS) if translated else {}
+        others = self.captions.keys() - {""}
+        may_miss = others and ("" not in asked or "" not in self.captions)
+        names = {*self.captions.values(), *self.translations.values()} - {_CAPTIONS}
+        fields: dict[str, Any] = {
+            name: (Texts, Field(default_factory=list))
+            for name in (*sorted(names), *([_CAPTIONS] if may_miss else ()))
+        }
+        self.form = create_model(form.__name__, __base__=form, **fields)
+
+    @staticmethod
+    def _by_language(keys: Mapping[str, Any], stem: str) -> dict[str, str]:
+        found = {language_of(key, stem): key for key in keys}
+        return {language: key for language, key in found.items() if language is not None}
+
+    def rows(self) -> Iterator[tuple[int, Any]]:
+        """The rows, counted from 1. Raises as `read_json_rows` does."""
+        return enumerate(read_json_rows(self.file, self.form, _MAX_JSON), start=1)
+
+    def described(self, row: Any, split: str, images: Path, number: int) -> Described:
+        texts = label_texts(str(row.id), "")
+        image = ImageRecord(str(images / row.path), row.id, NO_CAMERA, 0, texts=texts)
+        captions, translations = (
+            {language: getattr(row, key) for language, key in keys.items()}
+            for keys in (self.captions, self.translations)
+        )
+        return Described(image, split, captions, translations, f"{self.file}: row {number}")

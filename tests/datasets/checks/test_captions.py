@@ -48,6 +48,21 @@ def test_what_is_found_in_captions():
     }
 
 
+def test_captions_of_several_languages():
+    train = [caption("a man", "1.jpg", 0), caption("a boy", "2.jpg", 1)]
+    train += [caption("男", "1.jpg", 0)._replace(key="1.jpg#zh0", language="zh")]
+    query = [caption("", "3.jpg", 7)._replace(key="3.jpg#zh0", language="zh"), caption("x", "4.jpg", 8)]
+    assert found(train, query, [("3.jpg", 7), ("4.jpg", 8), ("5.jpg", 9)]) == {
+        "wordless": ["3.jpg#zh0"],
+        "without_caption": [
+            "5.jpg",
+            "2.jpg (no caption_zh)",
+            "3.jpg (no caption)",
+            "4.jpg (no caption_zh)",
+        ],
+    }
+
+
 def test_words_beyond_those_that_are_read_are_cut_whatever_a_model_reads():
     query = [caption("w " * count, f"{count}.jpg", 0) for count in (77, 78)]
     (line,) = found([], query, length=1000)["cut"]
