@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import ConfigDict
 
 from datasets.records import CaptionRecord, ImageRecord
-from utils.scripts import letters, runs
+from utils.scripts import clusters, runs
 from utils.text import few, quoted
 from utils.untrusted.forms import Form, Texts, parse_json
 from utils.untrusted.plain import MEBIBYTE, read_plain_text
@@ -49,7 +49,7 @@ def count_words(caption: str) -> int:
     return len(words) if "".join(words).strip() else 0
 
 
-def delete_words(caption: str, probability: float, rng: random.Random, pieces: Pieces = letters) -> str:
+def delete_words(caption: str, probability: float, rng: random.Random, pieces: Pieces = clusters) -> str:
     """The caption with each word left out with the given probability; one word, drawn, stays if all would go.
 
     The rest is joined by single spaces. In a script without spaces the words are the `pieces` of a run of its
@@ -85,7 +85,7 @@ def _units(word: str, pieces: Pieces) -> list[str]:
 
 
 def vary_caption(
-    record: CaptionRecord, seed: int, *, back_translation: float, deletion: float, pieces: Pieces = letters
+    record: CaptionRecord, seed: int, *, back_translation: float, deletion: float, pieces: Pieces = clusters
 ) -> str:
     """A training caption as `seed` draws it: its back translation or itself, then without some words.
 

@@ -22,7 +22,7 @@ from datasets.records import CaptionDataset
 from datasets.sampling.epoch_batches import EpochBatches
 from datasets.sampling.pairs import PairSampler
 from utils.distributed import rank, world_size
-from utils.scripts import letters
+from utils.scripts import clusters
 
 _KEYS = {"batch_size": "SOLVER.IMS_PER_BATCH", "interpolation": "INPUT.TEST_RESIZE"}
 
@@ -49,7 +49,7 @@ def make_caption_loaders(
     cfg: CfgNode,
     dataset: CaptionDataset,
     size: tuple[int, int] | None = None,
-    pieces: Pieces = letters,
+    pieces: Pieces = clusters,
 ) -> CaptionLoaders:
     """Build the loaders; `size` (H, W) replaces INPUT.SIZE_TEST.
 

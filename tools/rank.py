@@ -219,7 +219,8 @@ def _facts(
 ) -> tuple[str, ...]:
     facts = [choice, f"gallery of {count_items(gallery)}"]
     if len(task) > 1:
-        facts.append(f"trial {args.trial} of {len(task)}")
+        name = task.trials[args.trial].name
+        facts.append(f"trial {args.trial} of {len(task)}{name and f', {shortened(name, 40)}'}")
     if args.rerank:
         facts.append("re-ranked")
     return tuple(facts)

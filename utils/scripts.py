@@ -1,4 +1,7 @@
-"""Scripts without spaces between words: Chinese, Japanese, Thai, Lao, Tibetan, Burmese and Khmer."""
+"""Letters with the signs on them, and scripts without spaces between words.
+
+Those are Chinese, Japanese, Thai, Lao, Tibetan, Burmese and Khmer.
+"""
 
 import re
 import unicodedata
@@ -14,7 +17,9 @@ _LETTERS = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese
 )
 _RUN = re.compile(f"([{_LETTERS}]+)")
-_JOINING = "\u1039\u17d2"  # in Burmese and Khmer the next letter stands below the one before
+_SIGNS = ("Mn", "Mc", "Me", "Cf")  # categories of what stands on, under or inside other letters
+_TONES = re.compile("[\U0001f3fb-\U0001f3ff\u1160-\u11ff]")  # of skin; and parts of a Korean syllable
+_VIRAMA, _JOINER = 9, "\N{ZERO WIDTH JOINER}"
 
 
 def runs(word: str) -> list[tuple[str, bool]]:
@@ -23,12 +28,14 @@ def runs(word: str) -> list[tuple[str, bool]]:
     return [(part, place % 2 == 1) for place, part in enumerate(parts) if part]
 
 
-def letters(run: str) -> list[str]:
-    """The letters of a run, each with the marks that belong to it."""
+def clusters(text: str) -> list[str]:
+    """The letters of a text, each with the signs on it and with all that it is joined to."""
     found: list[str] = []
-    for letter in run:
-        is_mark = unicodedata.category(letter).startswith("M")
-        if found and (is_mark or found[-1][-1] in _JOINING):
+    for letter in text:
+        last = found[-1][-1] if found else ""
+        is_joined = last == _JOINER or (last and unicodedata.combining(last) == _VIRAMA)
+        is_sign = unicodedata.category(letter) in _SIGNS or _TONES.match(letter)
+        if found and not last.isspace() and (is_sign or (is_joined and not letter.isspace())):
             found[-1] += letter
         else:
             found.append(letter)

@@ -1,6 +1,6 @@
 import pytest
 
-from utils.scripts import letters, runs
+from utils.scripts import clusters, runs
 
 
 @pytest.mark.parametrize(
@@ -37,4 +37,4 @@ def test_runs_of_letters_without_spaces(word, parts):
     ],
 )
 def test_letters_keep_their_marks(run, wanted):
-    assert letters(run) == wanted and "".join(letters(run)) == run
+    assert clusters(run) == wanted and "".join(clusters(run)) == run

@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
+from utils.scripts import clusters
 from utils.text import columns, direction
 
 LINE = 1.25  # height of a line by the size of its letters
@@ -14,9 +15,7 @@ _SIZES = (7.5, 6.5, 5.5, 5.0)
 _FILLED = 0.95  # of a line at most, because small letters are drawn wider than large ones
 _MOST = 2000  # letters that are looked at
 _MEASURED = 100  # points of the letters that are measured
-_SIGNS = ("Mn", "Mc", "Me", "Cf")  # categories of what stands on, under or inside other letters
-_TONES = re.compile("[\U0001f3fb-\U0001f3ff\u1160-\u11ff]")  # of skin; and parts of a Korean syllable
-_VIRAMA, _JOINER, _BREAK = 9, "\N{ZERO WIDTH JOINER}", "\N{ZERO WIDTH SPACE}"
+_BREAK = "\N{ZERO WIDTH SPACE}"
 # Signs that begin no line and that end none; the last ones are vowels of Thai and Lao.
 _CLOSING = frozenset(
     "，。、；：！？）」』》】〉〕…—～·ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ,.;:!?)]}”’%ฯะาำๅๆະາຳ"
@@ -75,20 +74,6 @@ def _pieces(text: str, width: float) -> Iterator[str]:
             yield from _bound(_runs(letters), width)
         else:
             yield word
-
-
-def clusters(text: str) -> list[str]:
-    """The letters of a text, each with the signs on it and with all that it is joined to."""
-    found: list[str] = []
-    for letter in text:
-        last = found[-1][-1] if found else ""
-        is_joined = last == _JOINER or (last and unicodedata.combining(last) == _VIRAMA)
-        is_sign = unicodedata.category(letter) in _SIGNS or _TONES.match(letter)
-        if found and not last.isspace() and (is_sign or (is_joined and not letter.isspace())):
-            found[-1] += letter
-        else:
-            found.append(letter)
-    return found
 
 
 def _is_ideograph(letter: str) -> bool:

@@ -72,6 +72,17 @@ def test_the_log_says_which_split_chooses(tmp_path, caplog, split, level):
     assert "a_best.pth" in line.getMessage() and ("too good" in line.getMessage()) == (split == "test")
 
 
+def test_the_log_may_call_the_value_otherwise(tmp_path, caplog):
+    model = nn.Linear(1, 1, bias=False)
+    tracker = BestModel(model, tmp_path / "a_best.pth", "val", label="mean rank1 of caption, caption_zh")
+    with caplog.at_level(logging.INFO, logger="transreid"):
+        tracker.start({}, {})
+        evaluate(model, tracker, 1, 0.5)
+        tracker.finish("finished")
+    told = [message for message in caplog.messages if "saved" not in message]
+    assert len(told) == 3 and all("mean rank1 of caption, caption_zh" in message for message in told)
+
+
 def test_only_the_first_process_writes(kept, monkeypatch, caplog):
     monkeypatch.setattr("processor.engine.journal.is_first", lambda: False)
     monkeypatch.setattr("processor.engine.best.is_first", lambda: False)

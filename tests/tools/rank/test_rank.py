@@ -74,6 +74,9 @@ def test_another_trial(small, run):
     page = run("--trial", "1", "--queries", "0")
     assert page.alts()[0] == "Query: id 2, cam 0, 2_c0.jpg"
     assert "trial 1 of 2" in page.source
+    named = first._replace(name="caption"), second._replace(name="caption_zh")
+    RetrievalTask(one.images, named, one.info).save("features.npz")
+    assert "trial 1 of 2, caption_zh" in run("--trial", "1", "--queries", "0").source
 
 
 # ---- refusals
