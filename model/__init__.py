@@ -40,11 +40,18 @@ from model.make_text_search import (
 from model.masked_words import NO_LABEL, mask_words, predict_words
 from model.reid import ReIDModel, ReIDOutput, SideInformation
 from model.teacher import Teacher
-from model.tokenizers import ClipTokenizer, Tokenizer, cut_to_longest, tokenize_captions
+from model.tokenizers import (
+    ClipTokenizer,
+    SentencePieceTokenizer,
+    Tokenizer,
+    cut_to_longest,
+    tokenize_captions,
+)
 from model.towers.attention import attention_map
 from model.towers.dropout import other_seeds
 from model.towers.image import make_backbone
-from model.towers.text import TextTower
+from model.towers.multilingual import MultilingualText
+from model.towers.text import ClipText, TextTower
 from model.zero_shot import class_features, warn_of_other_text
 
 __all__ = [
@@ -53,16 +60,19 @@ __all__ = [
     "OPSET",
     "PIXELS",
     "CheckpointInfo",
+    "ClipText",
     "ClipTokenizer",
     "DualModel",
     "Form",
     "Graph",
     "ModelCard",
+    "MultilingualText",
     "Parity",
     "Pixels",
     "Publication",
     "ReIDModel",
     "ReIDOutput",
+    "SentencePieceTokenizer",
     "SideInformation",
     "Teacher",
     "TextSearchCard",

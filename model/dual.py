@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.towers.image import Backbone, ViTBackbone
+from model.towers.multilingual import MultilingualText
 from model.towers.parts import in_parts
 from model.towers.text import ClipText
 
@@ -18,7 +19,8 @@ MOST_SCALE = 100.0
 class DualModel(nn.Module):
     """Image tower and text tower whose features (B, P) are compared by cosine.
 
-    `encode_text(tokens, seeds=None)` gives features (B, P) of tokens (B, n): see `ClipText`.
+    `encode_text(tokens, seeds=None)` gives features (B, P) of tokens (B, n): see `ClipText` and
+    `MultilingualText`.
 
     Args:
         visual: the image tower.
@@ -33,14 +35,14 @@ class DualModel(nn.Module):
     features of an image depend on the rest of the batch.
     """
 
-    encode_text: ClipText
+    encode_text: ClipText | MultilingualText
     simclr_mlp: nn.Module
     classifier: nn.Module
 
     def __init__(
         self,
         visual: Backbone,
-        text: ClipText,
+        text: ClipText | MultilingualText,
         *,
         log_scale: float,
         simclr: Sequence[int] = (),

@@ -21,7 +21,7 @@ _NAMES = {
     r"^text_model\.embeddings\.position_embedding\.weight$": "positional_embedding",
     r"^text_model\.final_layer_norm\.": "ln_final.",
     r"^text_projection\.weight$": "text_projection",
-    r"^vision_model\.encoder\.layers\.": "visual.transformer.resblocks.",
+    r"^vision_model\.encoder\.layers?\.": "visual.transformer.resblocks.",  # AltCLIP's by transformers 5
     r"^text_model\.encoder\.layers\.": "transformer.resblocks.",
     r"\.self_attn\.": ".attn.",
     r"\.layer_norm([12])\.": r".ln_\1.",

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import open_clip
 from open_clip.model import VisionTransformer
+from torch import nn
 from yacs.config import CfgNode
 
 from config.errors import as_keys
@@ -80,7 +81,7 @@ def make_model(
     else:
         warn_of_unused_path(cfg)
         clip = load_starting_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
-    backbone = training_backbone(cfg, clip)
+    backbone = training_backbone(cfg, clip.visual)
     adapter = None
     if node.ADAPTER_RATIO:
         if backbone.width < node.ADAPTER_REDUCTION:
@@ -191,11 +192,11 @@ def warn_of_unused_path(cfg: CfgNode) -> None:
         _logger.warning("MODEL.PRETRAIN_PATH %s is not used: MODEL.PRETRAIN_CHOICE is 'none'", path)
 
 
-def training_backbone(cfg: CfgNode, clip: open_clip.CLIP) -> Backbone:
+def training_backbone(cfg: CfgNode, tower: nn.Module) -> Backbone:
     """CLIP's image tower for the size and stride of training, with its patches frozen where keys say so."""
     node = cfg.MODEL
     backbone = make_backbone(
-        clip.visual,
+        tower,
         tuple(cfg.INPUT.SIZE_TRAIN),
         tuple(node.STRIDE_SIZE),
         recompute_blocks=cfg.SOLVER.GRAD_CHECKPOINT,

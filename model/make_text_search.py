@@ -2,20 +2,32 @@
 
 import logging
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
+from torch import nn
 from yacs.config import CfgNode
 
 from config.errors import as_keys
-from model.clip import build_clip, clip_config, load_clip, model_label
+from model.clip import build_clip, clip_config, image_tower, load_clip, load_strictly, model_label
 from model.dual import DualModel
-from model.files.architecture import unseen_facts
 from model.files.card import TextSearchCard, read_text_search_card
-from model.files.text_search_file import load_text_search_model, read_text_search_file
+from model.files.multilingual_file import find_tokenizer, make_multilingual_text, released_file
+from model.files.text_search_file import (
+    LOG_SCALE,
+    TextSearchFile,
+    load_text_search_model,
+    read_text_search_file,
+    tower_facts,
+)
 from model.files.text_search_info import TextSearchInfo
 from model.freezing import freeze_text
 from model.make_model import IMAGE_KEYS, adopt_values, image_facts, training_backbone, warn_of_unused_path
 from model.masked_words import masked_word_parts
+from model.multilingual import is_multilingual, kind_of, read_altclip_settings, text_model_name
+from model.names import TEXT
+from model.tokenizers import SentencePieceTokenizer
 from model.towers.image import ViTBackbone
+from model.towers.multilingual import MultilingualText, XlmSizes
 from model.towers.text import ClipText
 
 _KEYS = {
@@ -26,6 +38,7 @@ _KEYS = {
     "recompute_blocks": "SOLVER.GRAD_CHECKPOINT",
     "micro_batch": "SOLVER.MICRO_BATCH",
     "simclr": "MODEL.SIMCLR_MLP",
+    "text_length": "MODEL.TEXT_LENGTH",
     "width": "MODEL.MLM_LOSS_WEIGHT is on, but the width of features of MODEL.NAME",
 }
 _TEST_KEYS = {
@@ -40,15 +53,62 @@ _CARD_KEYS = IMAGE_KEYS | {"text_length": "MODEL.TEXT_LENGTH"}
 _logger = logging.getLogger("transreid.model")
 
 
+class _Start(NamedTuple):
+    """What training starts from: the towers, and the file that fills both; None where they are filled."""
+
+    image: nn.Module
+    text: ClipText | MultilingualText
+    log_scale: float
+    file: TextSearchFile | None
+
+
 @as_keys(_KEYS)
 def make_text_search_model(cfg: CfgNode, num_classes: int = 0, *, pretrained: bool = True) -> DualModel:
     """The model that training starts from, on the CPU, in training mode.
 
     Its towers are those of CLIP or of another text search model in MODEL.PRETRAIN_PATH, or CLIP's by
     MODEL.PRETRAIN_TAG, or random (MODEL.PRETRAIN_CHOICE 'none', or not `pretrained`, where others will be
-    loaded); its heads are new. `num_classes` are the identities of the classifier, which MODEL.ID_LOSS_WEIGHT
-    needs. Raises ValueError or FileNotFoundError for weights that do not fit.
+    loaded); its heads are new. MODEL.TEXT puts another text tower next to the image tower. `num_classes` are
+    the identities of the classifier, which MODEL.ID_LOSS_WEIGHT needs. Raises ValueError or FileNotFoundError
+    for weights that do not fit.
     """
+    node = cfg.MODEL
+    own = ("", node.NAME) if is_multilingual(node.NAME) else ("", "clip")
+    if text_model_name(node.TEXT) not in own:
+        start = _joined_start(cfg, pretrained=pretrained)
+    elif is_multilingual(node.NAME):
+        start = _multilingual_start(cfg, pretrained=pretrained)
+    else:
+        start = _clip_start(cfg, pretrained=pretrained)
+    visual = training_backbone(cfg, start.image)
+    more = {}
+    if node.MLM_LOSS_WEIGHT:
+        if not isinstance(visual, ViTBackbone) or not isinstance(start.text, ClipText):
+            raise ValueError(
+                f"MODEL.MLM_LOSS_WEIGHT is {node.MLM_LOSS_WEIGHT}; allowed with MODEL.NAME {node.NAME!r} and "
+                f"MODEL.TEXT {node.TEXT!r}: 0, because it needs an image tower with tokens and CLIP's words"
+            )
+        more = masked_word_parts(visual.projected_width, node.MLM_DEPTH, start.text.vocabulary)
+    model = DualModel(
+        visual,
+        start.text,
+        log_scale=start.log_scale,
+        simclr=_simclr_widths(cfg, start, visual.projected_width) if node.SS_LOSS_WEIGHT else (),
+        num_classes=num_classes if node.ID_LOSS_WEIGHT else 0,
+        more=more,
+        micro_batch=cfg.SOLVER.MICRO_BATCH,
+    )
+    file = start.file
+    if file is not None:
+        file.fill(model, file.grid(tuple(cfg.INPUT.SIZE_TRAIN), tuple(node.STRIDE_SIZE)))
+        what = "CLIP's weights" if file.info.is_clip else "the text search model"
+        _logger.info("Text search by %s starts from %s in %s", node.NAME, what, file.info.path)
+    if node.FREEZE_TEXT:
+        freeze_text(model)
+    return model
+
+
+def _clip_start(cfg: CfgNode, *, pretrained: bool) -> _Start:
     node, file = cfg.MODEL, None
     if pretrained and node.PRETRAIN_CHOICE != "none" and node.PRETRAIN_PATH:
         file = read_text_search_file(node.PRETRAIN_PATH, node.NAME)
@@ -57,34 +117,78 @@ def make_text_search_model(cfg: CfgNode, num_classes: int = 0, *, pretrained: bo
         clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, "", node.PRETRAIN_TAG)
     else:
         clip = build_clip(clip_config(node.NAME), None)
-    visual = training_backbone(cfg, clip)
     text = ClipText(
         clip, length=node.TEXT_LENGTH, dropout=node.TEXT_DROPOUT, micro_batch=cfg.SOLVER.MICRO_BATCH
     )
-    more = {}
-    if node.MLM_LOSS_WEIGHT:
-        if not isinstance(visual, ViTBackbone):
-            raise ValueError(
-                f"MODEL.MLM_LOSS_WEIGHT is {node.MLM_LOSS_WEIGHT}; allowed with MODEL.NAME {node.NAME!r}: 0, "
-                "because its image tower has no tokens"
-            )
-        more = masked_word_parts(visual.projected_width, node.MLM_DEPTH, clip.vocab_size)
-    model = DualModel(
-        visual,
-        text,
-        log_scale=clip.logit_scale.item(),
-        simclr=node.SIMCLR_MLP if node.SS_LOSS_WEIGHT else (),
-        num_classes=num_classes if node.ID_LOSS_WEIGHT else 0,
-        more=more,
+    return _Start(clip.visual, text, clip.logit_scale.item(), file)
+
+
+def _multilingual_start(cfg: CfgNode, *, pretrained: bool) -> _Start:
+    node = cfg.MODEL
+    wanted = pretrained and node.PRETRAIN_CHOICE != "none"
+    path = released_file(node.NAME, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
+    described = None if wanted else read_altclip_settings(path)
+    if described is not None:
+        text, image, file = _multilingual_text(cfg, described.text, path), image_tower(described.config), None
+    else:
+        file = read_text_search_file(path, node.NAME)
+        text, image = _multilingual_text(cfg, file.info.text, path), image_tower(file.config)
+    if node.PRETRAIN_CHOICE == "none":
+        _logger.info("%s starts from random weights, of the sizes in %s", node.NAME, path)
+    return _Start(image, text, LOG_SCALE, file if wanted else None)
+
+
+def _joined_start(cfg: CfgNode, *, pretrained: bool) -> _Start:
+    """The image tower of one model and the text tower of another one."""
+    node = cfg.MODEL
+    if is_multilingual(node.NAME):
+        raise ValueError(
+            f"MODEL.TEXT is {node.TEXT!r}; allowed with MODEL.NAME {node.NAME!r}: '', its own text tower"
+        )
+    if pretrained:
+        clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
+    else:
+        clip = build_clip(clip_config(node.NAME), None)
+    name = text_model_name(node.TEXT)
+    with as_keys({"path": "MODEL.TEXT_PATH", "name": "MODEL.TEXT"}):
+        path = released_file(name, node.TEXT_PATH)
+        file = read_text_search_file(path, name)
+    sizes = file.info.text
+    width = clip_config(node.NAME)["embed_dim"]
+    if sizes is None or sizes.projected != width:
+        raise ValueError(
+            f"MODEL.TEXT {node.TEXT!r} has features of {sizes and sizes.projected} numbers; allowed with "
+            f"MODEL.NAME {node.NAME!r}: {width}"
+        )
+    text = _multilingual_text(cfg, sizes, path)
+    if pretrained:
+        own = {key.removeprefix(TEXT): x for key, x in file.weights.items() if key.startswith(TEXT)}
+        load_strictly(text, own, path)
+        _logger.info("The text tower of %s starts from %s", node.TEXT, path)
+    return _Start(clip.visual, text, clip.logit_scale.item(), None)
+
+
+def _multilingual_text(cfg: CfgNode, sizes: XlmSizes | None, path: str) -> MultilingualText:
+    node = cfg.MODEL
+    if sizes is None:
+        raise ValueError(f"path {path} has CLIP's text tower; name is {node.NAME!r}")
+    return make_multilingual_text(
+        sizes,
+        SentencePieceTokenizer(find_tokenizer(path), sizes.words, node.TEXT_LENGTH),
+        dropout=node.TEXT_DROPOUT,
         micro_batch=cfg.SOLVER.MICRO_BATCH,
+        recompute_blocks=cfg.SOLVER.GRAD_CHECKPOINT,
     )
-    if file is not None:
-        file.fill(model, file.grid(tuple(cfg.INPUT.SIZE_TRAIN), tuple(node.STRIDE_SIZE)))
-        what = "CLIP's weights" if file.info.is_clip else "the text search model"
-        _logger.info("Text search by %s starts from %s in %s", node.NAME, what, node.PRETRAIN_PATH)
-    if node.FREEZE_TEXT:
-        freeze_text(model)
-    return model
+
+
+def _simclr_widths(cfg: CfgNode, start: _Start, width: int) -> list[int]:
+    """MODEL.SIMCLR_MLP; next to a multilingual tower its ends follow the width of the features."""
+    widths = list(cfg.MODEL.SIMCLR_MLP)
+    if isinstance(start.text, ClipText) or (widths[0], widths[-1]) == (width, width):
+        return widths
+    followed = [width, *widths[1:-1], width]
+    _logger.info("MODEL.SIMCLR_MLP %s becomes %s: features have %d numbers", widths, followed, width)
+    return followed
 
 
 @as_keys(_TEST_KEYS)
@@ -102,6 +206,9 @@ def make_text_search_test_model(cfg: CfgNode) -> tuple[DualModel, TextSearchInfo
     model, info = load_text_search_model(
         path, name=node.NAME, text_length=node.TEXT_LENGTH, **image_facts(cfg)
     )
+    found = "clip" if info.text is None else info.text.kind
+    if node.TEXT and found != kind_of(node.TEXT):
+        raise ValueError(f"MODEL.TEXT is {node.TEXT!r}, but the text tower in {path} is of kind {found!r}")
     if info.card is None:
         _logger.info(
             "%s has no model card: mean %s, std %s and resize %s are the configuration's",
@@ -132,8 +239,7 @@ def make_text_search_card(
         method=method,
         **image_facts(cfg),
         text_length=node.TEXT_LENGTH,
-        tokenizer=model.encode_text.tokenizer.name,
-        **unseen_facts(clip_config(node.NAME)),
+        **tower_facts(model),
         data=data,
         versions=versions,
     )

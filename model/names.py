@@ -79,6 +79,39 @@ def published_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{TEXT}{key}" if key.startswith(_TEXT_TOWER) else key: value for key, value in weights.items()}
 
 
+_MULTILINGUAL = {
+    "text_model.roberta.": "roberta.",  # AltCLIP's names in transformers
+    "text_model.pre_LN.": "pre_LN.",
+    "text_model.transformation.": "transformation.",
+    "text_projection.": "text_projection.",
+    "text.transformer.": "transformer.",  # open_clip's
+    "text.proj.": "proj.",
+}
+_CONSTANTS = (".position_ids", ".token_type_ids")
+
+
+def split_multilingual(
+    weights: Mapping[str, Tensor], path: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The released weights in file `path`: those of the text tower, in our names, and all others.
+
+    Constants of older files are left out; so is XLM-R's own pooler, which no feature depends on, with a line
+    in the log.
+    """
+    text, others, left = {}, {}, []
+    for name, value in weights.items():
+        old = next((old for old in _MULTILINGUAL if name.startswith(old)), None)
+        if old is None:
+            others[name] = value
+        elif ".pooler." in name:
+            left.append(name)
+        elif not name.endswith(_CONSTANTS):
+            text[f"{TEXT}{_MULTILINGUAL[old]}{name.removeprefix(old)}"] = value
+    if left:
+        _logger.info("%s: %d entries of XLM-R's pooler are left out, e.g. %s", path, len(left), left[0])
+    return text, others
+
+
 def clip_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The towers of a text search model in OpenAI's names."""
     return {name.removeprefix(TEXT): value for name, value in weights.items()}

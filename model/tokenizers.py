@@ -1,11 +1,29 @@
 """Tokenizers turn texts into token ids; each text tower owns the one that it was trained with."""
 
+import functools
+import hashlib
+import itertools
+import os
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import open_clip
 import torch
 from torch import Tensor
+
+from utils.files import write_atomically
+from utils.hub import TOKENIZER as TOKENIZER_FILE
+from utils.package import require_extra
+from utils.text import one_line
+from utils.untrusted.plain import MEBIBYTE, read_plain
+
+if TYPE_CHECKING:
+    import tokenizers
+
+_SLOW_FILE = "sentencepiece.bpe.model"
+_MAX_BYTES = 256 * MEBIBYTE  # XLM-R's has 9 to 17
+_SPECIAL = ("<s>", "<pad>", "</s>")  # with ids 0, 1, 2
 
 
 class Tokenizer(Protocol):
@@ -20,6 +38,10 @@ class Tokenizer(Protocol):
 
     def are_cut(self, texts: Sequence[str]) -> list[bool]:
         """Whether each text is too long, so that its end has no token."""
+        ...
+
+    def pieces(self, text: str) -> list[str]:
+        """The parts of a text that its tokens stand for; joined they are the text, up to white space."""
         ...
 
 
@@ -42,6 +64,110 @@ class ClipTokenizer:
         longer = tokenize_captions(texts, self.context_length + 1)  # what is cut has one token more
         return (longer[:, -1] != 0).tolist()
 
+    def pieces(self, text: str) -> list[str]:
+        """As `Tokenizer`: single letters, because most tokens of letters beyond ASCII are parts of one."""
+        return list(text)
+
+
+class SentencePieceTokenizer:
+    """XLM-R's tokenizer from a `tokenizer.json`, which is read at the first use.
+
+    Args:
+        path: the file.
+        words: rows of the text tower's table, which the vocabulary must have.
+        context_length: tokens of a text, `<s>` and `</s>` included; longer texts are cut before `</s>`.
+        sha256: the file's, as a model card states it; '' if it is not known.
+
+    Using it raises FileNotFoundError where there is no file, ValueError for another file or one of another
+    vocabulary, MissingExtra without the package tokenizers.
+    """
+
+    name = "xlm_roberta"
+
+    def __init__(self, path: str | Path, words: int, context_length: int = 77, *, sha256: str = "") -> None:
+        self.path, self.words, self.context_length = Path(path), words, context_length
+        self._stated = sha256
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """As `Tokenizer`: ids are int64, 1 after the end of text."""
+        found = self._cut.encode_batch(list(texts))
+        tokens = torch.tensor([each.ids for each in found])
+        return tokens, torch.tensor([each.attention_mask for each in found]).bool()
+
+    def are_cut(self, texts: Sequence[str]) -> list[bool]:
+        """As `Tokenizer`."""
+        return [len(each.ids) > self.context_length for each in self._whole.encode_batch(list(texts))]
+
+    def pieces(self, text: str) -> list[str]:
+        """As `Tokenizer`."""
+        ends = [end for _, end in self._whole.encode(text, add_special_tokens=False).offsets]
+        return [text[start:end] for start, end in itertools.pairwise([0, *ends]) if start < end]
+
+    @functools.cached_property
+    def content(self) -> bytes:
+        """The file's bytes."""
+        if not self.path.is_file():
+            slow = self.path.with_name(_SLOW_FILE)
+            instead = ""
+            if slow.is_file():
+                instead = f"; {slow} is the slow tokenizer's file, which transformers' AutoTokenizer converts"
+            raise FileNotFoundError(f"no tokenizer at {self.path}{instead}")
+        content = read_plain(self.path, _MAX_BYTES)
+        found = hashlib.sha256(content).hexdigest()
+        if self._stated not in ("", found):
+            raise ValueError(
+                f"{self.path} is another tokenizer than that of the model: its SHA-256 is {found}, the model "
+                f"card has {self._stated}"
+            )
+        return content
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file in hex."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write the file to a folder, unless it is there."""
+        target = folder / TOKENIZER_FILE
+        if not (target.is_file() and target.read_bytes() == self.content):
+            write_atomically(target, lambda file: file.write_bytes(self.content))
+
+    @functools.cached_property
+    def _whole(self) -> "tokenizers.Tokenizer":
+        return self._read()
+
+    @functools.cached_property
+    def _cut(self) -> "tokenizers.Tokenizer":
+        cut = self._read()
+        cut.enable_truncation(self.context_length)
+        cut.enable_padding(length=self.context_length, pad_id=1, pad_token=_SPECIAL[1])
+        return cut
+
+    def _read(self) -> "tokenizers.Tokenizer":
+        require_extra("text", "tokenizers")
+        from tokenizers import Tokenizer
+
+        # Its threads would not live on in workers of loaders.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        content = self.content
+        try:
+            found = Tokenizer.from_str(content.decode())
+        except Exception as error:  # tokenizers raises Exception itself
+            raise ValueError(f"{self.path} is no tokenizer: {one_line(error, 160)}") from error
+        found.no_truncation()
+        found.no_padding()
+        words = found.get_vocab_size()
+        if words != self.words:
+            raise ValueError(
+                f"{self.path} has {words} words; allowed with this text tower: {self.words}, the rows of its "
+                "table"
+            )
+        ids = [found.token_to_id(word) for word in _SPECIAL]
+        ends = found.encode("a").ids
+        if ids != [0, 1, 2] or (ends[0], ends[-1]) != (0, 2):
+            raise ValueError(f"{self.path} is no tokenizer of XLM-R: {', '.join(_SPECIAL)} are not 0, 1, 2")
+        return found
+
 
 def tokenize_captions(texts: Sequence[str], length: int = 77) -> Tensor:
     """CLIP's token ids (B, length) int64 of B texts: start, byte pairs, end of text, then zeros.
@@ -51,9 +177,9 @@ def tokenize_captions(texts: Sequence[str], length: int = 77) -> Tensor:
     return open_clip.tokenize(list(texts), length)
 
 
-def cut_to_longest(tokens: Tensor) -> Tensor:
-    """Tokens (B, n) without the positions after the last end of text, which the highest id marks.
+def cut_to_longest(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Tokens (B, n) without the positions after the last end of text; `mask` is the tokenizer's.
 
-    Attention of CLIP's text tower is causal, so that features stay the same.
+    No feature depends on them: CLIP's attention is causal, and XLM-R looks at no padding.
     """
-    return tokens[:, : int(tokens.argmax(dim=1).max()) + 1]
+    return tokens[:, : int(mask.sum(dim=1).max())]

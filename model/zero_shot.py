@@ -41,7 +41,7 @@ def class_features(clip: open_clip.CLIP, sentences: Sequence[Sequence[str]]) -> 
     for start in range(0, len(texts), _AT_ONCE):
         some = texts[start : start + _AT_ONCE]
         cut += [text for text, is_cut in zip(some, tokenizer.are_cut(some), strict=True) if is_cut]
-        tokens = cut_to_longest(tokenizer(some)[0]).to(device)
+        tokens = cut_to_longest(*tokenizer(some)).to(device)
         features.append(F.normalize(tower(tokens).float(), dim=1))
     if cut:
         _logger.warning(

@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 from datasets import CaptionDataset, CaptionLoaders, CaptionRecord, Trial, make_caption_loaders
 from model import (
     DualModel,
+    MultilingualText,
     make_text_search_card,
     make_text_search_model,
     make_text_search_test_model,
@@ -77,9 +78,17 @@ def text_test(cfg: CfgNode, dataset: CaptionDataset) -> tuple[nn.Module, Evaluat
 
 
 def text_card(cfg: CfgNode, parts: Parts, method: str) -> Callable[[Path], object]:
-    """Writes the model card of a text search model next to a checkpoint."""
+    """Writes the model card of a text search model, and its tokenizer's file, next to a checkpoint."""
     about = {"data": parts.dataset.name, "versions": package_versions()}
-    return make_text_search_card(cfg, parts.model, method, **about).write
+    card = make_text_search_card(cfg, parts.model, method, **about)
+    tower = parts.model.encode_text
+
+    def write(path: Path) -> None:
+        card.write(path)
+        if isinstance(tower, MultilingualText):
+            tower.tokenizer.save(path.parent)
+
+    return write
 
 
 def _log_cut(records: Sequence[CaptionRecord], model: DualModel) -> None:

@@ -16,6 +16,7 @@ _MODULES = {
     "index": ("pymilvus", "milvus_lite", "fasteners"),
     "serve": ("fastapi", "uvicorn", "multipart", "prometheus_client"),
     "web": ("gradio",),
+    "text": ("transformers", "tokenizers"),
     "mlflow": ("mlflow", "sqlalchemy"),  # the second one is missing in mlflow-skinny
 }
 

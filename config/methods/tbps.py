@@ -53,18 +53,34 @@ _MIXED = ("MIXGEN", words("ori", "cat"))
 _LANGUAGES = Rule(
     CODES, lambda codes: bool(codes) and len({*codes}) == len(codes) and all(map(is_language, codes))
 )
+_TEXTS = ("altclip", "xlm-roberta-base-ViT-B-32", "xlm-roberta-large-ViT-H-14")
 
 _MODEL = {
+    "TEXT": Key(
+        "",
+        "Text tower: '' that of MODEL.NAME; or a multilingual one next to the image tower of MODEL.NAME, "
+        "whose features must be as wide: 'altclip' (768), open_clip's 'xlm-roberta-base-ViT-B-32' (512) and "
+        "'xlm-roberta-large-ViT-H-14' (1024).",
+        words("", "clip", *_TEXTS),
+        fixed=True,
+    ),
+    "TEXT_PATH": Key(
+        "",
+        "Weights of the text tower MODEL.TEXT: a file, a folder with config.json and tokenizer.json, a "
+        "repository on the hub. '': the released ones, downloaded.",
+        needs=("TEXT", words(*_TEXTS)),
+    ),
     "TEXT_LENGTH": Key(
         77,
         "Token positions of the text tower; longer captions are cut. Another number than the file's "
-        "interpolates its position embedding.",
+        "interpolates the position embedding of CLIP's tower.",
         Rule("4 or more", lambda value: value >= 4),
         fixed=True,
     ),
     "TEXT_DROPOUT": Key(
         0.05,
-        "Dropout of the attention of the text tower in training.",
+        "Dropout in training, of the attention of CLIP's text tower, of the hidden states of a multilingual "
+        "one.",
         Rule("0 to below 1", lambda value: 0 <= value < 1),
     ),
     "FREEZE_TEXT": Key(

@@ -18,8 +18,9 @@ from model.dual import DualModel
 from model.files.info import CheckpointInfo, TowerInfo
 from model.files.text_search_info import TextSearchInfo
 from model.reid import ReIDModel
-from model.tokenizers import ClipTokenizer
+from model.tokenizers import ClipTokenizer, SentencePieceTokenizer
 from model.towers.image import ViTBackbone
+from model.towers.multilingual import BEGIN, END, PAD, MultilingualText
 from model.towers.text import ClipText
 from utils.files import sha256_of_file
 from utils.weights import split_choice
@@ -97,7 +98,8 @@ def client_statistics(pixels: Pixels, info: TowerInfo) -> tuple[_RGB, _RGB]:
 def text_graph(model: DualModel, info: TextSearchInfo, *, raw: bool = False) -> Graph:
     """The graph from `tokens` (B, L) int64, L = `info.text_length`, to features (B, P) of their texts.
 
-    The tokens are those of `ClipTokenizer`: 0 after the end of text. `raw` is that of `image_graph`.
+    The tokens are those of the tower's tokenizer: CLIP's has 0 after the end of text, XLM-R's 1. `raw` is
+    that of `image_graph`.
     """
     tower = _twin(model.encode_text)
     facts = {"kind": "text", "input": "tokens", "output": "raw" if raw else "l2", "card": _card(info)}
@@ -177,7 +179,7 @@ class _ImageModule(nn.Module):
 
 
 class _TextModule(nn.Module):
-    def __init__(self, tower: ClipText, *, raw: bool) -> None:
+    def __init__(self, tower: ClipText | MultilingualText, *, raw: bool) -> None:
         super().__init__()
         self.tower, self.raw = tower, raw
 
@@ -226,17 +228,21 @@ def _draw_images(
     return draw
 
 
-def _draw_tokens(tower: ClipText) -> Callable[[int], tuple[Tensor]]:
+def _draw_tokens(tower: ClipText | MultilingualText) -> Callable[[int], tuple[Tensor]]:
     """Random words between the start and the end of text, of all lengths."""
-    length, start, end = len(tower.positional_embedding), tower.vocabulary - 2, tower.vocabulary - 1
+    length = tower.tokenizer.context_length
+    if isinstance(tower, ClipText):
+        words, start, end, pad = range(1, tower.vocabulary - 2), tower.vocabulary - 2, tower.vocabulary - 1, 0
+    else:
+        words, start, end, pad = range(END + 1, tower.sizes.words), BEGIN, END, PAD
 
     def draw(count: int) -> tuple[Tensor]:
         generator = torch.Generator().manual_seed(count)
-        tokens = torch.randint(1, start, (count, length), generator=generator)
+        tokens = torch.randint(words.start, words.stop, (count, length), generator=generator)
         tokens[:, 0] = start
         ends = torch.randint(2, length, (count, 1), generator=generator)
         places = torch.arange(length)
-        return (torch.where(places == ends, end, tokens).masked_fill(places > ends, 0),)
+        return (torch.where(places == ends, end, tokens).masked_fill(places > ends, pad),)
 
     return draw
 
@@ -249,7 +255,7 @@ def _card(info: TowerInfo) -> str:
         names.append("neck")
     if isinstance(info, TextSearchInfo):
         names.append("text_length")
-        facts["tokenizer"] = ClipTokenizer.name
+        facts["tokenizer"] = (ClipTokenizer if info.text is None else SentencePieceTokenizer).name
     facts |= {name: getattr(info, name) for name in names}
     if info.card is None:
         file = split_choice(info.path)[0]

@@ -122,13 +122,15 @@ class ModelCard(Card):
 class TextSearchCard(Card):
     """The card of a text search model; `text_length` counts the positions of its text tower.
 
-    `text_heads` (of the text tower's attention) and `tokenizer` are not shown by shapes.
+    `text_heads` (of the text tower's attention) and `tokenizer` are not shown by shapes. The file of a
+    multilingual tower's tokenizer, next to the weights, has the SHA-256 `tokenizer_sha256`, '' for CLIP's.
     """
 
     kind: Literal["text_search"] = "text_search"
     text_length: Positive
     text_heads: Positive
     tokenizer: Text
+    tokenizer_sha256: Text = ""
 
 
 AnyCard = TypeVar("AnyCard", bound=Card)

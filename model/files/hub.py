@@ -16,10 +16,12 @@ from model.dual import DualModel
 from model.files.architecture import HEAD_WIDTH, describe_towers
 from model.files.card import LIBRARY, Card, ModelCard, TextSearchCard
 from model.files.info import CheckpointInfo, TowerInfo
+from model.files.text_search_file import tower_facts
 from model.files.text_search_info import TextSearchInfo
 from model.names import our_names
 from model.reid import ReIDModel, SideInformation
 from model.tokenizers import ClipTokenizer
+from model.towers.multilingual import MultilingualText
 from utils.files import write_atomically
 from utils.hub import README, WEIGHTS
 from utils.text import printable, shortened
@@ -78,6 +80,8 @@ def save_for_hub(
     path = folder / WEIGHTS
     write_atomically(path, lambda file: safetensors.torch.save_file(whole, file, metadata={"format": "pt"}))
     card.write(path)
+    if isinstance(network, DualModel) and isinstance(network.encode_text, MultilingualText):
+        network.encode_text.tokenizer.save(folder)
     if (folder / README).exists():
         _logger.info("%s is kept as it is; delete it for a new one", folder / README)
     else:
@@ -108,21 +112,25 @@ def _with_rest_of_file(network: ReIDModel, info: CheckpointInfo) -> dict[str, Te
     return weights
 
 
-def _image_facts(info: TowerInfo) -> dict[str, Any]:
+def _image_facts(info: TowerInfo, unseen: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a card about images; `unseen` are those that shapes do not show, where there is no card."""
     name = model_label(info.name) or (info.card.name if info.card else "")
     facts = {key: getattr(info, key) for key in ("size", "stride", "mean", "std", "resize")}
     if info.card is not None:
         return {**dict(info.card), **facts, "name": name}
-    config = describe_towers(info)[1]
-    unseen = {
-        "quick_gelu": config.get("quick_gelu", False),
-        "head_width": config["vision_cfg"].get("head_width", HEAD_WIDTH),
-    }
     return {**facts, **unseen, "name": name, "method": "", "data": "", "versions": {}}
 
 
+def _unseen_facts(info: TowerInfo) -> dict[str, Any]:
+    config = describe_towers(info)[1]
+    return {
+        "quick_gelu": config.get("quick_gelu", False),
+        "head_width": config["vision_cfg"].get("head_width", HEAD_WIDTH),
+    }
+
+
 def _reid_card(info: CheckpointInfo, weights: Mapping[str, Tensor]) -> ModelCard:
-    facts = _image_facts(info)
+    facts = _image_facts(info, _unseen_facts(info) if info.card is None else {})
     facts |= {"neck": info.neck, "adapter_ratio": info.adapter_ratio if info.adapter_width else 0.0}
     if info.card is not None:
         facts["sie"] = info.card.sie and info.card.sie._replace(scale=info.sie_scale)
@@ -137,12 +145,7 @@ def _reid_card(info: CheckpointInfo, weights: Mapping[str, Tensor]) -> ModelCard
 
 
 def _text_search_card(network: DualModel, info: TextSearchInfo) -> TextSearchCard:
-    facts = _image_facts(info)
-    attention = (
-        each for each in network.encode_text.modules() if isinstance(each, torch.nn.MultiheadAttention)
-    )
-    heads = next(attention).num_heads
-    facts |= {"text_heads": heads, "text_length": info.text_length, "tokenizer": ClipTokenizer.name}
+    facts = _image_facts(info, {}) | tower_facts(network) | {"text_length": info.text_length}
     return check_form(facts, TextSearchCard, _WHERE)
 
 

@@ -7,28 +7,53 @@ from typing import Any, NamedTuple
 
 import open_clip
 import torch
+from open_clip.transformer import QuickGELU
 from torch import Tensor
 
-from model.clip import KNOWN_NAMES, check_fit, clip_config, load_strictly, openai_weights, require_clip
+from model.clip import (
+    KNOWN_NAMES,
+    check_fit,
+    clip_config,
+    image_tower,
+    load_strictly,
+    openai_weights,
+    require_clip,
+)
 from model.dual import DualModel
 from model.files.architecture import HEAD_WIDTH, describe_towers, require_heads, unseen_facts
 from model.files.card import card_path
 from model.files.geometry import adopt_geometry, fit_geometry
 from model.files.info import position_name, warn_of_assumptions, warn_of_other_facts
+from model.files.multilingual_file import find_tokenizer, make_multilingual_text, read_multilingual
 from model.files.text_search_info import WORDS, TextSearchInfo, read_text_search_info
-from model.names import HEADS, TEXT, VISUAL, has_text_tower, published_names, without_heads
-from model.towers.image import grid_size, make_backbone, resize_positions
+from model.multilingual import find_model, is_multilingual
+from model.names import (
+    HEADS,
+    TEXT,
+    VISUAL,
+    has_text_tower,
+    published_names,
+    split_multilingual,
+    without_heads,
+)
+from model.tokenizers import SentencePieceTokenizer
+from model.towers.image import Backbone, grid_size, make_backbone, resize_positions
+from model.towers.multilingual import MultilingualText, multilingual_kind
 from model.towers.text import ClipText, resize_text_positions
 from utils.weights import read_state_dict
 
 _Pair = tuple[int, int]
 _RGB = tuple[float, float, float]
 _TEXT_POSITIONS = f"{TEXT}positional_embedding"
+LOG_SCALE = 2.6592600369327783  # log(1 / 0.07), with which CLIP starts
 _logger = logging.getLogger("transreid.model")
 
 
 class TextSearchFile(NamedTuple):
-    """Both towers in a file: `weights` under their published names, `config` as open_clip describes them."""
+    """Both towers in a file: `weights` under their published names, `config` as open_clip describes them.
+
+    A multilingual text tower is described by `info.text` instead.
+    """
 
     weights: dict[str, Tensor]
     info: TextSearchInfo
@@ -38,6 +63,21 @@ class TextSearchFile(NamedTuple):
     def source(self) -> str:
         """The file and the model's name in messages."""
         return f"{self.info.path} (`name` {self.info.name})" if self.info.name else self.info.path
+
+    def towers(
+        self, size: _Pair, stride: _Pair, text_length: int
+    ) -> tuple[Backbone, ClipText | MultilingualText]:
+        """Both towers with random weights; a multilingual one's tokenizer lies next to the file."""
+        info = self.info
+        if info.text is None:
+            clip = open_clip.CLIP(**self.config)
+            return make_backbone(clip.visual, size, stride), ClipText(clip, length=text_length)
+        stated = info.card.tokenizer_sha256 if info.card else ""
+        tokenizer = SentencePieceTokenizer(
+            find_tokenizer(info.path), info.text.words, text_length, sha256=stated
+        )
+        text = make_multilingual_text(info.text, tokenizer)
+        return make_backbone(image_tower(self.config), size, stride), text
 
     def grid(self, size: _Pair, stride: _Pair) -> _Pair:
         """Rows and columns of the file's positions, found with the card or, without one, size and stride."""
@@ -57,22 +97,28 @@ class TextSearchFile(NamedTuple):
         """
         own, path = model.state_dict(), self.info.path
         image_positions = position_name(self.weights, VISUAL)
-        images, texts = (self.weights[name].float() for name in (image_positions, _TEXT_POSITIONS))
-        length = len(own[_TEXT_POSITIONS])
+        images = self.weights[image_positions].float()
         if grid != model.visual.grid:
             images = resize_positions(images, model.visual.grid, grid)
             shown = ("{}x{}".format(*each) for each in (grid, model.visual.grid))
             _logger.info("%s: positions of images are resized from %s to %s", path, *shown)
-        if length != len(texts):
-            _logger.info("%s: positions of texts are resized from %d to %d", path, len(texts), length)
-            texts = resize_text_positions(texts, length)
+        resized = {image_positions: images}
+        if self.info.text is None:
+            resized[_TEXT_POSITIONS] = self._text_positions(len(own[_TEXT_POSITIONS]))
         kept = {name: value for name, value in own.items() if name.startswith(HEADS)}
         if "logit_scale" not in self.weights:
             kept["logit_scale"] = own["logit_scale"]
             scale = own["logit_scale"].exp().item()
             _logger.info("%s has no logit_scale: the factor of cosines is %.4g", path, scale)
-        resized = {image_positions: images, _TEXT_POSITIONS: texts}
         load_strictly(model, self.weights | resized | kept, self.source)
+
+    def _text_positions(self, length: int) -> Tensor:
+        texts = self.weights[_TEXT_POSITIONS].float()
+        if length == len(texts):
+            return texts
+        path = self.info.path
+        _logger.info("%s: positions of texts are resized from %d to %d", path, len(texts), length)
+        return resize_text_positions(texts, length)
 
 
 def load_text_search_model(
@@ -97,7 +143,8 @@ def load_text_search_model(
         name: the model's name for `clip_config`, which CLIP's own weights need. Without it or a card it is
             read from the file name, or else the shapes decide, with OpenAI's QuickGELU and heads 64 wide.
         stride: of the patches; without a card the patch size. As for `size`.
-        text_length: positions of the text tower. As for `size`.
+        text_length: positions of the text tower. As for `size`, but a multilingual tower may
+            have any number up to its own.
         mean, std: of pixels, for the facts; without a card the published ones, ImageNet's, or CLIP's own.
         resize: 'bilinear' or 'bicubic', for the facts; without a card 'bicubic'.
 
@@ -118,13 +165,13 @@ def load_text_search_model(
         grid, text_length = info.clip_grid, text_length or info.text_length
     else:
         size, stride = adopt_geometry(info, size, stride)
-        grid, text_length = grid_size(size, info.patch, stride), _adopt_length(info, text_length)
+        grid = grid_size(size, info.patch, stride)
+        # No weight of a multilingual tower depends on it.
+        text_length = (info.text and text_length) or _adopt_length(info, text_length)
     info = replace(info, size=size, stride=stride, text_length=text_length, **pixels)
     if info.card is None and not info.is_clip:
         warn_of_assumptions(info, ("mean", "std", "resize", "size", "stride"), given)
-    clip = open_clip.CLIP(**file.config)
-    towers = make_backbone(clip.visual, size, stride), ClipText(clip, length=text_length)
-    model = DualModel(*towers, log_scale=clip.logit_scale.item())
+    model = DualModel(*file.towers(size, stride, text_length), log_scale=LOG_SCALE)
     file.fill(model, grid)
     return model.eval(), info
 
@@ -148,7 +195,12 @@ def read_text_search_file(path: str | Path, name: str | None = None) -> TextSear
     Heads are left out, with a line in the log. Raises FileNotFoundError, or ValueError for a file of another
     kind, or that is not of this model.
     """
+    if name and is_multilingual(name):
+        path = find_model(str(path), name)
     weights = read_state_dict(path, KNOWN_NAMES)
+    text, others = split_multilingual(weights, str(path))
+    if any(multilingual_kind(names, TEXT) for names in (weights, text)):
+        return TextSearchFile(*read_multilingual(weights, text, others, str(path), name))
     is_clip = not has_text_tower(weights)
     if not is_clip:
         weights = without_heads(weights, str(path))
@@ -208,3 +260,22 @@ def _require_stated(info: TextSearchInfo, config: dict[str, Any]) -> None:
                 f"name {info.name} has {fact} {own}, but `path` {info.path} was trained with {stated}, says "
                 f"{card_path(info.path)}"
             )
+
+
+def tower_facts(model: DualModel) -> dict[str, Any]:
+    """The facts about a model's towers that shapes do not show, by their names in model cards.
+
+    Raises as the tokenizer of a multilingual tower does where its file cannot be read.
+    """
+    image: Any = model.visual
+    text: Any = model.encode_text
+    has_blocks = hasattr(image, "transformer")
+    modules = (module for tower in (text, image) for module in tower.modules())
+    facts: dict[str, Any] = {
+        "quick_gelu": any(isinstance(module, QuickGELU) for module in modules),
+        "head_width": image.transformer.resblocks[0].attn.head_dim if has_blocks else HEAD_WIDTH,
+        "tokenizer": text.tokenizer.name,
+    }
+    if isinstance(text, MultilingualText):
+        return facts | {"text_heads": text.sizes.heads, "tokenizer_sha256": text.tokenizer.sha256}
+    return facts | {"text_heads": text.transformer.resblocks[0].attn.num_heads}

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from timm.data.constants import (
     IMAGENET_DEFAULT_MEAN,
@@ -13,13 +14,16 @@ from torch import Tensor
 
 from model.files.card import TextSearchCard, card_path, read_text_search_card
 from model.files.info import TowerInfo, position_name, tower_facts
-from model.files.shapes import check_numbers, check_tower, count_blocks, refused, shapes_of
+from model.files.shapes import Shapes, check_numbers, check_tower, count_blocks, refused, shapes_of
 from model.names import TEXT, TEXT_SEARCH_FILE, VISUAL
-from model.tokenizers import ClipTokenizer
+from model.tokenizers import ClipTokenizer, SentencePieceTokenizer
+from model.towers.multilingual import XlmSizes, multilingual_kind, read_sizes
 
 # Rows of the token table; at its largest id a text ends.
 WORDS = 49408
+_WORD_TABLE, _TEXT_POSITIONS = f"{TEXT}token_embedding.weight", f"{TEXT}positional_embedding"
 _LENGTHS = range(4, 4097)
+_USUAL_LENGTH = 77  # of multilingual towers, whose shapes do not show it
 _PIXELS = {  # of training
     False: (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),  # as TBPS-CLIP is published
     True: (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD),
@@ -31,13 +35,15 @@ class TextSearchInfo(TowerInfo):
     """Facts about a file with both towers and the model built from it.
 
     `text_width` and `text_layers` are the text tower's, `text_length` its positions in the model. `is_clip`:
-    CLIP's own weights, not trained for text search. `projected_width` is that of the features of both.
+    CLIP's own weights, not trained for text search. `projected_width` is that of the features of both. `text`
+    are the sizes of a multilingual text tower, None of CLIP's.
     """
 
     text_width: int
     text_layers: int
     text_length: int
     is_clip: bool = False
+    text: XlmSizes | None = None
     card: TextSearchCard | None = field(default=None, kw_only=True)
 
     @property
@@ -76,22 +82,17 @@ def read_text_search_info(weights: dict[str, Tensor], path: str, *, is_clip: boo
     shape = shapes_of(weights)
     is_vit = f"{VISUAL}class_embedding" in shape
     projection = f"{VISUAL}{'proj' if is_vit else 'attnpool.c_proj.weight'}"
-    texts = {name: f"{TEXT}{name}" for name in ("token_embedding.weight", "positional_embedding")}
-    needed = (f"{VISUAL}conv1.weight", position_name(shape, VISUAL), projection, *texts.values())
+    kind = multilingual_kind(shape, TEXT)
+    texts = () if kind else (_WORD_TABLE, _TEXT_POSITIONS)
+    needed = (f"{VISUAL}conv1.weight", position_name(shape, VISUAL), projection, *texts)
     missing = [key for key in needed if key not in shape]
     if missing:
         raise ValueError(
             f"{path} is no {TEXT_SEARCH_FILE.what}: {missing[0]} is missing; it holds e.g. "
             f"{', '.join(list(shape)[:3])}"
         )
-    check_tower(shape, path, TEXT_SEARCH_FILE)
-    (words, text_width), (length, _) = (shape[key] for key in texts.values())
-    if words != WORDS:
-        allowed = f"{WORDS} rows, the words of CLIP's tokenizer"
-        raise refused(path, texts["token_embedding.weight"], (words, text_width), allowed, TEXT_SEARCH_FILE)
-    if length not in _LENGTHS:
-        allowed = f"{_LENGTHS[0]} to {_LENGTHS[-1]} rows"
-        raise refused(path, texts["positional_embedding"], (length, _), allowed, TEXT_SEARCH_FILE)
+    check_tower(shape, path, TEXT_SEARCH_FILE._replace(towers=(VISUAL,)) if kind else TEXT_SEARCH_FILE)
+    text = _multilingual_facts(shape, path) if kind else _clip_facts(shape, path)
     check_numbers(weights, path, TEXT_SEARCH_FILE)
     mean, std = _PIXELS[is_clip]
     widths = shape[projection] if is_vit else shape[projection][::-1]
@@ -100,9 +101,7 @@ def read_text_search_info(weights: dict[str, Tensor], path: str, *, is_clip: boo
         **tower_facts(shape, VISUAL),
         width=shape[f"{VISUAL}conv1.weight"][0] if is_vit else widths[0],
         projected_width=widths[1],
-        text_width=text_width,
-        text_layers=count_blocks(shape, TEXT)[0],
-        text_length=length,
+        **text,
         is_clip=is_clip,
         mean=mean,
         std=std,
@@ -112,13 +111,43 @@ def read_text_search_info(weights: dict[str, Tensor], path: str, *, is_clip: boo
     return info if card is None else _described(info, card)
 
 
+def _clip_facts(shape: Shapes, path: str) -> dict[str, Any]:
+    (words, width), (length, _) = shape[_WORD_TABLE], shape[_TEXT_POSITIONS]
+    if words != WORDS:
+        allowed = f"{WORDS} rows, the words of CLIP's tokenizer"
+        raise refused(path, _WORD_TABLE, (words, width), allowed, TEXT_SEARCH_FILE)
+    if length not in _LENGTHS:
+        allowed = f"{_LENGTHS[0]} to {_LENGTHS[-1]} rows"
+        raise refused(path, _TEXT_POSITIONS, (length, _), allowed, TEXT_SEARCH_FILE)
+    return {"text_width": width, "text_layers": count_blocks(shape, TEXT)[0], "text_length": length}
+
+
+def _multilingual_facts(shape: Shapes, path: str) -> dict[str, Any]:
+    try:
+        sizes = read_sizes(shape, TEXT)
+    except ValueError as error:
+        raise ValueError(f"{path} is no {TEXT_SEARCH_FILE.what}: {error}") from error
+    return {
+        "text_width": sizes.width,
+        "text_layers": sizes.layers,
+        "text_length": min(_USUAL_LENGTH, sizes.longest),
+        "text": sizes,
+    }
+
+
 def _described(info: TextSearchInfo, card: TextSearchCard) -> TextSearchInfo:
+    tokenizer = ClipTokenizer.name if info.text is None else SentencePieceTokenizer.name
+    if card.tokenizer != tokenizer:
+        raise ValueError(f"{card_path(info.path)}: tokenizer is {card.tokenizer}; allowed: {tokenizer}")
+    pixels = {"mean": card.mean, "std": card.std, "resize": card.resize}
+    if info.text is not None:
+        width, heads = info.text.width, card.text_heads
+        if width % heads:
+            raise ValueError(f"{card_path(info.path)} has {heads} text_heads; allowed: divisors of {width}")
+        text = info.text._replace(heads=heads)
+        return replace(info, **pixels, text_length=card.text_length, text=text, card=card)
     if card.text_length != info.text_length:
         raise ValueError(
             f"{card_path(info.path)} has text_length {card.text_length}, but {info.path} {info.text_length}"
         )
-    if card.tokenizer != ClipTokenizer.name:
-        raise ValueError(
-            f"{card_path(info.path)}: tokenizer is {card.tokenizer}; allowed: {ClipTokenizer.name}"
-        )
-    return replace(info, mean=card.mean, std=card.std, resize=card.resize, card=card)
+    return replace(info, **pixels, card=card)

@@ -22,7 +22,7 @@ _logger = logging.getLogger("transreid.sentences")
 def encode_captions(model: DualModel, batch: CaptionBatch) -> Tensor:
     """Features (B, P) of the captions of a batch, not normalised."""
     tower = model.encode_text
-    tokens = cut_to_longest(tower.tokenizer(batch.captions)[0])
+    tokens = cut_to_longest(*tower.tokenizer(batch.captions))
     return tower(tokens.to(batch.pids.device, non_blocking=True))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,9 @@ from model import NO_LABEL, DualModel, cut_to_longest, mask_words, other_seeds, 
 from processor.engine import EpochSampler, Objective, Plan, Stage, Step
 from utils.device import queue_copy
 from utils.distributed import gather_batch, world_size
+
+if TYPE_CHECKING:
+    from model import ClipText
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,11 @@ class TextSearchObjective(Objective):
     def _tokenize(self, batch: PairBatch) -> tuple[Tensor, Tensor | None]:
         """Tokens (B, n) of the captions, and for the masked language model the words that they leave out."""
         tower, device = self.model.encode_text, batch.images.device
-        tokens, _ = tower.tokenizer(batch.captions)
+        tokens, mask = tower.tokenizer(batch.captions)
         if not self.weights.mlm:
-            return queue_copy(cut_to_longest(tokens), device), None
+            return queue_copy(cut_to_longest(tokens, mask), device), None
         # Its blocks look at all positions, as published.
-        tokens, labels = mask_words(tokens, batch.seeds, tower.vocabulary)
+        tokens, labels = mask_words(tokens, batch.seeds, cast("ClipText", tower).vocabulary)
         return queue_copy(tokens, device), queue_copy(labels, device)
 
     def after_step(self) -> None:
@@ -160,7 +163,7 @@ class TextSearchObjective(Objective):
         """Features of the texts of all processes, and the loss of the masked language model, if it is on."""
         if images.tokens is None or labels is None:
             return gather_batch(self.model.encode_text(tokens, seeds)), None
-        texts = self.model.encode_text.encode_tokens(tokens, seeds)  # (B, n, P)
+        texts = cast("ClipText", self.model.encode_text).encode_tokens(tokens, seeds)  # (B, n, P)
         wanted = labels != NO_LABEL
         scores = predict_words(self.model, texts, images.tokens, wanted).float()
         loss = F.cross_entropy(scores, labels[wanted], reduction="sum")

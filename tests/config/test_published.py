@@ -42,7 +42,8 @@ PCL = {
 }
 CLIPREID_PCL = "configs/person/vit_clipreid_pcl.yml"
 TBPS = ["configs/tbps/vit_tbps.yml", "configs/tbps/vit_tbps_simplified.yml"]
-SHIPPED = [*FILES, *SIE_OLP, CLIPREID_PCL, "configs/pcl/vit_pcl.yml", *PCL, *TBPS]
+ALTCLIP = "configs/tbps/vit_altclip.yml"
+SHIPPED = [*FILES, *SIE_OLP, CLIPREID_PCL, "configs/pcl/vit_pcl.yml", *PCL, *TBPS, ALTCLIP]
 # What pcl-vit.yml of the published PCL-CLIP sets, but for folders.
 PUBLISHED_PCL = {
     "MODEL.NAME": "ViT-B-16",

@@ -53,7 +53,7 @@ def test_a_step_under_the_autocast_of_cuda(monkeypatch, settings):
     batch = next(iter(loaders.train))
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
-    monkeypatch.setattr("processor.recipes.text_search.cut_to_longest", lambda tokens: tokens)
+    monkeypatch.setattr("processor.recipes.text_search.cut_to_longest", lambda tokens, mask: tokens)
     with FakeTensorMode(allow_non_fake_inputs=True), Precision("cuda", torch.float16).autocast():
         for module in objective.modules():
             for held in (module._parameters, module._buffers):

@@ -25,10 +25,10 @@ from model import (
     Graph,
     ReIDModel,
     TextSearchInfo,
+    Tokenizer,
     client_statistics,
     image_graph,
     text_graph,
-    tokenize_captions,
 )
 from processor import METHODS, extract, make_task, read_test_data
 from retrieval import FeatureSet, evaluate_task
@@ -75,11 +75,13 @@ def map_by(
         graphs["text"] = graph if kind == "text" else text_graph(model, info)
         loaders["text"] = DataLoader(dataset.test_captions(), _BATCH, collate_fn=collate_captions)
 
+    tokenize = model.encode_text.tokenizer if isinstance(model, DualModel) else None
+
     def features(side: str, run: Run | None = None) -> FeatureSet:
         module = graphs[side].module
 
         def encode(batch: ImageBatch | CaptionBatch) -> Tensor:
-            inputs = _inputs(batch, graphs[side].inputs, info)
+            inputs = _inputs(batch, graphs[side].inputs, tokenize)
             return module(*inputs) if run is None else torch.from_numpy(run(inputs))
 
         return extract(module, loaders[side], select_device("cpu"), encode)
@@ -94,9 +96,9 @@ def map_by(
 
 
 def _inputs(
-    batch: ImageBatch | CaptionBatch, names: Sequence[str], info: CheckpointInfo | TextSearchInfo
+    batch: ImageBatch | CaptionBatch, names: Sequence[str], tokenize: Tokenizer | None
 ) -> tuple[Tensor, ...]:
-    if isinstance(batch, CaptionBatch):
-        return (tokenize_captions(batch.captions, info.text_length),)
+    if isinstance(batch, CaptionBatch) and tokenize is not None:
+        return tokenize(batch.captions)[:1]
     named = {"camera_label": batch.camids, "view_label": batch.viewids}
     return batch.images, *(named[name] for name in names[1:])
