@@ -245,6 +245,20 @@ class TextModel(_ImageModel):
             self.network, texts, self.device, batch_size=batch_size, precision=precision, private=private
         )
 
+    def are_cut(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each sentence is too long for the model, which then reads its beginning only.
+
+        Raises ValueError as `encode_text`.
+        """
+        from processor import are_cut
+
+        return are_cut(self.network, texts)
+
+    @property
+    def is_multilingual(self) -> bool:
+        """Whether the text tower has a tokenizer of many languages, not CLIP's."""
+        return self.network.encode_text.tokenizer.name != "clip_bpe"
+
     def export(self, path: str | Path, text: str | Path | None = None, **settings: Any) -> list[Exported]:
         """Write the image side to `path` and the text side to `text`, if that is given.
 

@@ -1,6 +1,13 @@
 """Training and testing: the loop, the methods that go through it, and extraction."""
 
-from processor.evaluation import extract, extract_sentences, label_names, make_task, queries_with_match
+from processor.evaluation import (
+    are_cut,
+    extract,
+    extract_sentences,
+    label_names,
+    make_task,
+    queries_with_match,
+)
 from processor.make_evaluation import evaluate_as_configured
 from processor.make_processor import train
 from processor.make_recipes import make_plan, make_text_search_objective
@@ -12,6 +19,7 @@ from processor.methods import METHODS, Method
 __all__ = [
     "METHODS",
     "Method",
+    "are_cut",
     "evaluate_as_configured",
     "extract",
     "extract_sentences",

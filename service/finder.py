@@ -73,13 +73,15 @@ class SearchOptions:
 class Answer:
     """The `k` nearest entries, nearest first, also those beyond the threshold.
 
-    `nobody`: none of them is within the threshold, or there is none. A threshold of None has no end.
+    `nobody`: none of them is within the threshold, or there is none. A threshold of None has no end. `cut`:
+    the question is a sentence of which the model reads the beginning only.
     """
 
     hits: list[Hit]
     threshold: float | None
     space: str
     nobody: bool
+    cut: bool = False
 
     def accepts(self, hit: Hit) -> bool:
         """Whether a hit is within the threshold."""
@@ -137,7 +139,7 @@ class Finder:
         self.threshold, self.text_threshold = threshold, settings.text_threshold
         self.image_space = next(iter(models))
         self.settings = settings
-        self._models = models
+        self._models, self._text_model = models, text_model
         self._seen: Callable[[str, int], object] = lambda what, size: None
         self._decoding = threading.Semaphore(self.settings.decoders)
         self._writing = threading.Lock()
@@ -167,6 +169,11 @@ class Finder:
         """Whether there is a model for sentences."""
         return self._sentences is not None
 
+    @property
+    def takes_many_languages(self) -> bool:
+        """Whether the model for sentences is multilingual."""
+        return self._text_model is not None and self._text_model.is_multilingual
+
     def search(self, question: Picture | Sentence | Key, options: SearchOptions = SearchOptions()) -> Answer:
         """The ranking for a question; the entry of a `Key` is not in its own.
 
@@ -188,8 +195,12 @@ class Finder:
         )
         hits = self._searches(self._features(question), conditions)
         hits = [hit for hit in hits if hit.key != name][: options.k]
-        answer = Answer(hits, threshold, space, nobody=True)
+        answer = Answer(hits, threshold, space, nobody=True, cut=self._is_cut(question))
         return replace(answer, nobody=not any(map(answer.accepts, hits)))
+
+    def _is_cut(self, question: Picture | Sentence | Key) -> bool:
+        is_sentence = isinstance(question, Sentence) and self._text_model is not None
+        return is_sentence and self._text_model.are_cut([question.text])[0]
 
     def _features(self, question: Picture | Sentence | Key) -> Tensor:
         """Features (D,) of a question."""

@@ -1,7 +1,7 @@
 """Features of images and texts, and the evaluation made of them."""
 
 from processor.evaluation.extract import extract, label_names, make_task, queries_with_match, require_matches
-from processor.evaluation.sentences import extract_sentences
+from processor.evaluation.sentences import are_cut, extract_sentences
 from processor.evaluation.streams import Evaluation, ImageToImage, Stream, extract_streams
 from processor.evaluation.text_to_image import TextToImage
 from processor.evaluation.views import image_encoder, with_second_view
@@ -11,6 +11,7 @@ __all__ = [
     "ImageToImage",
     "Stream",
     "TextToImage",
+    "are_cut",
     "extract",
     "extract_sentences",
     "extract_streams",

@@ -45,7 +45,7 @@ def extract_sentences(
     records = [_record(sentence) for sentence in sentences]
     clean = [record._replace(caption=_cleaned(record.caption)) for record in records]
     tokenizer = model.encode_text.tokenizer
-    for record, is_cut in zip(records, tokenizer.are_cut([each.caption for each in clean]), strict=True):
+    for record, is_cut in zip(records, are_cut(model, [each.caption for each in clean]), strict=True):
         if is_cut:
             _logger.warning(
                 "only the first %d tokens of %s are read: it has more",
@@ -58,6 +58,11 @@ def extract_sentences(
     # Names of pictures, so that nothing looks for an image file of a sentence.
     pictures = [hashlib.sha256(record.caption.encode()).hexdigest() for record in records]
     return replace(features.normalized(), pictures=pictures, names=label_names(records))
+
+
+def are_cut(model: DualModel, sentences: Sequence[str]) -> list[bool]:
+    """Whether the model reads only the beginning of each sentence; raises as `extract_sentences`."""
+    return model.encode_text.tokenizer.are_cut([_cleaned(sentence) for sentence in sentences])
 
 
 def _record(sentence: str | CaptionRecord) -> CaptionRecord:

@@ -93,11 +93,15 @@ class FoundHit(FoundEntry):
 
 
 class FoundAnswer(BaseModel):
-    """The ranking, nearest first; `nobody`: no hit is within the threshold."""
+    """The ranking, nearest first; `nobody`: no hit is within the threshold.
+
+    `cut`: the sentence is too long for the model, which has read its beginning only.
+    """
 
     space: str
     threshold: float | None
     nobody: bool
+    cut: bool
     hits: list[FoundHit]
 
 
@@ -132,7 +136,9 @@ def show_answer(answer: Answer) -> FoundAnswer:
         )
         for hit in answer.hits
     ]
-    return FoundAnswer(space=answer.space, threshold=answer.threshold, nobody=answer.nobody, hits=hits)
+    return FoundAnswer(
+        space=answer.space, threshold=answer.threshold, nobody=answer.nobody, cut=answer.cut, hits=hits
+    )
 
 
 AnyOptions = TypeVar("AnyOptions", bound=_Options)

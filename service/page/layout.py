@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from gradio.components import Component
 
 _HERE = Path(__file__).parent
+_LANGUAGES = (
+    "in other languages, too: 穿红色大衣的女人, женщина в красном пальто, \u2068امرأة بمعطف أحمر\u2069"
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def search_room(deeds: Deeds) -> SearchRoom:
             sentence = gradio.Textbox(
                 label="Or describe somebody",
                 placeholder="a woman in a red coat",
+                info=_LANGUAGES if deeds.finder.takes_many_languages else None,
                 visible=deeds.finder.takes_sentences,
                 submit_btn="Search",
                 max_lines=1,

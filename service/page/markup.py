@@ -114,6 +114,8 @@ def _verdict(answer: Answer, within: Sequence[Hit], *, may_add: bool) -> str:
         names = dict.fromkeys(hit.metadata.identity for hit in within)
         others = [isolated(printable(name)) for name in names if name and name != nearest]
         reason += f"; some of them are of {few(others)}." if others else "."
+    if answer.cut:
+        reason += " The sentence is too long for the model, which reads its beginning only."
     return _title(kind, title, reason, keep if may_add else "")
 
 

@@ -59,6 +59,12 @@ def test_names_of_any_script_are_sent_and_come_back(client):
         assert answer.status_code == 422 and "allowed: text that can be printed" in answer.json()["error"]
 
 
+def test_the_answer_says_that_a_sentence_was_cut(client):
+    assert client.post("/search", json={"sentence": SENTENCES["zh"]}).json()["cut"]  # 16 tokens are read
+    assert not client.post("/search", json={"sentence": SENTENCES["zh"][:3]}).json()["cut"]
+    assert not client.post("/search", files={"image": ("a", draw(0))}).json()["cut"]
+
+
 def test_limits_count_letters(client):
     asked(client, json.dumps({"sentence": "红" * 1000}).encode())
     asked(client, urlencode({"sentence": "红" * 1000}).encode(), "application/x-www-form-urlencoded")

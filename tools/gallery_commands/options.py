@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from config.arguments import Parser
 from config.errors import as_keys
@@ -159,6 +160,17 @@ def read_moment(text: str) -> datetime:
         return datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text)).astimezone()
     except (ValueError, OverflowError, OSError):  # OverflowError, OSError: a year that the system cannot have
         raise ValueError(f"{quoted(text)} is no time; {_TIMES}") from None
+
+
+def printed_json(content: Any) -> str:
+    """JSON for stdout, where what it cannot show is escaped as JSON does it."""
+    encoding = sys.stdout.encoding or "ascii"
+
+    def is_shown(letter: str) -> bool:
+        return letter == "\n" or (letter.isprintable() and bool(letter.encode(encoding, "ignore")))
+
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    return "".join(letter if is_shown(letter) else json.dumps(letter)[1:-1] for letter in text)
 
 
 def shown_time(when: datetime | None) -> str:

@@ -21,6 +21,7 @@ from tools.gallery_commands.options import (
     log_beside,
     no_words,
     number,
+    printed_json,
     shown_time,
 )
 from utils.files import require_writable, write_atomically
@@ -51,7 +52,9 @@ def list_entries(args: argparse.Namespace) -> None:
     with Gallery.open(args.gallery) as gallery:
         entries = itertools.islice(chosen(gallery, args), args.most)
         if args.form == "json":
-            text = json.dumps([_record(entry) for entry in entries], indent=2, ensure_ascii=False) + "\n"
+            records = [_record(entry) for entry in entries]
+            text = json.dumps(records, indent=2, ensure_ascii=False) if args.out else printed_json(records)
+            text += "\n"
         elif args.form == "csv":
             text = _as_csv(entries)
         else:
@@ -100,7 +103,7 @@ def stats(args: argparse.Namespace) -> None:
     with Gallery.open(args.gallery) as gallery:
         found = _numbers(gallery)
     if args.json:
-        say("%s", Lines(json.dumps(found, indent=2, ensure_ascii=False)))
+        say("%s", Lines(printed_json(found)))
         return
     for space, numbers in found["spaces"].items():
         model = numbers["model"]

@@ -47,6 +47,25 @@ def test_the_line_stands_between_the_same_and_the_others():
     assert page.words[:2] == ["Anna", "2 of 3 pictures are within the threshold of 0.5."]
 
 
+def test_names_from_right_to_left_keep_to_themselves():
+    names = ("דנה", "نیلوفر\u200cجان", "רחל")
+    page = ranking(Answer([hit(0.1, identity=name, camera="שער 2") for name in names], 0.5, "reid", False))
+    assert page.words[:2] == [
+        "דנה",
+        "3 of 3 pictures are within the threshold of 0.5; some of them are of "
+        "\u2068نیلوفر\u200cجان\u2069, \u2068רחל\u2069.",
+    ]
+    assert all(facts["dir"] == "auto" for _, facts in page.of_class("name"))
+    assert {facts["aria-label"] for _, facts in page.of_class("picture")} == {
+        f"{place}: \u2068{name}\u2069, \u2068שער 2\u2069, no time, distance 0.100"
+        for place, name in enumerate(names, start=1)
+    }
+    said = Parts(markup.added(Metadata(identity="דנה", camera="gate")))
+    assert "".join(said.words) == "Added: \u2068דנה\u2069, gate"
+    cut = ranking(Answer([hit(0.1)], None, "text", nobody=False, cut=True))
+    assert cut.words[1].endswith("The sentence is too long for the model, which reads its beginning only.")
+
+
 def test_nobody_is_said_plainly():
     page = ranking(Answer([hit(0.8, identity="Anna")], 0.5, "reid", nobody=True), may_add=True)
     assert page.words[:2] == [
