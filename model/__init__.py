@@ -37,6 +37,7 @@ from model.make_text_search import (
     make_text_search_model,
     make_text_search_test_model,
 )
+from model.make_tokenizer import make_tokenizer
 from model.masked_words import NO_LABEL, mask_words, predict_words
 from model.reid import ReIDModel, ReIDOutput, SideInformation
 from model.teacher import Teacher
@@ -105,6 +106,7 @@ __all__ = [
     "make_text_search_card",
     "make_text_search_model",
     "make_text_search_test_model",
+    "make_tokenizer",
     "mask_words",
     "measure_parity",
     "model_label",

@@ -15,6 +15,7 @@ from torch import Tensor
 from utils.files import write_atomically
 from utils.hub import TOKENIZER as TOKENIZER_FILE
 from utils.package import require_extra
+from utils.scripts import clusters
 from utils.text import one_line
 from utils.untrusted.plain import MEBIBYTE, read_plain
 
@@ -66,7 +67,7 @@ class ClipTokenizer:
 
     def pieces(self, text: str) -> list[str]:
         """As `Tokenizer`: single letters, because most tokens of letters beyond ASCII are parts of one."""
-        return list(text)
+        return clusters(text)
 
 
 class SentencePieceTokenizer:
@@ -74,7 +75,7 @@ class SentencePieceTokenizer:
 
     Args:
         path: the file.
-        words: rows of the text tower's table, which the vocabulary must have.
+        words: rows of the text tower's table, which the vocabulary must have; None without a tower.
         context_length: tokens of a text, `<s>` and `</s>` included; longer texts are cut before `</s>`.
         sha256: the file's, as a model card states it; '' if it is not known.
 
@@ -84,7 +85,9 @@ class SentencePieceTokenizer:
 
     name = "xlm_roberta"
 
-    def __init__(self, path: str | Path, words: int, context_length: int = 77, *, sha256: str = "") -> None:
+    def __init__(
+        self, path: str | Path, words: int | None, context_length: int = 77, *, sha256: str = ""
+    ) -> None:
         self.path, self.words, self.context_length = Path(path), words, context_length
         self._stated = sha256
 
@@ -157,7 +160,7 @@ class SentencePieceTokenizer:
         found.no_truncation()
         found.no_padding()
         words = found.get_vocab_size()
-        if words != self.words:
+        if self.words is not None and words != self.words:
             raise ValueError(
                 f"{self.path} has {words} words; allowed with this text tower: {self.words}, the rows of its "
                 "table"

@@ -120,12 +120,12 @@ def prompt_model(cfg: CfgNode, dataset: ReIDDataset, *, pretrained: bool) -> ReI
     return _model(cfg, dataset, subjects, dataset.num_train_pids, pretrained=pretrained)
 
 
-def image_loaders(cfg: CfgNode, dataset: ReIDDataset, *, labelled: bool = True) -> Loaders:
+def image_loaders(cfg: CfgNode, dataset: ReIDDataset, model: nn.Module, *, labelled: bool = True) -> Loaders:
     """Loaders of the image methods of one stage."""
     return make_dataloader(cfg, dataset, labelled=labelled)
 
 
-def prompt_loaders(cfg: CfgNode, dataset: ReIDDataset) -> Loaders:
+def prompt_loaders(cfg: CfgNode, dataset: ReIDDataset, model: nn.Module) -> Loaders:
     """Loaders of two-stage methods, whose passes without augmentation have the batch size of stage 1."""
     batch, online = cfg.SOLVER.STAGE1.IMS_PER_BATCH, learns_online(cfg)
     described = make_described_images(cfg, dataset) if cfg.DATASETS.CAPTIONS else None

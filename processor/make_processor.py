@@ -53,7 +53,7 @@ def make_training_parts(cfg: CfgNode, method: Method, session: Session) -> tuple
     if is_first():
         text = cfg.dump()
         write_atomically(session.output_dir / "config.yml", lambda path: path.write_text(text, "utf-8"))
-    loaders = method.loaders(cfg, dataset)  # may read all training images, so what can be refused was
+    loaders = method.loaders(cfg, dataset, model)  # may read all training images, so what can be refused was
     verify(cfg, dataset)
     return Parts(dataset, model, loaders, method.evaluation(cfg, dataset, loaders, model)), finished
 

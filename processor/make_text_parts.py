@@ -34,6 +34,11 @@ def text_model(cfg: CfgNode, dataset: CaptionDataset, *, pretrained: bool) -> Du
     return model
 
 
+def text_loaders(cfg: CfgNode, dataset: CaptionDataset, model: DualModel) -> CaptionLoaders:
+    """Loaders of text search, which leave out pieces of the model's tokenizer in scripts without spaces."""
+    return make_caption_loaders(cfg, dataset, pieces=model.encode_text.tokenizer.pieces)
+
+
 def text_evaluation(cfg: CfgNode, dataset: CaptionDataset, loaders: CaptionLoaders, model: Any) -> Evaluation:
     """Captions are searched among images, or the other way round, by cosine."""
     return _evaluation(cfg, dataset, loaders, model, {})

@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 
 from config import cfg as two_stage_tree
 from config import cfg_base, cfg_pcl, cfg_tbps
-from datasets import make_caption_dataset, make_caption_loaders
+from datasets import make_caption_dataset
 from model import adopt_card, adopt_text_search_card
 from processor import make_parts, make_recipes, make_text_parts
 from processor.engine import Run, Stage
@@ -29,7 +29,7 @@ class Method:
             stages that `run.saver.finished` names.
         data: configuration, `need_train=` to the data set.
         model: configuration, data set, `pretrained=` to the model, on the CPU.
-        loaders: configuration, data set to the loaders that `stages` reads.
+        loaders: configuration, data set, model to the loaders that `stages` reads.
         evaluation: configuration, data set, loaders, model to what is evaluated.
         test: configuration, data set without training split to the model in TEST.WEIGHT and its evaluation.
         adopt: configuration, keys of the command line to the configuration as the card of TEST.WEIGHT says.
@@ -44,7 +44,7 @@ class Method:
     stages: Callable[[CfgNode, Parts, Run], Iterator[Stage]]
     data: Callable[..., Any] = make_parts.image_data
     model: Callable[..., nn.Module] = make_parts.image_model
-    loaders: Callable[[CfgNode, Any], Any] = make_parts.image_loaders
+    loaders: Callable[[CfgNode, Any, Any], Any] = make_parts.image_loaders
     evaluation: Callable[[CfgNode, Any, Any, nn.Module], Evaluation] = make_parts.image_evaluation
     test: Callable[[CfgNode, Any], tuple[nn.Module, Evaluation]] = make_parts.image_test
     adopt: Callable[[CfgNode, Collection[str]], CfgNode] = adopt_card
@@ -82,7 +82,7 @@ TBPS = Method(
     make_recipes.text_search_stages,
     data=make_caption_dataset,
     model=make_text_parts.text_model,
-    loaders=make_caption_loaders,
+    loaders=make_text_parts.text_loaders,
     evaluation=make_text_parts.text_evaluation,
     test=make_text_parts.text_test,
     adopt=adopt_text_search_card,

@@ -39,7 +39,7 @@ from datasets import (
 )
 from datasets.readers import READERS
 from datasets.readers.captions import CAPTION_READERS
-from model import ClipTokenizer
+from model import make_tokenizer
 from processor import queries_with_match
 from utils.files import require_writable, write_atomically
 from utils.text import Lines
@@ -96,11 +96,12 @@ def in_images(cfg: CfgNode, *, need_train: bool) -> tuple[ReIDDataset, list[str]
 
 def in_captions(cfg: CfgNode, *, need_train: bool) -> tuple[CaptionDataset, list[str], Faults]:
     """The data set of captions, its files and its faults."""
+    tokenizer, length = make_tokenizer(cfg), cfg.MODEL.TEXT_LENGTH
     dataset = make_caption_dataset(cfg, need_train=need_train, for_check=True)
+    # First, because a tokenizer may be missing, and images take long.
+    found = dataclasses.asdict(audit_captions(dataset, tokenizer.are_cut))
     files = _inspect(cfg, dataset)
-    length = cfg.MODEL.TEXT_LENGTH
-    found = dataclasses.asdict(audit(dataset, files))
-    found |= dataclasses.asdict(audit_captions(dataset, ClipTokenizer(length).are_cut))
+    found |= dataclasses.asdict(audit(dataset, files))
     found["unmatched"] = unmatched_identities(dataset, files)
     notes = Findings.NOTES | CaptionFindings.NOTES | {"unmatched": "query identities without a gallery image"}
     notes["cut"] += f" or {length} tokens (MODEL.TEXT_LENGTH)"

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.toys import TEXT_SETTINGS, draw_captions, words, write_tower
 from tools import evaluate
 
 NAMES = ("caption", "caption_zh", "caption_ru")
+CHINESE = {"DATASETS.LANGUAGES": "['zh']", "INPUT.WORD_DELETION": 0.5, "INPUT.BACK_TRANSLATION": 0.0}
 TESTED = {"TEST.LANGUAGES": "['', 'zh', 'ru']"}
 
 
@@ -111,3 +113,37 @@ def test_one_language_writes_what_it_always_did(run):
     assert "CMC curve, Rank-1  :" in (other / "test_log.txt").read_text()
     found = json.loads((other / "metrics.json").read_text())
     assert (found["languages"], found["num_valid"]) == (["ru"], 14)
+
+
+def test_pieces_of_the_towers_tokenizer_are_left_out(place):
+    cfg = load_config(cfg_tbps, "", words(TEXT_SETTINGS | {"DATASETS.ROOT_DIR": str(place)} | CHINESE))
+    dataset = METHODS["tbps"].data(cfg)
+    asked = []
+
+    def pieces(run):
+        asked.append(run)
+        return [run[:2], run[2:]]
+
+    tokenizer = SimpleNamespace(pieces=pieces)
+    model = SimpleNamespace(encode_text=SimpleNamespace(tokenizer=tokenizer))
+    vary = METHODS["tbps"].loaders(cfg, dataset, model).train.dataset.vary
+    texts = {vary(dataset.train[0], seed) for seed in range(60)}
+    assert set(asked) == {"穿第", "件外套的人"}
+    assert {"件外套的人。", "穿第0", "穿第0件外"} <= texts
+    assert not [text for text in texts if "穿" in text and "第" not in text]
+
+
+def test_a_multilingual_model_learns_from_all_languages(run, place, tmp_path):
+    pytest.importorskip("transformers")
+    from tests.altclip import TEXTS, write_altclip
+
+    captions = [
+        text for row in json.loads((place / "train_reid.json").read_text()) for text in row["captions_zh"]
+    ]
+    write_altclip(tmp_path / "hub", texts=[*TEXTS, *captions])
+    settings = TESTED | {"DATASETS.LANGUAGES": "['', 'zh', 'ru']", "INPUT.WORD_DELETION": 0.3}
+    settings |= {"MODEL.NAME": "AltCLIP", "MODEL.PRETRAIN_PATH": str(tmp_path / "hub")}
+    settings |= {"MODEL.PRETRAIN_CHOICE": "clip", "DATALOADER.NUM_WORKERS": 2}
+    (first, last) = records(run("altclip", settings))
+    assert first["samples"] == last["samples"] == 72 and last["num_valid"] == 38
+    assert last["loss"] < 20

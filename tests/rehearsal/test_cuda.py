@@ -164,7 +164,7 @@ def test_steps_and_extraction_under_the_autocast_of_cuda(monkeypatch, toy_config
     model = row.model(config, dataset, pretrained=False)
     run = Run(model, "", torch.device("cpu"), tmp_path, None, cpu, Saver(tmp_path, model, cpu, {}))
     objectives = []
-    for stage in row.stages(config, Parts(dataset, model, row.loaders(config, dataset), None), run):
+    for stage in row.stages(config, Parts(dataset, model, row.loaders(config, dataset, model), None), run):
         stage.objective.train()
         stage.objective.begin_epoch(1)
         stage.sampler.set_epoch(1)

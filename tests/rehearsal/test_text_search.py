@@ -47,7 +47,8 @@ def test_a_run(gpu, settings, tmp_path, more):
 def test_a_step_under_the_autocast_of_cuda(monkeypatch, settings):
     config, row = load_config(cfg_tbps, "", words(settings)), METHODS["tbps"]
     dataset = row.data(config)
-    model, loaders = row.model(config, dataset, pretrained=False), row.loaders(config, dataset)
+    model = row.model(config, dataset, pretrained=False)
+    loaders = row.loaders(config, dataset, model)
     objective = make_text_search_objective(config, model).train()
     loaders.train.batch_sampler.set_epoch(1)
     batch = next(iter(loaders.train))

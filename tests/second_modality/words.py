@@ -113,7 +113,7 @@ class WordLoaders:
     captions: DataLoader
 
 
-def make_loaders(cfg, dataset: ReIDDataset) -> WordLoaders:
+def make_loaders(cfg, dataset: ReIDDataset, model) -> WordLoaders:
     pixels = PixelTransform(tuple(cfg.INPUT.PIXEL_MEAN), tuple(cfg.INPUT.PIXEL_STD))
     size, count = tuple(cfg.INPUT.SIZE_TRAIN), cfg.TEST.IMS_PER_BATCH
     images = functools.partial(ImageDataset, size=size, interpolation="bilinear")
@@ -205,7 +205,7 @@ def word_stages(cfg, parts, run):
 def load_weight(cfg, dataset):
     model = make_model(cfg, read_words(cfg), pretrained=False)  # the words are those of training
     model.load_state_dict(torch.load(cfg.TEST.WEIGHT, weights_only=True))
-    loaders = make_loaders(cfg, dataset)
+    loaders = make_loaders(cfg, dataset, model)
     return model, TextToImage(loaders, dataset.trials, model, {"weight": cfg.TEST.WEIGHT})
 
 

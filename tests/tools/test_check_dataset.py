@@ -313,6 +313,28 @@ def test_captions_of_all_languages_that_are_there(tmp_path, capsys):
     ]
 
 
+def test_tokens_are_those_of_the_text_tower(tmp_path, capsys):
+    pytest.importorskip("transformers")
+    from tests.altclip import write_altclip
+
+    write_altclip(tmp_path / "hub")
+    capsys.readouterr()
+    for seed, name in enumerate(("1.jpg", "2.jpg")):
+        draw(tmp_path / name, seed)
+    rows = [
+        "path,pid,split,caption_zh",
+        f"1.jpg,ann,train,{'穿着红色外套' * 5}",
+        "2.jpg,zoe,test,一个穿着红色外套",
+    ]
+    (tmp_path / "dataset.csv").write_text("\n".join(rows), "utf-8")
+    pairs = ["DATASETS.NAMES", "csv", "DATASETS.ROOT_DIR", str(tmp_path), "DATALOADER.NUM_WORKERS", "0"]
+    pairs += ["MODEL.TEXT_LENGTH", "12"]
+    told = "note: captions that are cut, at 77 words or 12 tokens (MODEL.TEXT_LENGTH): "
+    assert f"{told}2" in run(["--captions", *pairs], capsys)[1]
+    pairs += ["MODEL.NAME", "AltCLIP", "MODEL.PRETRAIN_PATH", str(tmp_path / "hub")]
+    assert f"{told}1" in run(["--captions", *pairs], capsys)[1]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
