@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import ConfigDict
 
 from datasets.records import CaptionRecord, ImageRecord
-from utils.scripts import clusters, runs
+from utils.scripts import clusters, has_runs, runs
 from utils.text import few, quoted
 from utils.untrusted.forms import Form, Texts, parse_json
 from utils.untrusted.plain import MEBIBYTE, read_plain_text
@@ -58,7 +58,9 @@ def delete_words(caption: str, probability: float, rng: random.Random, pieces: P
     Args:
         pieces: the parts of a run, in their order; by default its letters.
     """
-    words = [(number, unit) for number, word in enumerate(caption.split()) for unit in _units(word, pieces)]
+    words = list(enumerate(caption.split()))
+    if has_runs(caption):
+        words = [(number, unit) for number, word in words for unit in _units(word, pieces)]
     kept = [word for word in words if rng.random() >= probability]
     if words and not kept:
         kept = [rng.choice(words)]

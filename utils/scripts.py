@@ -22,6 +22,11 @@ _TONES = re.compile("[\U0001f3fb-\U0001f3ff\u1160-\u11ff]")  # of skin; and part
 _VIRAMA, _JOINER = 9, "\N{ZERO WIDTH JOINER}"
 
 
+def has_runs(text: str) -> bool:
+    """Whether letters of such a script are in the text."""
+    return _RUN.search(text) is not None
+
+
 def runs(word: str) -> list[tuple[str, bool]]:
     """The parts of a word without spaces in turn, and whether each is a run of letters of such a script."""
     parts = _RUN.split(word)

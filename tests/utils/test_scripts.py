@@ -1,6 +1,6 @@
 import pytest
 
-from utils.scripts import clusters, runs
+from utils.scripts import clusters, has_runs, runs
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,7 @@ from utils.scripts import clusters, runs
 )
 def test_runs_of_letters_without_spaces(word, parts):
     assert runs(word) == parts
+    assert has_runs(word) == any(is_run for _, is_run in parts)
 
 
 @pytest.mark.parametrize(
