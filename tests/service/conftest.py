@@ -18,6 +18,7 @@ from model import make_card, make_model
 from retrieval import Gallery
 from service import Finder
 from tests import toys
+from tests.sentences import SENTENCES
 
 
 def draw(seed, size=(32, 16), form="PNG"):
@@ -47,6 +48,28 @@ def model(weight_files):
 @pytest.fixture(scope="session")
 def text_model(weight_files):
     return clipreid.load_text_model(weight_files[1], device="cpu")
+
+
+@pytest.fixture(scope="session")
+def multilingual_model(tmp_path_factory):
+    """A tiny text search model with AltCLIP's text tower, whose tokenizer has seen `SENTENCES`."""
+    pytest.importorskip("transformers")
+    from config import cfg_tbps
+    from model import make_text_search_card, make_text_search_model
+    from tests.altclip import TEXTS, write_altclip
+
+    folder = tmp_path_factory.mktemp("multilingual")
+    write_altclip(folder / "hub", [*TEXTS, *SENTENCES.values()])
+    settings = {"MODEL.NAME": "AltCLIP", "MODEL.PRETRAIN_CHOICE": "clip", "MODEL.TEXT_LENGTH": "32"}
+    settings |= {"MODEL.PRETRAIN_PATH": str(folder / "hub"), "MODEL.SS_LOSS_WEIGHT": "0.0"}
+    config = load_config(cfg_tbps, "", toys.words(toys.TEXT_SETTINGS | settings))
+    network = make_text_search_model(config)
+    torch.save(network.state_dict(), folder / "AltCLIP_1.pth")
+    make_text_search_card(config, network, "tbps", data="captions", versions={}).write(
+        folder / "AltCLIP_1.pth"
+    )
+    network.encode_text.tokenizer.save(folder)
+    return clipreid.load_text_model(folder / "AltCLIP_1.pth", device="cpu")
 
 
 @pytest.fixture

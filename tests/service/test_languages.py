@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 import pytest
 from starlette.testclient import TestClient
 
-from service import Sentence
+from retrieval import Gallery, Metadata
+from service import Finder, Sentence
 from service.api import Limits, make_app
 from tests.sentences import SENTENCES
 from tests.service.conftest import draw
@@ -92,10 +93,39 @@ def test_a_sentence_that_is_cut_is_named_elsewhere(text_model, caplog):
     assert SENTENCES["zh"] in caplog.text
 
 
-def test_the_same_sentence_composed_or_not_has_the_same_features(text_model):
+@pytest.mark.parametrize("kind", ["text_model", "multilingual_model"])
+def test_the_same_sentence_composed_or_not_has_the_same_features(request, kind):
+    text_model = request.getfixturevalue(kind)
     for text in SENTENCES.values():
         composed, decomposed = (
             text_model.encode_text([unicodedata.normalize(form, text)]) for form in ("NFC", "NFD")
         )
         assert composed.keys == decomposed.keys == (unicodedata.normalize("NFC", text),)
         assert composed.features.equal(decomposed.features) and composed.pictures == decomposed.pictures
+
+
+def test_a_multilingual_model_behind_the_api(multilingual_model, tmp_path):
+    models = {"text": multilingual_model.space_model}
+    with Gallery.create(tmp_path / "gallery.db", models) as gallery:
+        finder = Finder(gallery, None, multilingual_model, tmp_path / "pictures")
+        assert finder.takes_many_languages
+        for seed in range(4):
+            finder.add(draw(seed), Metadata(identity=str(seed)))
+        stored = {entry.key: gallery.features([entry.key], "text")[0] for entry in gallery.entries()}
+        features = multilingual_model.encode_text(list(SENTENCES.values())).features
+        with TestClient(make_app(finder, Limits(rate=0)), base_url="http://localhost") as client:
+            for text, feature in zip(SENTENCES.values(), features, strict=True):
+                found = asked(client, json.dumps({"sentence": text}, ensure_ascii=False).encode())
+                distances = {hit["key"]: hit["distance"] for hit in found["hits"]}
+                wanted = {key: float(((feature - row) ** 2).sum()) for key, row in stored.items()}
+                assert distances == pytest.approx(wanted, abs=1e-5)
+                assert found["cut"] == multilingual_model.are_cut([text])[0]
+            assert asked(client, json.dumps({"sentence": SENTENCES["zh"] * 4}).encode())["cut"]
+
+
+def test_what_a_model_knows(text_model, multilingual_model):
+    assert multilingual_model.is_multilingual and not text_model.is_multilingual
+    assert text_model.are_cut(["a man", SENTENCES["zh"]]) == [False, True]
+    assert multilingual_model.are_cut(["红色", SENTENCES["zh"] * 4]) == [False, True]
+    with pytest.raises(ValueError, match=r"sentence '\.\.\.' has no words"):
+        text_model.are_cut(["..."])

@@ -125,3 +125,22 @@ def test_a_count_stands_behind_its_camera(page):
     option.evaluate("it => { it.id = 'found'; }")
     letters = [page.evaluate(EDGE, ["#found", text.index(letter)]) for letter in ("ש", "2", "(")]
     assert letters[1] < letters[0] < letters[2]
+
+
+def test_the_field_names_languages_where_the_model_has_them(browser, multilingual_model, tmp_path, page):
+    assert "женщина" not in page.locator("#sentence").inner_text()
+    models = {"text": multilingual_model.space_model}
+    with Gallery.create(tmp_path / "gallery.db", models) as gallery:
+        finder = Finder(gallery, None, multilingual_model, tmp_path / "pictures")
+        finder.add(photo((200, 30, 30)), Metadata(identity="Anna"))
+        app = make_app(finder, Limits())
+        mount_page(app, finder)
+        with running(app) as address:
+            page.goto(address)
+            page.get_by_text("1 pictures").wait_for()
+            said = page.locator("#sentence").inner_text()
+            assert all(words in said for words in ("穿红色大衣的女人", "женщина в красном пальто", "امرأة"))
+            page.get_by_label("Or describe somebody").fill("женщина в красном пальто")
+            page.keyboard.press("Enter")
+            page.locator("#hits .hit").wait_for()
+        finder.close()

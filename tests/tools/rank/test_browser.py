@@ -1,5 +1,6 @@
 """The page in a browser: all of it is there, and the pictures are seen."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.sentences import LEFTWARD, SENTENCES
 from tests.tools.captions import CAPTIONS, caption_task
 from tests.tools.pages import Page
 from tools.rank import main
@@ -72,3 +74,25 @@ def test_texts_are_seen(chromium, tmp_path, monkeypatch):
         columns = np.flatnonzero(framed.any(axis=0))
         width = columns[-1] - columns[0]
         assert 60 < width < 130 if swap else 180 < width < 240  # a picture is narrower than a text
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_lines_begin_where_their_script_does(chromium, tmp_path, monkeypatch, language):
+    monkeypatch.chdir(tmp_path)
+    caption_task(Path("imgs"), [SENTENCES[language], *CAPTIONS[1:]]).save("features.npz")
+    assert main(["--features", "features.npz", "--out", "out", "--queries", "0", "--top", "1"]) == 0
+    # Where the first letter is, from 0, the left of its box, to 1; and whether the text stays in it.
+    script = """<script>
+        const box = document.querySelector("p.text"), node = box.firstChild, range = document.createRange();
+        const at = (place) => {
+            range.setStart(node, place); range.setEnd(node, place + 1);
+            return (range.getBoundingClientRect().x - box.getBoundingClientRect().x) / box.offsetWidth;
+        };
+        document.title = [at(0), box.scrollWidth <= box.offsetWidth].join();
+    </script></body>"""
+    source = Path("out/ranking.html").read_text("utf-8")
+    source = re.sub(r"<meta http-equiv[^>]*>", "", source).replace("</body>", script)
+    Path("out/measured.html").write_text(source, encoding="utf-8")
+    found = Page(chromium("--dump-dom", Path("out/measured.html").resolve().as_uri()))
+    first, fits = found.all("title")[0][1].split(",")
+    assert (float(first) > 0.5) == (language in LEFTWARD) and fits == "true"
