@@ -13,7 +13,8 @@ from pathlib import Path
 from utils.text import one_line, printable
 
 WEIGHTS, CARD, README, TOKENIZER = "model.safetensors", "config.json", "README.md", "tokenizer.json"
-_OLDER_WEIGHTS = "pytorch_model.bin"  # of repositories before safetensors
+# The first that a folder or repository has: ours and transformers', open_clip's, and both before safetensors.
+_WEIGHTS = (WEIGHTS, "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
 _HUB, _FOLDER = "hf-hub:", "local-dir:"
 _MESSAGE = 200  # characters of the hub's own words in an error
 _logger = logging.getLogger("transreid.weights")
@@ -23,11 +24,11 @@ def find_weights(path: str | Path) -> Path:
     """The weights file that `path` stands for.
 
     `hf-hub:org/name` and `hf-hub:org/name@revision` are repositories, fetched once a process and kept in
-    huggingface_hub's cache; `local-dir:folder`, like a folder that has such a file, is its model.safetensors
-    or pytorch_model.bin. A folder of a repository in such a cache (models--org--name), or a cache of one
-    repository, is its latest revision there. Another path is returned as it is. Raises FileNotFoundError for
-    what is not there, PermissionError, OSError where the hub is not reached, ValueError for what is no
-    repository's name or several; each names it in one line.
+    huggingface_hub's cache; `local-dir:folder`, like a folder that has such a file, is its model.safetensors,
+    or weights under another usual name. A folder of a repository in such a cache (models--org--name), or a
+    cache of one repository, is its latest revision there. Another path is returned as it is. Raises
+    FileNotFoundError for what is not there, PermissionError, OSError where the hub is not reached, ValueError
+    for what is no repository's name or several; each names it in one line.
     """
     text = str(path)
     if text.startswith(_HUB):
@@ -48,7 +49,7 @@ def hub_reference(repo: str) -> str:
 
 def _weights_in(folder: Path) -> Path | None:
     """The weights in a folder, or in the latest snapshot of the one repository in it."""
-    for name in (WEIGHTS, _OLDER_WEIGHTS):
+    for name in _WEIGHTS:
         if (folder / name).is_file():
             return folder / name
     repos = [folder] if (folder / "snapshots").is_dir() else sorted(folder.glob("models--*--*/"))
@@ -77,7 +78,7 @@ def _fetch(name: str) -> Path:
     repo, _, revision = name.partition("@")
     what = f"{_HUB}{printable(name)}"
     small = [CARD, TOKENIZER]
-    for weights in (WEIGHTS, _OLDER_WEIGHTS):
+    for weights in _WEIGHTS:
         with _errors_in_one_line(what):
             folder = Path(
                 snapshot_download(repo, revision=revision or None, allow_patterns=[*small, weights])

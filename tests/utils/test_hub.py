@@ -109,3 +109,25 @@ def test_an_empty_path_is_no_folder(tmp_path, monkeypatch):
     assert find_weights("") == Path("")
     with pytest.raises(FileNotFoundError):
         find_weights("local-dir:")
+
+
+@pytest.mark.parametrize(
+    "name", ["open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin"]
+)
+def test_weights_under_other_names_come_with_their_tokenizer(hub, call, tmp_path, name):
+    files = {name: b"weights", "tokenizer.json": b"{}", "open_clip_config.json": b"{}"}
+    hub.repos["org/other"] = files
+    found = Path(call("find_weights('hf-hub:org/other')"))
+    assert found.name == name and found.with_name("tokenizer.json").is_file()
+    assert find_weights(found.parent) == found
+    assert find_weights(tmp_path / "home" / "hub") == found  # a cache
+    assert find_weights(tmp_path / "home" / "hub" / "models--org--other") == found
+
+
+def test_a_cache_of_several_repositories_or_snapshots_asks_for_one(tmp_path):
+    for repo, snapshot in (("models--a--b", "x"), ("models--a--c", "x"), ("models--a--c", "y")):
+        (tmp_path / repo / "snapshots" / snapshot).mkdir(parents=True)
+    with pytest.raises(ValueError, match="has 2 repositories; allowed: one of models--a--b, models--a--c"):
+        find_weights(tmp_path)
+    with pytest.raises(ValueError, match="has 2 snapshots; allowed: one, of x, y"):
+        find_weights(tmp_path / "models--a--c")

@@ -1,8 +1,11 @@
 """Files with a multilingual text tower: AltCLIP's folder and cache, open_clip's, and our own of them."""
 
+import functools
 import json
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -13,9 +16,10 @@ pytest.importorskip("transformers")
 import clipreid
 from config import cfg_tbps
 from config.load import load_config
-from model import load_text_search_model, make_text_search_card, make_text_search_model
+from model import load_text_search_model, make_text_search_card, make_text_search_model, onnx_runner
 from model.multilingual import read_altclip_settings
 from tests.altclip import SIZES, TEXTS, write_altclip
+from tests.hub_server import serving
 from tests.toys import words
 
 SIZE = (SIZES["image_size"], SIZES["image_size"])
@@ -245,3 +249,67 @@ def test_without_network_the_error_names_the_files(monkeypatch, tmp_path):
     with pytest.raises(OSError, match=r"BAAI/AltCLIP is not in the cache.*tokenizer\.json") as caught:
         make_text_search_model(settings(""))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.service
+def test_open_clips_weights_by_tag(tmp_path, repository):
+    """In its own process: the address of a hub is read once."""
+    write_altclip(tmp_path, width=64, heads=1)
+    path, _ = write_open_clip(tmp_path)
+    repo = "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k"
+    more = {"MODEL.NAME": "xlm-roberta-base-ViT-B-32", "MODEL.PRETRAIN_TAG": "laion5b_s13b_b90k"}
+    code = (
+        "from model import make_text_search_model;"
+        "from tests.model.files.test_multilingual_file import settings;"
+        f"model = make_text_search_model(settings('', **{more!r}));"
+        "print(model.encode_text.tokenizer(['a'])[0].shape, model.logit_scale.item())"
+    )
+    with serving() as hub:
+        hub.repos[repo] = {
+            "open_clip_model.safetensors": path.read_bytes(),
+            "tokenizer.json": (tmp_path / "tokenizer.json").read_bytes(),
+        }
+        environment = {**os.environ, **hub.environment(tmp_path / "home")}
+        run = functools.partial(subprocess.run, [sys.executable, "-c", code], cwd=repository, env=environment)
+        done = run(capture_output=True, text=True)
+    assert done.stdout.strip() == "torch.Size([1, 30]) 4.0", done.stderr
+    offline = run(capture_output=True, text=True, env={**environment, "HF_HUB_OFFLINE": "1"})
+    assert offline.stdout == done.stdout, offline.stderr
+
+
+def test_an_unknown_tag_is_refused():
+    more = {"MODEL.NAME": "xlm-roberta-base-ViT-B-32", "MODEL.PRETRAIN_TAG": "openai"}
+    with pytest.raises(
+        ValueError, match=r"MODEL.PRETRAIN_TAG is 'openai' for .*; allowed: laion5b_s13b_b90k"
+    ):
+        make_text_search_model(settings("", **more))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", ["onnx", "pt2"])
+def test_the_text_side_is_exported(hub, tmp_path, form):
+    config = settings(hub[0])
+    save(config, make_text_search_model(config), tmp_path / "AltCLIP_1.pth")
+    model = clipreid.load_text_model(tmp_path / "AltCLIP_1.pth", device="cpu")
+    image, text = model.export(tmp_path / f"image.{form}", tmp_path / f"text.{form}")
+    assert text.inputs == {"tokens": (30,)}
+    assert min(image.parity.cosine, text.parity.cosine) > 0.999999
+    if form == "onnx":
+        run = onnx_runner(tmp_path / "text.onnx")
+        tokens, _ = model.network.encode_text.tokenizer(TEXTS)
+        wanted = model.encode_text(TEXTS).features
+        assert torch.allclose(torch.from_numpy(run((tokens,))), wanted, atol=1e-5)
+
+
+def test_xlm_r_is_imported_when_it_is_needed(repository):
+    """open_clip imports parts of transformers and tokenizers itself, where they are installed."""
+    name = "transformers.models.xlm_roberta.modeling_xlm_roberta"
+    code = f"import sys; import clipreid, train_tbps, model, processor; print({name!r} in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_without_the_extra_the_error_names_it(hub, monkeypatch):
+    monkeypatch.setattr("utils.package.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "clipreid\[text\]"'):
+        make_text_search_model(settings(hub[0]))
