@@ -279,9 +279,7 @@ def test_open_clips_weights_by_tag(tmp_path, repository):
 
 def test_an_unknown_tag_is_refused():
     more = {"MODEL.NAME": "xlm-roberta-base-ViT-B-32", "MODEL.PRETRAIN_TAG": "openai"}
-    with pytest.raises(
-        ValueError, match=r"MODEL.PRETRAIN_TAG is 'openai' for .*; allowed: laion5b_s13b_b90k"
-    ):
+    with pytest.raises(ValueError, match=r"PRETRAIN_TAG is 'openai' for .*; allowed: laion5b_s13b_b90k"):
         make_text_search_model(settings("", **more))
 
 
