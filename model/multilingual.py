@@ -13,7 +13,7 @@ from pydantic import Field
 from model.clip import clip_config
 from model.description import Depth, Pixels, Width
 from model.towers.multilingual import NORM_EPS, PAD, XlmSizes
-from utils.hub import CARD, hub_reference
+from utils.hub import CARD, LIBRARY, hub_reference
 from utils.untrusted.forms import Form, read_json
 from utils.weights import split_choice
 
@@ -51,6 +51,7 @@ class _Vision(Form):
 
 
 class _Settings(Form):
+    library_name: Any = None
     model_type: str = ""
     projection_dim: Width = 768
     text_config: _Text = _Text()
@@ -103,12 +104,15 @@ def find_model(path: str, name: str) -> str:
 def read_altclip_settings(path: str | Path) -> Described | None:
     """The towers as the config.json next to AltCLIP's weights states them; None without that file.
 
-    Raises ValueError that names the file for another model, or one that computes otherwise than released.
+    Our own model cards of that name are no such file. Raises ValueError that names the file for another
+    model, or one that computes otherwise than released.
     """
     file = split_choice(path)[0].with_name(CARD)
     if not file.is_file():
         return None
     settings = read_json(file, _Settings)
+    if settings.library_name == LIBRARY:
+        return None
     text, vision = settings.text_config, settings.vision_config
     facts = {
         "model_type": (settings.model_type, ("altclip",)),

@@ -15,6 +15,7 @@ from utils.text import one_line, printable
 WEIGHTS, CARD, README, TOKENIZER = "model.safetensors", "config.json", "README.md", "tokenizer.json"
 # The first that a folder or repository has: ours and transformers', open_clip's, and both before safetensors.
 _WEIGHTS = (WEIGHTS, "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
+LIBRARY = "clipreid"  # in cards
 _HUB, _FOLDER = "hf-hub:", "local-dir:"
 _MESSAGE = 200  # characters of the hub's own words in an error
 _logger = logging.getLogger("transreid.weights")

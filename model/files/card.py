@@ -23,13 +23,12 @@ from pydantic import (
 from model.names import REID, TEXT_SEARCH
 from model.reid import SideInformation
 from utils.files import sha256_of_file, write_atomically
-from utils.hub import CARD, WEIGHTS
+from utils.hub import CARD, LIBRARY, WEIGHTS
 from utils.text import printable
 from utils.untrusted.forms import Form, parse_json
 from utils.untrusted.plain import read_plain
 from utils.weights import split_choice
 
-LIBRARY = "clipreid"
 _MAX_BYTES = 2**16  # a thousand are usual
 _logger = logging.getLogger("transreid.model")
 

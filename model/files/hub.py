@@ -14,7 +14,7 @@ from torch import Tensor
 from model.clip import KNOWN_NAMES, model_label
 from model.dual import DualModel
 from model.files.architecture import HEAD_WIDTH, describe_towers
-from model.files.card import LIBRARY, Card, ModelCard, TextSearchCard
+from model.files.card import Card, ModelCard, TextSearchCard
 from model.files.info import CheckpointInfo, TowerInfo
 from model.files.text_search_file import tower_facts
 from model.files.text_search_info import TextSearchInfo
@@ -23,7 +23,7 @@ from model.reid import ReIDModel, SideInformation
 from model.tokenizers import ClipTokenizer
 from model.towers.multilingual import MultilingualText
 from utils.files import write_atomically
-from utils.hub import README, WEIGHTS
+from utils.hub import LIBRARY, README, WEIGHTS
 from utils.text import printable, shortened
 from utils.untrusted.forms import check_form, read_json
 from utils.untrusted.metrics_files import TestMetrics

@@ -135,6 +135,9 @@ def test_own_file_becomes_a_hub_folder(hub, tmp_path):
     again = clipreid.load_text_model(folder, device="cpu")
     one, two = (each.encode_text(TEXTS).features for each in (model, again))
     assert torch.equal(one, two)
+    # A resumed run, too, finds sizes and tokenizer there.
+    resumed = make_text_search_model(settings(folder), pretrained=False)
+    assert resumed.encode_text.sizes == model.network.encode_text.sizes
 
 
 def test_another_tokenizer_next_to_it_is_refused(hub, tmp_path):
