@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-export bench-prompts bench-reid-task bench-faults bench-gallery bench-serve clean
+.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-memory bench-export bench-prompts bench-reid-task bench-faults bench-gallery bench-serve clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make bench-prototypes   time the update of prototypes and the clustering of images (seven minutes)"
 	@echo "make bench-graph   time the renewal of a graph of identities (half an hour)"
 	@echo "make bench-shard   memory of each process with and without SOLVER.SHARD zero1 (two minutes)"
+	@echo "make bench-memory   memory of a training step of AltCLIP with the settings that save some (half an hour, 16 GB)"
 	@echo "make bench-export   parity, size and speed of exported models (eight minutes)"
 	@echo "make bench-prompts   train prompt learning's methods on drawn people, test them there and in another domain (35 minutes)"
 	@echo "make bench-reid-task  train with batches from a graph and with captions on drawn people (an hour)"
@@ -88,6 +89,9 @@ bench-graph: $(BIN)/.installed
 
 bench-shard: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.shard
+
+bench-memory: $(BIN)/.installed-dev
+	$(BIN)/python -m benchmarks.training.memory
 
 bench-export: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.export

@@ -63,5 +63,5 @@ def layer_rates(names: Sequence[str], decay: float, text_factor: float, rate: fl
     for tower, layers in tower_layers(names).items():
         top = rate * text_factor if tower == "text" else rate
         rates = [top * decay**depth for depth in range(len(layers), -1, -1)]
-        rows.append(f"{tower} {' '.join(f'{each:.2g}' for each in rates)}")
+        rows.append(f"{tower} {' '.join(f'{each:.3g}' for each in rates)}")
     return "; ".join(rows)
