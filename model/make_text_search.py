@@ -101,7 +101,8 @@ def make_text_search_model(cfg: CfgNode, num_classes: int = 0, *, pretrained: bo
     file = start.file
     if file is not None:
         file.fill(model, file.grid(tuple(cfg.INPUT.SIZE_TRAIN), tuple(node.STRIDE_SIZE)))
-        what = "CLIP's weights" if file.info.is_clip else "the text search model"
+        released = "CLIP's weights" if file.info.text is None else "the released weights"
+        what = released if file.info.is_clip else "the text search model"
         _logger.info("Text search by %s starts from %s in %s", node.NAME, what, file.info.path)
     if node.FREEZE_TEXT:
         freeze_text(model)

@@ -114,7 +114,10 @@ class SentencePieceTokenizer:
             instead = ""
             if slow.is_file():
                 instead = f"; {slow} is the slow tokenizer's file, which transformers' AutoTokenizer converts"
-            raise FileNotFoundError(f"no tokenizer at {self.path}{instead}")
+            raise FileNotFoundError(
+                f"no tokenizer at {self.path}: copy {TOKENIZER_FILE} there from the folder of the training, "
+                f"or of the released model{instead}"
+            )
         content = read_plain(self.path, _MAX_BYTES)
         found = hashlib.sha256(content).hexdigest()
         if self._stated not in ("", found):

@@ -132,11 +132,8 @@ def _errors_in_one_line(what: str) -> Iterator[None]:
     except errors.RevisionNotFoundError as error:
         raise FileNotFoundError(f"{what}: no such revision at {place}") from error
     except errors.LocalEntryNotFoundError as error:
-        reason = one_line(error.__cause__ or error, _MESSAGE)
-        raise OSError(
-            f"{what} is not in the cache, and {place} gives none: {reason}; without network, name a folder "
-            f"with its {WEIGHTS}, {CARD} and, for a multilingual model, {TOKENIZER}"
-        ) from error
+        reason = one_line(error.__cause__ or error, _MESSAGE).rstrip(".")
+        raise OSError(f"{what} is not in the cache, and {place} gives none: {reason}") from error
     except (OSError, ValueError, errors.HTTPError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):

@@ -42,4 +42,7 @@ def require_extra(extra: str, *modules: str) -> None:
     """
     missing = [module for module in modules or _MODULES[extra] if importlib.util.find_spec(module) is None]
     if missing:
-        raise MissingExtra(f'{", ".join(missing)} is not installed; needed: pip install "clipreid[{extra}]"')
+        verb = "is" if len(missing) == 1 else "are"
+        raise MissingExtra(
+            f'{", ".join(missing)} {verb} not installed; needed: pip install "clipreid[{extra}]"'
+        )

@@ -26,9 +26,14 @@ from model.multilingual import (
 from model.names import TEXT, VISUAL, without_heads
 from model.tokenizers import SentencePieceTokenizer
 from model.towers.multilingual import MULTILINGUAL, MultilingualText, XlmSizes, multilingual_kind
-from utils.hub import TOKENIZER, find_weights, hub_reference
+from utils.hub import CARD, TOKENIZER, WEIGHTS, hub_reference
+from utils.package import require_extra
 from utils.weights import split_choice
 
+_NEEDED = (
+    f"without network, `path` names a folder with the model's {WEIGHTS} (or pytorch_model.bin), {CARD} and "
+    f"{TOKENIZER}"
+)
 _FIRST_LAYER = f"{VISUAL}transformer.resblocks.0.mlp.c_fc.weight"
 Weights = dict[str, Tensor]
 _logger = logging.getLogger("transreid.model")
@@ -45,15 +50,27 @@ def released_file(name: str, path: str, tag: str = "") -> str:
     The tokenizer lies next to them. Raises FileNotFoundError that says what to fetch, OSError, or ValueError
     for an unknown tag; without a tag it is the only one.
     """
+    require_extra("text")  # before gigabytes are fetched
     if name == ALTCLIP or path:
-        return str(split_choice(find_model(path, name))[0])
+        return _found(find_model(path, name))
     tags = open_clip.list_pretrained_tags_by_model(name)
     if not tag and len(tags) == 1:
         tag = tags[0]
     if tag not in tags:
         raise ValueError(f"tag is {tag!r} for {name}; allowed: {', '.join(tags)}")
     repo = str((open_clip.get_pretrained_cfg(name, tag) or {})["hf_hub"]).strip("/")
-    return str(find_weights(hub_reference(repo)))
+    return _found(hub_reference(repo))
+
+
+def _found(path: str) -> str:
+    """The file that `path` stands for; the error says what to bring, and that `path` may name it."""
+    try:
+        file = split_choice(path)[0]
+    except OSError as error:
+        raise type(error)(f"{error}; {_NEEDED}") from error
+    if file.is_dir():
+        raise FileNotFoundError(f"{file} has no weights; {_NEEDED}")
+    return str(file)
 
 
 def make_multilingual_text(

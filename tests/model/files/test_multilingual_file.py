@@ -249,7 +249,7 @@ def test_without_network_the_error_names_the_files(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(OSError, match=r"BAAI/AltCLIP is not in the cache.*tokenizer\.json") as caught:
+    with pytest.raises(OSError, match=r"AltCLIP is not in.*MODEL\.PRETRAIN_PATH.*tokenizer\.json") as caught:
         make_text_search_model(settings(""))
     assert "\n" not in str(caught.value)
 
@@ -308,6 +308,11 @@ def test_xlm_r_is_imported_when_it_is_needed(repository):
     code = f"import sys; import clipreid, train_tbps, model, processor; print({name!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_an_empty_folder_is_told_what_it_lacks(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no weights; .*MODEL\.PRETRAIN_PATH names a folder"):
+        make_text_search_model(settings(tmp_path))
 
 
 def test_without_the_extra_the_error_names_it(hub, monkeypatch):
