@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-memory bench-export bench-prompts bench-reid-task bench-faults bench-gallery bench-serve clean
+.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-memory bench-export bench-prompts bench-languages bench-reid-task bench-faults bench-gallery bench-serve clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,9 +20,10 @@ help:
 	@echo "make bench-prototypes   time the update of prototypes and the clustering of images (seven minutes)"
 	@echo "make bench-graph   time the renewal of a graph of identities (half an hour)"
 	@echo "make bench-shard   memory of each process with and without SOLVER.SHARD zero1 (two minutes)"
-	@echo "make bench-memory   memory of a training step of AltCLIP with the settings that save some (half an hour, 16 GB)"
+	@echo "make bench-memory   memory of a training step of AltCLIP with the settings that save some, counted without computing (ten minutes)"
 	@echo "make bench-export   parity, size and speed of exported models (eight minutes)"
 	@echo "make bench-prompts   train prompt learning's methods on drawn people, test them there and in another domain (35 minutes)"
+	@echo "make bench-languages  train a multilingual text tower on drawn people in one language and in three (half an hour)"
 	@echo "make bench-reid-task  train with batches from a graph and with captions on drawn people (an hour)"
 	@echo "make bench-faults   kill, starve and confuse short training runs, and tell what became of them (four minutes)"
 	@echo "make bench-gallery   time galleries of up to a million entries next to faiss and a matrix product (an hour)"
@@ -98,6 +99,9 @@ bench-export: $(BIN)/.installed
 
 bench-prompts: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.prompts
+
+bench-languages: $(BIN)/.installed-dev
+	$(BIN)/python -m benchmarks.languages
 
 bench-reid-task: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.reid_task

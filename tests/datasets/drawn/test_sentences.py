@@ -12,7 +12,7 @@ from datasets.drawn.sentences import choose_facts, choose_someone, describe, nam
 
 PEOPLE = draw_people(150, np.random.default_rng(5))
 OTHERS = draw_people(150, np.random.default_rng(6), WINTER)
-# Of what English sentences were before there were other languages.
+# Digest of the English sentences before there were other languages.
 ENGLISH = "24e5f64ca2efb1bd"
 
 
