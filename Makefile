@@ -101,7 +101,7 @@ bench-prompts: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.prompts
 
 bench-languages: $(BIN)/.installed-dev
-	$(BIN)/python -m benchmarks.languages
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.languages
 
 bench-reid-task: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.reid_task
