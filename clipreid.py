@@ -257,7 +257,9 @@ class TextModel(_ImageModel):
     @property
     def is_multilingual(self) -> bool:
         """Whether the text tower has a tokenizer of many languages, not CLIP's."""
-        return self.network.encode_text.tokenizer.name != "clip_bpe"
+        from model import MultilingualText
+
+        return isinstance(self.network.encode_text, MultilingualText)
 
     def export(self, path: str | Path, text: str | Path | None = None, **settings: Any) -> list[Exported]:
         """Write the image side to `path` and the text side to `text`, if that is given.

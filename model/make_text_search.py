@@ -8,7 +8,15 @@ from torch import nn
 from yacs.config import CfgNode
 
 from config.errors import as_keys
-from model.clip import build_clip, clip_config, image_tower, load_clip, load_strictly, model_label
+from model.clip import (
+    KNOWN_NAMES,
+    build_clip,
+    clip_config,
+    image_tower,
+    load_clip,
+    load_strictly,
+    model_label,
+)
 from model.dual import DualModel
 from model.files.card import TextSearchCard, read_text_search_card
 from model.files.multilingual_file import find_tokenizer, make_multilingual_text, released_file
@@ -23,12 +31,13 @@ from model.files.text_search_info import TextSearchInfo
 from model.freezing import freeze_text
 from model.make_model import IMAGE_KEYS, adopt_values, image_facts, training_backbone, warn_of_unused_path
 from model.masked_words import masked_word_parts
-from model.multilingual import is_multilingual, kind_of, read_altclip_settings, text_model_name
-from model.names import TEXT
+from model.multilingual import ALTCLIP, is_multilingual, kind_of, read_altclip_settings, text_model_name
+from model.names import TEXT, has_text_tower
 from model.tokenizers import SentencePieceTokenizer
 from model.towers.image import ViTBackbone
 from model.towers.multilingual import MultilingualText, XlmSizes
 from model.towers.text import ClipText
+from utils.weights import read_state_dict
 
 _KEYS = {
     "name": "MODEL.NAME",
@@ -128,7 +137,7 @@ def _multilingual_start(cfg: CfgNode, *, pretrained: bool) -> _Start:
     node = cfg.MODEL
     wanted = pretrained and node.PRETRAIN_CHOICE != "none"
     path = released_file(node.NAME, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
-    described = None if wanted else read_altclip_settings(path)
+    described = read_altclip_settings(path) if node.NAME == ALTCLIP and not wanted else None
     if described is not None:
         text, image, file = _multilingual_text(cfg, described.text, path), image_tower(described.config), None
     else:
@@ -143,9 +152,13 @@ def _joined_start(cfg: CfgNode, *, pretrained: bool) -> _Start:
     """The image tower of one model and the text tower of another one."""
     node = cfg.MODEL
     if is_multilingual(node.NAME):
+        own = "'' or 'altclip'" if node.NAME == ALTCLIP else f"'' or {node.NAME!r}"
         raise ValueError(
-            f"MODEL.TEXT is {node.TEXT!r}; allowed with MODEL.NAME {node.NAME!r}: '', its own text tower"
+            f"MODEL.TEXT is {node.TEXT!r}; allowed with MODEL.NAME {node.NAME!r}: {own}, its own text tower"
         )
+    path = node.PRETRAIN_PATH
+    if path and node.PRETRAIN_CHOICE != "none" and has_text_tower(read_state_dict(path, KNOWN_NAMES)):
+        return _multilingual_start(cfg, pretrained=pretrained)  # joined before
     if pretrained:
         clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
     else:

@@ -20,7 +20,7 @@ from utils.weights import split_choice
 ALTCLIP, _ALTCLIP_REPO = "AltCLIP", "BAAI/AltCLIP"
 _OPEN_CLIP = ("xlm-roberta-base-ViT-B-32", "xlm-roberta-large-ViT-H-14")
 NAMES = (ALTCLIP, *_OPEN_CLIP)
-_REPO = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_REPO = re.compile(rf"{_ALTCLIP_REPO}[\w.-]*(@[\w.-]+)?")  # another path would be a mistyped file
 
 
 class _Text(Form):
@@ -90,14 +90,13 @@ def image_config(name: str) -> dict[str, Any]:
     return clip_config(name)
 
 
-def find_model(path: str, name: str) -> str:
+def find_model(path: str, name: str | None) -> str:
     """The weights that `path` stands for: a file, a folder or cache, or a repository for `find_weights`.
 
-    AltCLIP's repository may be named without `hf-hub:`, and '' is its own.
+    AltCLIP's repository may be named without `hf-hub:`; '' is this one for the model of that name.
     """
-    if name != ALTCLIP:
-        return path
-    path = path or _ALTCLIP_REPO
+    if name == ALTCLIP:
+        path = path or _ALTCLIP_REPO
     return hub_reference(path) if _REPO.fullmatch(path) and not Path(path).exists() else path
 
 

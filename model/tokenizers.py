@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from utils.files import write_atomically
+from utils.hub import SLOW_TOKENIZER
 from utils.hub import TOKENIZER as TOKENIZER_FILE
 from utils.package import require_extra
 from utils.scripts import clusters
@@ -22,7 +23,6 @@ from utils.untrusted.plain import MEBIBYTE, read_plain
 if TYPE_CHECKING:
     import tokenizers
 
-_SLOW_FILE = "sentencepiece.bpe.model"
 _MAX_BYTES = 256 * MEBIBYTE  # XLM-R's has 9 to 17
 _SPECIAL = ("<s>", "<pad>", "</s>")  # with ids 0, 1, 2
 
@@ -94,8 +94,11 @@ class SentencePieceTokenizer:
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """As `Tokenizer`: ids are int64, 1 after the end of text."""
         found = self._cut.encode_batch(list(texts))
-        tokens = torch.tensor([each.ids for each in found])
-        return tokens, torch.tensor([each.attention_mask for each in found]).bool()
+        tokens, mask = (
+            torch.tensor(rows, dtype=torch.int64).reshape(-1, self.context_length)
+            for rows in ([each.ids for each in found], [each.attention_mask for each in found])
+        )
+        return tokens, mask.bool()
 
     def are_cut(self, texts: Sequence[str]) -> list[bool]:
         """As `Tokenizer`."""
@@ -110,7 +113,7 @@ class SentencePieceTokenizer:
     def content(self) -> bytes:
         """The file's bytes."""
         if not self.path.is_file():
-            slow = self.path.with_name(_SLOW_FILE)
+            slow = self.path.with_name(SLOW_TOKENIZER)
             instead = ""
             if slow.is_file():
                 instead = f"; {slow} is the slow tokenizer's file, which transformers' AutoTokenizer converts"

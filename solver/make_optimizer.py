@@ -97,7 +97,8 @@ def _layer_factors(node: CfgNode, named: list[tuple[str, nn.Parameter]]) -> dict
         return {}
     names, decay, text_factor = [name for name, _ in named], node.LAYER_DECAY, node.TEXT_LR_FACTOR
     if decay != 1:
-        rates = layer_rates(names, decay, text_factor, node.BASE_LR)
+        learning = [name for name, parameter in named if parameter.requires_grad]
+        rates = layer_rates(learning, decay, text_factor, node.BASE_LR)
         text = "learning rates by layer (SOLVER.LAYER_DECAY %g), embeddings first, projection last: %s"
         _logger.info(text, decay, rates)
     return layer_factors(names, decay, text_factor)

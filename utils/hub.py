@@ -6,13 +6,14 @@ huggingface_hub is imported where it is used: it reads HF_ENDPOINT, HF_HOME and 
 import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from utils.text import one_line, printable
 
 WEIGHTS, CARD, README, TOKENIZER = "model.safetensors", "config.json", "README.md", "tokenizer.json"
+SLOW_TOKENIZER = "sentencepiece.bpe.model"  # to say that it is not the other one
 # The first that a folder or repository has: ours and transformers', open_clip's, and both before safetensors.
 _WEIGHTS = (WEIGHTS, "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
 LIBRARY = "clipreid"  # in cards
@@ -33,7 +34,7 @@ def find_weights(path: str | Path) -> Path:
     """
     text = str(path)
     if text.startswith(_HUB):
-        return _fetch(text.removeprefix(_HUB))
+        return fetch_weights(text.removeprefix(_HUB))
     folder = text.removeprefix(_FOLDER)
     file = _weights_in(Path(folder)) if folder and os.path.isdir(folder) else None
     if file is not None:
@@ -71,15 +72,23 @@ def _weights_in(folder: Path) -> Path | None:
     return _weights_in(snapshots[0]) if snapshots[0].is_dir() else None
 
 
+def fetch_weights(name: str, files: Sequence[str] = ()) -> Path:
+    """The first of the weights `files`, by default of those with usual names, of a repository 'org/name'.
+
+    Card, weights and tokenizer are those of one revision, however often they are asked for. Raises as
+    `find_weights`.
+    """
+    return _fetch(name, tuple(files) or _WEIGHTS)
+
+
 @functools.lru_cache(maxsize=64)
-def _fetch(name: str) -> Path:
-    """Card, weights and tokenizer are those of one revision, however often they are asked for."""
+def _fetch(name: str, files: tuple[str, ...]) -> Path:
     from huggingface_hub import constants, snapshot_download
 
     repo, _, revision = name.partition("@")
     what = f"{_HUB}{printable(name)}"
-    small = [CARD, TOKENIZER]
-    for weights in _WEIGHTS:
+    small = [CARD, TOKENIZER, SLOW_TOKENIZER]
+    for weights in files:
         with _errors_in_one_line(what):
             folder = Path(
                 snapshot_download(repo, revision=revision or None, allow_patterns=[*small, weights])
@@ -87,7 +96,8 @@ def _fetch(name: str) -> Path:
         if (folder / weights).is_file():
             _logger.info("%s is revision %s", what, folder.name)
             return folder / weights
-    raise FileNotFoundError(f"{what} has no {WEIGHTS} at {constants.ENDPOINT}")
+    tried = ", ".join(files)
+    raise FileNotFoundError(f"{what} has no {tried}, in the cache or at {constants.ENDPOINT}")
 
 
 def push_folder(folder: str | Path, repo: str, *, private: bool = False) -> str:

@@ -1,7 +1,7 @@
 """Files with a multilingual text tower: AltCLIP's, open_clip's with XLM-R, and text search models of them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,23 @@ from model.multilingual import (
     find_model,
     image_config,
     is_multilingual,
+    kind_of,
     read_altclip_settings,
 )
 from model.names import TEXT, VISUAL, without_heads
 from model.tokenizers import SentencePieceTokenizer
 from model.towers.multilingual import MULTILINGUAL, MultilingualText, XlmSizes, multilingual_kind
-from utils.hub import CARD, TOKENIZER, WEIGHTS, hub_reference
+from utils.hub import CARD, TOKENIZER, WEIGHTS, fetch_weights
 from utils.package import require_extra
 from utils.weights import split_choice
 
-_NEEDED = (
-    f"without network, `path` names a folder with the model's {WEIGHTS} (or pytorch_model.bin), {CARD} and "
-    f"{TOKENIZER}"
-)
+_OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_NEEDED = "without network, `path` names a folder with the model's "
+_FILES = {
+    "altclip": f"{WEIGHTS} (or pytorch_model.bin), {CARD} and {TOKENIZER}",
+    "xlm-roberta": f"{' (or '.join(_OPEN_CLIP)}) and {TOKENIZER}",
+}
+_ANY_TAG = ("", "openai")  # no tag, and that of keys that nobody set
 _FIRST_LAYER = f"{VISUAL}transformer.resblocks.0.mlp.c_fc.weight"
 Weights = dict[str, Tensor]
 _logger = logging.getLogger("transreid.model")
@@ -47,29 +51,34 @@ def find_tokenizer(path: str | Path) -> Path:
 def released_file(name: str, path: str, tag: str = "") -> str:
     """The released weights of a multilingual model: `path`, else AltCLIP's repository or open_clip's `tag`.
 
-    The tokenizer lies next to them. Raises FileNotFoundError that says what to fetch, OSError, or ValueError
-    for an unknown tag; without a tag it is the only one.
+    The tokenizer lies next to them. `tag` '' or 'openai', which these models do not have, is the only one.
+    Raises FileNotFoundError that says what to fetch, OSError, or ValueError for an unknown tag.
     """
     require_extra("text")  # before gigabytes are fetched
     if name == ALTCLIP or path:
-        return _found(find_model(path, name))
+        return _found(find_model(path, name), name)
     tags = open_clip.list_pretrained_tags_by_model(name)
-    if not tag and len(tags) == 1:
+    if tag in _ANY_TAG and len(tags) == 1:
         tag = tags[0]
+        _logger.info("%s starts from %s, its only tag", name, tag)
     if tag not in tags:
         raise ValueError(f"tag is {tag!r} for {name}; allowed: {', '.join(tags)}")
     repo = str((open_clip.get_pretrained_cfg(name, tag) or {})["hf_hub"]).strip("/")
-    return _found(hub_reference(repo))
+    return _found(repo, name, _OPEN_CLIP)
 
 
-def _found(path: str) -> str:
-    """The file that `path` stands for; the error says what to bring, and that `path` may name it."""
+def _found(path: str, name: str, of_repository: Sequence[str] = ()) -> str:
+    """The file that `path` stands for, or the first of these of a repository.
+
+    The error says what to bring, and that `path` may name its folder.
+    """
+    needed = _NEEDED + _FILES[kind_of("altclip" if name == ALTCLIP else name)]
     try:
-        file = split_choice(path)[0]
+        file = fetch_weights(path, of_repository) if of_repository else split_choice(path)[0]
     except OSError as error:
-        raise type(error)(f"{error}; {_NEEDED}") from error
+        raise type(error)(f"{error}; {needed}") from error
     if file.is_dir():
-        raise FileNotFoundError(f"{file} has no weights; {_NEEDED}")
+        raise FileNotFoundError(f"{file} has no weights; {needed}")
     return str(file)
 
 
@@ -117,11 +126,13 @@ def _describe_image(
     info: TextSearchInfo, weights: Mapping[str, Tensor], name: str | None
 ) -> tuple[str | None, dict[str, Any]]:
     """The name, and the image tower as a model of it has, else as card and shapes say."""
-    likely = [name] if name else [*NAMES] if info.card is None else []
-    for each in likely:
+    kind = multilingual_kind(weights, TEXT)
+    alike = [each for each in NAMES if (each == ALTCLIP) == (kind == "altclip")]
+    for each in [name] if name else alike:
         config = image_config(each)
         vision = config["vision_cfg"]
-        if (vision["layers"], vision["width"]) == (info.layers[0], info.width) and info.card is None:
+        found = vision["layers"], vision["width"], vision.get("patch_size")
+        if found == (info.layers[0], info.width, info.patch[0]) and info.card is None:
             return each, config
     config = describe_towers(replace(info, name=""))[1]
     if info.kind == "ViT":

@@ -26,7 +26,7 @@ from model.files.geometry import adopt_geometry, fit_geometry
 from model.files.info import position_name, warn_of_assumptions, warn_of_other_facts
 from model.files.multilingual_file import find_tokenizer, make_multilingual_text, read_multilingual
 from model.files.text_search_info import WORDS, TextSearchInfo, read_text_search_info
-from model.multilingual import find_model, is_multilingual
+from model.multilingual import find_model
 from model.names import (
     HEADS,
     TEXT,
@@ -195,8 +195,7 @@ def read_text_search_file(path: str | Path, name: str | None = None) -> TextSear
     Heads are left out, with a line in the log. Raises FileNotFoundError, or ValueError for a file of another
     kind, or that is not of this model.
     """
-    if name and is_multilingual(name):
-        path = find_model(str(path), name)
+    path = find_model(str(path), name)
     weights = read_state_dict(path, KNOWN_NAMES)
     text, others = split_multilingual(weights, str(path))
     if any(multilingual_kind(names, TEXT) for names in (weights, text)):

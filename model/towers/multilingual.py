@@ -83,11 +83,6 @@ class MultilingualText(nn.Module):
         self.add_module(self.encoder_name, _xlm_roberta(sizes))
 
     @property
-    def width(self) -> int:
-        """Width of its word embeddings."""
-        return self.sizes.width
-
-    @property
     def _encoder(self) -> Any:
         return getattr(self, self.encoder_name)
 
@@ -100,10 +95,6 @@ class MultilingualText(nn.Module):
         if draws and seeds is None:
             seeds = torch.randint(2**62, (len(tokens),)).to(tokens.device)
         return in_parts(self, self._encode, self.micro_batch, tokens, seeds if draws else None)
-
-    def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features (B, P) of tokens (B, n), without dropout; padding shows where a text ends."""
-        return self._encode(tokens, None)
 
     def _encode(self, tokens: Tensor, seeds: Tensor | None) -> Tensor:
         is_text = tokens != PAD  # (B, n)

@@ -30,6 +30,11 @@ def test_tokens_are_those_of_transformers(path):
     assert torch.equal(mask, wanted["attention_mask"].bool())
 
 
+def test_no_texts_give_no_rows(path):
+    tokenizer = SentencePieceTokenizer(path, WORDS, 30)
+    assert [each.shape for each in tokenizer([])] == [(0, 30), (0, 30)]
+
+
 def test_long_texts_are_cut_and_still_end(path):
     tokenizer = SentencePieceTokenizer(path, WORDS, 8)
     tokens, mask = tokenizer([TEXTS[0], "a"])

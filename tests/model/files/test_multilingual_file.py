@@ -176,6 +176,9 @@ def test_open_clips_file(tmp_path, caplog):
     assert model.encode_text.sizes.kind == "xlm-roberta" and model.logit_scale == 4.0
     assert torch.equal(model.visual.conv1.weight, visual.conv1.weight)
     assert "has no model card: activation and heads" in caplog.text  # not the sizes of that name
+    (tmp_path / "config.json").write_text('{"model_type": "xlm-roberta"}')
+    resumed = make_text_search_model(settings(path, **{"MODEL.NAME": name}), pretrained=False)
+    assert resumed.encode_text.sizes == model.encode_text.sizes
 
 
 def test_another_text_tower_next_to_clips_image_tower(hub, tmp_path):
@@ -195,6 +198,11 @@ def test_another_text_tower_next_to_clips_image_tower(hub, tmp_path):
     theirs = hub[1].state_dict()["text_projection.weight"]
     assert torch.equal(model.encode_text.text_projection.weight, theirs)
     assert len(model.visual.transformer.resblocks) == 1
+    # Training goes on from what was joined.
+    save(settings("", **more), model, tmp_path / "small_1.pth")
+    joined = {**more, "MODEL.PRETRAIN_PATH": str(tmp_path / "small_1.pth"), "MODEL.PRETRAIN_CHOICE": "clip"}
+    again = make_text_search_model(settings("", **joined)).state_dict()
+    assert all(torch.equal(again[key], value) for key, value in model.state_dict().items())
     content["embed_dim"] = 16
     description.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"has features of 24 numbers; allowed with MODEL.NAME .*: 16"):
@@ -217,6 +225,7 @@ def test_simclr_follows_the_width(hub, caplog):
         ({"MODEL.NAME": "ViT-B-16"}, "is a model of its own; allowed as its MODEL.NAME: AltCLIP"),
         ({"MODEL.TEXT_LENGTH": 39}, "MODEL.TEXT_LENGTH is 39; allowed with this text tower: up to 38"),
         ({"MODEL.PRETRAIN_PATH": "/no/such/folder"}, "no weights file at /no/such/folder"),
+        ({"MODEL.PRETRAIN_PATH": "logs/mistyped.pth"}, "no weights file at logs/mistyped.pth"),
     ],
 )
 def test_what_does_not_go_together(hub, more, message):
@@ -260,7 +269,7 @@ def test_open_clips_weights_by_tag(tmp_path, repository):
     write_altclip(tmp_path, width=64, heads=1)
     path, _ = write_open_clip(tmp_path)
     repo = "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k"
-    more = {"MODEL.NAME": "xlm-roberta-base-ViT-B-32", "MODEL.PRETRAIN_TAG": "laion5b_s13b_b90k"}
+    more = {"MODEL.NAME": "xlm-roberta-base-ViT-B-32"}
     code = (
         "from model import make_text_search_model;"
         "from tests.model.files.test_multilingual_file import settings;"
@@ -269,6 +278,7 @@ def test_open_clips_weights_by_tag(tmp_path, repository):
     )
     with serving() as hub:
         hub.repos[repo] = {
+            "model.safetensors": b"in the names of transformers",
             "open_clip_model.safetensors": path.read_bytes(),
             "tokenizer.json": (tmp_path / "tokenizer.json").read_bytes(),
         }
@@ -281,8 +291,8 @@ def test_open_clips_weights_by_tag(tmp_path, repository):
 
 
 def test_an_unknown_tag_is_refused():
-    more = {"MODEL.NAME": "xlm-roberta-base-ViT-B-32", "MODEL.PRETRAIN_TAG": "openai"}
-    with pytest.raises(ValueError, match=r"PRETRAIN_TAG is 'openai' for .*; allowed: laion5b_s13b_b90k"):
+    more = {"MODEL.NAME": "xlm-roberta-base-ViT-B-32", "MODEL.PRETRAIN_TAG": "laion2b"}
+    with pytest.raises(ValueError, match=r"PRETRAIN_TAG is 'laion2b' for .*; allowed: laion5b_s13b_b90k"):
         make_text_search_model(settings("", **more))
 
 
