@@ -10,7 +10,7 @@ help:
 	@echo "make demo   install, draw people, train CLIP-ReID on the CPU, show Rank-1 before and after"
 	@echo "make demo-text  the same for search by sentence: drawn people with captions, TBPS-CLIP"
 	@echo "make gallery-demo  fill a gallery with drawn people, ask it who somebody is, show its page"
-	@echo "make test   install, lint, run the whole test suite (ten minutes on two cores)"
+	@echo "make test   install, lint, run the whole test suite (half an hour on two cores)"
 	@echo "make test-guests  drive programs of others with exported files, each in an environment of its own (a gigabyte)"
 	@echo "make quick  install, run the tests that are neither slow nor in need of a browser (three minutes)"
 	@echo "make lint   style, directions of imports, types: ruff, import-linter, pyright"

@@ -246,10 +246,7 @@ class TextModel(_ImageModel):
         )
 
     def are_cut(self, texts: Sequence[str]) -> list[bool]:
-        """Whether each sentence is too long for the model, which then reads its beginning only.
-
-        Raises ValueError as `encode_text`.
-        """
+        """Whether the model reads only the beginning of each sentence; raises as `encode_text`."""
         from processor import are_cut
 
         return are_cut(self.network, texts)

@@ -69,7 +69,7 @@ def delete_words(caption: str, probability: float, rng: random.Random, pieces: P
 
 
 def _units(word: str, pieces: Pieces) -> list[str]:
-    """What is left out as a whole: the word, or where it has letters of a script without spaces its parts."""
+    """The word, or its parts if it has letters of a script without spaces: each is left out as a whole."""
     units: list[str] = []
     start = ""  # signs before the first letter
     for part, is_run in runs(word):

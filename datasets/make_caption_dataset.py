@@ -22,10 +22,10 @@ def make_caption_dataset(cfg: CfgNode, *, need_train: bool = True, for_check: bo
     """Read the training split of DATASETS.NAMES and its DATASETS.EVAL_SPLIT; log their table.
 
     Without `need_train` the training split may be absent, and `.train` is empty. With `for_check` captions
-    are whole, and those of which cleaning leaves nothing are '' instead of an error, and they are of all
-    languages that are there. Raises ValueError for an unknown name, bad rows, an empty split and a language
-    without captions; FileNotFoundError for missing folders and files, with what
-    fetches them; OSError where DATASETS.DOWNLOAD is set and the set cannot be fetched.
+    are whole and of all languages that are there, and those of which cleaning leaves nothing are '' instead
+    of an error. Raises ValueError for an unknown name, bad rows, an empty split and a language without
+    captions; FileNotFoundError for missing folders and files, with what fetches them; OSError where
+    DATASETS.DOWNLOAD is set and the set cannot be fetched.
     """
     name = single_name(cfg.DATASETS.NAMES).strip()
     require_known("NAMES", name, CAPTION_READERS)

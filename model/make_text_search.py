@@ -31,7 +31,7 @@ from model.files.text_search_info import TextSearchInfo
 from model.freezing import freeze_text
 from model.make_model import IMAGE_KEYS, adopt_values, image_facts, training_backbone, warn_of_unused_path
 from model.masked_words import masked_word_parts
-from model.multilingual import ALTCLIP, is_multilingual, kind_of, read_altclip_settings, text_model_name
+from model.multilingual import ALTCLIP, KINDS, is_multilingual, read_altclip_settings, text_model_name
 from model.names import TEXT, has_text_tower
 from model.tokenizers import SentencePieceTokenizer
 from model.towers.image import ViTBackbone
@@ -86,7 +86,8 @@ def make_text_search_model(cfg: CfgNode, num_classes: int = 0, *, pretrained: bo
     if text_model_name(node.TEXT) not in own:
         start = _joined_start(cfg, pretrained=pretrained)
     elif is_multilingual(node.NAME):
-        start = _multilingual_start(cfg, pretrained=pretrained)
+        path = released_file(node.NAME, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
+        start = _multilingual_start(cfg, path, pretrained=pretrained)
     else:
         start = _clip_start(cfg, pretrained=pretrained)
     visual = training_backbone(cfg, start.image)
@@ -133,10 +134,10 @@ def _clip_start(cfg: CfgNode, *, pretrained: bool) -> _Start:
     return _Start(clip.visual, text, clip.logit_scale.item(), file)
 
 
-def _multilingual_start(cfg: CfgNode, *, pretrained: bool) -> _Start:
+def _multilingual_start(cfg: CfgNode, path: str, *, pretrained: bool) -> _Start:
+    """Both towers of the file `path`, whose text tower is a multilingual one."""
     node = cfg.MODEL
     wanted = pretrained and node.PRETRAIN_CHOICE != "none"
-    path = released_file(node.NAME, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
     described = read_altclip_settings(path) if node.NAME == ALTCLIP and not wanted else None
     if described is not None:
         text, image, file = _multilingual_text(cfg, described.text, path), image_tower(described.config), None
@@ -158,7 +159,7 @@ def _joined_start(cfg: CfgNode, *, pretrained: bool) -> _Start:
         )
     path = node.PRETRAIN_PATH
     if path and node.PRETRAIN_CHOICE != "none" and has_text_tower(read_state_dict(path, KNOWN_NAMES)):
-        return _multilingual_start(cfg, pretrained=pretrained)  # joined before
+        return _multilingual_start(cfg, path, pretrained=pretrained)  # joined before
     if pretrained:
         clip = load_clip(node.NAME, node.PRETRAIN_CHOICE, node.PRETRAIN_PATH, node.PRETRAIN_TAG)
     else:
@@ -221,7 +222,7 @@ def make_text_search_test_model(cfg: CfgNode) -> tuple[DualModel, TextSearchInfo
         path, name=node.NAME, text_length=node.TEXT_LENGTH, **image_facts(cfg)
     )
     found = "clip" if info.text is None else info.text.kind
-    if node.TEXT and found != kind_of(node.TEXT):
+    if node.TEXT and found != KINDS.get(text_model_name(node.TEXT), "clip"):
         raise ValueError(f"MODEL.TEXT is {node.TEXT!r}, but the text tower in {path} is of kind {found!r}")
     if info.card is None:
         _logger.info(

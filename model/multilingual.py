@@ -18,8 +18,12 @@ from utils.untrusted.forms import Form, read_json
 from utils.weights import split_choice
 
 ALTCLIP, _ALTCLIP_REPO = "AltCLIP", "BAAI/AltCLIP"
-_OPEN_CLIP = ("xlm-roberta-base-ViT-B-32", "xlm-roberta-large-ViT-H-14")
-NAMES = (ALTCLIP, *_OPEN_CLIP)
+# Models by name and the kinds of their text towers, keys of `towers.multilingual.MULTILINGUAL`.
+KINDS = {
+    ALTCLIP: "altclip",
+    "xlm-roberta-base-ViT-B-32": "xlm-roberta",
+    "xlm-roberta-large-ViT-H-14": "xlm-roberta",
+}
 _REPO = re.compile(rf"{_ALTCLIP_REPO}[\w.-]*(@[\w.-]+)?")  # another path would be a mistyped file
 
 
@@ -67,7 +71,7 @@ class Described(NamedTuple):
 
 def is_multilingual(name: str) -> bool:
     """Whether a model of that name has a multilingual text tower."""
-    return name in NAMES
+    return name in KINDS
 
 
 def text_model_name(text: str) -> str:
@@ -75,16 +79,11 @@ def text_model_name(text: str) -> str:
     return ALTCLIP if text == "altclip" else text
 
 
-def kind_of(text: str) -> str:
-    """The kind of a text tower by its name: 'clip' or a key of `towers.multilingual.MULTILINGUAL`."""
-    return text if text in ("clip", "altclip") else "xlm-roberta"
-
-
 def image_config(name: str) -> dict[str, Any]:
     """open_clip's description of the image tower of a model of that name; raises as `clip_config`."""
     if name == ALTCLIP:
         return clip_config("ViT-L-14-quickgelu")
-    if name in _OPEN_CLIP:
+    if name in KINDS:
         known = open_clip.get_model_config(name) or {}
         return {"embed_dim": known["embed_dim"], "vision_cfg": known["vision_cfg"], "quick_gelu": False}
     return clip_config(name)

@@ -33,6 +33,15 @@ class Tokenizer(Protocol):
     name: str
     context_length: int
 
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its file in hex, '' without one."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write its file, if there is one, to a folder that has weights."""
+        ...
+
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids (B, L), and a mask (B, L) that is True from the first token to the end of text."""
         ...
@@ -50,6 +59,7 @@ class ClipTokenizer:
     """CLIP's byte pair encoding. Texts that are too long are cut and still end with the end of text."""
 
     name = "clip_bpe"
+    sha256 = ""  # open_clip has its vocabulary
 
     def __init__(self, context_length: int = 77) -> None:
         self.context_length = context_length
@@ -68,6 +78,9 @@ class ClipTokenizer:
     def pieces(self, text: str) -> list[str]:
         """As `Tokenizer`: single letters, because most tokens of letters beyond ASCII are parts of one."""
         return clusters(text)
+
+    def save(self, folder: Path) -> None:
+        """As `Tokenizer`: there is no file."""
 
 
 class SentencePieceTokenizer:

@@ -11,7 +11,6 @@ from yacs.config import CfgNode
 from datasets import CaptionDataset, CaptionLoaders, CaptionRecord, Trial, make_caption_loaders
 from model import (
     DualModel,
-    MultilingualText,
     make_text_search_card,
     make_text_search_model,
     make_text_search_test_model,
@@ -86,12 +85,10 @@ def text_card(cfg: CfgNode, parts: Parts, method: str) -> Callable[[Path], objec
     """Writes the model card of a text search model, and its tokenizer's file, next to a checkpoint."""
     about = {"data": parts.dataset.name, "versions": package_versions()}
     card = make_text_search_card(cfg, parts.model, method, **about)
-    tower = parts.model.encode_text
 
     def write(path: Path) -> None:
         card.write(path)
-        if isinstance(tower, MultilingualText):
-            tower.tokenizer.save(path.parent)
+        parts.model.encode_text.tokenizer.save(path.parent)
 
     return write
 

@@ -58,9 +58,9 @@ _TEXTS = ("altclip", "xlm-roberta-base-ViT-B-32", "xlm-roberta-large-ViT-H-14")
 _MODEL = {
     "TEXT": Key(
         "",
-        "Text tower: '' that of MODEL.NAME; or a multilingual one next to the image tower of MODEL.NAME, "
-        "whose features must be as wide: 'altclip' (768), open_clip's 'xlm-roberta-base-ViT-B-32' (512) and "
-        "'xlm-roberta-large-ViT-H-14' (1024).",
+        "Text tower: '' (of a CLIP also 'clip') that of MODEL.NAME; or a multilingual one next to the image "
+        "tower of MODEL.NAME, whose features must be as wide: 'altclip' (768), open_clip's "
+        "'xlm-roberta-base-ViT-B-32' (512) and 'xlm-roberta-large-ViT-H-14' (1024).",
         words("", "clip", *_TEXTS),
         fixed=True,
     ),

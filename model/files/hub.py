@@ -21,7 +21,6 @@ from model.files.text_search_info import TextSearchInfo
 from model.names import our_names
 from model.reid import ReIDModel, SideInformation
 from model.tokenizers import ClipTokenizer
-from model.towers.multilingual import MultilingualText
 from utils.files import write_atomically
 from utils.hub import LIBRARY, README, WEIGHTS
 from utils.text import printable, shortened
@@ -80,7 +79,7 @@ def save_for_hub(
     path = folder / WEIGHTS
     write_atomically(path, lambda file: safetensors.torch.save_file(whole, file, metadata={"format": "pt"}))
     card.write(path)
-    if isinstance(network, DualModel) and isinstance(network.encode_text, MultilingualText):
+    if isinstance(network, DualModel):
         network.encode_text.tokenizer.save(folder)
     if (folder / README).exists():
         _logger.info("%s is kept as it is; delete it for a new one", folder / README)

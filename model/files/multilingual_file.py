@@ -17,11 +17,9 @@ from model.files.info import position_name
 from model.files.text_search_info import TextSearchInfo, read_text_search_info
 from model.multilingual import (
     ALTCLIP,
-    NAMES,
+    KINDS,
     find_model,
     image_config,
-    is_multilingual,
-    kind_of,
     read_altclip_settings,
 )
 from model.names import TEXT, VISUAL, without_heads
@@ -72,14 +70,14 @@ def _found(path: str, name: str, of_repository: Sequence[str] = ()) -> str:
 
     The error says what to bring, and that `path` may name its folder.
     """
-    needed = _NEEDED + _FILES[kind_of("altclip" if name == ALTCLIP else name)]
+    needed = _NEEDED + _FILES[KINDS[name]]
     try:
-        file = fetch_weights(path, of_repository) if of_repository else split_choice(path)[0]
+        file, choice = (fetch_weights(path, of_repository), "") if of_repository else split_choice(path)
     except OSError as error:
         raise type(error)(f"{error}; {needed}") from error
     if file.is_dir():
         raise FileNotFoundError(f"{file} has no weights; {needed}")
-    return str(file)
+    return f"{file}#{choice}" if choice else str(file)
 
 
 def make_multilingual_text(
@@ -107,15 +105,15 @@ def read_multilingual(
         weights = without_heads(weights, path)
     info = read_text_search_info(weights, path, is_clip=released)
     kind = multilingual_kind(weights, TEXT)
-    if name and is_multilingual(name) and (name == ALTCLIP) != (kind == "altclip"):
+    if KINDS.get(name or "", kind) != kind:
         raise ValueError(f"path {path} has the text tower of {kind}; name is {name!r}")
     if settings is not None:
         config = settings.config
         info = replace(info, text=settings.text)
     else:
         name, config = _describe_image(info, weights, name)
-    if released and name not in (None, "", *NAMES):
-        raise ValueError(f"path {path} is a model of its own; allowed as its `name`: {', '.join(NAMES)}")
+    if released and name not in (None, "", *KINDS):
+        raise ValueError(f"path {path} is a model of its own; allowed as its `name`: {', '.join(KINDS)}")
     info = replace(info, name=name or (info.card.name if info.card else ALTCLIP if kind == "altclip" else ""))
     if info.text is not None:
         _require_fit(weights, info.text, config, path)
@@ -127,12 +125,12 @@ def _describe_image(
 ) -> tuple[str | None, dict[str, Any]]:
     """The name, and the image tower as a model of it has, else as card and shapes say."""
     kind = multilingual_kind(weights, TEXT)
-    alike = [each for each in NAMES if (each == ALTCLIP) == (kind == "altclip")]
-    for each in [name] if name else alike:
+    likely = [name] if name else [each for each, own in KINDS.items() if own == kind]
+    for each in likely if info.card is None else ():
         config = image_config(each)
         vision = config["vision_cfg"]
         found = vision["layers"], vision["width"], vision.get("patch_size")
-        if found == (info.layers[0], info.width, info.patch[0]) and info.card is None:
+        if found == (info.layers[0], info.width, info.patch[0]):
             return each, config
     config = describe_towers(replace(info, name=""))[1]
     if info.kind == "ViT":

@@ -37,7 +37,7 @@ from model.names import (
     without_heads,
 )
 from model.tokenizers import SentencePieceTokenizer
-from model.towers.image import Backbone, grid_size, make_backbone, resize_positions
+from model.towers.image import Backbone, ViTBackbone, grid_size, make_backbone, resize_positions
 from model.towers.multilingual import MultilingualText, multilingual_kind
 from model.towers.text import ClipText, resize_text_positions
 from utils.weights import read_state_dict
@@ -267,14 +267,13 @@ def tower_facts(model: DualModel) -> dict[str, Any]:
     Raises as the tokenizer of a multilingual tower does where its file cannot be read.
     """
     image: Any = model.visual
-    text: Any = model.encode_text
-    has_blocks = hasattr(image, "transformer")
+    text = model.encode_text
+    has_blocks = isinstance(model.visual, ViTBackbone)
     modules = (module for tower in (text, image) for module in tower.modules())
-    facts: dict[str, Any] = {
+    return {
         "quick_gelu": any(isinstance(module, QuickGELU) for module in modules),
         "head_width": image.transformer.resblocks[0].attn.head_dim if has_blocks else HEAD_WIDTH,
+        "text_heads": text.heads,
         "tokenizer": text.tokenizer.name,
+        "tokenizer_sha256": text.tokenizer.sha256,
     }
-    if isinstance(text, MultilingualText):
-        return facts | {"text_heads": text.sizes.heads, "tokenizer_sha256": text.tokenizer.sha256}
-    return facts | {"text_heads": text.transformer.resblocks[0].attn.num_heads}

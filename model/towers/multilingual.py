@@ -83,6 +83,11 @@ class MultilingualText(nn.Module):
         self.add_module(self.encoder_name, _xlm_roberta(sizes))
 
     @property
+    def heads(self) -> int:
+        """Heads of its attention."""
+        return self.sizes.heads
+
+    @property
     def _encoder(self) -> Any:
         return getattr(self, self.encoder_name)
 
@@ -135,7 +140,7 @@ class MultilingualText(nn.Module):
         """Output (B, n, W) of a layer for x (B, n, W), or of the positions in `queries`; post-norm."""
         attention, asked = layer.attention, x if queries is None else x[:, queries]
         query, key, value = (
-            project(given).unflatten(2, (self.sizes.heads, -1)).transpose(1, 2)
+            project(given).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for project, given in (
                 (attention.self.query, asked),
                 (attention.self.key, x),

@@ -122,6 +122,12 @@ class ClipText(nn.Module):
         self.dropout, self.micro_batch = dropout, micro_batch
 
     @property
+    def heads(self) -> int:
+        """Heads of its attention."""
+        first: Any = self.transformer.resblocks[0]
+        return first.attn.num_heads
+
+    @property
     def vocabulary(self) -> int:
         """Rows of the table of word embeddings, 0 without it."""
         return self.token_embedding.num_embeddings if self.token_embedding is not None else 0

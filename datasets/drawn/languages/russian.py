@@ -61,7 +61,7 @@ class _Speaker(Speaker):
         self.worn = [self._top(), *self._legwear()]
 
     def clothes(self, case: str, before: str = "") -> str:
-        """What is worn, as a list; `before` is a preposition, said again where a long item would hide it.
+        """A list of the clothes; `before` is a preposition, said again where a long item would hide it.
 
         The list may have shoes and hat, which are left to `rest` otherwise; one is not 'одет' in shoes.
         """

@@ -126,6 +126,19 @@ def test_own_file_needs_nothing_else(hub, tmp_path):
     assert torch.equal(again.encode_text(tokens), model.encode_text(tokens))
 
 
+@torch.no_grad()
+def test_of_several_state_dicts_the_chosen_one_is_taken(hub, tmp_path):
+    config = settings(hub[0])
+    model = make_text_search_model(config)
+    average = {key: value + 1 for key, value in model.state_dict().items()}
+    path = tmp_path / "AltCLIP_1.pth"
+    torch.save({"model": model.state_dict(), "model_ema": average}, path)
+    make_text_search_card(config, model, "tbps", data="own", versions={}).write(path)
+    model.encode_text.tokenizer.save(tmp_path)
+    again = make_text_search_model(settings(f"{path}#model_ema"))
+    assert torch.equal(again.encode_text.pre_LN.bias, model.encode_text.pre_LN.bias + 1)
+
+
 def test_own_file_becomes_a_hub_folder(hub, tmp_path):
     config = settings(hub[0])
     save(config, make_text_search_model(config), tmp_path / "AltCLIP_1.pth")
