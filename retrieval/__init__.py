@@ -1,7 +1,7 @@
 """Retrieval from features: distances, metrics, re-ranking, clusters, thresholds. Needs no model or GPU."""
 
 from retrieval.attributes import attribute_probabilities, fuse
-from retrieval.bootstrap import Interval, check_rounds, metric_intervals
+from retrieval.bootstrap import Difference, Interval, check_rounds, metric_intervals, paired_differences
 from retrieval.distance import Blocks, Rerank, squared_euclidean
 from retrieval.features import FeatureSet
 from retrieval.index import SPACES, Gallery
@@ -44,6 +44,7 @@ __all__ = [
     "AcceptRates",
     "Agreement",
     "Blocks",
+    "Difference",
     "Entry",
     "FeatureSet",
     "Gallery",
@@ -87,6 +88,7 @@ __all__ = [
     "open_set_points",
     "open_set_rates",
     "operating_points",
+    "paired_differences",
     "rank_gallery",
     "score_pairs",
     "score_queries",

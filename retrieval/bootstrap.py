@@ -25,6 +25,13 @@ class Interval(NamedTuple):
     high: float
 
 
+class Difference(NamedTuple):
+    """How much one value is above another, and the range of that in 95 % of the bootstrap's rounds."""
+
+    value: float
+    interval: Interval
+
+
 def check_rounds(rounds: int, seed: int) -> None:
     """Raise ValueError for a negative number of rounds, or a negative seed."""
     if rounds < 0:
@@ -43,8 +50,41 @@ def metric_intervals(
     quite. Raises ValueError for no rounds, a negative seed, no trial, and a trial in which no query has a
     match.
     """
-    check_rounds(rounds, seed)
     values = [_values(scores) for scores in trials]
+    return {name: interval(means) for name, means in _round_means(values, rounds, seed).items()}
+
+
+def paired_differences(
+    first: Sequence[QueryScores], second: Sequence[QueryScores], *, rounds: int = 1000, seed: int = 0
+) -> dict[str, Difference]:
+    """What the metrics of `second` are above those of `first`, by name, with 95 % intervals.
+
+    Both are scores of the same queries in the same order. A round draws queries, as `metric_intervals` does,
+    and takes both scores of each: what makes a query hard for both cancels out, so that the interval is
+    narrower than those of the two values suggest. Raises ValueError as `metric_intervals` does, and where
+    trials, their queries or the queries with a match differ in number or place.
+    """
+    if [len(each.first_rank) for each in first] != [len(each.first_rank) for each in second]:
+        raise ValueError(
+            f"trials have {[len(each.first_rank) for each in first]} and "
+            f"{[len(each.first_rank) for each in second]} queries; allowed: the same queries in both"
+        )
+    for one, other in zip(first, second, strict=True):
+        unlike = int((one.first_rank.isnan() != other.first_rank.isnan()).sum())
+        if unlike:
+            raise ValueError(f"{unlike} queries have a match in one gallery only; allowed: in both or none")
+    values = [_values(other) - _values(one) for one, other in zip(first, second, strict=True)]
+    found = _round_means(values, rounds, seed)
+    mean = np.mean([each.mean(axis=0) for each in values], axis=0)
+    return {
+        name: Difference(float(value), interval(means))
+        for (name, means), value in zip(found.items(), mean, strict=True)
+    }
+
+
+def _round_means(values: Sequence[np.ndarray], rounds: int, seed: int) -> dict[str, np.ndarray]:
+    """Means of each round (R,) by name, of the scores (V, 5) of the queries of each trial."""
+    check_rounds(rounds, seed)
     if not rounds or not values or not all(map(len, values)):
         counts = [len(each) for each in values]
         raise ValueError(
@@ -57,7 +97,7 @@ def metric_intervals(
         means += np.concatenate(drawn) / len(each)
     means /= len(values)
     names = ("mAP", "mINP", *(f"rank{k}" for k in RANKS))
-    return {name: interval(column) for name, column in zip(names, means.T, strict=True)}
+    return dict(zip(names, means.T, strict=True))
 
 
 def _values(scores: QueryScores) -> np.ndarray:

@@ -16,7 +16,17 @@ import train_clipreid
 from retrieval import RetrievalTask
 from tests.processes import ENVIRONMENT, ROOT
 from tests.toys import SETTINGS, save_noise, words
-from tools import check_dataset, colour_histogram, cross_domain, evaluate, extract, plots, rank, threshold
+from tools import (
+    check_dataset,
+    colour_histogram,
+    compare,
+    cross_domain,
+    evaluate,
+    extract,
+    plots,
+    rank,
+    threshold,
+)
 
 FORGED = "2026-01-01 00:00:00,000 transreid INFO: mAP: 99.9%"
 NAME = f"a\x1b[2Jb\n{FORGED}\r\u202e\udcff"
@@ -77,6 +87,10 @@ def weights(place):
 PROGRAMS = {
     "check": (check_dataset, lambda at: ["--report", at / "report.json", *words(settings_of(at))]),
     "colours": (colour_histogram, lambda at: words(settings_of(at))),
+    "compare": (
+        compare,
+        lambda at: [at / "run", f"{NAME}={at / 'run'}", "--out", at / "comparison.md"],
+    ),
     "cross": (
         cross_domain,
         lambda at: [
@@ -114,7 +128,7 @@ def test_programs(place, tmp_path, capsys, program, broken):
     at = shutil.copytree(place, tmp_path / NAME)
     for path in at.glob("data/*/*/*_c1.jpg") if broken else ():
         path.write_bytes(b"no image")
-    if broken and program in ("evaluate", "plots", "threshold"):
+    if broken and program in ("compare", "evaluate", "plots", "threshold"):
         for path in at.glob("run/*.[nj]*"):
             path.write_bytes(b"{")
     tool, options = PROGRAMS[program]

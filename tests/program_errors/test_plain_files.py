@@ -6,6 +6,7 @@ import signal
 import pytest
 import torch
 
+import tools.compare
 import tools.evaluate
 import tools.plots
 import tools.rank
@@ -101,6 +102,9 @@ def features(tmp_path):
 @pytest.mark.parametrize(
     ("main", "words", "name"),
     [
+        (tools.compare.main, ["FOLDER"], "features.npz"),
+        (tools.compare.main, ["FOLDER"], "config.yml"),
+        (tools.compare.main, ["SCORES", "--out", "ODD"], "odd.md"),
         (tools.evaluate.main, ["--features", "ODD"], "odd.npz"),
         (tools.evaluate.main, ["--features", "FEATURES", "--gallery", "ODD"], "odd.npz"),
         (tools.evaluate.main, ["--features", "FEATURES", "--out", "ODD"], "odd.json"),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from retrieval import evaluate_task, metric_intervals, metrics_record
+from retrieval import evaluate_task, metric_intervals, metrics_record, paired_differences
 from retrieval.bootstrap import Interval
 from retrieval.metrics import QueryScores
 
@@ -99,3 +99,57 @@ def test_metrics_are_means_of_the_scores_that_they_keep(whole_number_task, trial
 def test_what_cannot_be_drawn(trials, options, told):
     with pytest.raises(ValueError, match=told):
         metric_intervals(trials, **options)
+
+
+def test_a_difference_is_of_the_same_queries_in_every_round():
+    """As a loop: each round takes both scores of the queries that it draws."""
+    generator = np.random.default_rng(0)
+    first, second = (
+        [scores_of(generator.random(size), generator.integers(1, 14, size)) for size in (30, 12)]
+        for _ in range(2)
+    )
+    found = paired_differences(first, second, rounds=600, seed=5)
+    drawn, means = np.random.default_rng(5), np.zeros((600, 2))
+    for one, other in zip(first, second, strict=True):
+        size = len(one.first_rank)
+        precision = (other.average_precision - one.average_precision).numpy()
+        hit = np.float64(other.first_rank <= 5) - np.float64(one.first_rank <= 5)
+        for start, count in ((0, 500), (500, 100)):
+            counts = drawn.multinomial(size, np.full(size, 1 / size), size=count)
+            means[start : start + count] += np.stack([counts @ precision, counts @ hit], axis=1) / size / 2
+    for name, column in zip(("mAP", "rank5"), means.T, strict=True):
+        assert found[name].interval == pytest.approx(np.quantile(column, [0.025, 0.975]))
+    values = [np.mean([each.average_precision.mean() for each in trials]) for trials in (first, second)]
+    assert found["mAP"].value == pytest.approx(values[1] - values[0])
+
+
+def test_what_is_hard_for_both_does_not_widen_a_difference():
+    hard = np.linspace(0, 0.9, 50)
+    found = paired_differences([scores_of(hard)], [scores_of(hard + 0.01)])["mAP"]
+    assert found.value == pytest.approx(0.01) and found.interval == pytest.approx((0.01, 0.01))
+    own = metric_intervals([scores_of(hard)])["mAP"]
+    assert own.high - own.low > 0.1
+
+
+def test_nearly_95_of_100_differences_hold_the_truth():
+    generator = np.random.default_rng(1)
+    held = 0
+    for seed in range(400):
+        first = generator.random(80) / 2
+        second = first + generator.beta(2, 4, 80) / 2  # 1/6 higher in the mean
+        found = paired_differences([scores_of(first)], [scores_of(second)], rounds=400, seed=seed)["mAP"]
+        held += found.interval.low <= 1 / 6 <= found.interval.high
+    assert 0.91 <= held / 400 <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        ([scores_of([0.5] * 3)], r"trials have \[2\] and \[3\] queries; allowed: the same"),
+        ([scores_of([0.5] * 2)] * 2, r"\[2\] and \[2, 2\] queries"),
+        ([scores_of([np.nan, 0.5], [np.nan, 1])], "1 queries have a match in one gallery only"),
+    ],
+)
+def test_other_queries_have_no_difference(second, told):
+    with pytest.raises(ValueError, match=told):
+        paired_differences([scores_of([0.5] * 2)], second)

@@ -1,0 +1,176 @@
+"""Compare runs: metrics with intervals, differences on the same queries, and the settings that differ.
+
+python tools/compare.py logs/market/vit logs/market/cnn
+python tools/compare.py 'paper=logs/vit' 'with SIE=logs/vit_sie' --out comparison.html
+
+Each argument is the OUTPUT_DIR of a training run, of a test, or of both; differences are to the first one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
+
+from config.arguments import Parser, end_in_one_line, say
+
+if TYPE_CHECKING:
+    from retrieval import Difference, Interval
+    from tools.comparing.runs import Run
+    from tools.comparing.sheet import Table
+
+FORMATS = (".md", ".html")
+NAMING = ("OUTPUT_DIR",)  # differs between any two runs
+_SHOWN = 60  # characters of a setting's value
+
+
+def compared(runs: Sequence[Run], *, rounds: int, seed: int) -> list[Table]:
+    """The tables: metrics of the runs, differences to the first of them, settings."""
+    from tools.comparing.sheet import Table
+
+    tables = [Table("Metrics in %, with 95 % intervals over queries", _metric_rows(runs))]
+    if len(runs) > 1:
+        tables.append(
+            Table(
+                f"Difference to {runs[0].label} on the same queries, in percentage points",
+                _difference_rows(runs, rounds, seed),
+                "* the 95 % interval of the difference, by paired bootstrap over queries, does not hold 0. "
+                "How much a second seed of training would change is not in it.",
+            )
+        )
+        tables.append(_settings(runs))
+    return tables
+
+
+def _metric_rows(runs: Sequence[Run]) -> list[list[str]]:
+    from tools.comparing.runs import METRICS
+
+    rows = [["run", *METRICS.values(), "from"]]
+    for run in runs:
+        if run.result is None:
+            rows.append([run.label, *("–" for _ in METRICS), "no test, no evaluation"])
+            continue
+        cells = [_value(run.result.metrics.get(name), run.result.intervals.get(name)) for name in METRICS]
+        rows.append([run.label, *cells, run.result.source])
+    return rows
+
+
+def _value(value: float | None, interval: Interval | None) -> str:
+    if value is None:
+        return "–"
+    ends = "" if interval is None else f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return f"{100 * value:.1f}{ends}"
+
+
+def _difference_rows(runs: Sequence[Run], rounds: int, seed: int) -> list[list[str]]:
+    from tools.comparing.runs import METRICS, difference
+
+    rows = [["run", *METRICS.values(), "queries"]]
+    for run in runs[1:]:
+        found = difference(runs[0], run, rounds=rounds, seed=seed)
+        if isinstance(found, str):
+            rows.append([run.label, *("–" for _ in METRICS), f"not compared: {found}"])
+            continue
+        count = sum(len(names) for names in run.result.queries) if run.result else 0
+        rows.append([run.label, *(_change(found[name]) for name in METRICS), f"{count:,}"])
+    return rows
+
+
+def _change(found: Difference) -> str:
+    low, high = (100 * end for end in found.interval)
+    star = " *" if low > 0 or high < 0 else ""
+    return f"{100 * found.value:+.1f} [{low:+.1f}, {high:+.1f}]{star}"
+
+
+def _settings(runs: Sequence[Run]) -> Table:
+    from tools.comparing.sheet import Table
+
+    known = [run for run in runs if run.settings]
+    without = [run.label for run in runs if not run.settings]
+    note = f"Without config.yml: {', '.join(without)}." if without else ""
+    keys = list(dict.fromkeys(key for run in known for key in run.settings if key not in NAMING))
+    differ = [key for key in keys if len({_shown(run, key) for run in known}) > 1]
+    title = f"{len(differ)} of {len(keys)} settings differ ({', '.join(NAMING)} aside; – is a key of others)"
+    if len(known) < 2:
+        return Table("Settings are not compared: fewer than two runs have any", note=note)
+    rows = [["key", *(run.label for run in known)]]
+    rows += [[key, *(_shown(run, key) for run in known)] for key in differ]
+    return Table(title, rows if differ else (), note)
+
+
+def _shown(run: Run, key: str) -> str:
+    from utils.text import shortened
+
+    if key not in run.settings:
+        return "–"
+    value: Any = run.settings[key]
+    return shortened(repr(value) if value == "" else value, _SHOWN)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0, or SystemExit with status 2 after one line on stderr for a wrong option or file."""
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="[LABEL=]FOLDER",
+        help="OUTPUT_DIR of a run; LABEL, else the folder's name, stands in the tables",
+    )
+    parser.add_argument(
+        "--bootstrap",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="rounds behind the intervals, in which queries are drawn again; 0 = none (default: 1000)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="equal seeds give equal intervals (default: 0)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help=f"write the tables there, too: {' or '.join(FORMATS)}"
+    )
+    args = parser.parse_args(argv)
+    with end_in_one_line():
+        from retrieval import check_rounds
+        from tools.comparing.runs import CONFIG, read_run
+        from tools.comparing.sheet import as_page, as_text
+        from tools.plots import parse_sources
+        from utils.files import require_writable, write_atomically
+        from utils.logger import setup_logger
+        from utils.package import require_extra
+        from utils.text import Lines
+
+        setup_logger(None, "")
+        check_rounds(args.bootstrap, args.seed)
+        if args.out:
+            if args.out.suffix.lower() not in FORMATS:
+                raise ValueError(
+                    f"--out is {args.out}; allowed: a file name that ends in {', '.join(FORMATS)}"
+                )
+            require_writable(args.out, "--out")
+            if args.out.suffix.lower() == ".html":
+                require_extra("plots", "jinja2")
+        sources = {
+            label: path.parent if path.name == CONFIG else path
+            for label, path in parse_sources(args.runs, CONFIG).items()
+        }
+        runs = [
+            read_run(label, folder, rounds=args.bootstrap, seed=args.seed)
+            for label, folder in sources.items()
+        ]
+        tables = compared(runs, rounds=args.bootstrap, seed=args.seed)
+        text = as_text(tables)
+        say("%s", Lines(text))
+        if args.out:
+            is_page = args.out.suffix.lower() == ".html"
+            content = as_page(f"Comparison of {', '.join(sources)}", tables) if is_page else f"{text}\n"
+            write_atomically(args.out, lambda path: path.write_text(content, encoding="utf-8"))
+            say("\nWritten: %s", args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

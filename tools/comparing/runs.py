@@ -1,0 +1,182 @@
+"""The folders of runs as they are compared: settings, metrics with intervals, scores of single queries."""
+
+import functools
+import logging
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retrieval import (
+    Difference,
+    Interval,
+    QueryScores,
+    Rerank,
+    RetrievalTask,
+    evaluate_task,
+    k_reciprocal_blocks,
+    metric_intervals,
+    metrics_record,
+    paired_differences,
+)
+from tools.features.files import about_features, read_task
+from utils.text import few, printable
+from utils.untrusted.forms import Form, check_form, read_json
+from utils.untrusted.metrics_files import MAX_METRICS, TestMetrics, read_epochs
+from utils.untrusted.plain import read_plain_text
+from utils.untrusted.settings import leaves, parse_settings
+
+CONFIG, FEATURES, TEST, COURSE = "config.yml", "features.npz", "metrics.json", "metrics.jsonl"
+METRICS = {"mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "mINP": "mINP"}
+_ROUNDING = 5e-4  # of mAP, between machines
+_logger = logging.getLogger("transreid.tools")
+
+
+class RerankSettings(Form):
+    """How a test re-ranked, in its `metrics.json`."""
+
+    k1: int
+    k2: int
+    lam: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """Metrics as fractions by name, and where they are from; intervals and scores where there are features.
+
+    `queries` and `galleries` name the images of each trial, below the folder that all of them are in.
+    """
+
+    source: str
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    scores: tuple[QueryScores, ...] = ()
+    queries: tuple[tuple[str, ...], ...] = ()
+    galleries: tuple[frozenset[str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's name, its settings by full key, and what was found of it; None where nothing was evaluated."""
+
+    label: str
+    settings: Mapping[str, Any]
+    result: Result | None
+
+
+def read_run(label: str, folder: Path, *, rounds: int, seed: int) -> Run:
+    """What a run left in its OUTPUT_DIR.
+
+    Metrics are those of `features.npz`, else of `metrics.json`, else of the last evaluation in
+    `metrics.jsonl`. Raises FileNotFoundError for a folder without any file of a run, other OSErrors, and
+    ValueError that names a damaged file.
+    """
+    if not any((folder / name).exists() for name in (CONFIG, FEATURES, TEST, COURSE)):
+        files = f"{CONFIG}, {FEATURES}, {TEST} or {COURSE}"
+        raise FileNotFoundError(
+            f"{folder} has no {files}; allowed: the OUTPUT_DIR of a training run or a test"
+        )
+    settings = {}
+    if (folder / CONFIG).exists():
+        settings = leaves(parse_settings(read_plain_text(folder / CONFIG), str(folder / CONFIG)).tree)
+    test = read_json(folder / TEST, TestMetrics, MAX_METRICS) if (folder / TEST).exists() else None
+    if (folder / FEATURES).exists():
+        result = _of_features(folder, test, rounds, seed)
+    elif test:
+        ranks = {f"rank{k}": test.cmc[min(k, len(test.cmc)) - 1] for k in (1, 5, 10)}
+        result = Result(_source(TEST, test.rerank), {"mAP": test.mAP, **ranks})
+    else:
+        result = _of_training(folder / COURSE)
+    return Run(label, settings, result)
+
+
+def _of_features(folder: Path, test: TestMetrics | None, rounds: int, seed: int) -> Result:
+    """The metrics of the features as the test compared them, which its `metrics.json` says."""
+    options = Namespace(features=str(folder / FEATURES), gallery=None, swap=False, normalize=None)
+    task = read_task(options)
+    rerank = _reranker(test, str(folder / TEST))
+    with about_features(options):
+        metrics = evaluate_task(task, rerank=rerank)
+        intervals = metric_intervals(metrics.scores, rounds=rounds, seed=seed) if rounds else {}
+    if test and abs(test.mAP - metrics.mAP) > _ROUNDING:
+        _logger.warning(
+            "%s: mAP is %.1f %%, that of %s %.1f %%: they are of different tests, and the features count",
+            folder / TEST,
+            100 * test.mAP,
+            FEATURES,
+            100 * metrics.mAP,
+        )
+    return Result(
+        _source(FEATURES, test and test.rerank),
+        metrics_record(metrics),
+        intervals,
+        metrics.scores,
+        tuple(tuple(_below_root(names)) for names in _names(task, "query")),
+        tuple(frozenset(_below_root(names)) for names in _names(task, "gallery")),
+    )
+
+
+def _reranker(test: TestMetrics | None, where: str) -> Rerank | None:
+    if test is None or test.rerank is None:
+        return None
+    settings = check_form(test.rerank, RerankSettings, f"{where}: rerank")
+    return functools.partial(k_reciprocal_blocks, **settings.model_dump())
+
+
+def _source(name: str, rerank: object) -> str:
+    return f"{name}, re-ranked" if rerank else name
+
+
+def _of_training(path: Path) -> Result | None:
+    """The last evaluation of a training run; None where there was none."""
+    epochs = read_epochs(path) if path.exists() else []
+    evaluated = [epoch for epoch in epochs if "mAP" in epoch.model_fields_set]
+    if not evaluated:
+        return None
+    last = evaluated[-1]
+    found = {**(last.model_extra or {}), "mAP": last.mAP, "rank1": last.rank1}
+    values = {name: found[name] for name in METRICS if isinstance(found.get(name), float)}
+    return Result(f"{path.name}, {last.stage} epoch {last.epoch}", values)
+
+
+def _names(task: RetrievalTask, role: str) -> Iterable[list[str]]:
+    for trial in task.trials:
+        yield [task.images.keys[row] for row in getattr(trial, f"{role}_rows").tolist()]
+
+
+def _below_root(names: list[str]) -> list[str]:
+    """The names without the folder that all of them are in, which may differ between two tests of a set."""
+    parts = [name.replace("\\", "/").split("/") for name in names]
+    folders = list(zip(*(each[:-1] for each in parts), strict=False))
+    shared = next((place for place, column in enumerate(folders) if len({*column}) > 1), len(folders))
+    return ["/".join(each[shared:]) for each in parts]
+
+
+def difference(first: Run, second: Run, *, rounds: int, seed: int) -> dict[str, Difference] | str:
+    """What the metrics of the second run are above those of the first, on the same queries.
+
+    A text says why it cannot be told.
+    """
+    one, other = first.result, second.result
+    if not rounds:
+        return "no rounds of the bootstrap"
+    if one is None or other is None or not (one.scores and other.scores):
+        without = [run.label for run in (first, second) if run.result is None or not run.result.scores]
+        return f"{' and '.join(without)} without {FEATURES}, the scores of single queries"
+    if len(one.queries) != len(other.queries):
+        return f"{len(one.queries)} and {len(other.queries)} trials"
+    if one.galleries != other.galleries:
+        _logger.warning("%s and %s have different galleries", first.label, second.label)
+    scores = []
+    for names, others, theirs in zip(one.queries, other.queries, other.scores, strict=True):
+        places = {name: place for place, name in enumerate(others)}
+        if names != others and (len(places) < len(others) or sorted(names) != sorted(others)):
+            alone = [printable(name) for name in names if name not in places]
+            return f"the queries differ: {len(names)} and {len(others)}, not in both {few(alone) or 'copies'}"
+        order = range(len(names)) if names == others else [places[name] for name in names]
+        scores.append(QueryScores(*(part[list(order)] for part in theirs)))
+    try:
+        return paired_differences(one.scores, scores, rounds=rounds, seed=seed)
+    except ValueError as error:
+        return str(error)
