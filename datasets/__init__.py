@@ -26,16 +26,19 @@ from datasets.make_dataloader import (
 )
 from datasets.make_dataset import make_dataset
 from datasets.make_second_view import make_second_view
+from datasets.naming import NamingRule, likely_rule
 from datasets.pixels.augmentation import AugmentedSampler, Draw
 from datasets.pixels.erasing import erase_constant
 from datasets.pixels.images import ImageDataset, decode_image, read_image
 from datasets.pixels.resize import from_pil, resize_like_pil
 from datasets.pixels.transforms import PixelTransform, test_transform
 from datasets.pixels.views import SecondView
-from datasets.records import CaptionDataset, CaptionRecord, ImageRecord, ReIDDataset, Trial
+from datasets.readers.custom import camera_marks
+from datasets.records import CaptionDataset, CaptionRecord, EmptySplit, ImageRecord, ReIDDataset, Trial
 from datasets.sampling.graph import GraphSampler
 from datasets.sampling.identity import RandomIdentitySampler
 from datasets.sources import DATA_SOURCES
+from datasets.splitting import LabelledImage, split_by_identity
 from datasets.subjects import read_subjects
 from datasets.vehicle_types import read_type_phrases
 from utils.limits import available_processors
@@ -52,14 +55,17 @@ __all__ = [
     "CaptionRecord",
     "DescribedImages",
     "Draw",
+    "EmptySplit",
     "FileFacts",
     "Findings",
     "GraphSampler",
     "ImageBatch",
     "ImageDataset",
     "ImageRecord",
+    "LabelledImage",
     "LoadedBatch",
     "Loaders",
+    "NamingRule",
     "PairBatch",
     "PixelTransform",
     "RandomIdentitySampler",
@@ -69,6 +75,7 @@ __all__ = [
     "audit",
     "audit_captions",
     "available_processors",
+    "camera_marks",
     "caption_file",
     "clean_caption",
     "collate",
@@ -80,6 +87,7 @@ __all__ = [
     "find_oddities",
     "from_pil",
     "inspect_files",
+    "likely_rule",
     "log_oddities",
     "make_caption_dataset",
     "make_caption_loaders",
@@ -95,6 +103,7 @@ __all__ = [
     "read_subjects",
     "read_type_phrases",
     "resize_like_pil",
+    "split_by_identity",
     "templates",
     "test_transform",
     "to_rgb",

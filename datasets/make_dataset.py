@@ -21,22 +21,31 @@ _SAME_PEOPLE = ({"dukemtmc", "occ_duke"},)
 _logger = logging.getLogger("transreid.datasets")
 
 
-def make_dataset(cfg: CfgNode, *, need_train: bool = True, need_labels: bool = True) -> ReIDDataset:
+def make_dataset(
+    cfg: CfgNode, *, need_train: bool = True, need_test: bool = True, need_labels: bool = True
+) -> ReIDDataset:
     """Read the training splits of DATASETS.NAMES and TRAIN_ALSO and the trials of TEST; log their table.
 
     All lie under DATASETS.ROOT_DIR; those that do not are fetched where DATASETS.DOWNLOAD is set. Without
     `need_train` only the data set that is tested is read, whose training split may be absent, and `.train` is
-    empty. Without `need_labels` the identities of training images may be unknown (csv and folder). Raises
-    ValueError for an unknown name, training sets that share people or images, several nouns for prompts, and
-    bad lines or file names; FileNotFoundError for missing folders and lists, with what fetches them; OSError
-    where a set cannot be fetched.
+    empty; without `need_test` query and gallery may be absent, and are empty. Without `need_labels` the
+    identities of training images may be unknown (csv and folder). Raises ValueError for an unknown name,
+    training sets that share people or images, several nouns for prompts, and bad lines or file names;
+    FileNotFoundError for missing folders and lists, with what fetches them; OSError where a set cannot be
+    fetched.
     """
     names = _training_names(cfg)
     tested = cfg.DATASETS.TEST.strip() or names[0]
     require_known("TEST", tested, READERS)
     trained = names if need_train else []
     parts = {
-        name: _read(cfg, name, need_train=name in trained, need_test=name == tested, need_labels=need_labels)
+        name: _read(
+            cfg,
+            name,
+            need_train=name in trained,
+            need_test=need_test and name == tested,
+            need_labels=need_labels,
+        )
         for name in dict.fromkeys((*trained, tested))
     }
     dataset, where = parts[tested], Path(cfg.DATASETS.ROOT_DIR).expanduser()

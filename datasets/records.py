@@ -64,6 +64,10 @@ class CaptionRecord(NamedTuple):
         return NO_CAMERA
 
 
+class EmptySplit(ValueError):
+    """A split without images or captions, where some are needed."""
+
+
 class Trial(NamedTuple):
     """One ranking task: every query is searched in the gallery, under a rule of `retrieval.RULES`."""
 
@@ -137,10 +141,11 @@ class ReIDDataset:
         return list(distinct.values())
 
     def table(self) -> str:
-        """Table of # ids, # images, # cameras (known ones each) for train, query and gallery."""
+        """Table of # ids, # images, # cameras (known ones each) for the splits that were read."""
         rows = [("train", self.train), *((f"- {part.name}", part.train) for part in self.parts)]
         rows += [("query", self.query), ("gallery", self.gallery)]
-        width = max(len(name) for name, _ in rows)
+        rows = [(name, records) for name, records in rows if records]
+        width = max(5, *(len(name) for name, _ in rows))
         lines = [
             f"{'split':<{width}} |  # ids | # images | # cameras",
             f"{'-' * width}-|--------|----------|----------",
@@ -207,7 +212,7 @@ class CaptionDataset:
         return {record.key: record for record in records}.values()
 
     def table(self) -> str:
-        """Table of # ids, # images, # captions and the words of a caption, for training and the tested split.
+        """Table of # ids, # images, # captions and the words of a caption, for the splits that were read.
 
         Words are counted in captions as they are read, so that none has more than cleaning leaves. With
         captions of several languages each has a line of its own below that of the split.
@@ -219,6 +224,8 @@ class CaptionDataset:
             ("train", self.train, self.train),
             (self.split, self.test_records(), tested),
         ):
+            if not images:
+                continue
             rows.append((split, images, captions))
             for language in languages if len(languages) > 1 else ():
                 own = [record for record in captions if record.language == language]

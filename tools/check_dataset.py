@@ -10,9 +10,10 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from yacs.config import CfgNode
 
@@ -26,6 +27,7 @@ from config.load import load_config
 from datasets import (
     CaptionDataset,
     CaptionFindings,
+    EmptySplit,
     FileFacts,
     Findings,
     ReIDDataset,
@@ -43,6 +45,9 @@ from model import make_tokenizer
 from processor import queries_with_match
 from utils.files import require_writable, write_atomically
 from utils.text import Lines
+
+_Dataset = TypeVar("_Dataset", ReIDDataset, CaptionDataset)
+_NOT_THERE = {"not_there": "splits that are not there"}
 
 
 class Faults(NamedTuple):
@@ -87,25 +92,47 @@ def check(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 def in_images(cfg: CfgNode, *, need_train: bool) -> tuple[ReIDDataset, list[str], Faults]:
     """The data set of images, its files and its faults."""
-    dataset = make_dataset(cfg, need_train=need_train, need_labels=cfg.CLUSTER.METHOD == "none")
+    read = partial(make_dataset, cfg, need_labels=cfg.CLUSTER.METHOD == "none")
+    ways = ({}, {"need_train": False}, {"need_test": False}) if need_train else ({"need_train": False},)
+    dataset, not_there = read_what_is_there(read, ways)
     files = _inspect(cfg, dataset)
     notes = Findings.NOTES | {"unmatched": "query identities without a gallery image from another camera"}
-    found = dataclasses.asdict(audit(dataset, files)) | {"unmatched": unmatched_identities(dataset, files)}
-    return dataset, list(files), Faults(Findings.ERRORS, notes, found)
+    found = {"not_there": not_there, **dataclasses.asdict(audit(dataset, files))}
+    found["unmatched"] = unmatched_identities(dataset, files)
+    return dataset, list(files), Faults(_NOT_THERE | Findings.ERRORS, notes, found)
 
 
 def in_captions(cfg: CfgNode, *, need_train: bool) -> tuple[CaptionDataset, list[str], Faults]:
     """The data set of captions, its files and its faults."""
     tokenizer, length = make_tokenizer(cfg), cfg.MODEL.TEXT_LENGTH
-    dataset = make_caption_dataset(cfg, need_train=need_train, for_check=True)
+    ways = ({}, {"need_train": False}) if need_train else ({"need_train": False},)
+    dataset, not_there = read_what_is_there(partial(make_caption_dataset, cfg, for_check=True), ways)
     # First, because a tokenizer may be missing, and images take long.
     found = dataclasses.asdict(audit_captions(dataset, tokenizer.are_cut))
     files = _inspect(cfg, dataset)
-    found |= dataclasses.asdict(audit(dataset, files))
+    found |= {"not_there": not_there, **dataclasses.asdict(audit(dataset, files))}
     found["unmatched"] = unmatched_identities(dataset, files)
     notes = Findings.NOTES | CaptionFindings.NOTES | {"unmatched": "query identities without a gallery image"}
     notes["cut"] += f" or {length} tokens (MODEL.TEXT_LENGTH)"
-    return dataset, list(files), Faults(Findings.ERRORS | CaptionFindings.ERRORS, notes, found)
+    errors = _NOT_THERE | Findings.ERRORS | CaptionFindings.ERRORS
+    return dataset, list(files), Faults(errors, notes, found)
+
+
+def read_what_is_there(
+    read: Callable[..., _Dataset], ways: Sequence[Mapping[str, bool]]
+) -> tuple[_Dataset, list[str]]:
+    """The data set in the first way that works, and the reason why the first one does not, if so.
+
+    Ways are the arguments that say which splits are needed. Raises what the first way does, where none works
+    because of a split that is absent or empty.
+    """
+    reasons: list[FileNotFoundError | EmptySplit] = []
+    for needs in ways:
+        try:
+            return read(**needs), [str(error) for error in reasons[:1]]
+        except (FileNotFoundError, EmptySplit) as error:
+            reasons.append(error)
+    raise reasons[0]
 
 
 def _inspect(cfg: CfgNode, dataset: ReIDDataset | CaptionDataset) -> dict[str, FileFacts]:
@@ -139,7 +166,9 @@ def _print_kind(title: str, lines: Sequence[str], show: int) -> None:
 
 def _add_options(parser: Parser) -> None:
     parser.add_argument(
-        "--test_only", action="store_true", help="query and gallery only; the training split may be absent"
+        "--test_only",
+        action="store_true",
+        help="query and gallery only; that there is no training split is no error then",
     )
     parser.add_argument(
         "--show",

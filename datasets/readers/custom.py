@@ -142,7 +142,7 @@ def read_folder(root: Path, split: str, left_out: Tally, need_labels: bool = Tru
             hint = f"; {split}/<image> {_LABEL_HINT}" if is_unlabelled else ""
             raise ValueError(f"{path}: image at the wrong depth, allowed is {split}/<identity>/<image>{hint}")
         pid = None if is_unlabelled else parts[0]
-        camera = next(iter(_cameras(path.name)), None)
+        camera = next(iter(camera_marks(path.name)), None)
         texts = label_texts(pid or "", f"c{camera}" if camera else "")
         rows.append(OwnRow(str(path), pid, split, camera, None, texts))
     identities = {row.pid for row in rows}
@@ -154,13 +154,14 @@ def read_folder(root: Path, split: str, left_out: Tally, need_labels: bool = Tru
 
 def warn_of_marks(rows: Sequence[OwnRow], source: Path) -> None:
     """Log how many file names hold the marks of several cameras."""
-    marks = [row.path for row in rows if len(set(map(in_table, _cameras(row.path)))) > 1]
+    marks = [row.path for row in rows if len(set(map(in_table, camera_marks(row.path)))) > 1]
     if marks:
         text = "%s: %d file names hold several cameras, of which the first counts, such as %s"
         _logger.warning(text, source, len(marks), marks[0])
 
 
-def _cameras(path: str) -> list[str]:
+def camera_marks(path: str) -> list[str]:
+    """The cameras that a file name holds, digits after `_c`, in order."""
     return _CAMERA_MARK.findall(path.rpartition("/")[2])
 
 

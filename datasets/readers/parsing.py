@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datasets.readers.labels import MOST_DIGITS
 from datasets.readers.options import ReadOptions
-from datasets.records import ImageRecord
+from datasets.records import EmptySplit, ImageRecord
 from utils.labels import NO_CAMERA, NO_PID, LabelTexts
 from utils.text import Tally, few, printable, quoted
 from utils.untrusted.folders import find_files
@@ -86,12 +86,12 @@ def require_records(
 ) -> list[ImageRecord]:
     """The records themselves, which every reader checks so.
 
-    Raises ValueError that names split, source and files `left_out` when there are none, and a record whose
-    pid is not a whole number, or whose camera (-1: unknown) or view is not one from 0 on.
+    Raises EmptySplit that names split, source and files `left_out` when there are none, and ValueError for a
+    record whose pid is not a whole number, or whose camera (-1: unknown) or view is not one from 0 on.
     """
     if not records:
         hint = f"; not read: {left_out}" if left_out else ""
-        raise ValueError(f"{source}: 0 images in the {split} split, at least 1 is needed{hint}")
+        raise EmptySplit(f"{source}: 0 images in the {split} split, at least 1 is needed{hint}")
     for record in records:
         for name, least in (("pid", record.pid), ("camid", NO_CAMERA), ("viewid", 0)):
             value = getattr(record, name)

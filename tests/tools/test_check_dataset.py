@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_a_good_data_set(tree, capsys, workers):
     assert status == 0
     assert lines[0] == "Data set folder: 8 image files"
     assert lines[3] == "train   |      2 |        4 |         2"
-    assert len(lines) == 6 + 11 and all(line.endswith(": 0") for line in lines[6:])
+    assert len(lines) == 6 + 12 and all(line.endswith(": 0") for line in lines[6:])
 
 
 def test_what_should_be_put_right(tree, tmp_path, capsys):
@@ -88,7 +89,8 @@ def test_what_should_be_put_right(tree, tmp_path, capsys):
     assert f"training images in the test splits: 1\n  {line}\n" in text
     told = json.loads(report.read_text())
     assert (told["dataset"], told["files"], told["clean"]) == ("folder", 12, False)
-    assert {name: len(found) for name, found in told["errors"].items()} == dict.fromkeys(told["errors"], 1)
+    counts = {name: len(found) for name, found in told["errors"].items()}
+    assert counts == dict.fromkeys(told["errors"], 1) | {"not_there": 0}
     assert told["errors"]["train_in_test"] == [line] and not any(told["notes"].values())
 
 
@@ -168,6 +170,41 @@ def test_the_test_split_alone(tree, capsys):
     assert status == 1 and lines[0] == "Data set folder: 4 image files"
 
 
+@pytest.mark.parametrize(
+    ("gone", "files", "rows"), [("train", 4, ["query", "gallery"]), ("gallery", 4, ["train"])]
+)
+def test_it_goes_on_with_the_splits_that_are_there(tree, tmp_path, capsys, gone, files, rows):
+    shutil.rmtree(tree / gone)
+    (tree / "train" if gone != "train" else tree / "query").joinpath("broken").mkdir()
+    status, lines = run(words(tree, "--report", tmp_path / "report.json"), capsys)
+    assert status == 1 and lines[0] == f"Data set folder: {files} image files"
+    assert [line.split()[0] for line in lines[3 : 3 + len(rows)]] == rows
+    told = f"{tree}/{gone}: no such folder, expected there: <identity>/<image>"
+    start = lines.index("splits that are not there: 1")
+    assert lines[start + 1] == f"  {told}"
+    assert json.loads((tmp_path / "report.json").read_text())["errors"]["not_there"] == [told]
+
+
+def test_a_list_without_training_rows(tree, capsys):
+    (tree / "dataset.csv").write_text(
+        "path,pid,split\nquery/d/d_c1.jpg,d,query\ngallery/d/d_c2.jpg,d,gallery\n"
+    )
+    pairs = ["DATASETS.NAMES", "csv", "DATASETS.ROOT_DIR", str(tree), "DATALOADER.NUM_WORKERS", "0"]
+    status, lines = run(pairs, capsys)
+    assert status == 1
+    assert f"  {tree}/dataset.csv: 0 images in the train split, at least 1 is needed" in lines
+    assert run(["--test_only", *pairs], capsys)[0] == 0
+
+
+def test_a_folder_that_is_not_there(tmp_path, capsys):
+    """Also one without any split: the error is that of the first one."""
+    for root, told in ((tmp_path / "gone", "gone: no such folder"), (tmp_path, "train: no such folder")):
+        with pytest.raises(SystemExit) as end:
+            main(words(root))
+        out, err = capsys.readouterr()
+        assert end.value.code == 2 and told in err and err.count("\n") == 1 and not out
+
+
 def test_a_file_name_that_cannot_be_printed(tree, capsys):
     (tree / "train" / "a" / "x\n\udcff.jpg").touch()
     _, lines = run(words(tree), capsys)
@@ -222,7 +259,7 @@ def test_good_captions(caption_words, capsys):
     status, lines = run(caption_words(ROWS), capsys)
     assert status == 0 and lines[0] == "Data set cuhk_pedes: 6 image files"
     assert lines[3].split("|")[:4] == ["train ", "      2 ", "        4 ", "          4 "]
-    assert len(lines) == 5 + 15 and all(line.endswith(": 0") for line in lines[5:])
+    assert len(lines) == 5 + 16 and all(line.endswith(": 0") for line in lines[5:])
 
 
 def test_what_should_be_put_right_in_captions(caption_words, tmp_path, capsys):
@@ -253,6 +290,13 @@ def test_what_should_be_put_right_in_captions(caption_words, tmp_path, capsys):
     assert notes["shared"] == [f"'a man' of 2 identities: {both}"]
     assert "note: captions that are cut, at 77 words or 77 tokens (MODEL.TEXT_LENGTH): 2" in lines
     assert lines[3].endswith(" 1000")
+
+
+def test_captions_without_training(caption_words, capsys):
+    status, lines = run(caption_words(ROWS[4:]), capsys)
+    assert status == 1 and lines[0] == "Data set cuhk_pedes: 2 image files"
+    assert lines[3].startswith("test ") and "splits that are not there: 1" in lines
+    assert "0 captions in the train split" in "".join(lines)
 
 
 def test_captions_cannot_reach_the_terminal(caption_words, capsys):

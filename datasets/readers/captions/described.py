@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.captions import MAX_WORDS, clean_caption, count_words
-from datasets.records import CaptionDataset, CaptionRecord, ImageRecord, Trial
+from datasets.records import CaptionDataset, CaptionRecord, EmptySplit, ImageRecord, Trial
 from utils.languages import column_of, key_of
 from utils.text import Tally, few, quoted, shortened
 
@@ -236,6 +236,6 @@ def _require(found: Sequence[object], what: str, split: str, rows: Sequence[Desc
     if not found:
         key = "" if split == TRAIN else " (`eval_split`)"
         splits = ", ".join(sorted({row.split for row in rows})) or "none"
-        raise ValueError(
+        raise EmptySplit(
             f"{source}: 0 {what} in the {split} split{key}, at least 1 is needed; splits there: {splits}"
         )
