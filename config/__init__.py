@@ -16,7 +16,7 @@ CLIPREID = KeyTable(
     ("train_clipreid.py", "test_clipreid.py"),
     {**_IMAGE, **clipreid.KEYS, **prompts.KEYS, **graph.TWO_STAGES, **captions.KEYS},
     checks=(shared.check, pcl.check, graph.check, graph.check_stage1, captions.check),
-    training_checks=(shared.check_training, pcl.require_identities),
+    training_checks=(shared.check_training, pcl.require_identities, clipreid.check_start),
     examples=shared.EXAMPLES,
 )
 BASELINE = KeyTable(

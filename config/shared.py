@@ -68,6 +68,12 @@ _MODEL = {
         common=True,
     ),
     "PRETRAIN_TAG": Key("openai", "open_clip's tag of CLIP weights, e.g. 'openai', 'laion2b_s34b_b79k'."),
+    "REID_WEIGHT": Key(
+        "",
+        "Re-id checkpoint whose image side training starts from, in place of CLIP's: a file or 'hf-hub:…' as "
+        "TEST.WEIGHT takes it. Classifiers and prompts are new, texts as PRETRAIN_CHOICE says. '': CLIP's.",
+        common=True,
+    ),
     "STRIDE_SIZE": Key(
         [16, 16],
         "ViT: vertical and horizontal stride of the patches in pixels; below the patch size they overlap.",

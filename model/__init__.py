@@ -31,6 +31,7 @@ from model.files.stage1 import load_stage, load_stage1
 from model.files.text_search_file import is_text_search_file, load_text_search_model
 from model.files.text_search_info import TextSearchInfo
 from model.make_model import adopt_card, make_card, make_model, make_teacher, make_test_model
+from model.make_start import start_from_reid
 from model.make_text_search import (
     adopt_text_search_card,
     make_text_search_card,
@@ -117,6 +118,7 @@ __all__ = [
     "read_text_search_card",
     "require_parity",
     "save_for_hub",
+    "start_from_reid",
     "text_graph",
     "tokenize_captions",
     "warn_of_other_text",

@@ -27,7 +27,16 @@ from datasets import (
     read_subjects,
     verify_images,
 )
-from model import ReIDModel, load_stage, load_stage1, make_card, make_model, make_test_model, model_label
+from model import (
+    ReIDModel,
+    load_stage,
+    load_stage1,
+    make_card,
+    make_model,
+    make_test_model,
+    model_label,
+    start_from_reid,
+)
 from processor.evaluation import Evaluation, ImageToImage, image_encoder, with_second_view
 from processor.skipping import missing_stages, read_settings, require_same_data
 from utils.distributed import from_first, share
@@ -197,10 +206,28 @@ def from_clip(cfg: CfgNode, dataset: TrainingData, build: Build) -> Start:
     return build(pretrained=True), ()
 
 
-def from_stage1_or_clip(cfg: CfgNode, dataset: TrainingData, build: Build) -> Start:
-    """Training starts from the stage-1 file MODEL.STAGE1_WEIGHT, else from CLIP's weights."""
-    if not cfg.MODEL.STAGE1_WEIGHT:
+def from_reid_or_clip(cfg: CfgNode, dataset: TrainingData, build: Build) -> Start:
+    """Training starts with the image side of MODEL.REID_WEIGHT, else from CLIP's weights.
+
+    CLIP's are read only where the model has texts.
+    """
+    if not cfg.MODEL.REID_WEIGHT:
         return from_clip(cfg, dataset, build)
+    needs_clip = cfg.MODEL.TEXT != "none"
+    if cfg.MODEL.PRETRAIN_PATH and not needs_clip:
+        text = "MODEL.PRETRAIN_PATH %s is not used: MODEL.REID_WEIGHT has all that the model takes from CLIP"
+        _logger.warning(text, cfg.MODEL.PRETRAIN_PATH)
+    images = cast("ReIDDataset", dataset)
+    model = build(pretrained=needs_clip)
+    views = max(record.viewid for record in images.train) + 1
+    start_from_reid(cfg, model, images.camera_rows, views)
+    return model, ()
+
+
+def from_stage1_or_clip(cfg: CfgNode, dataset: TrainingData, build: Build) -> Start:
+    """Training starts from the stage-1 file MODEL.STAGE1_WEIGHT, else as `from_reid_or_clip`."""
+    if not cfg.MODEL.STAGE1_WEIGHT:
+        return from_reid_or_clip(cfg, dataset, build)
     # A file of a run without captions has no words for them, which are CLIP's then.
     model = build(pretrained=bool(cfg.DATASETS.CAPTIONS))
     with as_keys({"path": "MODEL.STAGE1_WEIGHT"}):

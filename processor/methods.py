@@ -53,7 +53,7 @@ class Method:
     variant: "Callable[[CfgNode], Method | None]" = lambda cfg: None
 
 
-BASELINE = Method("baseline", cfg_base, make_recipes.baseline_stages)
+BASELINE = Method("baseline", cfg_base, make_recipes.baseline_stages, start=make_parts.from_reid_or_clip)
 CLIPREID = Method(
     "clipreid",
     two_stage_tree,
@@ -69,11 +69,13 @@ PCL_CLUSTERS = Method(
     data=make_parts.unlabelled_data,
     model=make_parts.unlabelled_model,
     loaders=make_parts.unlabelled_loaders,
+    start=make_parts.from_reid_or_clip,
 )
 PCL = Method(
     "pcl",
     cfg_pcl,
     make_recipes.pcl_stages,
+    start=make_parts.from_reid_or_clip,
     variant=lambda cfg: PCL_CLUSTERS if cfg.CLUSTER.METHOD != "none" else None,
 )
 TBPS = Method(

@@ -1,5 +1,7 @@
 """CLIP-ReID: stage 1 learns a prompt for each identity, stage 2 trains the image tower against them."""
 
+from yacs.config import CfgNode
+
 from config.keys import ZERO_OR_MORE, Key, under, unused, with_defaults, words
 from config.stages import MAIN_STAGE, STAGE
 
@@ -11,6 +13,16 @@ _PROMPT_STAGE = {
         False, "Train CLIP's text tower together with the prompts; published: it is frozen.", fixed=True
     ),
 }
+
+
+def check_start(cfg: CfgNode) -> None:
+    """A run starts from one file."""
+    if cfg.MODEL.STAGE1_WEIGHT and cfg.MODEL.REID_WEIGHT:
+        raise ValueError(
+            f"MODEL.REID_WEIGHT is {cfg.MODEL.REID_WEIGHT!r}; allowed with MODEL.STAGE1_WEIGHT: '', because "
+            "the image side is that of the stage-1 file"
+        )
+
 
 KEYS = {
     "MODEL.TEXT": Key(

@@ -50,6 +50,7 @@ def odd(request, tmp_path):
         ("train.py", "MODEL.PRETRAIN_PATH", "clip.pt"),
         ("train.py", "MODEL.NAME", "tower.json"),
         ("train_clipreid.py", "MODEL.STAGE1_WEIGHT", "stage1.pth"),
+        ("train.py", "MODEL.REID_WEIGHT", "reid.pth"),
         ("test.py", "TEST.WEIGHT", "reid.pth"),
         ("test.py", "TEST.WEIGHT", "reid.safetensors"),
     ],
