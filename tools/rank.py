@@ -24,6 +24,7 @@ from utils.logger import setup_logger
 from utils.package import require_extra
 from utils.text import printable, quoted, shortened
 
+_QUERIES = 10  # that are shown by default
 _SHOWN = 100  # characters of a key in a message
 
 
@@ -44,9 +45,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     which.add_argument(
         "--worst",
         type=one_or_more,
-        default=10,
         metavar="N",
-        help="show the N queries of lowest average precision (default: %(default)s)",
+        help=f"show the N queries of lowest average precision (default: {_QUERIES}, or, where no query has a "
+        f"match, the first {_QUERIES})",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --random (default: %(default)s)")
     parser.add_argument(
@@ -145,7 +146,8 @@ def _painter(args: argparse.Namespace, task: RetrievalTask, query: FeatureSet) -
 def choose_queries(args: argparse.Namespace, trial: TrialFeatures) -> tuple[list[int], str]:
     """The query rows that the options ask for, and a line that describes the choice.
 
-    Raises ValueError for queries that do not exist, and for --worst where no query can be scored.
+    Without such an option they are the first ones where no query can be scored. Raises ValueError for queries
+    that do not exist, and for --worst where no query can be scored.
     """
     total = len(trial.query)
     if args.queries:
@@ -154,13 +156,18 @@ def choose_queries(args: argparse.Namespace, trial: TrialFeatures) -> tuple[list
     if args.random:
         rows = sorted(random.Random(args.seed).sample(range(total), min(args.random, total)))
         return rows, f"{_numbered(len(rows), total, args.random)}, drawn with seed {args.seed}"
-    rows = worst_queries(trial.query, trial.gallery, args.worst, reranker(args), trial.rule)
-    if not rows:
-        reason = why_no_match(trial.query, trial.gallery, trial.rule)
+    wanted = args.worst or _QUERIES
+    rows = worst_queries(trial.query, trial.gallery, wanted, reranker(args), trial.rule)
+    if rows:
+        return rows, f"{_numbered(len(rows), total, wanted)}, lowest average precision first"
+    reason = why_no_match(trial.query, trial.gallery, trial.rule)
+    if args.worst:
         raise ValueError(
             f"{reason}; --worst needs a match in {args.features}: choose queries by --queries or --random"
         )
-    return rows, f"{_numbered(len(rows), total, args.worst)}, lowest average precision first"
+    rows = list(range(min(wanted, total)))
+    say("No query can be scored, the first are shown: %s", reason)
+    return rows, f"{_numbered(len(rows), total)}, the first ones"
 
 
 def _numbered(shown: int, total: int, wanted: int = 0) -> str:

@@ -8,7 +8,9 @@ The folder gets threshold.json and threshold.png.
 from __future__ import annotations
 
 import json
+import math
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, told apart with any colour vision.
 _SAME, _DIFFERENT, _MARK = "#0072B2", "#D55E00", "#555555"
+_LEGEND_ROWS, _LEGEND_WIDTH = 7, 40  # entries before a second column, and characters of a line
 
 
 def report(
@@ -165,11 +168,9 @@ def draw(found: dict[str, Any], scores: PairScores, noun: str) -> Figure:
     _draw_distributions(left, scores, curve.thresholds[np.searchsorted(curve.false, 0.999)] or 1.0)
     _mark_thresholds(left, "FAR", [(point["far"], point["threshold"]) for point in found["accept"]])
     _draw_roc(middle, curve, found)
-    _draw_open_set(right, scores)
     alarms = [point for point in found["open_set"] if point["measure"] == "FPIR"]
-    _mark_thresholds(right, "false alarms", [(point["rate"], point["threshold"]) for point in alarms])
-    for axes in (left, right):
-        axes.legend(loc="upper left")
+    _draw_open_set(right, scores, [(point["rate"], point["threshold"]) for point in alarms])
+    left.legend(loc="upper left")
     return figure
 
 
@@ -194,33 +195,44 @@ def _draw_roc(axes: Axes, curve: AcceptRates, found: dict[str, Any]) -> None:
     axes.plot(curve.false[changes], curve.true[changes], color=_SAME, label=f"area {found['auc']:.4f}")
     rate = found["equal_error"]["rate"]
     axes.plot(rate, 1 - rate, "o", color=_DIFFERENT, label=f"equal error rate {rate:.2%}")
-    for point in found["accept"]:
-        if point["threshold"] is not None:
-            label = f"{point['true_accept']:.1%} at FAR {point['far']:g}"
-            axes.plot(point["far"], point["true_accept"], "s", color=_MARK, markersize=5)
-            axes.annotate(label, (point["far"], point["true_accept"]), (8, -12), textcoords="offset points")
+    # In the legend: beside its point a rate near 0 or 1 would be on the axis, or on the next one.
+    known = [point for point in found["accept"] if point["threshold"] is not None]
+    for point in sorted(known, key=lambda point: point["far"]):
+        label = f"{point['true_accept']:.1%} at FAR {point['far']:g}"
+        place = point["far"], point["true_accept"]
+        axes.plot(*place, "s", color=_MARK, markersize=5, clip_on=False, label=label)
     axes.set(xlabel="false accept rate (FAR)", xscale="log")
-    axes.set(ylabel="true accept rate", ylim=(0, 1.03), xlim=(max(1e-6, 1 / found["different_pairs"]), 1))
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    axes.set(xlim=(max(1e-6, 1 / found["different_pairs"]), 1))
+    _set_shares(axes, "true accept rate", 2 + len(known))
 
 
-def _draw_open_set(axes: Axes, scores: PairScores) -> None:
+def _draw_open_set(axes: Axes, scores: PairScores, alarms: Sequence[tuple[float, float | None]]) -> None:
     nearest = np.concatenate([scores.other, np.minimum(scores.own, scores.other)])
     end = nearest[np.isfinite(nearest)].max() * 1.05 or 1.0
     thresholds = np.linspace(0, end, 400)
     rates = np.array([open_set_rates(scores, float(threshold)) for threshold in thresholds])
-    for name, label, colour, style in (
-        ("found", "found", _SAME, "-"),
-        ("false_alarm", "false alarm for a stranger", _DIFFERENT, "--"),
-        ("wrong", "wrong identity", _MARK, ":"),
+    found, alarm, wrong = (
+        rates[:, OpenSetRates._fields.index(name)] for name in ("found", "false_alarm", "wrong")
+    )
+    for share, label, colour, style in (
+        (found, f"found, at most {found.max():.1%}", _SAME, "-"),
+        (alarm, "false alarm for a stranger", _DIFFERENT, "--"),
+        (wrong, f"wrong identity, at most {wrong.max():.1%}", _MARK, ":"),
     ):
-        share = rates[:, OpenSetRates._fields.index(name)]
         axes.plot(thresholds, share, style, color=colour, linewidth=2, label=label)
     axes.set(title="Is the nearest image the one?", xlabel="threshold (squared Euclidean distance)")
-    axes.set(ylabel="share of queries", yticks=np.linspace(0, 1, 6), xlim=(0, end))
-    axes.set_ylim(0, 1.45)  # room for the legend
+    axes.set(xlim=(0, end))
+    _mark_thresholds(axes, "false alarms", alarms)
+    _set_shares(axes, "share of queries", 4)
+
+
+def _set_shares(axes: Axes, name: str, entries: int) -> None:
+    """A vertical axis from 0 to 1 with room above it for a legend of so many entries."""
+    columns = 1 + (entries > _LEGEND_ROWS)
+    rows = math.ceil(entries / columns)
+    axes.set(ylabel=name, yticks=np.linspace(0, 1, 6), ylim=(0, 1.03 / (1 - 0.06 * (rows + 0.5))))
     axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", ncols=columns)
 
 
 def _mark_thresholds(axes: Axes, measure: str, marks: Sequence[tuple[float, float | None]]) -> None:
@@ -228,7 +240,7 @@ def _mark_thresholds(axes: Axes, measure: str, marks: Sequence[tuple[float, floa
     known = sorted((threshold, rate) for rate, threshold in marks if threshold is not None)
     rates = ", ".join(f"{rate:g}" for _, rate in known)
     for i, (threshold, _) in enumerate(known):
-        label = f"{measure} {rates}" if i == 0 else None
+        label = textwrap.fill(f"{measure} {rates}", _LEGEND_WIDTH) if i == 0 else None
         axes.axvline(threshold, color=_MARK, linewidth=1, linestyle=(0, (5, 3)), label=label)
 
 

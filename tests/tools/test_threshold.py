@@ -1,10 +1,12 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from retrieval import (
@@ -15,7 +17,7 @@ from retrieval import (
     operating_points,
     score_pairs,
 )
-from tools.threshold import main
+from tools.threshold import draw, main, report
 
 TOOL = Path(__file__).parents[2] / "tools" / "threshold.py"
 
@@ -120,6 +122,34 @@ def test_features_as_they_are_have_no_cosine(features, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "cosine" not in text
     assert tables(text)[0][1][2] == ""
+
+
+@pytest.mark.parametrize("signal", [0, 0.2, 20], ids=["none", "weak", "perfect"])
+def test_every_rate_can_be_read_in_the_picture(tmp_path, signal):
+    """Also rates near 0 and 1: legends are above the curves, inside their panel, and name all of them."""
+    generator = np.random.default_rng(0)
+    pids = np.repeat(np.arange(20), 8)
+    images = signal * generator.normal(size=(20, 8))[pids] + generator.normal(size=(160, 8))
+    names = [f"{i}.jpg" for i in range(160)]
+    FeatureSet(images, pids, np.arange(160) % 4, names).save(tmp_path / "a.npz", {"normalize": True})
+    task = RetrievalTask.load(tmp_path / "a.npz").normalized()
+    scores = score_pairs(task)
+    found = report(task, scores, [1e-2, 1e-3, 5e-2, 1e-1, 2e-1, 3e-1, 4e-1], rounds=0, seed=0)
+    figure = draw(found, scores, "images")
+    FigureCanvasAgg(figure).draw()
+    left, middle, right = figure.axes
+    for axes in (middle, right):
+        box, top = axes.get_legend().get_window_extent(), axes.transData.transform((0, 1))[1]
+        assert axes.bbox.x0 < box.x0 < box.x1 < axes.bbox.x1 and top < box.y0 < box.y1 < axes.bbox.y1
+        assert not axes.texts
+    box = left.get_legend().get_window_extent()
+    assert left.bbox.x0 < box.x0 < box.x1 < left.bbox.x1
+    told = [text.get_text() for text in middle.get_legend().get_texts()]
+    rates = [f"{point['true_accept']:.1%} at FAR {point['far']:g}" for point in found["accept"]]
+    assert len(rates) == 7 and sorted(told[2:]) == sorted(rates)
+    best = max(point["rates"]["found"] for point in found["open_set"] if point["rates"])
+    (shown,) = re.findall(r"found, at most ([\d.]+)%", right.get_legend().get_texts()[0].get_text())
+    assert float(shown) / 100 > best - 0.001
 
 
 def test_a_second_file_is_the_gallery(features, tmp_path):

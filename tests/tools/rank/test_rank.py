@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 
 from retrieval import FeatureSet, RetrievalTask
 from tools.rank import find_query
@@ -66,6 +67,25 @@ def test_without_trials_images_are_searched_among_each_other(run, without_identi
     assert run("--queries", "0").labels() == ["query", "1 ?", "2 ?"]
 
 
+def test_without_identities_the_first_queries_are_shown(run, without_identities, capsys):
+    page = run("--top", "1")
+    assert page.labels() == 3 * ["query", "1 ?"]
+    told, choice = capsys.readouterr().out.splitlines()[:2]
+    assert told.startswith("No query can be scored, the first are shown: none of the 3 queries has ")
+    assert (
+        choice == "3 of 3 queries, the first ones, top 1" and "3 of 3 queries, the first ones" in page.source
+    )
+
+
+def test_the_first_ten_of_more(run):
+    paths = [f"{n}.jpg" for n in range(12)]
+    for path in paths:
+        Image.new("RGB", (8, 16)).save(path)
+    FeatureSet(torch.rand(12, 4) + 1, [-1] * 12, [-1] * 12, paths).save("features.npz")
+    shown = [alt for alt in run("--top", "1").alts() if alt.startswith("Query")]
+    assert len(shown) == 10 and shown[9].endswith("9.jpg")
+
+
 def test_another_trial(small, run):
     one = small.task()
     first = one.trials[0]
@@ -101,7 +121,7 @@ def test_wrong_values_end_in_one_line(refused, options, told):
 
 
 def test_without_identities_there_is_no_worst(refused, without_identities):
-    error = refused()
+    error = refused("--worst", "3")
     assert error.startswith("error: none of the 3 queries has ")
     assert "0 known identities of the queries" in error
     assert error.endswith("choose queries by --queries or --random\n") and error.count("\n") == 1
