@@ -29,6 +29,7 @@ OPTION_FILES = (
     *(f"tools/gallery_commands/{name}.py" for name in ("searching", "showing", "sources")),
     "config/arguments.py",
 )
+START = "docs/start/"  # pages whose commands test_start.py runs, each from its first to its last
 METHODS = ("", "_clipreid", "_pcl", "_tbps")
 PROGRAMS = (*(f"{verb}{method}.py" for verb in ("train", "test") for method in METHODS), "zero_shot.py")
 VISION = {
@@ -122,7 +123,7 @@ def is_tool(words):
 OWN = [
     words
     for block in BLOCKS
-    if block.language == "bash" and "my_crops" in block.text
+    if block.language == "bash" and "my_crops" in block.text and not block.where.startswith(START)
     for _, words in commands(block)
     if is_program(words)
 ]
@@ -130,6 +131,7 @@ AFTERWARDS = [
     (line, words)
     for line, words in COMMANDS
     if is_tool(words)
+    and not line.startswith(START)
     and any("my_people" in word or word == "query.npz" for word in words)
     and "push" not in words  # it needs a hub
 ]
