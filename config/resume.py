@@ -2,13 +2,14 @@
 
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from yacs.config import CfgNode
 
 from config.keys import table_of
 from config.load import leaves
+from config.stages import ENDLESS
 
 _PERIODS = ("CHECKPOINT_PERIOD", "EVAL_PERIOD", "LOG_PERIOD")
 # What changes no weights, or by rounding alone.
@@ -46,6 +47,39 @@ def require_same_run(cfg: CfgNode, before: Mapping[str, Any], where: str) -> Non
                 "--resume: that value, or another OUTPUT_DIR for another run"
             )
         _logger.warning("resumed with %s %r, was %r", name, now[name], before[name])
+
+
+def is_longer(
+    cfg: CfgNode, before: Mapping[str, Any], where: str, finished: Sequence[str], in_work: str = ""
+) -> bool:
+    """Whether the last stage that the run in the file `where` has `finished` has more epochs now.
+
+    `in_work` is the stage that has begun since, '' for none. Raises ValueError when a finished stage has
+    another number of epochs and cannot go on to it.
+    """
+    longer = False
+    for stage in finished:
+        node = f"SOLVER.{stage.upper()}" if stage.upper() in cfg.SOLVER else "SOLVER"
+        key, now = f"{node}.MAX_EPOCHS", leaves(cfg)
+        epochs = before.get(key, now[key])
+        if now[key] == epochs:
+            continue
+        why = ""
+        if in_work or stage != finished[-1]:
+            why = "what comes after that stage has been trained from its end"
+        elif now[key] < epochs:
+            why = "these epochs are over"
+        elif not ENDLESS.holds(now[f"{node}.SCHEDULE"]):
+            why = f"{node}.SCHEDULE {now[f'{node}.SCHEDULE']!r} has other rates for another number of epochs"
+        elif now.get(f"{node}.GAUSS_STD"):
+            why = f"with {node}.GAUSS_STD the stage has ended as the mean of its epochs"
+        if why:
+            raise ValueError(
+                f"{key} is {now[key]}, but the run in {where} has finished {stage} with {epochs}, and {why}; "
+                f"allowed with --resume: {epochs}, or another OUTPUT_DIR for another run"
+            )
+        longer = True
+    return longer
 
 
 def require_same_stages(cfg: CfgNode, before: Mapping[str, Any], where: str, stages: Collection[str]) -> None:

@@ -6,6 +6,8 @@ from config.keys import FRACTION, ONE_OR_MORE, ZERO_OR_MORE, Key, Rule, words
 
 _COSINE = ("SCHEDULE", words("cosine", "cosine_iterations"))
 _MULTISTEP = ("SCHEDULE", words("multistep"))
+# Schedules whose rates are the same whatever MAX_EPOCHS is: a finished stage may become longer.
+ENDLESS = words("multistep")
 _ADAM, _SGD = ("OPTIMIZER_NAME", words("Adam", "AdamW")), ("OPTIMIZER_NAME", words("SGD"))
 
 STAGE = {
@@ -16,7 +18,13 @@ STAGE = {
         fixed=True,
         common=True,
     ),
-    "MAX_EPOCHS": Key(100, "Epochs of this stage; also the length of a cosine.", ONE_OR_MORE, common=True),
+    "MAX_EPOCHS": Key(
+        100,
+        "Epochs of this stage; also the length of a cosine. `--resume` makes a finished run with SCHEDULE "
+        "'multistep' longer.",
+        ONE_OR_MORE,
+        common=True,
+    ),
     "OPTIMIZER_NAME": Key(
         "Adam",
         "The optimizer. 'Adam' adds the weight decay to the gradient (L2).",

@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 from config.check import warn_unused
 from config.errors import as_keys
 from config.load import as_lines, notes
-from config.resume import require_same_run
+from config.resume import is_longer, require_same_run
 from processor.engine import FILE, Snapshot, read_snapshot
 from utils.device import select_device
 from utils.distributed import any_process, from_first, is_first, process_group, rank, world_size
@@ -167,7 +167,9 @@ def _find_snapshot(cfg: CfgNode, output_dir: Path, *, resume: bool) -> Snapshot 
         return None
     if not resume and snapshot.state.launch != from_first(launch_name()):
         return None  # torchrun's first attempt ended before it had a file of its own
-    require_same_run(cfg, snapshot.state.config, str(path))
+    state = snapshot.state
+    require_same_run(cfg, state.config, str(path))
+    snapshot.choose_stage(longer=is_longer(cfg, state.config, str(path), state.finished, state.stage))
     _logger.info(
         "resuming %s: %s; finished stages: %s",
         path,

@@ -71,6 +71,25 @@ class Snapshot:
         """The stages that are done."""
         return tuple(self.state.finished)
 
+    def choose_stage(self, *, longer: bool) -> None:
+        """Of a file that was written after a stage, go on with that one, which has become `longer`, or not.
+
+        Raises ValueError where its optimizer is not in the file: earlier versions did not keep it.
+        """
+        state = self.state
+        if not longer:
+            if self.progress is None and state.optimizer is not None:  # of a stage that is over
+                state.beside.clear()
+                state.optimizer["state"].clear()
+            return
+        if state.optimizer is None:
+            raise ValueError(
+                f"{self.path} is of an earlier version, which did not keep the optimizer of "
+                f"{state.finished[-1]} at its end; allowed with --resume: as many epochs as it has had, or "
+                "another OUTPUT_DIR for a run of more epochs"
+            )
+        self.progress = Progress(state.finished.pop(), state.epoch, skipped=state.skipped, steps=state.steps)
+
     def restore_model(self, model: nn.Module) -> None:
         """Load the model's weights. Raises ValueError when they are of another architecture."""
         with self._fits("the model"):
@@ -97,7 +116,7 @@ class Snapshot:
 
         Raises ValueError where something differs.
         """
-        if self.state.optimizer is None:  # the file was written between two stages
+        if self.state.optimizer is None:  # nothing of this stage had been saved
             return
         with self._fits(stage.name):
             _load_beside(stage.objective, model, self.state.beside)
@@ -188,8 +207,8 @@ class Saver:
         self._saved_at = time.monotonic()
         in_work = progress.epoch <= stage.plan.epochs
         holds = str(progress) if in_work else f"{stage.name} finished"
-        # In all processes, as each may hold a part of it.
-        optimizer = stage.optimizer.state_dict() if in_work else None
+        # In all processes, as each may hold a part of it; after the last epoch, too, for a run made longer.
+        optimizer = stage.optimizer.state_dict()
         if not is_first():
             self._holds = holds
             return
@@ -201,19 +220,19 @@ class Saver:
             "model": self.model.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
             "random": random_states(),
+            "epoch": progress.epoch,
+            "steps": progress.steps,
+            "skipped": progress.skipped,
+            "beside": {name: t.detach() for name, t in _beside(stage.objective, self.model).items()},
+            "optimizer": optimizer,
             **self.about,
         }
         if in_work:
             content |= {
                 "stage": progress.stage,
-                "epoch": progress.epoch,
                 "iteration": progress.iteration,
-                "steps": progress.steps,
                 "seconds": progress.seconds,
-                "skipped": progress.skipped,
                 "meters": progress.meters.state_dict(),
-                "beside": {name: t.detach() for name, t in _beside(stage.objective, self.model).items()},
-                "optimizer": optimizer,
             }
         self.put_former_aside()
         try:

@@ -65,6 +65,17 @@ def test_it_resumes_bit_for_bit_within_an_epoch(run, monkeypatch, settings, step
     assert_same_run(run("cut", settings, resume=True), whole)
 
 
+def test_a_finished_run_becomes_longer_where_its_rates_allow_it(run):
+    steps = SIMPLE | {"SOLVER.SCHEDULE": "multistep", "SOLVER.STEPS": [2], "SOLVER.WARMUP_ITERS": 0}
+    whole = run("whole", steps | {"SOLVER.MAX_EPOCHS": 3})
+    run("longer", steps)
+    assert_same_run(run("longer", steps | {"SOLVER.MAX_EPOCHS": 3}, resume=True), whole)
+    run("cosine", SIMPLE)
+    told = r"MAX_EPOCHS is 3, .* SOLVER\.SCHEDULE 'cosine_iterations' has other rates for another number"
+    with pytest.raises(ValueError, match=told):
+        run("cosine", SIMPLE | {"SOLVER.MAX_EPOCHS": 3}, resume=True)
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"SOLVER.LAYER_DECAY": 0.5, "SOLVER.TEXT_LR_FACTOR": 0.3}, {"MODEL.FREEZE_TEXT": True}],

@@ -94,6 +94,16 @@ def test_a_run_goes_on(stopped, run, trained, place, before, after):
     assert equal(checkpoints(whole)["vit_2.pth"], checkpoints(folder)["vit_2.pth"])
 
 
+def test_a_finished_run_becomes_longer(run, trained, place):
+    longer = ("SOLVER.MAX_EPOCHS", "3", *ZERO1)
+    whole, folder = trained(2, "train.py", *longer), place / "two epochs, then three"
+    shutil.copytree(trained(2, "train.py", *ZERO1), folder)
+    done = run(2, "train.py", folder.name, *longer, options=["--resume"])
+    assert done.returncode == 0, done.stderr
+    assert equal(checkpoints(whole)["vit_3.pth"], checkpoints(folder)["vit_3.pth"])
+    assert equal(last(whole)["optimizer"], last(folder)["optimizer"])
+
+
 def test_one_process_has_nothing_to_divide(trained):
     whole, alone = trained(1, "train.py"), trained(1, "train.py", *ZERO1)
     assert_same_course(records(whole), records(alone), tolerance=0)

@@ -1,5 +1,7 @@
 """Learning rates of every published epoch, and which parameter learns at which rate."""
 
+import ast
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 from config import cfg, cfg_base, cfg_pcl
 from config.load import load_config
+from config.stages import ENDLESS, MAIN_STAGE
 from solver import make_optimizer, make_schedule
 from solver.rules import NameRule, group_parameters
 from solver.schedules import multistep_schedule
@@ -50,6 +53,17 @@ def test_the_schedule_is_chosen_by_key():
     assert [schedule(epoch) for epoch in (39, 40, 70)] == pytest.approx([3e-4, 3e-5, 3e-6])
     with pytest.raises(ValueError, match="SCHEDULE is 'linear'; allowed: cosine, multistep"):
         make_schedule(load_config(cfg_base, "", ["SOLVER.SCHEDULE", "linear"]))
+
+
+@pytest.mark.parametrize("name", ast.literal_eval(f"[{MAIN_STAGE['SCHEDULE'].rule.allowed}]"))
+def test_which_schedules_do_not_depend_on_the_number_of_epochs(name):
+    """A finished run goes on to more epochs with these only."""
+    rates = []
+    for epochs in (12, 24):
+        pairs = ["SOLVER.SCHEDULE", name, "SOLVER.MAX_EPOCHS", epochs, "SOLVER.STEPS", [6, 11]]
+        schedule = make_schedule(load_config(cfg_base, "", pairs), iterations=3)
+        rates.append([schedule(1 + step / 3) for step in range(36)])
+    assert (rates[0] == rates[1]) == ENDLESS.holds(name)
 
 
 def test_decay_of_biases_as_of_all_others():

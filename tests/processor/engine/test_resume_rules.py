@@ -59,14 +59,6 @@ def test_a_finished_run_does_nothing_more(trained, monkeypatch):
     assert f"resuming {folder / 'last.pt'}: " in "\n".join(told)
 
 
-def test_a_finished_run_is_not_made_longer(trained):
-    """Nothing of its optimizer is left to go on with."""
-    _, folder = trained("baseline")
-    before = checkpoints(folder)
-    trained("baseline", "MAIN.MAX_EPOCHS", 3, resume=True)
-    assert equal(checkpoints(folder), before)
-
-
 def test_without_last_pt_the_run_starts_at_its_beginning(trained, tmp_path):
     _, whole = trained("clipreid", "OUTPUT_DIR", str(tmp_path / "whole"))
     _, folder = trained("clipreid", resume=True)
