@@ -144,15 +144,15 @@ class ReIDDataset:
         """Table of # ids, # images, # cameras (known ones each) for the splits that were read."""
         rows = [("train", self.train), *((f"- {part.name}", part.train) for part in self.parts)]
         rows += [("query", self.query), ("gallery", self.gallery)]
-        rows = [(name, records) for name, records in rows if records]
-        width = max(5, *(len(name) for name, _ in rows))
+        width = max(len(name) for name, _ in rows)
         lines = [
             f"{'split':<{width}} |  # ids | # images | # cameras",
             f"{'-' * width}-|--------|----------|----------",
         ]
         for name, records in rows:
-            pids, cams = count_pids(records), _known_cameras(records)
-            lines.append(f"{name:<{width}} | {pids:6d} | {len(records):8d} | {cams:9d}")
+            if records:
+                pids, cams = count_pids(records), _known_cameras(records)
+                lines.append(f"{name:<{width}} | {pids:6d} | {len(records):8d} | {cams:9d}")
         if len(self.trials) > 1:
             lines.append(f"query and gallery: the first of {len(self.trials)} trials")
         return "\n".join(lines)

@@ -29,6 +29,7 @@ SPLITS = ("train", "query", "gallery")
 REQUIRED, OPTIONAL = ("path", "pid", "split"), ("camid", "viewid")
 _CAMERA_MARK = re.compile(r"_c([0-9]+)")
 _LABEL_HINT = "in training without identities"
+_SPLIT_HINT = " (tools/split.py makes splits of a folder of images)"
 _SHOWN = 100  # characters of a path in a message
 
 _logger = logging.getLogger("transreid.datasets")
@@ -54,7 +55,7 @@ def csv_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     ignored. Raises FileNotFoundError without the file, ValueError (file and line) for a missing column,
     another empty or an unknown value, or an image listed twice in one split.
     """
-    file = require_file(root / options.csv, f"a CSV file with the columns {', '.join(REQUIRED)}")
+    file = require_file(root / options.csv, f"a CSV file with the columns {', '.join(REQUIRED)}{_SPLIT_HINT}")
     return _build("csv", _read_csv(file, root, options.need_labels), file, options, in_table)
 
 
@@ -68,7 +69,7 @@ def folder_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     """
     needed = _needed(options)
     for split in needed:
-        require_folder(root / split, "<identity>/<image>")
+        require_folder(root / split, f"<identity>/<image>{_SPLIT_HINT}")
     # Training cameras come first in the numbering of every split, so testing looks for them too.
     splits = [split for split in SPLITS if (root / split).is_dir()]
     left_out = Tally()

@@ -36,6 +36,20 @@ def test_folder_by_name(data_cfg, tmp_path, touch_files):
     assert len(make_dataset(data_cfg).gallery) == 1
 
 
+@pytest.mark.parametrize(
+    ("needs", "told", "left_out"),
+    [({"need_train": False}, "query  ", "train  "), ({"need_test": False}, "train  ", "query  ")],
+)
+def test_the_log_has_the_splits_that_are_read(data_cfg, tmp_path, touch_files, caplog, needs, told, left_out):
+    """Also where the folder of the other one is there."""
+    touch_files(tmp_path, "train/1/a.jpg", "query/2/b.jpg", "gallery/2/c.jpg")
+    data_cfg.DATASETS.NAMES = "folder"
+    with caplog.at_level(logging.INFO, "transreid.datasets"):
+        data = make_dataset(data_cfg, **needs)
+    assert bool(data.train) == needs.get("need_train", True) and bool(data.query) != bool(data.train)
+    assert told in caplog.text and left_out not in caplog.text
+
+
 def test_vehicleid_takes_size_and_seed(data_cfg, tmp_path):
     lists = tmp_path / "VehicleID_V1.0" / "train_test_split"
     lists.mkdir(parents=True)

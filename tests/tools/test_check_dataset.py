@@ -179,10 +179,11 @@ def test_it_goes_on_with_the_splits_that_are_there(tree, tmp_path, capsys, gone,
     status, lines = run(words(tree, "--report", tmp_path / "report.json"), capsys)
     assert status == 1 and lines[0] == f"Data set folder: {files} image files"
     assert [line.split()[0] for line in lines[3 : 3 + len(rows)]] == rows
-    told = f"{tree}/{gone}: no such folder, expected there: <identity>/<image>"
+    told = f"{tree}/{gone}: no such folder, expected there: <identity>/<image> (tools/split.py makes splits"
     start = lines.index("splits that are not there: 1")
-    assert lines[start + 1] == f"  {told}"
-    assert json.loads((tmp_path / "report.json").read_text())["errors"]["not_there"] == [told]
+    assert lines[start + 1].startswith(f"  {told}")
+    (line,) = json.loads((tmp_path / "report.json").read_text())["errors"]["not_there"]
+    assert line.startswith(told)
 
 
 def test_a_list_without_training_rows(tree, capsys):
