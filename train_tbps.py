@@ -1,9 +1,12 @@
 """Train TBPS-CLIP: both towers of CLIP on pairs of images and sentences, for search by sentence."""
 
+import argparse
 import functools
 
+from yacs.config import CfgNode
+
+from config import cfg_tbps
 from config.arguments import Parser, add_resume, add_simplified, run_program
-from processor import METHODS, train
 
 
 def add_options(parser: Parser) -> None:
@@ -12,10 +15,17 @@ def add_options(parser: Parser) -> None:
     add_simplified(parser)
 
 
+def run(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Train with the settings and options of the command line."""
+    from processor import METHODS, train
+
+    train(cfg, args, method=METHODS["tbps"])
+
+
 main = functools.partial(
     run_program,
-    functools.partial(train, method=METHODS["tbps"]),
-    METHODS["tbps"].tree,
+    run,
+    cfg_tbps,
     description=__doc__,
     default_config="configs/tbps/vit_tbps.yml",
     add_options=add_options,

@@ -5,8 +5,10 @@ import math
 import sys
 from collections.abc import Sequence
 
+from yacs.config import CfgNode
+
+from config import cfg as defaults
 from config.arguments import Parser, run_program
-from processor import METHODS, zero_shot
 
 _MM, _WEIGHT = "--mm", 1.0
 
@@ -14,13 +16,20 @@ _MM, _WEIGHT = "--mm", 1.0
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; None reads sys.argv."""
     return run_program(
-        zero_shot,
-        METHODS["clipreid"].tree,
+        run,
+        defaults,
         description=__doc__,
         default_config="configs/prompts/coop.yml",
         argv=_with_weight(sys.argv[1:] if argv is None else argv),
         add_options=add_options,
     )
+
+
+def run(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Test with the settings and options of the command line."""
+    from processor import zero_shot
+
+    zero_shot(cfg, args)
 
 
 def add_options(parser: Parser) -> None:

@@ -37,10 +37,10 @@ from datasets.readers.custom import camera_marks
 from datasets.records import CaptionDataset, CaptionRecord, EmptySplit, ImageRecord, ReIDDataset, Trial
 from datasets.sampling.graph import GraphSampler
 from datasets.sampling.identity import RandomIdentitySampler
-from datasets.sources import DATA_SOURCES
 from datasets.splitting import LabelledImage, split_by_identity
 from datasets.subjects import read_subjects
 from datasets.vehicle_types import read_type_phrases
+from utils.data_sources import DATA_SOURCES
 from utils.limits import available_processors
 from utils.modes import find_oddities, log_oddities, to_rgb
 

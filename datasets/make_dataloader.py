@@ -28,7 +28,8 @@ from datasets.sampling.epoch_batches import Draws, EpochBatches
 from datasets.sampling.graph import GraphSampler
 from datasets.sampling.identity import RandomIdentitySampler
 from datasets.sampling.repeated import RepeatedSampler
-from datasets.sources import CAPTIONS, DATA_SOURCES, fetch_missing, naming_download
+from datasets.sources import CAPTIONS, fetch_missing, naming_download
+from utils.data_sources import DATA_SOURCES
 from utils.distributed import rank, share, world_size
 from utils.limits import allowed_workers, available_processors, usual_workers
 from utils.signals import leave_signals_to_parent

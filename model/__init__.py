@@ -3,9 +3,6 @@
 from model.clip import build_clip, clip_config, load_clip, model_label
 from model.dual import DualModel
 from model.export.files import (
-    FORMS,
-    OPSET,
-    Form,
     Parity,
     export_onnx,
     measure_parity,
@@ -14,9 +11,7 @@ from model.export.files import (
     write_graph,
 )
 from model.export.graphs import (
-    PIXELS,
     Graph,
-    Pixels,
     bake_mean_row,
     client_statistics,
     image_graph,
@@ -55,6 +50,7 @@ from model.towers.image import make_backbone
 from model.towers.multilingual import MultilingualText
 from model.towers.text import ClipText, TextTower
 from model.zero_shot import class_features, warn_of_other_text
+from utils.export_forms import FORMS, OPSET, PIXELS, Form, Pixels
 
 __all__ = [
     "FORMS",

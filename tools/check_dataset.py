@@ -6,6 +6,8 @@ python tools/check_dataset.py --captions DATASETS.NAMES folder DATASETS.ROOT_DIR
 Exit status: 0 nothing or only notes found, 1 errors in the data found, 2 a wrong setting or list.
 """
 
+from __future__ import annotations
+
 import argparse
 import dataclasses
 import json
@@ -13,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from yacs.config import CfgNode
 
@@ -24,29 +26,13 @@ from config import cfg_tbps
 from config.arguments import Parser, end_in_one_line, parse_arguments, say
 from config.errors import as_keys
 from config.load import load_config
-from datasets import (
-    CaptionDataset,
-    CaptionFindings,
-    EmptySplit,
-    FileFacts,
-    Findings,
-    ReIDDataset,
-    audit,
-    audit_captions,
-    available_processors,
-    inspect_files,
-    make_caption_dataset,
-    make_dataset,
-    num_workers,
-)
-from datasets.readers import READERS
-from datasets.readers.captions import CAPTION_READERS
-from model import make_tokenizer
-from processor import queries_with_match
 from utils.files import require_writable, write_atomically
 from utils.text import Lines
 
-_Dataset = TypeVar("_Dataset", ReIDDataset, CaptionDataset)
+if TYPE_CHECKING:
+    from datasets import CaptionDataset, FileFacts, ReIDDataset
+
+_Dataset = TypeVar("_Dataset", "ReIDDataset", "CaptionDataset")
 _NOT_THERE = {"not_there": "splits that are not there"}
 
 
@@ -92,6 +78,8 @@ def check(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 def in_images(cfg: CfgNode, *, need_train: bool) -> tuple[ReIDDataset, list[str], Faults]:
     """The data set of images, its files and its faults."""
+    from datasets import Findings, audit, make_dataset
+
     read = partial(make_dataset, cfg, need_labels=cfg.CLUSTER.METHOD == "none")
     ways = ({}, {"need_train": False}, {"need_test": False}) if need_train else ({"need_train": False},)
     dataset, not_there = read_what_is_there(read, ways)
@@ -104,6 +92,9 @@ def in_images(cfg: CfgNode, *, need_train: bool) -> tuple[ReIDDataset, list[str]
 
 def in_captions(cfg: CfgNode, *, need_train: bool) -> tuple[CaptionDataset, list[str], Faults]:
     """The data set of captions, its files and its faults."""
+    from datasets import CaptionFindings, Findings, audit, audit_captions, make_caption_dataset
+    from model import make_tokenizer
+
     tokenizer, length = make_tokenizer(cfg), cfg.MODEL.TEXT_LENGTH
     ways = ({}, {"need_train": False}) if need_train else ({"need_train": False},)
     dataset, not_there = read_what_is_there(partial(make_caption_dataset, cfg, for_check=True), ways)
@@ -126,6 +117,8 @@ def read_what_is_there(
     Ways are the arguments that say which splits are needed. Raises what the first way does, where none works
     because of a split that is absent or empty.
     """
+    from datasets import EmptySplit
+
     reasons: list[FileNotFoundError | EmptySplit] = []
     for needs in ways:
         try:
@@ -136,6 +129,9 @@ def read_what_is_there(
 
 
 def _inspect(cfg: CfgNode, dataset: ReIDDataset | CaptionDataset) -> dict[str, FileFacts]:
+    from datasets import inspect_files, num_workers
+    from utils.limits import available_processors
+
     tested = [record for trial in dataset.trials for record in (*trial.query, *trial.gallery)]
     paths = list(dict.fromkeys(record.path for record in (*dataset.train, *tested)))
     wanted = cfg.DATALOADER.NUM_WORKERS
@@ -146,6 +142,8 @@ def _inspect(cfg: CfgNode, dataset: ReIDDataset | CaptionDataset) -> dict[str, F
 
 def unmatched_identities(dataset: ReIDDataset | CaptionDataset, files: Mapping[str, FileFacts]) -> list[str]:
     """Query identities with a query that has no match, each once, with the first such query."""
+    from processor import queries_with_match
+
     pictures = {path: facts.digest or path for path, facts in files.items()}
     lost: dict[int, str] = {}  # text by pid
     for trial in dataset.trials:
@@ -196,6 +194,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _names_captions(opts: Sequence[str]) -> bool:
     """Whether DATASETS.NAMES is in these pairs, as a data set that has captions only."""
+    from datasets.readers import READERS
+    from datasets.readers.captions import CAPTION_READERS
+
     key = "DATASETS.NAMES"
     names = [value for word, value in zip(opts[::2], opts[1::2], strict=False) if word == key]
     name = load_config(defaults, "", [key, names[-1]]).DATASETS.NAMES if names else ""

@@ -4,13 +4,15 @@ Takes settings as the programs do:
 python tools/colour_histogram.py DATASETS.NAMES market1501 DATASETS.ROOT_DIR data
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from yacs.config import CfgNode
 
@@ -18,9 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 
 from config import cfg as defaults
 from config.arguments import run_program, say
-from datasets import ImageRecord, make_dataset, read_image
-from retrieval import FeatureSet, RetrievalMetrics, evaluate
 from utils.package import require_extra
+
+if TYPE_CHECKING:
+    from datasets import ImageRecord
+    from retrieval import FeatureSet
 
 STRIPES = 6
 BINS = (16, 4, 4)  # hue, saturation, value
@@ -47,6 +51,11 @@ def colour_histogram(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def report(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Print Rank-1 and mAP, the mean over the data set's trials."""
     require_extra("draw")
+    import torch
+
+    from datasets import make_dataset, read_image
+    from retrieval import FeatureSet, RetrievalMetrics, evaluate
+
     dataset = make_dataset(cfg, need_train=False)
     features: dict[str, NDArray[np.float32]] = {}
     for record in dataset.test_records():

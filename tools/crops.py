@@ -7,6 +7,8 @@ Ctrl-C ends it with what is found until then. Pictures of people are personal da
 and nothing leaves this machine.
 """
 
+from __future__ import annotations
+
 import argparse
 import csv
 import logging
@@ -16,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -26,11 +28,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 from tqdm import tqdm
 
 from config.arguments import Parser, end_in_one_line, one_or_more
-from tools.video.detectors import Detections, Detector, make_detector
 from tools.video.frames import Frame, count_frames, read_frames
-from tools.video.tracks import Track, Tracker
 from utils.logger import setup_logger
 from utils.signals import StopRequest
+
+if TYPE_CHECKING:
+    from tools.video.detectors import Detections, Detector
+    from tools.video.tracks import Track, Tracker
 
 CSV, TRACKS = "crops.csv", "tracks.csv"
 TRACK_COLUMNS = ("track", "camid", "first_frame", "last_frame", "first", "last", "boxes")
@@ -112,7 +116,7 @@ def _chosen(found: Detections, frame: Frame, args: argparse.Namespace) -> Detect
     keep &= boxes[:, 2] - boxes[:, 0] >= 1
     if args.classes is not None:
         keep &= np.isin(found.classes, args.classes)
-    return Detections(boxes[keep], found.scores[keep], found.classes[keep])
+    return found._replace(boxes=boxes[keep], scores=found.scores[keep], classes=found.classes[keep])
 
 
 def cut(args: argparse.Namespace) -> int:
@@ -120,6 +124,9 @@ def cut(args: argparse.Namespace) -> int:
 
     Raises ValueError or OSError for a video, a detector or a folder that cannot be used.
     """
+    from tools.video.detectors import make_detector
+    from tools.video.tracks import Tracker
+
     total = count_frames(args.video, args.every)
     out = Path(args.out)
     if out.exists() and any(out.iterdir()):

@@ -11,13 +11,15 @@ python tools/cross_domain.py --config_file configs/person/vit_clipreid.yml \
     --data market1501 --data msmt17 --data csv=my_crops DATASETS.ROOT_DIR data TEST.SIE mean
 """
 
+from __future__ import annotations
+
 import argparse
 import functools
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
@@ -29,22 +31,14 @@ from config.check import check_config
 from config.errors import as_keys
 from config.load import load_config
 from config.nodes import single_name
-from datasets import ReIDDataset
-from model import adopt_card
-from processor import (
-    METHODS,
-    evaluate_as_configured,
-    extract_task,
-    read_test_data,
-    start_process,
-)
-from retrieval import Interval, RetrievalTask, check_rounds, log_metrics, metric_intervals, metrics_record
-from tools.features.runs import find_features, read_run
 from utils.files import make_output_dir, write_atomically
 from utils.logger import setup_logger
 from utils.package import find_shipped
-from utils.precision import inference_precision
 from utils.text import Lines, printable, quoted
+
+if TYPE_CHECKING:
+    from datasets import ReIDDataset
+    from retrieval import Interval
 
 CONFIG = "configs/person/vit_clipreid.yml"
 TITLES = {
@@ -55,7 +49,7 @@ TITLES = {
     "veri": "VeRi-776",
 }
 COLUMNS = {"rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "mAP": "mAP"}
-METHOD = METHODS["clipreid"]  # of tests only the image side matters
+METHOD = "clipreid"  # of tests only the image side matters
 Result = dict[str, Any]
 
 
@@ -133,6 +127,8 @@ def compare(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 def _check_options(args: argparse.Namespace) -> None:
     """Raise ValueError for options that do not go together, labels given twice, numbers out of range."""
+    from retrieval import check_rounds
+
     if args.run:
         if args.weight or args.data:
             raise ValueError("--run goes without --weight and --data; allowed: --run, or both others")
@@ -153,17 +149,21 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def weight_tests(args: argparse.Namespace) -> list[Test]:
     """Every weight on every data set."""
+    from model import adopt_card
+    from processor import METHODS, read_test_data
+
+    method = METHODS[METHOD]
 
     def settings(*parts: Named) -> CfgNode:
         more = [word for part in parts for pair in part.settings.items() for word in pair]
         return load_config(defaults, args.config_file, [*args.opts, *more])
 
-    sets = [read_test_data(settings(column), METHOD) for column in args.data]
+    sets = [read_test_data(settings(column), method) for column in args.data]
     tests = []
     for row in args.weight:
         for column, dataset in zip(args.data, sets, strict=True):
             config = adopt_card(settings(row, column), args.opts[::2])
-            METHOD.test(config, dataset)
+            method.test(config, dataset)
             names = {"weight": row.label, "data": column.label}
             tests.append(Test(names, f"{row.label} on {column.label}", config, cast("ReIDDataset", dataset)))
     return tests
@@ -174,6 +174,8 @@ def run_tests(runs: Sequence[Run], opts: Sequence[str]) -> list[Test]:
 
     Raises ValueError for runs of one label, and as `read_run` and a test do.
     """
+    from tools.features.runs import read_run
+
     configs = [read_run(run.folder, opts) for run in runs]
     folders: dict[str, Path] = {}
     for run, config in zip(runs, configs, strict=True):
@@ -197,10 +199,15 @@ def _domains(cfg: CfgNode) -> tuple[list[str], list[str]]:
 
 
 def _run_test(label: str, config: CfgNode, opts: Sequence[str]) -> Test:
+    from model import adopt_card
+    from processor import METHODS, read_test_data, start_process
+    from tools.features.runs import find_features
+    from utils.precision import inference_precision
+
     check_config(config)
     config = adopt_card(config, opts[::2])
-    dataset = cast("ReIDDataset", read_test_data(config, METHOD))
-    _, evaluation = METHOD.test(config, dataset)
+    dataset = cast("ReIDDataset", read_test_data(config, METHODS[METHOD]))
+    _, evaluation = METHODS[METHOD].test(config, dataset)
     precision = inference_precision(config.TEST.AMP, start_process(config))
     features = find_features(config, dataset.trials, {**evaluation.info, "precision": precision.name})
     trained, tested = _domains(config)
@@ -225,10 +232,13 @@ def _checking_images_once(tests: Sequence[Test]) -> Iterator[Test]:
 
 def _result(test: Test, rounds: int, seed: int) -> Result:
     """The metrics of a test, and their intervals where there are rounds."""
+    from processor import METHODS, evaluate_as_configured, extract_task, start_process
+    from retrieval import RetrievalTask, log_metrics, metric_intervals, metrics_record
+
     if test.features:
         task = RetrievalTask.load(test.features)
     else:
-        task = extract_task(test.cfg, METHOD, test.dataset, start_process(test.cfg))
+        task = extract_task(test.cfg, METHODS[METHOD], test.dataset, start_process(test.cfg))
     metrics = evaluate_as_configured(test.cfg, task)
     log_metrics(metrics, f"Validation Results of {test.title}")
     result = {**test.names, **metrics_record(metrics), "bootstrap_rounds": rounds, "seed": seed}

@@ -15,7 +15,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import Parser, end_in_one_line, say
-from datasets.drawn import draw_captions, draw_market1501
 from tools.search import main as search
 from train_clipreid import main as train_clipreid
 from train_tbps import main as train_by_text
@@ -51,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def search_by_picture(data: Path, run: Path) -> None:
     """CLIP-ReID on drawn people, and its table."""
+    from datasets.drawn import draw_market1501
+
     draw_market1501(data, seed=SEED, overwrite=True)
     words = ["--config_file", CONFIG, "DATASETS.ROOT_DIR", str(data), "OUTPUT_DIR", str(run)]
     say("$ python train_clipreid.py %s\n", " ".join(words))
@@ -60,6 +61,8 @@ def search_by_picture(data: Path, run: Path) -> None:
 
 def search_by_text(data: Path, run: Path) -> None:
     """TBPS-CLIP on drawn people, its table, and a search for some of those never seen."""
+    from datasets.drawn import draw_captions
+
     folder = draw_captions(data, seed=SEED, overwrite=True)
     words = ["--config_file", TEXT_CONFIG, "DATASETS.ROOT_DIR", str(folder), "OUTPUT_DIR", str(run)]
     say("$ python train_tbps.py %s\n", " ".join(words))

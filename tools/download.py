@@ -17,8 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import Parser, end_in_one_line, say
-from datasets import DATA_SOURCES
 from tools.downloading import WEIGHTS, check_json, check_weights
+from utils.data_sources import DATA_SOURCES
 from utils.download import Fetch, Source, download_source, fetch_by_gdown, pull_by_dvc
 from utils.logger import setup_logger
 from utils.package import MissingExtra

@@ -10,7 +10,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import Parser, end_in_one_line
-from retrieval import evaluate_task, log_metrics, write_metrics
 from tools.features.files import (
     about_features,
     add_feature_options,
@@ -33,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", metavar="FILE", help="write the metrics with the CMC curve there, as JSON")
     args = parser.parse_args(argv)
+    from retrieval import evaluate_task, log_metrics, write_metrics
+
     setup_logger(None, "")
     with end_in_one_line():
         if args.out:

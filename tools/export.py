@@ -16,11 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 
 from config.arguments import Parser, end_in_one_line, say
 from config.errors import as_keys
-from model import OPSET, PIXELS, is_text_search_file
 from tools.exporting.clients import CLIENTS, Client, write_beside
-from tools.exporting.ranking import read_split
 from tools.exporting.writing import MAP_DROP, Exported, Settings, export_texts
 from tools.features.weights import add_weight_options, load_reid, load_text_search
+from utils.export_forms import OPSET, PIXELS
 from utils.files import require_writable
 from utils.logger import setup_logger
 
@@ -41,6 +40,9 @@ def export(args: argparse.Namespace) -> list[Exported]:
     Raises ValueError or OSError for options and files that cannot be used, and for a file that does not give
     the model's features.
     """
+    from model import is_text_search_file
+    from tools.exporting.ranking import read_split
+
     text_search = is_text_search_file(args.weight)
     if args.text and not text_search:
         raise ValueError(f"--text is given; allowed: with a text search model, not {args.weight}")

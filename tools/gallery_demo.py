@@ -7,17 +7,18 @@ those of tools/demo.py, the one of CLIP-ReID is trained where it is missing. The
 of somebody in the gallery, a picture of a stranger and, after tools/demo.py --text, a sentence.
 """
 
+from __future__ import annotations
+
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import Parser, end_in_one_line, say
-from datasets.drawn import DrawnDays, draw_days, draw_market1501
 from test_clipreid import main as test_clipreid
 from tools import demo
 from tools.gallery import main as gallery
@@ -27,6 +28,9 @@ from tools.threshold import main as threshold
 from utils.files import make_output_dir
 from utils.lock import locked
 from utils.package import require_extra
+
+if TYPE_CHECKING:
+    from datasets.drawn import DrawnDays
 
 SEED = 6
 RATE = "0.001"  # of pairs of different people who are taken for one
@@ -57,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with end_in_one_line():
         for extra in ("draw", "plots", "index", *([] if args.no_serve else ["serve", "web"])):
             require_extra(extra)
+        from datasets.drawn import draw_days
+
         if not args.no_serve:
             with listening("127.0.0.1", args.port):  # that it is taken is said before minutes of training
                 pass
@@ -94,6 +100,8 @@ def _newest(folder: Path) -> Path | None:
 
 def find_threshold(weight: Path, data: Path, out: Path) -> list[str]:
     """Test the model on the demo's people to find a threshold; the options that name it."""
+    from datasets.drawn import draw_market1501
+
     if not data.is_dir():
         draw_market1501(data, seed=demo.SEED)
     settings = ["TEST.WEIGHT", str(weight), "DATASETS.ROOT_DIR", str(data), "OUTPUT_DIR", str(out / "test")]

@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from
 
 from config.arguments import Parser, end_in_one_line, say
 from config.errors import as_keys
-from model import Publication, is_text_search_file, load_reid_model, load_text_search_model, save_for_hub
 from tools.features.finding import pair
 from utils.hub import README, push_folder
 from utils.logger import setup_logger
@@ -23,6 +22,14 @@ from utils.logger import setup_logger
 
 def save(args: argparse.Namespace) -> None:
     """Write weights, card and README of --weight to --out. Raises ValueError or OSError."""
+    from model import (
+        Publication,
+        is_text_search_file,
+        load_reid_model,
+        load_text_search_model,
+        save_for_hub,
+    )
+
     load = load_text_search_model if is_text_search_file(args.weight) else load_reid_model
     with as_keys({"name": "--model", "size": "--size"}):
         model, info = load(args.weight, pair(args.size), name=args.model)

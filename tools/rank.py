@@ -3,6 +3,8 @@
 python tools/rank.py --features logs/run/features.npz --out logs/run/ranking
 """
 
+from __future__ import annotations
+
 import argparse
 import difflib
 import random
@@ -10,19 +12,21 @@ import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import Parser, end_in_one_line, one_or_more, say
 from config.errors import as_keys
-from retrieval import FeatureSet, RetrievalTask, TrialFeatures, rank_gallery, why_no_match, worst_queries
 from tools.features.files import about_features, add_feature_options, add_rerank_options, read_task, reranker
-from tools.ranking.attention import attention_painter
 from tools.ranking.report import DISTANCE, RERANKED, Album, PaintAttention, Report, count_items, make_rows
 from utils.files import require_writable
 from utils.logger import setup_logger
 from utils.package import require_extra
 from utils.text import printable, quoted, shortened
+
+if TYPE_CHECKING:
+    from retrieval import FeatureSet, RetrievalTask, TrialFeatures
 
 _QUERIES = 10  # that are shown by default
 _SHOWN = 100  # characters of a key in a message
@@ -95,6 +99,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def report(args: argparse.Namespace) -> None:
     """Write the page and the picture that the options ask for, and print what was written."""
     require_extra("plots")
+    from retrieval import rank_gallery
     from tools.ranking.pictures import publish
 
     task = read_task(args)
@@ -130,6 +135,8 @@ def report(args: argparse.Namespace) -> None:
 
 
 def _painter(args: argparse.Namespace, task: RetrievalTask, query: FeatureSet) -> PaintAttention:
+    from tools.ranking.attention import attention_painter
+
     texts = [key for key in query.keys if query.names.text(key)]
     if texts:
         raise ValueError(
@@ -149,6 +156,8 @@ def choose_queries(args: argparse.Namespace, trial: TrialFeatures) -> tuple[list
     Without such an option they are the first ones where no query can be scored. Raises ValueError for queries
     that do not exist, and for --worst where no query can be scored.
     """
+    from retrieval import why_no_match, worst_queries
+
     total = len(trial.query)
     if args.queries:
         rows = list(dict.fromkeys(find_query(word, trial.query) for word in args.queries))

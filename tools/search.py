@@ -6,33 +6,31 @@ The folder gets ranking.html, ranking.png and images.npz, the features of the im
 new and changed images only.
 """
 
+from __future__ import annotations
+
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import Parser, end_in_one_line, one_or_more, say
 from config.errors import as_keys
-from datasets import log_oddities
-from model import TextSearchInfo, load_text_search_model
-from processor import extract, extract_sentences
-from retrieval import FeatureSet, Ranking, rank_gallery
 from tools.features.finding import add_image_options, check_image_options, find_images, pair
-from tools.features.images import readable_batches
-from tools.features.kept import keep_features
 from tools.ranking.report import SIMILARITY, Album, Report, count_items, make_rows
-from utils.device import select_device
 from utils.files import require_writable, sha256_of_file
 from utils.logger import setup_logger
 from utils.package import require_extra
-from utils.precision import Precision, inference_precision
 from utils.text import composed, printable
-from utils.weights import split_choice
+
+if TYPE_CHECKING:
+    from model import TextSearchInfo
+    from retrieval import FeatureSet, Ranking
+    from utils.precision import Precision
 
 _logger = logging.getLogger("transreid.tools")
 
@@ -43,7 +41,15 @@ def search(args: argparse.Namespace) -> None:
     Raises ValueError or OSError for options, sentences, images and files that cannot be used.
     """
     require_extra("plots")
+    from datasets import log_oddities
+    from model import load_text_search_model
+    from processor import extract, extract_sentences
+    from retrieval import rank_gallery
+    from tools.features.images import readable_batches
+    from tools.features.kept import keep_features
     from tools.ranking.pictures import publish
+    from utils.device import select_device
+    from utils.precision import inference_precision
 
     check_image_options(args)
     paths = find_images([args.images])
@@ -84,6 +90,8 @@ def search(args: argparse.Namespace) -> None:
 
 def _made_with(args: argparse.Namespace, info: TextSearchInfo, precision: Precision) -> dict[str, Any]:
     """What the features of images depend on, in the words of feature files."""
+    from utils.weights import split_choice
+
     file, choice = split_choice(args.weight)
     return {
         "weight": args.weight,

@@ -24,8 +24,6 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import Parser, end_in_one_line, one_or_more, say
-from retrieval import Gallery
-from service import Finder, Settings, read_threshold
 from tools.gallery_commands.options import add_model_options, load_models, own_pictures
 from utils.logger import setup_logger
 from utils.package import require_extra
@@ -35,6 +33,8 @@ from utils.untrusted.plain import MEBIBYTE
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from retrieval import Gallery
 
 KEY = "CLIPREID_API_KEY"
 _SHORTEST_KEY = 16
@@ -49,6 +49,8 @@ def serve(args: argparse.Namespace) -> None:
     has_page = importlib.util.find_spec("gradio") is not None if args.page is None else args.page
     if has_page:
         require_extra("web")
+    from retrieval import Gallery
+    from service import Finder, Settings, read_threshold
     from service.api import Limits, make_app
 
     limits = Limits(

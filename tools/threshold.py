@@ -21,19 +21,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import Parser, end_in_one_line, say
-from retrieval import (
-    AcceptRates,
-    Interval,
-    OpenSetPoint,
-    OpenSetRates,
-    PairScores,
-    RetrievalTask,
-    accept_rates,
-    open_set_points,
-    open_set_rates,
-    operating_points,
-    score_pairs,
-)
 from tools.features.files import about_features, add_feature_options, read_task
 from utils.files import make_output_dir, write_atomically
 from utils.package import require_extra
@@ -42,6 +29,8 @@ from utils.text import Lines
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from retrieval import AcceptRates, Interval, OpenSetPoint, PairScores, RetrievalTask
 
 # Okabe and Ito's colours, told apart with any colour vision.
 _SAME, _DIFFERENT, _MARK = "#0072B2", "#D55E00", "#555555"
@@ -52,6 +41,8 @@ def report(
     task: RetrievalTask, scores: PairScores, fars: Sequence[float], *, rounds: int, seed: int
 ) -> dict[str, Any]:
     """The content of threshold.json: plain numbers, None where something cannot be measured."""
+    from retrieval import accept_rates, open_set_points, operating_points
+
     curve = accept_rates(scores)
     points = operating_points(task, scores, fars, rounds=rounds, seed=seed)
 
@@ -159,6 +150,8 @@ def draw(found: dict[str, Any], scores: PairScores, noun: str) -> Figure:
     """Three panels: how distances are distributed, the ROC curve, and the open set against the threshold."""
     from matplotlib.figure import Figure
 
+    from retrieval import accept_rates
+
     figure = Figure(figsize=(15, 4.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     curve = accept_rates(scores)
@@ -207,6 +200,8 @@ def _draw_roc(axes: Axes, curve: AcceptRates, found: dict[str, Any]) -> None:
 
 
 def _draw_open_set(axes: Axes, scores: PairScores, alarms: Sequence[tuple[float, float | None]]) -> None:
+    from retrieval import OpenSetRates, open_set_rates
+
     nearest = np.concatenate([scores.other, np.minimum(scores.own, scores.other)])
     end = nearest[np.isfinite(nearest)].max() * 1.05 or 1.0
     thresholds = np.linspace(0, end, 400)
@@ -277,6 +272,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     with end_in_one_line():
         require_extra("plots")
+        from retrieval import score_pairs
+
         folder = _output_folder(args.out)
         task = read_task(args)
         with about_features(args):

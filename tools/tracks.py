@@ -7,6 +7,8 @@ A track is one query with several pictures. --crops are folders of tools/crops.p
 tracks.npz (a feature for each track), and a page with the nearest tracks of each.
 """
 
+from __future__ import annotations
+
 import argparse
 import csv
 import math
@@ -16,15 +18,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import Parser, end_in_one_line, one_or_more, say
-from retrieval import FeatureSet, RankedImage, Ranking
 from tools.ranking.report import DISTANCE, Album, Report, make_rows
 from tools.video.joining import JOINS, join_tracks, track_features
 from utils.files import require_writable, write_atomically
@@ -32,6 +32,11 @@ from utils.labels import NO_CAMERA, NO_PID
 from utils.package import require_extra
 from utils.text import one_line, printable
 from utils.untrusted.plain import read_plain_lines
+
+if TYPE_CHECKING:
+    import torch
+
+    from retrieval import FeatureSet, Ranking
 
 CSV, TRACKS = "crops.csv", "tracks.csv"
 # The marks say what was joined here, not what is right.
@@ -130,6 +135,9 @@ def tell(args: argparse.Namespace) -> None:
     Raises ValueError or OSError for files that cannot be used.
     """
     require_extra("plots")
+    import torch
+
+    from retrieval import FeatureSet
     from tools.ranking.pictures import publish
 
     out = args.out or args.crops[0]
@@ -181,8 +189,10 @@ def _apart(tracks: Sequence[Seen]) -> np.ndarray:
 
 
 def _rank(row: int, distances: torch.Tensor, persons: Sequence[int], top: int) -> Ranking:
+    from retrieval import RankedImage, Ranking
+
     known = persons[row] != NO_PID
-    order = [other for other in distances.argsort(stable=True).tolist() if distances[other] < torch.inf]
+    order = [other for other in distances.argsort(stable=True).tolist() if distances[other] < math.inf]
     same = [other for other in order if persons[other] == persons[row]] if known else []
     found = tuple(
         RankedImage(other, float(distances[other]), other in same if known else None) for other in order[:top]
@@ -197,7 +207,7 @@ def _write_csv(path: Path, tracks: Sequence[Seen], persons: Sequence[int], dista
             writer.writerow(_COLUMNS)
             for row, track in enumerate(tracks):
                 least, nearest = distances[row].min(dim=0)
-                near = (tracks[int(nearest)].key, f"{least:.4f}") if least < torch.inf else ("", "")
+                near = (tracks[int(nearest)].key, f"{least:.4f}") if least < math.inf else ("", "")
                 span = *track.times, len(track.rows)
                 writer.writerow([track.folder, track.number, persons[row], track.camid, *span, *near])
 

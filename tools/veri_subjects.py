@@ -13,7 +13,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
 from config.arguments import Parser, end_in_one_line, say
-from datasets import read_type_phrases
 from utils.files import write_atomically
 from utils.logger import setup_logger
 
@@ -40,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with end_in_one_line():
         if not args.overwrite and args.out.exists():
             raise FileExistsError(f"--out {args.out} exists already; allowed: a new file, or --overwrite")
+        from datasets import read_type_phrases
+
         phrases = read_type_phrases(args.root / "train_label.xml", args.types or args.root / "list_type.txt")
         text = json.dumps(phrases, indent=1, ensure_ascii=False) + "\n"
         write_atomically(args.out, lambda path: path.write_text(text, encoding="utf-8"))

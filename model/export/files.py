@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,15 +16,11 @@ from torch import Tensor
 
 from model.export.graphs import Graph, published_graph
 from model.reid import ReIDModel
+from utils.export_forms import FORMS, OPSET, OPSETS, Form
 from utils.files import write_atomically
 from utils.package import require_extra
 from utils.text import one_line
 
-# ONNX in float32, in float16 with float32 at its ends, with 8-bit linear layers; a program of torch.export.
-Form = Literal["fp32", "fp16", "int8", "program"]
-FORMS: tuple[Form, ...] = get_args(Form)
-OPSET = 20
-OPSETS = range(18, 24)
 BATCHES = (1, 3, 16)  # of the comparison
 # Rankings decide about int8: see `write_graph`.
 LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "program": 0.9999, "checkpoint": 0.9999}

@@ -7,7 +7,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -22,12 +22,10 @@ from model.tokenizers import ClipTokenizer, SentencePieceTokenizer
 from model.towers.image import ViTBackbone
 from model.towers.multilingual import BEGIN, END, PAD, MultilingualText
 from model.towers.text import ClipText
+from utils.export_forms import PIXELS, Pixels
 from utils.files import sha256_of_file
 from utils.weights import split_choice
 
-# What a client has done to RGB pixels: 0..1; with the model's own mean and std; with ImageNet's.
-Pixels = Literal["unit", "normalised", "imagenet"]
-PIXELS: tuple[Pixels, ...] = get_args(Pixels)
 _RGB = tuple[float, ...]
 _HALF = (0.5, 0.5, 0.5)
 # Of a re-id model, in training only.

@@ -59,7 +59,7 @@ def detect(image):
 @pytest.fixture
 def cut(video, tmp_path, monkeypatch):
     """cut('--every', '2') -> the rows of crops.csv in tmp_path/out."""
-    monkeypatch.setattr(crops, "make_detector", lambda named: detect)
+    monkeypatch.setattr("tools.video.detectors.make_detector", lambda named: detect)
 
     def run(*options):
         words = ["--video", str(video), "--detector", "yolo=a.onnx", "--out", str(tmp_path / "out")]
@@ -116,7 +116,7 @@ def test_a_stop_leaves_what_was_found(cut, monkeypatch, capsys):
             signal.raise_signal(signal.SIGINT)
         return detect(image)
 
-    monkeypatch.setattr(crops, "make_detector", lambda named: stopping)
+    monkeypatch.setattr("tools.video.detectors.make_detector", lambda named: stopping)
     rows = cut()
     assert rows and max(int(row["frame"]) for row in rows) < 30
     assert "stopped after 30 frames" in "".join(capsys.readouterr())

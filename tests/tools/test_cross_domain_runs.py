@@ -159,7 +159,7 @@ def leave_features(place):
 def test_features_of_a_test_are_used_again(run, place, monkeypatch):
     file = leave_features(place)
     with monkeypatch.context() as patch:
-        patch.setattr("tools.cross_domain.extract_task", None)
+        patch.setattr("processor.extract_task", None)
         assert run("--run", place / "m2d")[0] == 0
     (result,) = results(place)
     metrics = evaluate_task(RetrievalTask.load(file).normalized())

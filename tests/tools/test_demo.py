@@ -9,6 +9,7 @@ import pytest
 from config import cfg, cfg_tbps
 from config.check import check_config, unused_keys
 from config.load import load_config
+from datasets.drawn import draw_captions
 from utils.lock import locked
 
 
@@ -54,7 +55,7 @@ def test_configuration_is_sound(demo, repository, base, file):
 @pytest.mark.slow
 def test_search_by_sentence_ends_with_a_table_and_a_page(demo, repository, tmp_path, monkeypatch, capsys):
     few = {"train_ids": 8, "test_ids": 3, "cameras": 2, "size": (48, 24)}
-    monkeypatch.setattr(demo, "draw_captions", functools.partial(demo.draw_captions, **few))
+    monkeypatch.setattr("datasets.drawn.draw_captions", functools.partial(draw_captions, **few))
     short = {
         "IMS_PER_BATCH": 16,
         "MAX_EPOCHS": 1,

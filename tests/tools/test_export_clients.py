@@ -176,7 +176,7 @@ def test_a_checkpoint_with_other_features_is_not_kept(refused, weights, monkeypa
     _, info = load_reid_model(str(weights / "toy-vit_6.pth"), SIZE)
     facts = {name: getattr(info, name) for name in ("width", "layers", "patch", "stride", "size")}
     monkeypatch.setattr(clients, "_BOXMOT21", clients._BOXMOT21 | facts)
-    monkeypatch.setattr(clients, "measure_parity", lambda *_: Parity(0.1, 5.0))
+    monkeypatch.setattr("model.measure_parity", lambda *_: Parity(0.1, 5.0))
     assert "cosine 0.1" in refused("boxmot21", "clip_market1501.pt", "--neck", "after")
 
 

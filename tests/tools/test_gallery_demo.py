@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from datasets.drawn import draw_days, draw_market1501
 from tests import toys
 from tools import gallery_demo
 from utils.lock import locked
@@ -15,11 +16,9 @@ from utils.lock import locked
 def small(repository, tmp_path, monkeypatch):
     """The folder of a small demo."""
     few = {"train_ids": 8, "test_ids": 8, "cameras": 2, "distractors": 0, "size": (48, 24)}
-    drawn = functools.partial(gallery_demo.draw_market1501, **few)
-    for module in (gallery_demo, gallery_demo.demo):
-        monkeypatch.setattr(module, "draw_market1501", drawn)
+    monkeypatch.setattr("datasets.drawn.draw_market1501", functools.partial(draw_market1501, **few))
     few = {"people": 3, "days": 1, "size": (48, 24)}
-    monkeypatch.setattr(gallery_demo, "draw_days", functools.partial(gallery_demo.draw_days, **few))
+    monkeypatch.setattr("datasets.drawn.draw_days", functools.partial(draw_days, **few))
     stage = {"MAX_EPOCHS": 1, "CHECKPOINT_PERIOD": 1}
     config = {
         "_BASE_": str(repository / gallery_demo.demo.CONFIG),

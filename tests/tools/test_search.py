@@ -20,6 +20,7 @@ from tests.sentences import SENTENCES as SCRIPTS
 from tests.tools.pages import Page
 from tests.toys import MODEL, save_noise, save_text_model, words
 from tools import search
+from tools.features import images as reading
 
 SENTENCES = ("A man with a blue backpack.", "somebody in 红色")
 
@@ -146,9 +147,9 @@ def test_a_terminal_of_few_letters(folder, weights, repository):
 
 def test_only_what_is_new_is_encoded(run, weights, monkeypatch):
     encoded = []
-    loaded = search.readable_batches
+    loaded = reading.readable_batches
     monkeypatch.setattr(
-        search, "readable_batches", lambda paths, *more: encoded.append(len(paths)) or loaded(paths, *more)
+        reading, "readable_batches", lambda paths, *more: encoded.append(len(paths)) or loaded(paths, *more)
     )
     first = rankings(run("a man"))
     assert rankings(run("a man")) == first and encoded == [5]

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from model import load_reid_model
 from utils.download import Source
 from utils.untrusted.plain import MEBIBYTE, read_plain
 
@@ -64,6 +63,8 @@ WEIGHTS = {
 
 def check_weights(path: Path) -> None:
     """Load a file as a test does. Raises ValueError where it is no re-id checkpoint."""
+    from model import load_reid_model
+
     load_reid_model(path)
 
 

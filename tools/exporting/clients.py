@@ -3,32 +3,22 @@
 docs/clients.md has the facts of each. A client is one more row in `CLIENTS`.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-
-from model import (
-    FORMS,
-    PIXELS,
-    CheckpointInfo,
-    DualModel,
-    Parity,
-    ReIDModel,
-    TextSearchInfo,
-    bake_mean_row,
-    image_graph,
-    load_reid_model,
-    measure_parity,
-    require_parity,
-)
 from tools.exporting.writing import Exported, Settings, export_images
+from utils.export_forms import FORMS, PIXELS
 from utils.files import write_atomically
 
-Info: TypeAlias = CheckpointInfo | TextSearchInfo
+if TYPE_CHECKING:
+    from model import CheckpointInfo, DualModel, Parity, ReIDModel, TextSearchInfo
+
+Info: TypeAlias = "CheckpointInfo | TextSearchInfo"
 _BATCH = 32  # images that DeepStream and Triton run at once
 _TRACKS = 100  # pictures that DeepStream keeps of each track
 # What boxmot 21 builds for a name with clip in it; with veri or vehicleid in it, for images of 256 x 256.
@@ -124,6 +114,18 @@ def _write_boxmot21(model: ReIDModel | DualModel, info: Info, path: Path, settin
 
     boxmot builds the published ViT-B/16 whatever the file has, and leaves out in silence what does not fit.
     """
+    import torch
+
+    from model import (
+        CheckpointInfo,
+        ReIDModel,
+        bake_mean_row,
+        image_graph,
+        load_reid_model,
+        measure_parity,
+        require_parity,
+    )
+
     if not (isinstance(model, ReIDModel) and isinstance(info, CheckpointInfo)):
         raise ValueError("the model is one of text search; allowed for boxmot21: a re-id model")
     _require_boxmot21(info, path)

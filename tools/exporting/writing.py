@@ -1,31 +1,18 @@
 """A model as a file for other programs: its settings, the checks of the file, and the facts about it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from datasets import CaptionDataset, ReIDDataset
-from model import (
-    FORMS,
-    OPSET,
-    CheckpointInfo,
-    DualModel,
-    Graph,
-    Parity,
-    ReIDModel,
-    TextSearchInfo,
-    image_graph,
-    load_reid_model,
-    measure_parity,
-    onnx_runner,
-    text_graph,
-    write_graph,
-)
-from tools.exporting.ranking import map_by
+from utils.export_forms import FORMS, OPSET
 
 if TYPE_CHECKING:
-    from model import Form, Pixels
+    from datasets import CaptionDataset, ReIDDataset
+    from model import CheckpointInfo, DualModel, Graph, Parity, ReIDModel, TextSearchInfo
+    from utils.export_forms import Form, Pixels
 
 MAP_DROP = 0.5  # points
 INT8_COSINE = 0.99  # where no rankings are compared
@@ -56,7 +43,7 @@ class Settings:
     map_drop: float | None = None
     cosine_only: bool = False
 
-    def of(self, path: str | Path) -> "Settings":
+    def of(self, path: str | Path) -> Settings:
         """These settings with the form of a file. Raises ValueError where they do not go together."""
         suffix = Path(path).suffix
         form = self.form or ("program" if suffix == ".pt2" else "fp32")
@@ -104,6 +91,8 @@ def export_images(
     Raises ValueError for settings that do not go together and a file that loses too much, and as
     `image_graph` and `write_graph` do. No file is left then.
     """
+    from model import image_graph
+
     settings = settings.of(path)
     pixels = cast("Pixels", settings.pixels)
     graph = image_graph(model, info, pixels, raw=settings.raw, sides=settings.cameras)
@@ -115,12 +104,16 @@ def export_texts(model: DualModel, info: TextSearchInfo, path: str | Path, setti
 
     Raises as `export_images` does.
     """
+    from model import text_graph
+
     settings = settings.of(path)
     return _write(text_graph(model, info, raw=settings.raw), model, info, Path(path), settings)
 
 
 def with_all_rows(info: CheckpointInfo) -> ReIDModel:
     """The model of a file again, with all rows of its table of cameras and views."""
+    from model import load_reid_model
+
     return load_reid_model(
         info.path,
         info.size,
@@ -141,6 +134,9 @@ def _write(
     path: Path,
     settings: Settings,
 ) -> Exported:
+    from model import measure_parity, onnx_runner, write_graph
+    from tools.exporting.ranking import map_by
+
     maps: list[float] = []
 
     def compare(file: Path) -> None:

@@ -1,13 +1,18 @@
 """Options of the tools that work on feature files, and reading the files that they name."""
 
+from __future__ import annotations
+
 import argparse
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from config.arguments import Parser
-from retrieval import Rerank, RetrievalTask, k_reciprocal_blocks
+
+if TYPE_CHECKING:
+    from retrieval import Rerank, RetrievalTask
 
 _RERANK = {"k1": 50, "k2": 15, "lam": 0.3}  # as published
 # Features are comparable only where these are equal. The path of one weights file may differ.
@@ -43,6 +48,8 @@ def read_task(args: argparse.Namespace) -> RetrievalTask:
 
     Raises FileNotFoundError or ValueError for missing files and for files of another kind.
     """
+    from retrieval import RetrievalTask
+
     task = RetrievalTask.load(args.features)
     if args.gallery:
         gallery = RetrievalTask.load(args.gallery)
@@ -121,5 +128,7 @@ def rerank_settings(args: argparse.Namespace) -> dict[str, float] | None:
 
 def reranker(args: argparse.Namespace) -> Rerank | None:
     """The `rerank` argument of `evaluate` for these options."""
+    from retrieval import k_reciprocal_blocks
+
     settings = rerank_settings(args)
     return functools.partial(k_reciprocal_blocks, **settings) if settings else None

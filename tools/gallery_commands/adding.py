@@ -12,26 +12,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
 from tqdm import tqdm
 
 from config.arguments import Parser
-from datasets import LoadedBatch, log_oddities
-from processor import extract
-from retrieval import FeatureSet, Gallery, Metadata
 from tools.features.finding import NoneReadableError, add_image_options, check_image_options
-from tools.features.images import ReadableBatches, readable_batches
 from tools.gallery_commands.options import Command, accept_all, add_model_options, load_models
 from tools.gallery_commands.sources import Found, add_source_options, find_pictures
-from utils.device import select_device
 from utils.files import sha256_of_file
-from utils.precision import Precision, inference_precision
 from utils.signals import StopRequest
 from utils.text import Tally
 from utils.untrusted.pictures import MAX_BYTES
 
 if TYPE_CHECKING:
+    import torch
+
     from clipreid import Model, TextModel
+    from datasets import LoadedBatch
+    from retrieval import FeatureSet, Gallery, Metadata
+    from tools.features.images import ReadableBatches
+    from utils.precision import Precision
 
 _PORTION = 5.0  # seconds of work, after which it is stored
 _AT_ONCE = 1000  # entries that are compared
@@ -64,6 +63,10 @@ def add(args: argparse.Namespace) -> None:
 
     Raises ValueError or OSError for options, models, pictures and galleries that cannot be used.
     """
+    from retrieval import Gallery
+    from utils.device import select_device
+    from utils.precision import inference_precision
+
     check_image_options(args)
     if args.weight is None and args.text_weight is None:
         raise ValueError("no model is given; needed: --weight, --text-weight or both, as in `create`")
@@ -181,6 +184,9 @@ class _Encoding:
 
     def run(self, space: str, model: Model | TextModel, found: Mapping[str, Found]) -> None:
         """Store what is missing in a space."""
+        from datasets import log_oddities
+        from tools.features.images import readable_batches
+
         known = {key for keys in _portions(list(found)) for key in self.gallery.known(keys, space)}
         left = {found[key].path: key for key in found if key not in known and key not in self.unreadable}
         if not left or self.stop.signal:
@@ -211,6 +217,8 @@ class _Encoding:
                     return
 
     def _features(self, space: str, model: Model | TextModel, batches: Iterator[LoadedBatch]) -> FeatureSet:
+        from processor import extract
+
         network: Any = model.network
         encode = (lambda batch: network.encode_image(batch.images)) if space == "text" else None
         return extract(network, batches, self.device, encode, precision=self.precision, progress=False)

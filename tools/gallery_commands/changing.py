@@ -7,7 +7,6 @@ import random
 from pathlib import Path
 
 from config.arguments import Parser, one_or_more, say
-from retrieval import INDEXES, SPACES, Gallery
 from tools.gallery_commands.options import (
     Command,
     add_model_options,
@@ -18,13 +17,15 @@ from tools.gallery_commands.options import (
 from utils.files import require_writable
 from utils.text import quoted
 
+_INDEXES, _SPACES = ("flat", "hnsw"), ("reid", "text")
+
 
 def add_create_options(parser: Parser) -> None:
     """Add the options of models and index."""
     add_model_options(parser)
     parser.add_argument(
         "--index",
-        choices=INDEXES,
+        choices=_INDEXES,
         default="flat",
         help="flat (default) is exact, hnsw approximate and faster in large galleries",
     )
@@ -32,6 +33,8 @@ def add_create_options(parser: Parser) -> None:
 
 def create(args: argparse.Namespace) -> None:
     """Make an empty gallery for features of the models, or a space for a further one."""
+    from retrieval import Gallery
+
     no_words(args)
     if args.weight is None and args.text_weight is None:
         raise ValueError(
@@ -54,6 +57,8 @@ def add_rename_options(parser: Parser) -> None:
 
 def rename(args: argparse.Namespace) -> None:
     """Give an identity, or some entries, a name; that of another identity makes both one."""
+    from retrieval import Gallery
+
     if len(args.words) != (1 if args.key else 2):
         words = "NEW" if args.key else "OLD NEW, or NEW with --key"
         raise ValueError(f"{len(args.words)} words follow the address; needed: {words}")
@@ -82,6 +87,8 @@ def add_export_options(parser: Parser) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Write a space as a feature file, which tools/evaluate.py, rank.py and threshold.py read."""
+    from retrieval import Gallery
+
     no_words(args)
     require_writable(args.out, "--out")
     with Gallery.open(args.gallery) as gallery:
@@ -91,6 +98,8 @@ def export(args: argparse.Namespace) -> None:
 
 def import_files(args: argparse.Namespace) -> None:
     """Add the items of feature files of the space's model; those of equal keys are replaced."""
+    from retrieval import Gallery
+
     if not args.words:
         raise ValueError("no file is named; needed: feature files, of `export` or tools/extract.py")
     with Gallery.open(args.gallery) as gallery:
@@ -101,7 +110,7 @@ def import_files(args: argparse.Namespace) -> None:
 
 
 def _add_space(parser: Parser) -> None:
-    parser.add_argument("--space", choices=SPACES, help="default: reid, if the gallery has it, else text")
+    parser.add_argument("--space", choices=_SPACES, help="default: reid, if the gallery has it, else text")
 
 
 def add_index_options(parser: Parser) -> None:
@@ -114,7 +123,9 @@ def add_index_options(parser: Parser) -> None:
 
 def index(args: argparse.Namespace) -> None:
     """Change how the gallery is searched, and measure what a search finds of what is there."""
-    if len(args.words) > 1 or not {*args.words} <= {*INDEXES}:
+    from retrieval import Gallery
+
+    if len(args.words) > 1 or not {*args.words} <= {*_INDEXES}:
         raise ValueError(
             f"{quoted(' '.join(args.words))} follows the address; allowed: flat, hnsw or nothing"
         )
@@ -140,6 +151,8 @@ def index(args: argparse.Namespace) -> None:
 
 def compact(args: argparse.Namespace) -> None:
     """Write the gallery afresh, so that nothing of removed entries is left on the disk."""
+    from retrieval import Gallery
+
     no_words(args)
     with Gallery.open(args.gallery) as gallery:
         gallery.compact()

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from config.arguments import Parser
 from config.errors import as_keys
-from retrieval import Entry, Gallery
 from tools.features.finding import pair
 from utils.text import quoted
 
 if TYPE_CHECKING:
     from clipreid import Model, TextModel
+    from retrieval import Entry, Gallery
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d|\d{8}")
 _TIMES = "allowed: 2026-05-04, 2026-05-04T08:30, or with seconds and a zone as 2026-05-04T08:30:00+02:00"

@@ -6,10 +6,13 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from config.arguments import Parser, say
-from retrieval import Entry, Gallery
 from tools.gallery_commands.options import Command, add_filter_options, chosen, moment, number, own_pictures
+
+if TYPE_CHECKING:
+    from retrieval import Entry, Gallery
 
 _AT_ONCE = 1000  # entries
 
@@ -42,6 +45,8 @@ def remove(args: argparse.Namespace) -> None:
 
     Raises ValueError without conditions, KeyError for a key that is not there.
     """
+    from retrieval import Gallery
+
     conditions = (args.identity, args.camera, args.since, args.until, args.before)
     if not args.words and all(each is None for each in conditions):
         raise ValueError("nothing says which entries; needed: keys, --identity, --camera or --before")

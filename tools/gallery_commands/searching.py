@@ -10,12 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from torch import Tensor
-
 from config.arguments import Parser, one_or_more, say
 from config.shared import PRECISIONS
-from retrieval import MOST_HITS, Entry, Gallery, Hit
-from service import read_threshold
 from tools.gallery_commands.options import (
     Command,
     accept_all,
@@ -30,7 +26,10 @@ from utils.package import require_extra
 from utils.text import aligned, quoted
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from clipreid import Model, TextModel
+    from retrieval import Entry, Gallery, Hit
 
 
 @dataclass(frozen=True)
@@ -99,6 +98,8 @@ def search(args: argparse.Namespace) -> None:
     Raises ValueError or OSError for options, models, questions and galleries that cannot be used, KeyError
     for a key that is not there.
     """
+    from retrieval import Gallery
+
     _check(args)
     if args.json == "-":
         log_beside()
@@ -146,6 +147,8 @@ def _check(args: argparse.Namespace) -> None:
 
 def _thresholds(args: argparse.Namespace) -> dict[str, float | None]:
     """The largest distance of somebody, by kind of question."""
+    from service import read_threshold
+
     given = {
         name: None if text is None else read_threshold(text, args.far)
         for name, text in (("picture", args.threshold), ("sentence", args.text_threshold))
@@ -184,6 +187,8 @@ def _questions(
 
 def _ask(gallery: Gallery, args: argparse.Namespace, threshold: float | None, asked: _Asked) -> Answer:
     """The nearest entries; that of a key is not among its own."""
+    from retrieval import MOST_HITS
+
     (hits,) = gallery.search(
         asked.feature,
         args.top + (asked.entry is not None and args.top < MOST_HITS),

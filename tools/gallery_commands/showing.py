@@ -10,10 +10,9 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config.arguments import Parser, one_or_more, say
-from retrieval import Entry, Gallery
 from tools.gallery_commands.options import (
     Command,
     add_filter_options,
@@ -26,6 +25,9 @@ from tools.gallery_commands.options import (
 )
 from utils.files import require_writable, write_atomically
 from utils.text import Lines, aligned
+
+if TYPE_CHECKING:
+    from retrieval import Entry, Gallery
 
 _COLUMNS = ("key", "identity", "camera", "time", "path", "picture")
 _TITLES = ("key", "identity", "camera", "time", "path")
@@ -44,6 +46,8 @@ def add_list_options(parser: Parser) -> None:
 
 def list_entries(args: argparse.Namespace) -> None:
     """Print or write the entries that meet the filters."""
+    from retrieval import Gallery
+
     no_words(args)
     if args.form != "table":
         log_beside()
@@ -97,6 +101,8 @@ def add_stats_options(parser: Parser) -> None:
 
 def stats(args: argparse.Namespace) -> None:
     """Print the numbers of a gallery: entries by space, camera and identity, times, index, disk, models."""
+    from retrieval import Gallery
+
     no_words(args)
     if args.json:
         log_beside()

@@ -10,15 +10,17 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from config.arguments import Parser
-from retrieval import Metadata
 from tools.features.finding import expand
 from tools.gallery_commands.options import moment, read_moment
 from utils.text import Tally, printable
 from utils.untrusted.forms import check_form
 from utils.untrusted.table import check_cell, read_table
+
+if TYPE_CHECKING:
+    from retrieval import Metadata
 
 CROPS = "crops.csv"  # of tools/crops.py
 UNKNOWN = "-1"
@@ -150,6 +152,8 @@ def _facts(
     path: Path, said: Mapping[str, object], args: argparse.Namespace, where: str
 ) -> tuple[str, Metadata]:
     """The absolute path, and the metadata, of which options come first."""
+    from retrieval import Metadata
+
     place = os.path.abspath(path)
     given = {name: getattr(args, name) for name in ("identity", "camera", "time")}
     said = {**said, **{name: value for name, value in given.items() if value is not None}}
@@ -161,6 +165,8 @@ def _facts(
 @lru_cache(1 << 16)
 def _storable(text: str) -> str:
     """The text, or where a gallery cannot store such letters, with them escaped."""
+    from retrieval import Metadata
+
     try:
         return Metadata(path=text).path
     except ValueError:

@@ -1,17 +1,20 @@
 """The content of a page of rankings as values: pictures, texts and marks. `pictures.py` draws them."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from PIL import Image
 
-from datasets import read_image
-from retrieval import FeatureSet, LabelNames, RankedImage, Ranking
 from utils.labels import NO_CAMERA, NO_PID
 from utils.text import isolated, printable
+
+if TYPE_CHECKING:
+    from retrieval import FeatureSet, LabelNames, RankedImage, Ranking
 
 THUMBNAIL = 256  # longest side in pixels: sharp on a page and in print, and few kB
 Mark = Literal["match", "miss", "unknown"]
@@ -126,6 +129,8 @@ class Album:
     def __init__(
         self, root: Path | None = None, names: LabelNames | None = None, *, upright: bool = True
     ) -> None:
+        from retrieval import LabelNames
+
         self.root = root
         self.names = names or LabelNames()
         self.upright = upright
@@ -134,6 +139,8 @@ class Album:
 
     def read(self, path: str) -> Image.Image | None:
         """The RGB image, or None; then `unreadable[path]` is the reason."""
+        from datasets import read_image
+
         self.seen.add(path)
         found = self._locate(path)
         try:

@@ -1,12 +1,14 @@
 """Features of tracks from those of their crops, and tracks of one person joined."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FARTHEST = 5.0  # squared distances of rows of norm 1 are 4 at most
 
@@ -27,6 +29,8 @@ def track_features(
     features: Tensor, rows: Sequence[Sequence[int]], scores: Sequence[Sequence[float]], join: str
 ) -> Tensor:
     """Features (T, D) of norm 1 of tracks whose crops have `rows` of features (N, D) of norm 1."""
+    import torch
+
     chosen = [
         JOINS[join](features[list(own)], torch.tensor(found)) for own, found in zip(rows, scores, strict=True)
     ]
@@ -39,6 +43,9 @@ def join_tracks(distances: np.ndarray, apart: np.ndarray, threshold: float) -> n
     `distances` (T, T) are squared, `apart` (T, T) says which two tracks cannot be one person. People are
     merged pair by pair, the nearest first (complete linkage).
     """
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
     if len(distances) == 1:
         return np.array([1])
     allowed = np.where(apart, _FARTHEST, distances)

@@ -13,6 +13,7 @@ import torch
 pytest.importorskip("pymilvus")
 
 import clipreid
+from processor import extract
 from retrieval import Gallery
 from tests.toys import save_noise
 from tools.gallery_commands import adding
@@ -47,8 +48,7 @@ def test_folders_are_names_and_marks_are_cameras(filled, weights):
 
 def test_what_is_there_is_not_encoded_again(add, monkeypatch):
     encoded = []
-    extract = adding.extract
-    monkeypatch.setattr(adding, "extract", lambda *a, **k: encoded.append(1) or extract(*a, **k))
+    monkeypatch.setattr("processor.extract", lambda *a, **k: encoded.append(1) or extract(*a, **k))
     save_noise(Path("people/dora/dora_c1.png"), 77)
     assert "10 pictures: 1 new, 9 already there" in add("people")
     assert len(encoded) == 1
@@ -171,7 +171,7 @@ def test_a_stop_keeps_what_was_encoded(place, run, weights, monkeypatch, capsys)
 
     for number in range(6):
         save_noise(Path(f"more/{number}.png"), 400 + number)
-    extract, calls = adding.extract, []
+    calls = []
 
     def interrupted(*args, **options):
         features = extract(*args, **options)
@@ -180,7 +180,7 @@ def test_a_stop_keeps_what_was_encoded(place, run, weights, monkeypatch, capsys)
             signal.raise_signal(signal.SIGINT)
         return features
 
-    monkeypatch.setattr(adding, "extract", interrupted)
+    monkeypatch.setattr("processor.extract", interrupted)
     monkeypatch.setattr(adding, "_PORTION", 0.0)
     command = ["add", "g.db", "more", "--weight", weights[0], "--workers", "0", "--batch", "2"]
     with pytest.raises(SystemExit) as end:
