@@ -83,7 +83,8 @@ class ReIDDataset:
     `train` is empty if the training split was not asked for; `subject` is the noun of the prompts
     ("person", "vehicle"); with `upright` images are turned as their EXIF orientation says. `parts` are the
     data sets that are trained on together, if there are several. `split` is the name of the split that the
-    trials are of. Raises ValueError without a trial.
+    trials are of; `release` tells releases of a data set apart, '' where there is one. Raises ValueError
+    without a trial.
     """
 
     name: str
@@ -93,6 +94,7 @@ class ReIDDataset:
     upright: bool = False
     parts: tuple["ReIDDataset", ...] = ()
     split: str = "test"
+    release: str = ""
     trial_names: ClassVar[tuple[str, ...]] = ()  # as in CaptionDataset: trials have none
 
     def __post_init__(self) -> None:
@@ -176,6 +178,7 @@ class CaptionDataset:
     split: str = "test"
     left_out: tuple[str, ...] = ()
     trial_names: tuple[str, ...] = ()
+    release: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         _require_trials(self.name, self.trials)
@@ -274,7 +277,8 @@ def join_training(parts: Sequence[ReIDDataset], test: ReIDDataset) -> ReIDDatase
     ]
     name = "+".join(part.name for part in parts)
     upright = any(part.upright for part in (*parts, test))
-    return ReIDDataset(name, train, trials, parts[0].subject, upright, tuple(parts))
+    releases = ", ".join(f"{part.name} {part.release}" for part in parts if part.release)
+    return ReIDDataset(name, train, trials, parts[0].subject, upright, tuple(parts), release=releases)
 
 
 def _follow(records: Iterable[ImageRecord], pids: int, cameras: int) -> list[ImageRecord]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from model import hugging_face
 from model.description import check_towers, read_description
 from model.names import REID, TEXT_SEARCH, has_text_tower
+from utils.notes import reads_weights
 from utils.package import find_shipped
 from utils.untrusted.torchscript import is_torchscript
 from utils.weights import read_state_dict, split_choice
@@ -205,7 +206,7 @@ def clip_from_file(weights: dict[str, Tensor], path: str, name: str) -> open_cli
 
 
 def _start(weights: dict[str, Tensor], source: str, name: str, config: dict) -> open_clip.CLIP:
-    _logger.info("CLIP %s starts from the weights in %s", name, source)
+    _logger.info("CLIP %s starts from the weights in %s", name, source, extra=reads_weights("clip", source))
     return build_clip(config, weights, f"{source} (`name` {name})")
 
 

@@ -37,6 +37,7 @@ from model.tokenizers import SentencePieceTokenizer
 from model.towers.image import ViTBackbone
 from model.towers.multilingual import MultilingualText, XlmSizes
 from model.towers.text import ClipText
+from utils.notes import reads_weights
 from utils.weights import read_state_dict
 
 _KEYS = {
@@ -113,7 +114,8 @@ def make_text_search_model(cfg: CfgNode, num_classes: int = 0, *, pretrained: bo
         file.fill(model, file.grid(tuple(cfg.INPUT.SIZE_TRAIN), tuple(node.STRIDE_SIZE)))
         released = "CLIP's weights" if file.info.text is None else "the released weights"
         what = released if file.info.is_clip else "the text search model"
-        _logger.info("Text search by %s starts from %s in %s", node.NAME, what, file.info.path)
+        noted = reads_weights("clip" if file.info.is_clip else "text search", file.info.path)
+        _logger.info("Text search by %s starts from %s in %s", node.NAME, what, file.info.path, extra=noted)
     if node.FREEZE_TEXT:
         freeze_text(model)
     return model

@@ -56,8 +56,11 @@ def as_compared(cfg: CfgNode, task: RetrievalTask) -> RetrievalTask:
 class Evaluator:
     """Evaluates a model as it is, the same way every time; all processes get the report.
 
-    `see` is called in the first process with the task on the features that are compared.
+    `see` is called in the first process with the task on the features that are compared. `metrics` are those
+    of the last evaluation there, None before it and in other processes.
     """
+
+    metrics: RetrievalMetrics | None = None
 
     def __init__(
         self,
@@ -76,7 +79,7 @@ class Evaluator:
         report = None
         if is_first():
             task = self.evaluation.task(features)
-            metrics = evaluate_as_configured(self.cfg, task)
+            metrics = self.metrics = evaluate_as_configured(self.cfg, task)
             report = Report(metrics_record(metrics), metrics_lines(metrics))
             if self.see is not None:
                 self.see(as_compared(self.cfg, task))

@@ -42,6 +42,7 @@ from processor.skipping import missing_stages, read_settings, require_same_data
 from utils.distributed import from_first, share
 from utils.environment import package_versions
 from utils.files import sha256_of_file
+from utils.notes import reads_weights
 
 _logger = logging.getLogger("transreid")
 
@@ -57,6 +58,11 @@ class TrainingData(Protocol):
     train: list[Any]
     trials: list[Any]
     split: str
+
+    @property
+    def release(self) -> str:
+        """Which release of the data set it is, '' where there is one."""
+        ...
 
     @property
     def trial_names(self) -> Sequence[str]:
@@ -272,6 +278,7 @@ def from_finished(cfg: CfgNode, dataset: TrainingData, build: Build) -> Start:
     _logger.info(
         "%s is there (SOLVER.SKIP_FINISHED): %s left out, to train: %s",
         *(path, ", ".join(done), ", ".join(missing) or "nothing"),
+        extra=reads_weights("finished stages", path),
     )
     if cfg.MODEL.STAGE1_WEIGHT:
         _logger.warning("MODEL.STAGE1_WEIGHT %r has no effect: %s is taken", cfg.MODEL.STAGE1_WEIGHT, path)

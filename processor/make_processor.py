@@ -15,6 +15,7 @@ from processor.engine.drive import drive
 from processor.evaluation import require_matches
 from processor.make_evaluation import Evaluator
 from processor.make_parts import Parts, TrainingData, verify
+from processor.make_receipt import TrainingReceipt, make_training_section
 from processor.make_session import Session, training_session
 from processor.make_trackers import make_trackers, require_trackers
 from processor.methods import Method
@@ -30,7 +31,8 @@ _logger = logging.getLogger("transreid")
 def train(cfg: CfgNode, args: argparse.Namespace, *, method: Method) -> None:
     """Train by a method.
 
-    OUTPUT_DIR gets checkpoints, `last.pt`, `train_log.txt`, `config.yml` and `metrics.jsonl`.
+    OUTPUT_DIR gets checkpoints, `last.pt`, `train_log.txt`, `config.yml`, `metrics.jsonl` and
+    `receipt.json`.
     With `args.resume`, and where torchrun restarts a failed run, it continues from `last.pt` if there is one.
     Everything that can be wrong with configuration, data, weights and output folder is found before training.
     """
@@ -95,6 +97,9 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
         value = f"mean rank1 of {names}" if names else ""
         trackers.append(BestModel(parts.model, path, parts.dataset.split, label=value, describe=describe))
     outside = make_trackers(cfg, method.name, session.output_dir)
+    evaluate = Evaluator(cfg, parts.model, parts.evaluation, session.device, outside.see)
+    section = make_training_section(cfg, method.name, parts.dataset, session)
+    trackers.append(TrainingReceipt(session, section, lambda: evaluate.metrics))
     trackers += outside.trackers
     saver = Saver(
         session.output_dir,
@@ -115,7 +120,7 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
         label,
         session.device,
         session.output_dir,
-        Evaluator(cfg, parts.model, parts.evaluation, session.device, outside.see),
+        evaluate,
         precision,
         saver,
         describe=describe,

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from utils.files import make_output_dir
 from utils.launch import launch_name, launched_processes, local_rank, restarts
 from utils.lock import locked
 from utils.logger import setup_logger
+from utils.notes import Notes, noting
 from utils.seed import seed_everything
 from utils.signals import StopRequest
 from utils.text import Lines, printable
@@ -34,12 +35,16 @@ _PATIENCE = 10.0  # seconds
 
 @dataclass(frozen=True)
 class Session:
-    """A process of a program that trains; `snapshot` is the saved state to resume from."""
+    """A process of a program that trains; `snapshot` is the saved state to resume from.
+
+    `notes` are facts for the receipt, from the lines that have been logged.
+    """
 
     device: torch.device
     output_dir: Path
     stop: StopRequest
     snapshot: Snapshot | None = None
+    notes: Notes = field(default_factory=Notes)
 
 
 @contextmanager
@@ -58,7 +63,8 @@ def training_session(cfg: CfgNode, args: argparse.Namespace) -> Iterator[Session
         start_log(cfg, args, output_dir, "train_log.txt", unlocked)
         snapshot = _find_snapshot(cfg, output_dir, resume=args.resume)
         seed_everything(cfg.SOLVER.SEED, deterministic=cfg.SOLVER.DETERMINISTIC)
-        yield Session(device, output_dir, stop, snapshot)
+        with noting() as notes:
+            yield Session(device, output_dir, stop, snapshot, notes)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from yacs.config import CfgNode
@@ -13,9 +14,10 @@ from processor.engine.journal import log_lines
 from processor.evaluation import extract_streams, require_matches
 from processor.make_evaluation import evaluate_as_configured, rerank_settings, test_precision
 from processor.make_parts import TrainingData, verify
+from processor.make_receipt import TestDone, noted_test
 from processor.make_session import test_session
 from processor.methods import Method
-from retrieval import RetrievalTask, metrics_lines, write_metrics
+from retrieval import RetrievalMetrics, RetrievalTask, metrics_lines, write_metrics
 from utils.distributed import is_first
 from utils.seed import seed_everything
 from utils.untrusted.forms import read_json
@@ -28,15 +30,20 @@ _logger = logging.getLogger("transreid")
 def test(cfg: CfgNode, args: argparse.Namespace, *, method: Method) -> None:
     """Evaluate TEST.WEIGHT on the test split of DATASETS.TEST (else NAMES); it needs that file and the items.
 
-    OUTPUT_DIR gets `test_log.txt`, `metrics.json`, and the features under the name TEST.FEATURES.
+    OUTPUT_DIR gets `test_log.txt`, `metrics.json`, `receipt.json`, and the features under the name
+    TEST.FEATURES.
     """
     check_config(cfg)
-    with test_session(cfg, args) as (device, output_dir):
+    with (
+        test_session(cfg, args) as (device, output_dir),
+        noted_test(method.name, device, output_dir) as note,
+    ):
         require_outputs(cfg, output_dir)
         cfg = method.adopt(cfg, args.opts[::2])
-        task = extract_task(cfg, method, read_test_data(cfg, method), device)
+        dataset = read_test_data(cfg, method)
+        task = extract_task(cfg, method, dataset, device)
         if is_first():
-            report_test(cfg, task, output_dir)
+            note(TestDone(cfg, dataset, *report_test(cfg, task, output_dir)))
 
 
 def require_outputs(cfg: CfgNode, output_dir: Path | None, *, fused: bool = False) -> None:
@@ -59,15 +66,19 @@ def require_outputs(cfg: CfgNode, output_dir: Path | None, *, fused: bool = Fals
         )
 
 
-def report_test(cfg: CfgNode, task: RetrievalTask, output_dir: Path | None) -> None:
-    """Save a test's features, log its metrics, and write them with the task's `info`."""
+def report_test(
+    cfg: CfgNode, task: RetrievalTask, output_dir: Path | None
+) -> tuple[dict[str, Any], RetrievalMetrics]:
+    """Save a test's features, log its metrics, and write them with the facts about it; returns both."""
     if output_dir and cfg.TEST.FEATURES:
         task.save(output_dir / cfg.TEST.FEATURES)
         _logger.info("saved %s", output_dir / cfg.TEST.FEATURES)
     metrics = evaluate_as_configured(cfg, task)
     log_lines("Validation Results ", metrics_lines(metrics))
+    facts = {**task.info, "rerank": rerank_settings(cfg)}
     if output_dir:
-        write_metrics(output_dir / "metrics.json", metrics, {**task.info, "rerank": rerank_settings(cfg)})
+        write_metrics(output_dir / "metrics.json", metrics, facts)
+    return facts, metrics
 
 
 def read_test_data(cfg: CfgNode, method: Method) -> TrainingData:

@@ -18,6 +18,7 @@ from processor.engine.journal import log_lines
 from processor.evaluation import Evaluation
 from processor.make_evaluation import evaluate_as_configured
 from processor.make_parts import plain_evaluation
+from processor.make_receipt import TestDone, noted_test
 from processor.make_session import test_session
 from processor.make_test import extract_task, read_test_data, report_test, require_outputs
 from processor.methods import METHODS
@@ -40,7 +41,10 @@ def zero_shot(cfg: CfgNode, args: argparse.Namespace) -> None:
     method = METHODS["clipreid"]
     if not cfg.TEST.WEIGHT:
         method = dataclasses.replace(method, test=_clip_test)
-    with test_session(cfg, args) as (device, output_dir):
+    with (
+        test_session(cfg, args) as (device, output_dir),
+        noted_test("zero_shot", device, output_dir) as note,
+    ):
         fuses = args.mm is not None
         require_outputs(cfg, output_dir, fused=fuses)
         cfg = method.adopt(cfg, args.opts[::2])
@@ -59,7 +63,7 @@ def zero_shot(cfg: CfgNode, args: argparse.Namespace) -> None:
         if classes is not None:
             task = _fused(cfg, args, task, classes)
         if is_first():
-            report_test(cfg, task, output_dir)
+            note(TestDone(cfg, dataset, *report_test(cfg, task, output_dir)))
 
 
 def _read_sentences(args: argparse.Namespace) -> list[list[str]]:

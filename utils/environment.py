@@ -34,6 +34,21 @@ def describe_environment() -> dict[str, str]:
     }
 
 
+def peak_memory(device: torch.device) -> int | None:
+    """The most memory so far in bytes: torch's on a GPU, on the CPU the process's resident memory.
+
+    None where the system does not tell (Windows).
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages on which results depend."""
     return {"python": platform.python_version(), **{package: _version(package) for package in _PACKAGES}}

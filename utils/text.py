@@ -139,6 +139,10 @@ class Tally(dict[str, tuple[int, str]]):
         for kind, (count, first) in other.items():
             self.add(kind, first, count)
 
+    def counts(self) -> dict[str, int]:
+        """How many there are by kind."""
+        return {kind: count for kind, (count, _) in self.items()}
+
     def __str__(self) -> str:
         return "; ".join(
             f"{count} ({kind}), such as {shortened(first, _PATH)}"

@@ -137,7 +137,7 @@ def limit_files() -> None:
 
 def full_disk_for_metrics(watch: Watch, stage: Stage, run: Run) -> None:
     """The third line of `metrics.jsonl` finds room for its first bytes only."""
-    (tracker,), path = run.saver.trackers, run.output_dir / "metrics.jsonl"
+    (tracker, *_), path = run.saver.trackers, run.output_dir / "metrics.jsonl"
     log = tracker.log
 
     def limited(record: Any) -> None:

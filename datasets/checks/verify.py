@@ -10,6 +10,7 @@ from tqdm import tqdm
 from datasets.pixels.stand_ins import MOST_UNREADABLE
 from datasets.records import ImageRecord
 from utils.modes import find_oddities, log_oddities
+from utils.notes import without
 from utils.text import Tally, few
 from utils.untrusted.pictures import open_picture
 
@@ -53,7 +54,9 @@ def _can_skip(texts: list[str], total: int, what: str) -> bool:
     can_skip = len(texts) <= MOST_UNREADABLE * total
     if can_skip:
         _logger.warning(
-            "%d of %d image files are %s and will be skipped: %s", len(texts), total, what, few(texts, _SHOWN)
+            "%d of %d image files are %s and will be skipped: %s",
+            *(len(texts), total, what, few(texts, _SHOWN)),
+            extra=without({f"{what} images": len(texts)}),
         )
     return can_skip
 

@@ -20,6 +20,7 @@ from datasets.readers.options import DEFAULTS, ReadOptions
 from datasets.readers.parsing import label_texts, require_file, require_folder, require_records
 from datasets.records import ImageRecord, ReIDDataset, Trial
 from utils.labels import NO_CAMERA, NO_PID, LabelTexts
+from utils.notes import without
 from utils.text import Tally, few, quoted, shortened
 from utils.untrusted.folders import EMPTY, find_files, find_folders
 from utils.untrusted.pictures import picture_suffixes
@@ -77,7 +78,7 @@ def folder_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     if left_out:
         for split in sorted({*needed} - {row.split for row in rows}):
             require_records([], split, root, left_out)
-        _logger.warning("%s: not read: %s", root, left_out)
+        _logger.warning("%s: not read: %s", root, left_out, extra=without(left_out.counts()))
     warn_of_marks(rows, root)
     return _build("folder", rows, root, options, str)
 

@@ -3,6 +3,7 @@
 V2 also in the form of published PCL-CLIP: the folders of Market-1501, with names like 0000_c1_0000.jpg.
 """
 
+import logging
 from pathlib import Path
 
 from datasets.readers.options import DEFAULTS, ReadOptions
@@ -23,10 +24,12 @@ from utils.text import quoted
 
 FOLDER = "MSMT17"
 _OTHER_FOLDER = "MSMT17_V2"  # the folder of published Multimodal-ReID
-# (training folder, test folder) of each release; V2 has the faces masked.
-_RELEASES = (("train", "test"), ("mask_train_v2", "mask_test_v2"))
+_V2 = "V2"  # which has the faces masked
+# Release, training folder, test folder.
+_RELEASES = (("V1", "train", "test"), (_V2, "mask_train_v2", "mask_test_v2"))
 _CAMERAS = range(1, 16)
 _TRAIN, _QUERY, _GALLERY = SPLIT_FOLDERS
+_logger = logging.getLogger("transreid.datasets")
 _RULE = NameRule(cameras=_CAMERAS, pids=range(0, 10_000), junk=-1)
 
 
@@ -44,8 +47,8 @@ def msmt17(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     images = folder / (_GALLERY if options.need_test else _TRAIN)
     if images.is_dir() and not any(folder.glob("list_*.txt")):
         train, query, gallery = read_named(folder, SPLIT_FOLDERS, _RULE, options)
-        return ReIDDataset("msmt17", relabel(train), [Trial(query, gallery)], "person")
-    train_images, test_images = _release(folder, options)
+        return _dataset(relabel(train), query, gallery, f"{_V2}, folders of Market-1501")
+    release, train_images, test_images = _release(folder, options)
     train = []
     if options.need_train:
         lists = (folder / "list_train.txt", folder / "list_val.txt")
@@ -54,17 +57,25 @@ def msmt17(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     if options.need_test:
         query = _read(folder / "list_query.txt", test_images, "query")
         gallery = _read(folder / "list_gallery.txt", test_images, "gallery")
-    return ReIDDataset("msmt17", train, [Trial(query, gallery)], "person")
+    return _dataset(train, query, gallery, release)
 
 
-def _release(folder: Path, options: ReadOptions) -> tuple[Path, Path]:
-    for train, test in _RELEASES:
+def _dataset(
+    train: list[ImageRecord], query: list[ImageRecord], gallery: list[ImageRecord], release: str
+) -> ReIDDataset:
+    _logger.info("MSMT17, release %s", release)
+    return ReIDDataset("msmt17", train, [Trial(query, gallery)], "person", release=release)
+
+
+def _release(folder: Path, options: ReadOptions) -> tuple[str, Path, Path]:
+    """The release that is there, and the folders of its training and test images."""
+    for release, train, test in _RELEASES:
         if (folder / (test if options.need_test else train)).is_dir():
             if options.need_train:
                 require_folder(folder / train, f"the train images of the release that has {test}")
-            return folder / train, folder / test
+            return release, folder / train, folder / test
     split, other = ("test", _GALLERY) if options.need_test else ("train", _TRAIN)
-    folders = " or ".join(test if options.need_test else train for train, test in _RELEASES)
+    folders = " or ".join(test if options.need_test else train for _, train, test in _RELEASES)
     raise FileNotFoundError(
         f"{folder}: no folder with {split} images, expected there: {folders}; or {other} and no list files"
     )

@@ -12,6 +12,7 @@ from datasets.readers.labels import MOST_DIGITS
 from datasets.readers.options import ReadOptions
 from datasets.records import EmptySplit, ImageRecord
 from utils.labels import NO_CAMERA, NO_PID, LabelTexts
+from utils.notes import without
 from utils.text import Tally, few, printable, quoted
 from utils.untrusted.folders import find_files
 from utils.untrusted.plain import open_plain, read_plain_lines
@@ -117,7 +118,7 @@ def read_named(
         _read_split(gallery, "gallery", rule, left_out, viewid) if options.need_test else [],
     )
     if left_out:
-        _logger.warning("%s: not read: %s", folder, left_out)
+        _logger.warning("%s: not read: %s", folder, left_out, extra=without(left_out.counts()))
     return records
 
 
@@ -131,7 +132,9 @@ def _read_split(folder: Path, split: str, rule: NameRule, left_out: Tally, viewi
             records.append(ImageRecord(str(path), pid, camera - rule.cameras.start, viewid, texts=texts))
     if len(records) < len(files):
         text = "%s: %d of %d images have identity %d and are left out"
-        _logger.info(text, folder, len(files) - len(records), len(files), rule.junk)
+        junk = len(files) - len(records)
+        counted = without({f"images of identity {rule.junk}": junk})
+        _logger.info(text, folder, junk, len(files), rule.junk, extra=counted)
     return require_records(records, split, folder, left_out)
 
 
@@ -161,7 +164,8 @@ def read_list(file: Path, fields: str) -> Iterator[tuple[str, int, str]]:
         else:
             repeated.append(f"line {number} repeats line {earlier}")
     if repeated:
-        _logger.warning("%s: %d lines are left out: %s", file, len(repeated), few(repeated))
+        counted = without({"lines that repeat an earlier one": len(repeated)})
+        _logger.warning("%s: %d lines are left out: %s", file, len(repeated), few(repeated), extra=counted)
 
 
 def is_number(text: str) -> bool:

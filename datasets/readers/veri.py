@@ -17,6 +17,7 @@ from datasets.readers.parsing import (
     require_records,
 )
 from datasets.records import ImageRecord, ReIDDataset, Trial
+from utils.notes import without
 from utils.text import quoted
 from utils.untrusted.plain import read_plain_lines
 
@@ -103,5 +104,6 @@ def _labelled(records: list[ImageRecord], split: str, views: Mapping[str, int]) 
         split,
         len(records) - len(labelled),
         len(records),
+        extra=without({"images without viewpoint label": len(records) - len(labelled)}),
     )
     return require_records(labelled, f"{split} (with viewpoint label)", folder)

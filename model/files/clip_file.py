@@ -9,6 +9,7 @@ from model.files.geometry import adopt_geometry
 from model.files.text_search_file import read_text_search_file
 from model.names import clip_names, has_text_tower
 from model.towers.image import grid_size
+from utils.notes import reads_weights
 from utils.weights import read_state_dict
 
 _logger = logging.getLogger("transreid.model")
@@ -36,6 +37,7 @@ def _from_text_search(path: str, name: str) -> open_clip.CLIP:
     _logger.info(
         "CLIP %s starts from the text search model in %s, with positions of %dx%d patches and %d tokens",
         *(name, path, rows, columns, info.text_length),
+        extra=reads_weights("clip", path),
     )
     config = {**file.config, "vision_cfg": {**vision, "image_size": image_size}}
     return build_clip(config, clip_names(file.weights), file.source)

@@ -8,6 +8,7 @@ import torch
 from model.clip import KNOWN_NAMES, load_strictly
 from model.names import our_names
 from model.reid import ReIDModel
+from utils.notes import reads_weights
 from utils.weights import read_state_dict
 
 _PROMPTS = "prompt_learner.cls_ctx"
@@ -19,7 +20,7 @@ _logger = logging.getLogger("transreid.model")
 def load_stage1(model: ReIDModel, path: str | Path) -> None:
     """Load the whole model of a stage-1 file of the published form, in place; raises as `load_stage`."""
     load_stage(model, path)
-    _logger.info("stage 1 is taken from %s", path)
+    _logger.info("stage 1 is taken from %s", path, extra=reads_weights("stage1", path))
 
 
 def load_stage(model: ReIDModel, path: str | Path, *, after_stage2: bool = False) -> None:

@@ -20,6 +20,7 @@ from model.names import TOWER, image_side, our_names
 from model.prompts.deep import MARK
 from model.reid import ReIDModel, SideInformation
 from model.towers.image import grid_size, resize_positions
+from utils.notes import reads_weights
 
 _ALWAYS = (TOWER, "bottleneck.", "bottleneck_proj.")  # what every re-id model has
 _SOMETIMES = (MARK, "adapter.")  # in names of what both models must have
@@ -65,7 +66,8 @@ def take_image_side(
     resized = _resize(model, taken, info, run)
     side = _take_sides(model, taken, found, info, run)
     load_strictly(model, own | taken, f"path {path}")
-    _logger.info("%s: taken over: %s%s%s", path, _counted(taken), resized, side)
+    noted = reads_weights("reid", path)
+    _logger.info("%s: taken over: %s%s%s", path, _counted(taken), resized, side, extra=noted)
     _logger.info("%s: new: %s", path, _counted(own.keys() - taken) or "nothing")
     left = weights.keys() - taken - ({_SIDES} if side else set())
     if left:

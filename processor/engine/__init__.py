@@ -5,7 +5,7 @@ from processor.engine.loop import Run, fit, prepare, train_step
 from processor.engine.objective import Objective, Step, TrainingBatch
 from processor.engine.resume import FILE, Progress, Saver, Snapshot, read_snapshot
 from processor.engine.stage import EpochSampler, Loader, Plan, Stage
-from processor.engine.trackers import JsonLines, Report, Tracker
+from processor.engine.trackers import JsonLines, Record, Report, Tracker
 
 __all__ = [
     "FILE",
@@ -16,6 +16,7 @@ __all__ = [
     "Objective",
     "Plan",
     "Progress",
+    "Record",
     "Report",
     "Run",
     "Saver",

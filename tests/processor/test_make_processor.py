@@ -55,7 +55,7 @@ def test_output_folder(trained, recipe, tower):
     _, folder = trained(recipe, "MODEL.NAME", tower, "MAIN.CHECKPOINT_PERIOD", 1, "MAIN.EVAL_PERIOD", 1)
     stages = [f"{tower}_stage1_2.pth", f"{tower}_stage1_2.json"] if recipe == "clipreid" else []
     stages += [f"{tower}{part}_2.settings.json" for part in ("_stage1", "") if recipe == "clipreid"]
-    expected = {"train_log.txt", "config.yml", "metrics.jsonl", "last.pt", *stages}
+    expected = {"train_log.txt", "config.yml", "metrics.jsonl", "last.pt", "receipt.json", *stages}
     assert {path.name for path in folder.iterdir()} == expected | {
         f"{tower}_{n}.{kind}" for n in (1, 2) for kind in ("pth", "json")
     }
@@ -193,7 +193,7 @@ def test_testing_repeats_the_last_validation(trained, toy_config, tmp_path, reci
     run_test(toy_config(*pairs, *weight, tree=TREES[tested_by]), ARGS)
     tested = messages(tmp_path / "test" / "test_log.txt")
     assert tested[-6] == "Validation Results " and tested[-5:] == lines[at + 1 : at + 6]
-    written = {"test_log.txt", "features.npz", "metrics.json"}
+    written = {"test_log.txt", "features.npz", "metrics.json", "receipt.json"}
     assert {path.name for path in (tmp_path / "test").iterdir()} == written
 
 

@@ -75,7 +75,12 @@ def test_trackers_may_change_on_resume(trained, monkeypatch, caplog):
         kill_at_step(context, 7)
         trained("clipreid", *OFTEN)
     folder = trained("clipreid", *OFTEN, *BOARD, resume=True)[1]
-    assert list(last(folder)["trackers"]) == ["metrics.jsonl", "tensorboard", "pictures"]
+    assert list(last(folder)["trackers"]) == [
+        "metrics.jsonl",
+        "receipt.json",
+        "tensorboard",
+        "pictures",
+    ]
     assert scalars(folder / "clipreid/run_stage2")["val_mAP"][-1][0] == 2
     log = (folder / "train_log.txt").read_text()
     assert "resumed with LOG.TRACKER 'tensorboard', was 'none'" in log

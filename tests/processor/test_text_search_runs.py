@@ -45,7 +45,7 @@ def run(place, tmp_path):
 
 def test_files_and_numbers(run):
     folder = run("whole")
-    written = {"train_log.txt", "config.yml", "metrics.jsonl", "last.pt"}
+    written = {"train_log.txt", "config.yml", "metrics.jsonl", "last.pt", "receipt.json"}
     checkpoints = {f"toy_{epoch}.{kind}" for epoch in (1, 2) for kind in ("pth", "json")}
     assert {path.name for path in folder.iterdir()} - {".train.lock"} == written | checkpoints
     first, last = records(folder)

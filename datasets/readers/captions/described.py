@@ -10,6 +10,7 @@ from pathlib import Path
 from datasets.captions import MAX_WORDS, clean_caption, count_words
 from datasets.records import CaptionDataset, CaptionRecord, EmptySplit, ImageRecord, Trial
 from utils.languages import column_of, key_of
+from utils.notes import without
 from utils.text import Tally, few, quoted, shortened
 
 TRAIN = "train"
@@ -18,8 +19,9 @@ _NAMED = 10  # languages in a message
 _CUT = f"captions of more than {MAX_WORDS} words, cut to these"
 _UNEQUAL = "rows of captions with another number of back translations"
 _UNTRANSLATED = "captions without back translation"
-_REPEATED = "captions that repeat one of another row of their image, left out"
-_BARE = {True: "images without caption, left out", False: "images without caption"}
+_LEFT_OUT = ", left out"
+_REPEATED = f"captions that repeat one of another row of their image{_LEFT_OUT}"
+_BARE = {True: f"images without caption{_LEFT_OUT}", False: "images without caption"}
 
 _logger = logging.getLogger("transreid.datasets")
 
@@ -176,7 +178,8 @@ def _images(
         for kind in _lacking(image, split, languages):
             notes.add(kind, image.record.path)
     if notes:
-        _logger.info("%s: %s split: %s", source, split, notes)
+        lost = without({kind: n for kind, n in notes.counts().items() if kind.endswith(_LEFT_OUT)})
+        _logger.info("%s: %s split: %s", source, split, notes, extra=lost)
     return list(images.values())
 
 

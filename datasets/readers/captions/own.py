@@ -22,6 +22,7 @@ from datasets.readers.labels import in_table
 from datasets.readers.parsing import require_file, require_folder
 from datasets.records import CaptionDataset
 from utils.languages import CAPTION, TRANSLATION, column_of, is_language, language_of
+from utils.notes import without
 from utils.text import Tally
 from utils.untrusted.folders import find_files
 from utils.untrusted.pictures import picture_suffixes
@@ -103,7 +104,7 @@ def folder_captions(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDa
     left_out = Tally()
     rows = [row for split in there for row in _read_split(root, split, left_out)]
     if left_out:
-        _logger.warning("%s: not read: %s", root, left_out)
+        _logger.warning("%s: not read: %s", root, left_out, extra=without(left_out.counts()))
     warn_of_marks([each.row for each in rows], root)
     return _build("folder", rows, root, options, str)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from processor import make_processor
 from processor.engine import BestModel
+from processor.make_evaluation import Evaluator
 from tests.processor.running import EVERY_STEP, OFTEN, Killed, checkpoints, equal, kill_at_step, last, records
 
 LONGER = ("SOLVER.KEEP_BEST", True, "MAIN.MAX_EPOCHS", 4, "MAIN.BASE_LR", 0.02)
@@ -98,13 +98,13 @@ def ranked(monkeypatch):
     """ranked([0.1, …]) replaces the Rank-1 of the following evaluations; toys are all too good."""
 
     def give(values):
-        values, evaluator = iter(values), make_processor.Evaluator
+        values, evaluate = iter(values), Evaluator.__call__
 
-        def make(*args):
-            evaluate = evaluator(*args)
-            return lambda: (report := evaluate())._replace(values=report.values | {"rank1": next(values)})
+        def ranked(self):
+            report = evaluate(self)
+            return report._replace(values=report.values | {"rank1": next(values)})
 
-        monkeypatch.setattr(make_processor, "Evaluator", make)
+        monkeypatch.setattr(Evaluator, "__call__", ranked)
 
     return give
 

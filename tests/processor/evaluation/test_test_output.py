@@ -56,7 +56,11 @@ def test_no_features_are_written_on_request(trained, toy_config, tmp_path):
     _, folder = trained("baseline")
     pairs = ("TEST.WEIGHT", str(folder / "toy-vit_2.pth"), "OUTPUT_DIR", str(tmp_path / "test"))
     run_test(toy_config(*pairs, "TEST.FEATURES", ""), ARGS)
-    assert {path.name for path in (tmp_path / "test").iterdir()} == {"test_log.txt", "metrics.json"}
+    assert {path.name for path in (tmp_path / "test").iterdir()} == {
+        "test_log.txt",
+        "metrics.json",
+        "receipt.json",
+    }
 
 
 def test_re_ranking_in_training_and_testing(trained, toy_config, tmp_path, monkeypatch):
