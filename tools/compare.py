@@ -9,7 +9,7 @@ Each argument is the OUTPUT_DIR of a training run, of a test, or of both; differ
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,11 @@ def compared(runs: Sequence[Run], *, rounds: int, seed: int) -> list[Table]:
             )
         )
         tables.append(_settings(runs))
+        for part in ("training", "test"):
+            found = {run.label: getattr(run, part) for run in runs}
+            if any(found.values()):
+                words = (f"fact of the {part}", f"Receipts of the {part}", f"facts of the {part} differ")
+                tables.append(_differences(words, found, "its receipt"))
     return tables
 
 
@@ -86,28 +91,33 @@ def _change(found: Difference) -> str:
 
 
 def _settings(runs: Sequence[Run]) -> Table:
+    found = {run.label: {key: run.settings[key] for key in run.settings if key not in NAMING} for run in runs}
+    title = f"settings differ ({', '.join(NAMING)} aside; – is a key of others)"
+    return _differences(("key", "Settings", title), found, "config.yml or receipt.json")
+
+
+def _differences(names: tuple[str, str, str], runs: Mapping[str, Mapping[str, Any]], source: str) -> Table:
+    """What differs between the runs that have values, by their labels; the note has those without."""
     from tools.comparing.sheet import Table
 
-    known = [run for run in runs if run.settings]
-    without = [run.label for run in runs if not run.settings]
-    note = f"Without config.yml: {', '.join(without)}." if without else ""
-    keys = list(dict.fromkeys(key for run in known for key in run.settings if key not in NAMING))
-    differ = [key for key in keys if len({_shown(run, key) for run in known}) > 1]
-    title = f"{len(differ)} of {len(keys)} settings differ ({', '.join(NAMING)} aside; – is a key of others)"
+    head, subject, title = names
+    known = {label: values for label, values in runs.items() if values}
+    without = ", ".join(label for label in runs if label not in known)
+    note = f"Without {source}: {without}." if without else ""
     if len(known) < 2:
-        return Table("Settings are not compared: fewer than two runs have any", note=note)
-    rows = [["key", *(run.label for run in known)]]
-    rows += [[key, *(_shown(run, key) for run in known)] for key in differ]
-    return Table(title, rows if differ else (), note)
+        return Table(f"{subject} are not compared: fewer than two runs have any.", note=note)
+    keys = list(dict.fromkeys(key for values in known.values() for key in values))
+    differ = [key for key in keys if len({_shown(values, key) for values in known.values()}) > 1]
+    rows = [[head, *known], *([key, *(_shown(values, key) for values in known.values())] for key in differ)]
+    return Table(f"{len(differ)} of {len(keys)} {title}", rows if differ else (), note)
 
 
-def _shown(run: Run, key: str) -> str:
+def _shown(values: Mapping[str, Any], name: str) -> str:
     from utils.text import shortened
 
-    if key not in run.settings:
+    if name not in values:
         return "–"
-    value: Any = run.settings[key]
-    return shortened(repr(value) if value == "" else value, _SHOWN)
+    return shortened(repr(values[name]) if values[name] == "" else values[name], _SHOWN)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -38,7 +38,7 @@ def save(tmp_path, monkeypatch):
     """save('a', task, settings, test) -> the folder of a run, in the working directory."""
     monkeypatch.chdir(tmp_path)
 
-    def save_run(name, task=None, settings=None, test=None, epochs=()):
+    def save_run(name, task=None, settings=None, test=None, epochs=(), receipt=None):
         folder = tmp_path / name
         folder.mkdir()
         if task:
@@ -47,6 +47,8 @@ def save(tmp_path, monkeypatch):
             (folder / "config.yml").write_text(yaml.safe_dump(settings))
         if test:
             (folder / "metrics.json").write_text(json.dumps(test))
+        if receipt:
+            (folder / "receipt.json").write_text(json.dumps(receipt))
         if epochs:
             (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(epoch)}\n" for epoch in epochs))
         return name
@@ -156,13 +158,50 @@ def test_settings_that_differ(save, capsys):
     }
     main([save("a", settings=SETTINGS), save("b", settings=others), save("c", task_of(1))])
     out = capsys.readouterr().out
-    assert "2 of 4 settings differ" in out and "Without config.yml: c." in out
+    assert "2 of 4 settings differ" in out and "Without config.yml or receipt.json: c." in out
     assert table(out, "2 of 4 settings")[1:] == [
         ["SOLVER.BASE_LR", "0.5", "0.25"],
         ["CLUSTER.EPS", "–", "0.6"],
     ]
     main([save("d", settings=SETTINGS), "a"])
     assert "0 of 3 settings differ" in capsys.readouterr().out
+
+
+def section(mAP, **changes):
+    """What a run writes into its receipt."""
+    splits = {"query": {"images": 24, "identities": 12, "cameras": 1, "sha256": "0123456789abcdef"}}
+    content = {"method": "clipreid", "commit": "1a2b", "versions": {"torch": "2.9"}, "device": "cpu"}
+    content |= {"data": {"name": "msmt17", "release": "V1", "splits": splits, "left_out": {"junk": 3}}}
+    content |= {"metrics": {"mAP": mAP, "rank1": 0.5}, "intervals": {"mAP": [mAP - 0.1, mAP + 0.1]}}
+    return content | {"config": {"TEST.AMP": "off", "MODEL.NAME": "toy"}, "seconds": 12.4} | changes
+
+
+def test_receipts(save, capsys):
+    """Metrics with the receipt's intervals, the settings of a test with those of its training, and facts."""
+    data = section(0)["data"] | {"release": "V2", "left_out": {}}
+    tested = section(0.75, data=data, config={"TEST.AMP": "bf16", "MODEL.NAME": "read of the file"})
+    weights = {"clip": {"path": "cache/ViT-B-16.pt", "sha256": "f" * 64}}
+    save("a", receipt={"format": 1, "train": section(0.25), "test": section(0.5)}, settings=SETTINGS)
+    save("b", receipt={"format": 1, "train": section(0.25, weights=weights), "test": tested})
+    save("c", receipt={"format": 1, "train": section(0.25, status="finished"), "test": None})
+    main(["a", "b", "c"])
+    out = capsys.readouterr().out
+    assert [[row[1], row[2], row[-1]] for row in table(f"\n{out}", "Metrics in %")[1:]] == [
+        ["50.0 [40.0, 60.0]", "50.0", "receipt.json, test"],
+        ["75.0 [65.0, 85.0]", "50.0", "receipt.json, test"],
+        ["25.0 [15.0, 35.0]", "50.0", "receipt.json, last evaluation"],
+    ]
+    settings = {row[0]: row[1:] for row in table(out, "3 of 4 settings differ")}
+    assert settings["TEST.AMP"] == ["off", "bf16", "off"] and "MODEL.NAME" not in settings
+    out = re.sub(r"\n\d+ of \d+ facts", "\nfacts", out)
+    test = {row[0]: row[1:] for row in table(out, "facts of the test differ")}
+    assert test["fact of the test"] == ["a", "b"] and "Without its receipt: c." in out
+    assert test["data"] == ["msmt17 V1", "msmt17 V2"] and test["data, left out"] == ["3 junk", "–"]
+    training = {row[0]: row[1:] for row in table(out, "facts of the training differ")[1:]}
+    assert training == {
+        "weights, clip": ["–", "ViT-B-16.pt ffffffffffff", "–"],
+        "status": ["running", "running", "finished"],
+    }
 
 
 @pytest.mark.parametrize("suffix", [".md", ".html"])
@@ -189,7 +228,7 @@ def test_the_tables_are_written(save, capsys, tmp_path, suffix):
     [
         (
             ["gone"],
-            "gone has no config.yml, features.npz, metrics.json or metrics.jsonl; allowed: the OUTPUT_DIR",
+            "gone has no config.yml, features.npz, metrics.json, receipt.json or metrics.jsonl; allowed: the",
         ),
         (["a", "x/../a"], "a second 'a'; write another name before it, as in NAME="),
         (["a", "--out", "a.txt"], "--out is a.txt; allowed: a file name that ends in .md, .html"),

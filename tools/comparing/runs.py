@@ -25,10 +25,14 @@ from utils.text import few, printable
 from utils.untrusted.forms import Form, check_form, read_json
 from utils.untrusted.metrics_files import MAX_METRICS, TestMetrics, read_epochs
 from utils.untrusted.plain import read_plain_text
+from utils.untrusted.receipts import FILE as RECEIPT
+from utils.untrusted.receipts import Data, Receipt, Section, Weights, read_receipt
 from utils.untrusted.settings import leaves, parse_settings
 
 CONFIG, FEATURES, TEST, COURSE = "config.yml", "features.npz", "metrics.json", "metrics.jsonl"
+FILES = (CONFIG, FEATURES, TEST, RECEIPT, COURSE)
 METRICS = {"mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "mINP": "mINP"}
+_DIGITS = 12  # of a hash, enough to tell two apart
 _ROUNDING = 5e-4  # of mAP, between machines
 _logger = logging.getLogger("transreid.tools")
 
@@ -58,37 +62,97 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's name, its settings by full key, and what was found of it; None where nothing was evaluated."""
+    """A run: label, settings by full key, result (None where nothing was evaluated), facts of its receipt."""
 
     label: str
     settings: Mapping[str, Any]
     result: Result | None
+    training: Mapping[str, str]
+    test: Mapping[str, str]
 
 
 def read_run(label: str, folder: Path, *, rounds: int, seed: int) -> Run:
     """What a run left in its OUTPUT_DIR.
 
-    Metrics are those of `features.npz`, else of `metrics.json`, else of the last evaluation in
-    `metrics.jsonl`. Raises FileNotFoundError for a folder without any file of a run, other OSErrors, and
-    ValueError that names a damaged file.
+    Metrics are those of `features.npz`, else of the test in `receipt.json` or `metrics.json`, else of the
+    last evaluation of the training, in the receipt or `metrics.jsonl`. Raises FileNotFoundError for a folder
+    without any file of a run, other OSErrors, and ValueError that names a damaged file.
     """
-    if not any((folder / name).exists() for name in (CONFIG, FEATURES, TEST, COURSE)):
-        files = f"{CONFIG}, {FEATURES}, {TEST} or {COURSE}"
+    if not any((folder / name).exists() for name in FILES):
+        files = f"{', '.join(FILES[:-1])} or {FILES[-1]}"
         raise FileNotFoundError(
             f"{folder} has no {files}; allowed: the OUTPUT_DIR of a training run or a test"
         )
-    settings = {}
+    receipt = read_receipt(folder / RECEIPT) if (folder / RECEIPT).exists() else Receipt()
+    return Run(
+        label,
+        _settings(folder, receipt),
+        _result(folder, receipt, rounds, seed),
+        facts_of(receipt.train),
+        facts_of(receipt.test),
+    )
+
+
+def _settings(folder: Path, receipt: Receipt) -> dict[str, Any]:
+    """The settings of the training, with those of TEST that the test had; of a test alone, the test's."""
+    sections = [section.config for section in (receipt.train, receipt.test) if section]
+    found: dict[str, Any] = dict(sections[0]) if sections else {}
     if (folder / CONFIG).exists():
-        settings = leaves(parse_settings(read_plain_text(folder / CONFIG), str(folder / CONFIG)).tree)
+        found = leaves(parse_settings(read_plain_text(folder / CONFIG), str(folder / CONFIG)).tree)
+    tested = sections[-1].items() if receipt.test else ()
+    return found | {key: value for key, value in tested if key.startswith("TEST.")}
+
+
+def _result(folder: Path, receipt: Receipt, rounds: int, seed: int) -> Result | None:
     test = read_json(folder / TEST, TestMetrics, MAX_METRICS) if (folder / TEST).exists() else None
     if (folder / FEATURES).exists():
-        result = _of_features(folder, test, rounds, seed)
-    elif test:
+        return _of_features(folder, test, rounds, seed)
+    if receipt.test and receipt.test.metrics:
+        return _of_section(receipt.test, f"{RECEIPT}, test")
+    if test:
         ranks = {f"rank{k}": test.cmc[min(k, len(test.cmc)) - 1] for k in (1, 5, 10)}
-        result = Result(_source(TEST, test.rerank), {"mAP": test.mAP, **ranks})
-    else:
-        result = _of_training(folder / COURSE)
-    return Run(label, settings, result)
+        return Result(_source(TEST, test.rerank), {"mAP": test.mAP, **ranks})
+    if receipt.train and receipt.train.metrics:
+        return _of_section(receipt.train, f"{RECEIPT}, last evaluation")
+    return _of_training(folder / COURSE)
+
+
+def _of_section(section: Section, source: str) -> Result:
+    intervals = {name: Interval(*ends) for name, ends in section.intervals.items()}
+    return Result(source, section.metrics, intervals)
+
+
+def facts_of(section: Section | None) -> dict[str, str]:
+    """How a training or a test came about, by name, as its receipt has it; {} without one."""
+    if section is None:
+        return {}
+    facts = {
+        "program": section.method,
+        "commit": section.commit,
+        **section.versions,
+        **(_data_facts(section.data) if section.data else {}),
+        **{f"weights, {role}": _name(file) for role, file in section.weights.items()},
+        "precision": section.precision,
+        "processes": str(section.processes),
+        "device": section.device,
+        "status": section.status,
+        "seconds": "" if section.seconds is None else f"{section.seconds:.0f}",
+        "peak memory, MB": "" if section.peak_memory is None else f"{section.peak_memory / 1e6:.0f}",
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _data_facts(data: Data) -> dict[str, str]:
+    found = {"data": f"{data.name} {data.release}".strip()}
+    for name, split in data.splits.items():
+        counts = f"{split.images} images, {split.identities} identities, {split.cameras} cameras"
+        found[f"data, {name}"] = f"{counts}, {split.sha256[:_DIGITS]}"
+    left_out = ", ".join(f"{count} {reason}" for reason, count in data.left_out.items() if count)
+    return found | {"data, left out": left_out}
+
+
+def _name(file: Weights) -> str:
+    return f"{Path(file.path).name} {file.sha256[:_DIGITS]}".strip()
 
 
 def _of_features(folder: Path, test: TestMetrics | None, rounds: int, seed: int) -> Result:
