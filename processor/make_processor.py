@@ -19,6 +19,7 @@ from processor.make_receipt import TrainingReceipt, make_training_section
 from processor.make_session import Session, training_session
 from processor.make_trackers import make_trackers, require_trackers
 from processor.methods import Method
+from processor.outlook import log_outlook
 from utils.distributed import is_first, world_size
 from utils.environment import describe_environment
 from utils.files import write_atomically
@@ -43,6 +44,7 @@ def train(cfg: CfgNode, args: argparse.Namespace, *, method: Method) -> None:
         parts, finished = make_training_parts(cfg, method, session)
         run = make_run(cfg, method, parts, finished, session)
         first = cfg.TEST.EVAL_BEFORE_TRAINING
+        log_outlook(method.rehearsals(cfg, parts), run, sharded=cfg.SOLVER.SHARD == "zero1")
         stages = functools.partial(method.stages, cfg, parts, run)
         drive(stages, run, session.snapshot, evaluate_first=first)
 

@@ -12,10 +12,11 @@ from config import cfg as two_stage_tree
 from config import cfg_base, cfg_pcl, cfg_tbps
 from datasets import make_caption_dataset
 from model import adopt_card, adopt_text_search_card
-from processor import make_parts, make_recipes, make_text_parts
+from processor import make_parts, make_recipes, make_rehearsals, make_text_parts
 from processor.engine import Run, Stage
 from processor.evaluation import Evaluation
 from processor.make_parts import Parts, Start
+from processor.outlook import Rehearsal
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Method:
         card: configuration, parts, name to what writes the model card next to a checkpoint.
         start: configuration, data set, function that builds the model (`pretrained=`) to the model that a new
             run starts from, and the names of stages that are finished with it.
+        rehearsals: configuration and parts to the stages on blank tensors, whose memory is counted.
         variant: the method that a configuration of this one means, where a key chooses between two.
     """
 
@@ -50,10 +52,17 @@ class Method:
     adopt: Callable[[CfgNode, Collection[str]], CfgNode] = adopt_card
     card: Callable[..., Callable[[Path], object] | None] = make_parts.image_card
     start: Callable[[CfgNode, Any, Callable[..., nn.Module]], Start] = make_parts.from_clip
+    rehearsals: Callable[[CfgNode, Parts], list[Rehearsal]] = make_rehearsals.pcl_rehearsals
     variant: "Callable[[CfgNode], Method | None]" = lambda cfg: None
 
 
-BASELINE = Method("baseline", cfg_base, make_recipes.baseline_stages, start=make_parts.from_reid_or_clip)
+BASELINE = Method(
+    "baseline",
+    cfg_base,
+    make_recipes.baseline_stages,
+    start=make_parts.from_reid_or_clip,
+    rehearsals=make_rehearsals.baseline_rehearsals,
+)
 CLIPREID = Method(
     "clipreid",
     two_stage_tree,
@@ -61,6 +70,7 @@ CLIPREID = Method(
     model=make_parts.prompt_model,
     loaders=make_parts.prompt_loaders,
     start=make_parts.from_finished,
+    rehearsals=make_rehearsals.clipreid_rehearsals,
 )
 PCL_CLUSTERS = Method(
     "pcl_clusters",
@@ -70,6 +80,7 @@ PCL_CLUSTERS = Method(
     model=make_parts.unlabelled_model,
     loaders=make_parts.unlabelled_loaders,
     start=make_parts.from_reid_or_clip,
+    rehearsals=make_rehearsals.cluster_rehearsals,
 )
 PCL = Method(
     "pcl",
@@ -89,5 +100,6 @@ TBPS = Method(
     test=make_text_parts.text_test,
     adopt=adopt_text_search_card,
     card=make_text_parts.text_card,
+    rehearsals=make_rehearsals.text_rehearsals,
 )
 METHODS = {method.name: method for method in (BASELINE, CLIPREID, PCL, PCL_CLUSTERS, TBPS)}

@@ -12,6 +12,7 @@ import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ _logger = logging.getLogger("transreid")
 T = TypeVar("T")
 # An evaluation or a check of all images may keep the first process busy while the others wait.
 _PATIENCE = timedelta(hours=2)
+_apart = ContextVar("apart", default=False)
 # Parts of the errors of gloo and NCCL when a process has ended.
 _GONE = (
     "Connection closed by peer",
@@ -200,5 +202,15 @@ class _GatherBatch(torch.autograd.Function):
         return total[ctx.mine]
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Within, this process communicates with no other one, as in a run of one process."""
+    token = _apart.set(True)
+    try:
+        yield
+    finally:
+        _apart.reset(token)
+
+
 def _together() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
+    return distributed.is_available() and distributed.is_initialized() and not _apart.get()

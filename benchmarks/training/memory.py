@@ -12,16 +12,13 @@ import argparse
 import contextlib
 import json
 import tempfile
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from yacs.config import CfgNode
 
 from benchmarks.measure import ROOT
@@ -30,6 +27,7 @@ from config.arguments import Parser
 from config.load import load_config
 from model import make_text_search_model
 from processor import make_plan, make_text_search_objective
+from utils.memory import LiveBytes
 from utils.precision import training_precision
 
 CONFIG = ROOT / "configs/tbps/vit_tbps_simplified.yml"
@@ -67,48 +65,6 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 TOKENS = 40  # of the longest caption in a batch
 STEPS = 2  # the first one makes the optimizer's state
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors made within that are alive: `now`, and the most so far in `peak`.
-
-    `weights` are the shapes of weights, whose gradients from several uses are added up in place.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self.weights: set[torch.Size] = set()
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        """Run an operation of torch, and count what it gives that has memory of its own."""
-        if (
-            func is torch.ops.aten.add.Tensor
-            and not torch.is_grad_enabled()
-            and args[0].shape in self.weights
-        ):
-            # Autograd adds in place, except to tensors that are looked at.
-            func = torch.ops.aten.add_.Tensor
-        result = func(*args, **(kwargs or {}))
-        for each in tree_leaves(result):
-            if isinstance(each, Tensor):
-                self._count(each.untyped_storage())
-        return result
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        place, size = storage._cdata, storage.nbytes()
-        if place not in self._known:
-            self._known.add(place)
-            self.now += size
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._forget, place, size)
-
-    def _forget(self, place: int, size: int) -> None:
-        self._known.discard(place)
-        self.now -= size
 
 
 def count_step(

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from processor.engine.finite import FiniteGuard, WatchedStep, is_finite, not_finite
 from processor.engine.journal import log_iteration, log_lines, save_model
 from processor.engine.objective import Step, TrainingBatch
+from processor.engine.pace import Pace
 from processor.engine.resume import Progress, Saver, Snapshot
 from processor.engine.stage import Plan, Stage
 from processor.engine.trackers import Report, timed
@@ -87,7 +88,7 @@ def fit(stage: Stage, run: Run, snapshot: Snapshot | None = None) -> None:
                 f"{stage.name} has {stage.plan.epochs} epochs, but the run in {snapshot.path} is at "
                 f"{progress}; allowed: {progress.stage} with {progress.epoch} or more"
             )
-    with _only_trained(stage):
+    with only_trained(stage):
         forward = prepare(stage, run.device, run.precision, sync_batch_norm=run.sync_batch_norm)
         if snapshot is not None:
             snapshot.restore_stage(stage, run.model)
@@ -96,16 +97,19 @@ def fit(stage: Stage, run: Run, snapshot: Snapshot | None = None) -> None:
             # whose disk cannot hold the file does not train for an epoch first.
             run.saver.save(stage, progress)
         guard = FiniteGuard(run.output_dir, skips=run.precision.scaler.is_enabled(), skipped=progress.skipped)
+        pace = Pace(stage.plan.epochs)
         while progress.epoch <= stage.plan.epochs:
-            progress = _fit_epoch(stage, run, forward, progress, guard)
+            progress = _fit_epoch(stage, run, forward, progress, guard, pace)
 
 
-def _fit_epoch(stage: Stage, run: Run, forward: Forward, progress: Progress, guard: FiniteGuard) -> Progress:
+def _fit_epoch(
+    stage: Stage, run: Run, forward: Forward, progress: Progress, guard: FiniteGuard, pace: Pace
+) -> Progress:
     """One epoch and what is due after it; returns where the next one begins."""
     plan, epoch = stage.plan, progress.epoch
     evaluates = plan.eval_period is not None and _is_due(epoch, plan.eval_period, plan)
     with run.stop.deferred():
-        means = _run_epoch(stage, run, forward, progress, guard)
+        means = _run_epoch(stage, run, forward, progress, guard, pace)
         record = {"stage": stage.name, "epoch": epoch, **means}
         if _is_due(epoch, plan.checkpoint_period, plan):
             path = run.output_dir / f"{run.model_name}{stage.suffix}_{epoch}.pth"
@@ -183,7 +187,7 @@ def train_step(
 
 
 def _run_epoch(
-    stage: Stage, run: Run, forward: Forward, progress: Progress, guard: FiniteGuard
+    stage: Stage, run: Run, forward: Forward, progress: Progress, guard: FiniteGuard, pace: Pace
 ) -> dict[str, float]:
     """Train the rest of an epoch; returns the last rate, the means of losses and report, the time taken."""
     stage.objective.train()
@@ -193,9 +197,10 @@ def _run_epoch(
     # Sums on a GPU may differ in the last bit from process to process.
     share_buffers(stage.objective)
     meters, total = progress.meters, len(stage.loader)
+    pace.start(progress, total)
     started = time.perf_counter() - progress.seconds
     rate = _rate(stage, progress.epoch, max(progress.iteration - 1, 0), total)  # of the last step done
-    for batch in _batches(stage, run, progress, guard):
+    for batch in _batches(stage, run, progress, guard, pace):
         rate = _rate(stage, progress.epoch, progress.iteration, total)
         for group in stage.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
@@ -210,6 +215,7 @@ def _run_epoch(
         bad = guard.watch(WatchedStep(finite, *place, losses, rates, batch.paths))
         if progress.iteration % stage.plan.log_period == 0:
             log_iteration(progress.epoch, progress.iteration, total, meters.means(), rate)
+            pace.log_first(stage.name, progress, total)
             _record_step(run, progress, values, rate)
         progress.seconds = time.perf_counter() - started
         bad, stop, save = any_process(bad, run.stop.signal != 0, run.saver.is_due())
@@ -220,7 +226,9 @@ def _run_epoch(
         if stop:
             _stop(run)
     _judge(stage, run, progress, guard)
-    return {"lr": rate, **_summarise(stage, progress, total, rate)}
+    summary = _summarise(stage, progress, total, rate)
+    pace.log(stage.name, progress, total)
+    return {"lr": rate, **summary}
 
 
 def _record_step(run: Run, progress: Progress, values: dict[str, Tensor], rate: float) -> None:
@@ -257,7 +265,9 @@ def _rate(stage: Stage, epoch: int, iteration: int, total: int) -> float:
     return stage.plan.schedule(epoch + iteration / max(total, 1))
 
 
-def _batches(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> Iterator[TrainingBatch]:
+def _batches(
+    stage: Stage, run: Run, progress: Progress, guard: FiniteGuard, pace: Pace
+) -> Iterator[TrainingBatch]:
     """The loader's batches under a progress bar; when one cannot be loaded, what was trained is saved."""
     bar = tqdm(
         total=len(stage.loader),
@@ -281,6 +291,7 @@ def _batches(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> 
             if batch is None:
                 return
             yield batch
+            bar.set_postfix_str(pace.rest(progress, len(stage.loader)), refresh=False)
             bar.update()
 
 
@@ -297,7 +308,7 @@ def _judge(stage: Stage, run: Run, progress: Progress, guard: FiniteGuard) -> No
 
 
 @contextmanager
-def _only_trained(stage: Stage) -> Iterator[None]:
+def only_trained(stage: Stage) -> Iterator[None]:
     """Disable gradients for parameters the optimizer does not own: DistributedDataParallel waits for them."""
     trained = {id(parameter) for group in stage.optimizer.param_groups for parameter in group["params"]}
     others = [p for p in stage.objective.parameters() if p.requires_grad and id(p) not in trained]

@@ -11,7 +11,7 @@ from config.load import load_config
 from datasets import make_dataloader, make_dataset
 from loss import make_loss
 from model import make_model
-from processor import METHODS, train
+from processor import METHODS, make_processor, train
 from processor.engine.loop import Run
 from processor.engine.resume import Saver
 from processor.engine.trackers import JsonLines
@@ -39,6 +39,17 @@ MAIN_KEYS = {
     "EVAL_PERIOD": 5,
     "STEPS": [20],
 }
+
+
+@pytest.fixture(autouse=True)
+def outlook(monkeypatch):
+    """Runs count no memory before they begin: it takes time, and steps that tests tamper with.
+
+    outlook() -> they do again.
+    """
+    real = make_processor.log_outlook
+    monkeypatch.setattr(make_processor, "log_outlook", lambda *args, **options: None)
+    return lambda: monkeypatch.setattr(make_processor, "log_outlook", real)
 
 
 @pytest.fixture(scope="session")
