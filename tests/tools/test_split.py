@@ -152,6 +152,12 @@ def test_spaces_around_a_name_are_not_part_of_it(folders):
     assert len(sides) == 1 and sum(row["pid"] == "anna" for row in rows) == 8
 
 
+def test_one_identity_alone_says_nothing(folders, capsys):
+    for share, is_told in ((0.2, True), (0.3, False), (0, False)):
+        assert run("--images", folders, "--test_share", share, "--overwrite") == 0
+        assert ("1 identity is in the gallery, which every query finds" in capsys.readouterr().out) == is_told
+
+
 def test_the_rules_that_the_docs_show():
     page = (TOOL.parents[1] / "docs" / "data.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\{pid\S*)` \| `(\S+)`(?:: identity (\w+), camera (\w+))?", page, re.MULTILINE)
