@@ -160,9 +160,7 @@ def _show(folder: Path, out: Path, count: int, args: argparse.Namespace) -> None
     options = ReadOptions(need_train=args.test_share < 1, need_test=args.test_share > 0, csv=str(out))
     dataset = READERS["csv"](folder, options)
     if len({record.pid for record in dataset.gallery}) == 1:
-        _logger.warning(
-            "1 identity is in the gallery, which every query finds: a test says nothing"
-        )
+        _logger.warning("1 identity is in the gallery, which every query finds: a test says nothing")
     say("%d images in %s, split with seed %d\n%s", count, folder, args.seed, Lines(dataset.table()))
     say("Written: %s", out if args.out else folder / "dataset.csv")
     file = "" if args.out is None else f" DATASETS.CSV {shlex.quote(str(out))}"
