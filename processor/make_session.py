@@ -27,7 +27,6 @@ from utils.notes import Notes, noting
 from utils.seed import seed_everything
 from utils.signals import StopRequest
 from utils.text import Lines, printable
-from utils.untrusted.plain import read_plain_text
 
 _logger = logging.getLogger("transreid")
 _PATIENCE = 10.0  # seconds
@@ -140,7 +139,6 @@ def start_log(
     _logger.info("%s", args)
     if args.config_file:
         _logger.info("Loaded configuration file %s", args.config_file)
-        _logger.info("\n%s", Lines(read_plain_text(args.config_file)))
     if notes(cfg):
         _logger.info("%s", Lines("\n".join(notes(cfg))))
     _logger.info("Running with config:\n%s", as_lines(cfg))

@@ -82,14 +82,15 @@ def test_log_of_two_stages(trained, capsys):
     assert "\r" not in out and "it/s" not in out
 
 
-def test_log_shows_the_configuration_file(toy_config, tmp_path):
+def test_log_names_the_configuration_file_and_shows_all_settings_once(toy_config, tmp_path):
     file = tmp_path / "mine.yml"
-    file.write_text("# my own\nMODEL:\n")
+    file.write_text("# my own\nSOLVER:\n  SEED: 5\n")
     args = argparse.Namespace(**vars(ARGS) | {"config_file": str(file)})
-    train(toy_config(tree=cfg_base), args, method=METHODS["baseline"])
+    config = toy_config("SOLVER.SEED", 5, tree=cfg_base)
+    train(config, args, method=METHODS["baseline"])
     text = (tmp_path / "run" / "train_log.txt").read_text()
-    assert f"Loaded configuration file {file}" in text and "# my own\nMODEL:" in text
-    assert text.index(str(file)) < text.index("Running with config:")
+    at = text.index(f"Loaded configuration file {file}\n")
+    assert at < text.index("Running with config:\n") and text.count("SEED: 5") == 1 and "# my own" not in text
 
 
 @pytest.mark.parametrize("recipe", TREES)
