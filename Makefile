@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-memory bench-export bench-prompts bench-languages bench-reid-task bench-faults bench-gallery bench-serve clean
+.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-memory bench-estimate bench-export bench-prompts bench-languages bench-reid-task bench-faults bench-gallery bench-serve clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make bench-graph   time the renewal of a graph of identities (half an hour)"
 	@echo "make bench-shard   memory of each process with and without SOLVER.SHARD zero1 (two minutes)"
 	@echo "make bench-memory   memory of a training step of AltCLIP with the settings that save some, counted without computing (ten minutes)"
+	@echo "make bench-estimate   memory that a run foretells next to the peak of its process (five minutes)"
 	@echo "make bench-export   parity, size and speed of exported models (eight minutes)"
 	@echo "make bench-prompts   train prompt learning's methods on drawn people, test them there and in another domain (35 minutes)"
 	@echo "make bench-languages  train a multilingual text tower on drawn people in one language and in three (half an hour)"
@@ -93,6 +94,9 @@ bench-shard: $(BIN)/.installed
 
 bench-memory: $(BIN)/.installed-dev
 	$(BIN)/python -m benchmarks.training.memory
+
+bench-estimate: $(BIN)/.installed
+	$(BIN)/python -m benchmarks.training.estimate
 
 bench-export: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.export
