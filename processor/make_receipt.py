@@ -6,13 +6,12 @@ import math
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import ConfigDict
 from yacs.config import CfgNode
 
 from config.load import leaves
@@ -22,24 +21,13 @@ from processor.make_session import Session
 from retrieval import RetrievalMetrics, metric_intervals, metrics_record
 from utils.distributed import is_first, world_size
 from utils.environment import describe_environment, peak_memory
-from utils.files import sha256_of_file
-from utils.hub import CARD, WEIGHTS, find_weights
 from utils.notes import Notes, noting
 from utils.precision import training_precision
-from utils.untrusted.forms import Form, read_json
-from utils.untrusted.receipts import FILE, Data, Section, Split, Weights, write_section
-from utils.weights import split_choice
+from utils.untrusted.receipts import FILE, Data, Section, Split, describe_weights, write_section
 
 _logger = logging.getLogger("transreid")
-_MAX_CARD = 2**16
 _EVALUATED = "mAP"  # by which a record of an epoch with an evaluation is known
 _LOW, _HIGH = "low ", "high "
-
-
-class _AnyCard(Form):
-    model_config = ConfigDict(extra="allow")
-
-    sha256: str = ""
 
 
 class TestDone(NamedTuple):
@@ -174,7 +162,7 @@ def _section(cfg: CfgNode, method: str, dataset: TrainingData, notes: Notes) -> 
         seed=cfg.SOLVER.SEED,
         config=leaves(cfg),
         data=describe_data(dataset, notes.left_out),
-        weights={role: _weights(path) for role, path in notes.weights.items()} if is_first() else {},
+        weights={role: describe_weights(path) for role, path in notes.weights.items()} if is_first() else {},
         processes=world_size(),
         started=_now(),
     )
@@ -222,20 +210,6 @@ def _fingerprint(records: Iterable[Any]) -> str:
         for record in records
     )
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
-
-
-def _weights(path: str) -> Weights:
-    """The file with its SHA-256 and the card next to it; '' and None where they cannot be found."""
-    with suppress(OSError, ValueError):
-        file = find_weights(split_choice(path)[0])
-        sha256 = sha256_of_file(file)
-        beside = file.with_name(CARD) if file.name == WEIGHTS else file.with_suffix(".json")
-        with suppress(OSError, ValueError):
-            card = read_json(beside, _AnyCard, _MAX_CARD)
-            if card.sha256 == sha256:
-                return Weights(path=path, sha256=sha256, card=card.model_dump())
-        return Weights(path=path, sha256=sha256)
-    return Weights(path=path)
 
 
 def _intervals(metrics: RetrievalMetrics) -> dict[str, list[float]]:

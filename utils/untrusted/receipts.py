@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
-from utils.files import write_atomically
+from utils.files import sha256_of_file, write_atomically
+from utils.hub import CARD, WEIGHTS, find_weights
 from utils.lock import locked
 from utils.untrusted.forms import Form, read_json
 from utils.untrusted.plain import MEBIBYTE
 
 FILE = "receipt.json"
 MAX_RECEIPT = 4 * MEBIBYTE
+_MAX_CARD = 2**16
 _PATIENCE = 5.0  # seconds
 _LOCK = ".receipt.lock"
 
@@ -58,6 +60,28 @@ class Weights(Form):
     path: str
     sha256: str = ""
     card: dict[str, JsonValue] | None = None
+
+
+class _AnyCard(Form):
+    model_config = ConfigDict(extra="allow")
+
+    sha256: str = ""
+
+
+def describe_weights(path: str) -> Weights:
+    """The file that `path` names, with its SHA-256 and the card next to it if it is this file's."""
+    from utils.weights import split_choice  # torch
+
+    with contextlib.suppress(OSError, ValueError):
+        file = find_weights(split_choice(path)[0])
+        sha256 = sha256_of_file(file)
+        beside = file.with_name(CARD) if file.name == WEIGHTS else file.with_suffix(".json")
+        with contextlib.suppress(OSError, ValueError):
+            card = read_json(beside, _AnyCard, _MAX_CARD)
+            if card.sha256 == sha256:
+                return Weights(path=path, sha256=sha256, card=card.model_dump())
+        return Weights(path=path, sha256=sha256)
+    return Weights(path=path)
 
 
 class Section(Form):
