@@ -24,6 +24,7 @@ from utils.distributed import is_first, world_size
 from utils.environment import describe_environment
 from utils.files import write_atomically
 from utils.launch import launch_name
+from utils.logger import show_waiting
 from utils.precision import training_precision
 
 _logger = logging.getLogger("transreid")
@@ -57,6 +58,7 @@ def make_training_parts(cfg: CfgNode, method: Method, session: Session) -> tuple
     if is_first():
         text = cfg.dump()
         write_atomically(session.output_dir / "config.yml", lambda path: path.write_text(text, "utf-8"))
+    show_waiting()
     loaders = method.loaders(cfg, dataset, model)  # may read all training images, so what can be refused was
     verify(cfg, dataset)
     return Parts(dataset, model, loaders, method.evaluation(cfg, dataset, loaders, model)), finished

@@ -22,7 +22,7 @@ from utils.environment import describe_environment
 from utils.files import make_output_dir
 from utils.launch import launch_name, launched_processes, local_rank, restarts
 from utils.lock import locked
-from utils.logger import setup_logger
+from utils.logger import WAITING, setup_logger
 from utils.notes import Notes, noting
 from utils.seed import seed_everything
 from utils.signals import StopRequest
@@ -141,9 +141,9 @@ def start_log(
         _logger.info("Loaded configuration file %s", args.config_file)
     if notes(cfg):
         _logger.info("%s", Lines("\n".join(notes(cfg))))
-    _logger.info("Running with config:\n%s", as_lines(cfg))
+    _logger.info("Running with config:\n%s", as_lines(cfg), extra=WAITING)
     environment = (f"{name}: {printable(value)}" for name, value in describe_environment().items())
-    _logger.info("Running on:\n%s", Lines("\n".join(environment)))
+    _logger.info("Running on:\n%s", Lines("\n".join(environment)), extra=WAITING)
     if launched_processes() > 1:
         _logger.info("%d processes share the work", launched_processes())
     elif cfg.SOLVER.SHARD != "none":

@@ -19,6 +19,7 @@ from processor.make_session import test_session
 from processor.methods import Method
 from retrieval import RetrievalMetrics, RetrievalTask, metrics_lines, write_metrics
 from utils.distributed import is_first
+from utils.logger import show_waiting
 from utils.seed import seed_everything
 from utils.untrusted.forms import read_json
 from utils.untrusted.metrics_files import MAX_METRICS, TestMetrics
@@ -92,6 +93,7 @@ def extract_task(cfg: CfgNode, method: Method, dataset: TrainingData, device: to
     """Features of a test split by the model in TEST.WEIGHT, with the split's trials."""
     seed_everything(cfg.SOLVER.SEED, deterministic=cfg.SOLVER.DETERMINISTIC)
     model, evaluation = method.test(cfg, dataset)
+    show_waiting()
     verify(cfg, dataset)
     precision = test_precision(cfg, device)
     task = evaluation.task(extract_streams(evaluation, model, device, precision))

@@ -10,7 +10,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import tqdm
 
@@ -20,14 +20,41 @@ from utils.untrusted.plain import require_plain
 _NAME = "transreid"
 _FORMAT_WARNING = warnings.formatwarning
 FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
+_WAITS = "waits"
+WAITING = {_WAITS: True}  # `extra` of a message for which the terminal waits until `show_waiting`
 
 
-class _BarFriendlyHandler(logging.StreamHandler):
-    """Writes above a running progress bar instead of through it."""
+class _Terminal(logging.StreamHandler):
+    """Writes above a running progress bar instead of through it; some messages wait."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.waiting: list[logging.LogRecord] = []
+
+    def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+        if getattr(record, _WAITS, False):
+            self.waiting.append(record)
+            return record
+        return super().handle(record)
 
     def emit(self, record: logging.LogRecord) -> None:
         with tqdm.tqdm.external_write_mode(file=self.stream):
             super().emit(record)
+
+    def show_waiting(self) -> None:
+        for record in self.waiting:
+            super().handle(record)
+        self.waiting.clear()
+
+
+def show_waiting() -> None:
+    """Show the messages on the terminal that wait there; a file has them from the beginning.
+
+    An error before that stands alone, not behind pages of settings.
+    """
+    for handler in logging.getLogger(_NAME).handlers:
+        if isinstance(handler, _Terminal):
+            handler.show_waiting()
 
 
 class _LogFile(logging.FileHandler):
@@ -59,7 +86,7 @@ def setup_logger(output_dir: str | Path | None, file_name: str, rank: int = 0) -
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    handlers: list[logging.Handler] = [_BarFriendlyHandler(sys.stderr if rank else sys.stdout)]
+    handlers: list[logging.Handler] = [_Terminal(sys.stderr if rank else sys.stdout)]
     if rank:
         handlers[0].setLevel(logging.WARNING)
     elif output_dir is not None:

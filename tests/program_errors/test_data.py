@@ -22,6 +22,21 @@ def test_missing_folders(refused, own_market, tmp_path, program):
     refused(program, "DATASETS.ROOT_DIR", str(own_market), told=[own_market / MARKET / "query"])
 
 
+@pytest.mark.parametrize(
+    ("program", "pairs"),
+    [
+        ("train_clipreid.py", ("DATASETS.ROOT_DIR", "/nowhere")),
+        ("test_clipreid.py", ("DATASETS.ROOT_DIR", "/nowhere")),
+        ("test_clipreid.py", ("TEST.WEIGHT", "gone.pth")),
+    ],
+)
+def test_no_settings_are_printed_before_what_is_missing(start, tmp_path, program, pairs):
+    status, out, err = start(program, *pairs)
+    assert status == 2 and pairs[1] in err and "Running with config:" not in out and "Running on:" not in out
+    (log,) = (tmp_path / "logs").glob("*_log.txt")
+    assert "Running with config:" in log.read_text() and "Running on:" in log.read_text()
+
+
 @pytest.mark.parametrize("folder", ["bounding_box_train", "query", "bounding_box_test"])
 def test_empty_splits(refused, own_market, folder):
     for path in (own_market / MARKET / folder).iterdir():

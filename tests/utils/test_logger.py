@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from utils.logger import setup_logger, start_terminal
+from utils.logger import WAITING, setup_logger, show_waiting, start_terminal
 from utils.text import Lines
 
 LINE = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} transreid"
@@ -46,6 +46,18 @@ def test_handlers_are_set_once_and_the_file_grows(tmp_path, capsys):
     setup_logger(None, "")
     log()
     assert len((tmp_path / "log.txt").read_text().splitlines()) == 2
+
+
+def test_a_message_waits_on_the_terminal_only(tmp_path, capsys):
+    logger = setup_logger(tmp_path, "log.txt")
+    logger.info("settings of %s", "a\nb", extra=WAITING)
+    log("data")
+    assert re.fullmatch(rf"{LINE} INFO: data\n", capsys.readouterr().out)
+    for _ in range(2):
+        show_waiting()
+    assert re.fullmatch(rf"{LINE} INFO: settings of a\\nb\n", capsys.readouterr().out)
+    written = (tmp_path / "log.txt").read_text().splitlines()
+    assert [line.partition("INFO: ")[2] for line in written] == ["settings of a\\nb", "data"]
 
 
 def test_other_processes_only_warn(tmp_path, capsys):
