@@ -28,6 +28,7 @@ from datasets.make_dataset import make_dataset
 from datasets.make_second_view import make_second_view
 from datasets.naming import NamingRule, likely_rule
 from datasets.pixels.augmentation import AugmentedSampler, Draw
+from datasets.pixels.colours import colour_histogram, colours_of
 from datasets.pixels.erasing import erase_constant
 from datasets.pixels.images import ImageDataset, decode_image, read_image
 from datasets.pixels.resize import from_pil, resize_like_pil
@@ -80,6 +81,8 @@ __all__ = [
     "clean_caption",
     "collate",
     "collate_captions",
+    "colour_histogram",
+    "colours_of",
     "count_words",
     "decode_image",
     "delete_words",

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from processor.engine import Objective, Stage, Step, TrainingBatch
+from processor.engine import Objective, Sign, Stage, Step, TrainingBatch
 from utils.precision import Precision
 
 
@@ -77,6 +77,10 @@ class Averaged(Objective):
     def prepare(self, precision: Precision) -> None:
         """Prepare the objective."""
         self.objective.prepare(precision)
+
+    def signs(self) -> Sequence[Sign]:
+        """Those of the objective."""
+        return self.objective.signs()
 
     def begin_epoch(self, epoch: int) -> None:
         """Begin the objective's epoch."""

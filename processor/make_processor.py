@@ -10,7 +10,8 @@ from yacs.config import CfgNode
 from config.check import check_training
 from config.load import leaves
 from model import model_label
-from processor.engine import BestModel, JsonLines, Run, Saver, Snapshot, Tracker
+from processor.colours import both
+from processor.engine import BestModel, JsonLines, Run, Saver, Snapshot, Tracker, Watch
 from processor.engine.drive import drive
 from processor.evaluation import require_matches
 from processor.make_evaluation import Evaluator
@@ -18,6 +19,7 @@ from processor.make_parts import Parts, TrainingData, verify
 from processor.make_receipt import TrainingReceipt, make_training_section
 from processor.make_session import Session, training_session
 from processor.make_trackers import make_trackers, require_trackers
+from processor.make_watch import usual_reasons
 from processor.methods import Method
 from processor.outlook import log_outlook
 from utils.distributed import is_first, world_size
@@ -101,7 +103,9 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
         value = f"mean rank1 of {names}" if names else ""
         trackers.append(BestModel(parts.model, path, parts.dataset.split, label=value, describe=describe))
     outside = make_trackers(cfg, method.name, session.output_dir)
-    evaluate = Evaluator(cfg, parts.model, parts.evaluation, session.device, outside.see)
+    floor = method.floor(cfg, parts)
+    see = both(outside.see, None if floor is None else floor.see)
+    evaluate = Evaluator(cfg, parts.model, parts.evaluation, session.device, see)
     section = make_training_section(cfg, method.name, parts.dataset, session)
     trackers.append(TrainingReceipt(session, section, lambda: evaluate.metrics))
     trackers += outside.trackers
@@ -131,6 +135,7 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
         keep=cfg.SOLVER.KEEP,
         sync_batch_norm=cfg.SOLVER.SYNC_BN,
         stop=session.stop,
+        watch=Watch(floor, usual_reasons(cfg)),
     )
 
 

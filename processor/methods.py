@@ -12,7 +12,8 @@ from config import cfg as two_stage_tree
 from config import cfg_base, cfg_pcl, cfg_tbps
 from datasets import make_caption_dataset
 from model import adopt_card, adopt_text_search_card
-from processor import make_parts, make_recipes, make_rehearsals, make_text_parts
+from processor import make_parts, make_recipes, make_rehearsals, make_text_parts, make_watch
+from processor.colours import ColourFloor
 from processor.engine import Run, Stage
 from processor.evaluation import Evaluation
 from processor.make_parts import Parts, Start
@@ -38,6 +39,7 @@ class Method:
         start: configuration, data set, function that builds the model (`pretrained=`) to the model that a new
             run starts from, and the names of stages that are finished with it.
         rehearsals: configuration and parts to the stages on blank tensors, whose memory is counted.
+        floor: configuration and parts to what evaluations are compared with, or None.
         variant: the method that a configuration of this one means, where a key chooses between two.
     """
 
@@ -52,7 +54,8 @@ class Method:
     adopt: Callable[[CfgNode, Collection[str]], CfgNode] = adopt_card
     card: Callable[..., Callable[[Path], object] | None] = make_parts.image_card
     start: Callable[[CfgNode, Any, Callable[..., nn.Module]], Start] = make_parts.from_clip
-    rehearsals: Callable[[CfgNode, Parts], list[Rehearsal]] = make_rehearsals.pcl_rehearsals
+    rehearsals: Callable[[CfgNode, Parts], list[Rehearsal]] = lambda cfg, parts: []
+    floor: Callable[[CfgNode, Parts], ColourFloor | None] = lambda cfg, parts: None
     variant: "Callable[[CfgNode], Method | None]" = lambda cfg: None
 
 
@@ -62,6 +65,7 @@ BASELINE = Method(
     make_recipes.baseline_stages,
     start=make_parts.from_reid_or_clip,
     rehearsals=make_rehearsals.baseline_rehearsals,
+    floor=make_watch.colour_floor,
 )
 CLIPREID = Method(
     "clipreid",
@@ -71,6 +75,7 @@ CLIPREID = Method(
     loaders=make_parts.prompt_loaders,
     start=make_parts.from_finished,
     rehearsals=make_rehearsals.clipreid_rehearsals,
+    floor=make_watch.colour_floor,
 )
 PCL_CLUSTERS = Method(
     "pcl_clusters",
@@ -81,12 +86,15 @@ PCL_CLUSTERS = Method(
     loaders=make_parts.unlabelled_loaders,
     start=make_parts.from_reid_or_clip,
     rehearsals=make_rehearsals.cluster_rehearsals,
+    floor=make_watch.colour_floor,
 )
 PCL = Method(
     "pcl",
     cfg_pcl,
     make_recipes.pcl_stages,
     start=make_parts.from_reid_or_clip,
+    rehearsals=make_rehearsals.pcl_rehearsals,
+    floor=make_watch.colour_floor,
     variant=lambda cfg: PCL_CLUSTERS if cfg.CLUSTER.METHOD != "none" else None,
 )
 TBPS = Method(

@@ -26,43 +26,19 @@ if TYPE_CHECKING:
     from datasets import ImageRecord
     from retrieval import FeatureSet
 
-STRIPES = 6
-BINS = (16, 4, 4)  # hue, saturation, value
-_AT_A_TIME = 1 << 16  # pixels converted to HSV, which takes about 100 bytes for each
-
-
-def colour_histogram(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Feature (STRIPES * 256,) of an RGB image (H, W, 3): square roots of each stripe's HSV histogram.
-
-    With the roots, Euclidean distance is Hellinger's distance of histograms. H is STRIPES or more.
-    """
-    from skimage.color import rgb2hsv
-
-    histograms = []
-    for stripe in np.array_split(image, STRIPES):
-        pixels, counts = stripe.reshape(-1, 3), np.zeros(BINS)
-        for start in range(0, len(pixels), _AT_A_TIME):
-            colours = rgb2hsv(pixels[start : start + _AT_A_TIME])
-            counts += np.histogramdd(colours, BINS, range=((0, 1),) * 3)[0]
-        histograms.append(np.sqrt(counts.ravel() / len(pixels)))
-    return np.concatenate(histograms).astype(np.float32)
-
 
 def report(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Print Rank-1 and mAP, the mean over the data set's trials."""
     require_extra("draw")
     import torch
 
-    from datasets import make_dataset, read_image
+    from datasets import colours_of, make_dataset
     from retrieval import FeatureSet, RetrievalMetrics, evaluate
 
     dataset = make_dataset(cfg, need_train=False)
     features: dict[str, NDArray[np.float32]] = {}
     for record in dataset.test_records():
-        image = np.asarray(read_image(record.path, upright=dataset.upright))
-        if len(image) < STRIPES:
-            raise ValueError(f"{record.path}: {len(image)} pixels high; allowed: {STRIPES} or more")
-        features[record.key] = colour_histogram(image)
+        features[record.key] = colours_of(record.path, upright=dataset.upright)
 
     def feature_set(records: Sequence[ImageRecord]) -> FeatureSet:
         return FeatureSet(

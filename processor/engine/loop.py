@@ -21,6 +21,7 @@ from processor.engine.pace import Pace
 from processor.engine.resume import Progress, Saver, Snapshot
 from processor.engine.stage import Plan, Stage
 from processor.engine.trackers import Report, timed
+from processor.engine.watch import Watch
 from utils.device import move_module
 from utils.distributed import (
     any_process,
@@ -50,6 +51,7 @@ class Run:
         keep: number of checkpoints of a stage to keep, 0 for all.
         sync_batch_norm: batch norms see the batch of all processes, on GPUs.
         stop: checked after each iteration.
+        watch: warns when a stage learns nothing.
     """
 
     model: nn.Module
@@ -63,6 +65,7 @@ class Run:
     keep: int = 0
     sync_batch_norm: bool = True
     stop: StopRequest = field(default_factory=StopRequest)
+    watch: Watch = field(default_factory=Watch)
 
 
 class Trained(NamedTuple):
@@ -111,6 +114,7 @@ def _fit_epoch(
     with run.stop.deferred():
         means = _run_epoch(stage, run, forward, progress, guard, pace)
         record = {"stage": stage.name, "epoch": epoch, **means}
+        run.watch.see_epoch(stage.name, plan, stage.objective.signs(), means)
         if _is_due(epoch, plan.checkpoint_period, plan):
             path = run.output_dir / f"{run.model_name}{stage.suffix}_{epoch}.pth"
             save_model(run.model, path, keep=run.keep, describe=run.describe)
@@ -123,6 +127,7 @@ def _fit_epoch(
         share_buffers(run.model)  # batch norms may have gone different ways
         report = run.evaluate()
         log_lines(f"Validation Results - Epoch: {epoch}", report.lines)
+        run.watch.see_evaluation(stage.name, epoch, plan)
         with run.stop.deferred():
             following = _close_epoch(stage, run, progress, record | report.values)
     _stop_if_asked(run)

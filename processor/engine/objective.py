@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, device, nn
 
+from processor.engine.signs import Sign
 from utils.precision import Precision
 
 
@@ -46,6 +47,10 @@ class Objective(nn.Module):
 
     def prepare(self, precision: Precision) -> None:
         """Called once, on the device, before the first epoch: for what pays only there."""
+
+    def signs(self) -> Sequence[Sign]:
+        """Means of losses and report by which it is known that nothing is learned."""
+        return ()
 
     def begin_epoch(self, epoch: int) -> None:
         """Called before the first batch of an epoch (1-based), and not where a run is resumed within one."""

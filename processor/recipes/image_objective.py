@@ -1,5 +1,6 @@
 """The objective of every stage that trains the image tower on images, and the parts its recipes share."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,12 +12,15 @@ from torch.utils.data import DataLoader
 from datasets import DescribedImages, ImageBatch, LoadedBatch
 from loss import ReIDLoss, dot_products
 from model import ReIDModel, ReIDOutput
-from processor.engine import EpochSampler, Objective, Step
+from processor.engine import EpochSampler, Objective, Sign, Step
+from processor.engine.signs import at, at_chance
 from processor.evaluation import extract
 from processor.recipes.graph import GraphPlan
 from retrieval import FeatureSet
 from utils.distributed import gather_batch, share_buffers
 from utils.precision import Precision
+
+_METRIC_FEATURES = 3  # that have a triplet loss each
 
 
 class ImageLoader(Protocol):
@@ -106,6 +110,19 @@ class ImageObjective(Objective):
         self.model, self.loss, self.accuracy, self.teacher = model, loss, accuracy, teacher
         self.draw_texts = draw_texts
         self.register_buffer("texts", texts)
+
+    def signs(self) -> Sequence[Sign]:
+        """The triplet loss at its margin, where all features are alike; accuracy at chance."""
+        signs = []
+        if self.loss.triplet_weight and self.loss.margin != 0:
+            margin = self.loss.margin
+            value = _METRIC_FEATURES * self.loss.triplet_weight * (math.log(2) if margin is None else margin)
+            text = "the triplet loss has been at its margin ({value:.3f}), where all features are alike,"
+            signs.append(at("loss_triplet", value, text))
+        if self.accuracy and self.model.num_classes > 1:
+            text = f"accuracy has been at chance ({{value:.2%}} for {self.model.num_classes} identities)"
+            signs.append(at_chance("acc", self.model.num_classes, text))
+        return signs
 
     def begin_epoch(self, epoch: int) -> None:
         """Take other texts, where they are drawn for this epoch."""

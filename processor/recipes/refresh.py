@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from loss import PrototypeMemory
-from processor.engine import Objective, Step, TrainingBatch
+from processor.engine import Objective, Sign, Step, TrainingBatch
 from retrieval import FeatureSet
 from utils.precision import Precision
 
@@ -45,6 +45,10 @@ class Refreshed(Objective):
     def prepare(self, precision: Precision) -> None:
         """Prepare the objective."""
         self.objective.prepare(precision)
+
+    def signs(self) -> Sequence[Sign]:
+        """Those of the objective."""
+        return self.objective.signs()
 
     def begin_epoch(self, epoch: int) -> None:
         """Renew every part, with one extraction for all that ask for it."""

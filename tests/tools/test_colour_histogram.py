@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.colour_histogram import colour_histogram, main
+from datasets import colour_histogram
+from tools.colour_histogram import main
 
 TOOL = Path(__file__).parents[2] / "tools" / "colour_histogram.py"
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
