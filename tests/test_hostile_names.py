@@ -22,6 +22,7 @@ from tools import (
     compare,
     cross_domain,
     evaluate,
+    explain,
     extract,
     plots,
     rank,
@@ -102,6 +103,7 @@ PROGRAMS = {
         evaluate,
         lambda at: ["--features", at / "run" / "features.npz", "--out", at / "metrics.json"],
     ),
+    "explain": (explain, lambda at: [at / "run", "--out", at / "why.md"]),
     "extract": (
         extract,
         lambda at: [
@@ -128,7 +130,7 @@ def test_programs(place, tmp_path, capsys, program, broken):
     at = shutil.copytree(place, tmp_path / NAME)
     for path in at.glob("data/*/*/*_c1.jpg") if broken else ():
         path.write_bytes(b"no image")
-    if broken and program in ("compare", "evaluate", "plots", "threshold"):
+    if broken and program in ("compare", "evaluate", "explain", "plots", "threshold"):
         for path in at.glob("run/*.[nj]*"):
             path.write_bytes(b"{")
     tool, options = PROGRAMS[program]

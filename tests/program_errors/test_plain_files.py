@@ -8,6 +8,7 @@ import torch
 
 import tools.compare
 import tools.evaluate
+import tools.explain
 import tools.plots
 import tools.rank
 import tools.threshold
@@ -106,6 +107,9 @@ def features(tmp_path):
         (tools.compare.main, ["FOLDER"], "features.npz"),
         (tools.compare.main, ["FOLDER"], "config.yml"),
         (tools.compare.main, ["SCORES", "--out", "ODD"], "odd.md"),
+        (tools.explain.main, ["FOLDER"], "receipt.json"),
+        (tools.explain.main, ["FOLDER"], "config.yml"),
+        (tools.explain.main, ["FOLDER"], "metrics.json"),
         (tools.evaluate.main, ["--features", "ODD"], "odd.npz"),
         (tools.evaluate.main, ["--features", "FEATURES", "--gallery", "ODD"], "odd.npz"),
         (tools.evaluate.main, ["--features", "FEATURES", "--out", "ODD"], "odd.json"),

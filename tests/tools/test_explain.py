@@ -233,6 +233,7 @@ def test_random_weights_and_an_early_file(run, tmp_path, capsys):
     assert "Metrics next to ViT CLIP-ReID (configs/person/vit_clipreid.yml)" in text
     found = "\n".join(causes(text))
     assert "| start of training | random weights | CLIP's weights |" in found
+    assert "| model | toy-vit | ViT-B-16 | another number of layers" in found
     assert "| tested weights | toy-vit_2.pth, epoch 2 | epoch 60 |" in found
     assert "MODEL.SIE_COE" not in text  # without SIE nothing reads it
 
@@ -272,6 +273,15 @@ def test_a_training_alone(run, page):
     (folder / "receipt.json").write_text(json.dumps(content | {"test": None}))
     text = page(folder)
     assert not causes(text) and "those of the last evaluation of the training" in text
+
+
+def test_other_statistics_of_a_training_alone(run, page):
+    folder = run({"INPUT.PIXEL_STD": "[0.3, 0.3, 0.3]"})
+    content = json.loads((folder / "receipt.json").read_text())
+    (folder / "metrics.json").unlink()
+    (folder / "receipt.json").write_text(json.dumps(content | {"test": None}))
+    (row,) = causes(page(folder))
+    assert row.startswith("| INPUT.PIXEL_STD | [0.3, 0.3, 0.3] | [0.229, 0.224, 0.225] |")
 
 
 # ---- the program

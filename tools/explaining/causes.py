@@ -122,6 +122,15 @@ def end(case: Case) -> Iterator[Cause]:
         yield Cause(2, "training", how, "finished", "the epochs with small rates at the end are missing")
 
 
+def tower(case: Case) -> Iterator[Cause]:
+    """Another model than the published one."""
+    config = case.train.config if case.train else {}
+    here, published = str(config.get("MODEL.NAME", "")), str(case.settings["MODEL.NAME"])
+    if here and here != published:
+        text = "another number of layers, width or activation"
+        yield Cause(2, "model", shortened(here, _SHOWN), published, text, ("MODEL.NAME",))
+
+
 def start(case: Case) -> Iterator[Cause]:
     """The training did not start from the weights of CLIP that the published one did."""
     if case.train is None:
@@ -173,9 +182,8 @@ def data(case: Case) -> Iterator[Cause]:
             continue
         of_identities = f" of {found.identities:,} identities" if identities else ""
         asked = f" of {identities:,} identities" if identities else ""
-        share = f"{found.images / images:.1%} of the {split} images"
-        follows = f"{share}: " + (
-            "less to learn from" if split == "train" else "an easier or harder search than the published one"
+        follows = (
+            f"{found.images / images:.1%} of the {split} images: {_effect(split, found.images < images)}"
         )
         what = f"{split} images"
         yield Cause(2, what, f"{found.images:,}{of_identities}", f"{images:,}{asked}", follows)
@@ -188,6 +196,14 @@ def data(case: Case) -> Iterator[Cause]:
     if train and case.test and train.name != case.dataset:
         text = "a test on another data set than the training's, another domain"
         yield Cause(2, "trained on", train.name, case.dataset, text)
+
+
+def _effect(split: str, fewer: bool) -> str:
+    if split == "train":
+        return "less to learn from" if fewer else "more to learn from"
+    if split == "query":
+        return "the mean is over other queries"
+    return f"{'fewer' if fewer else 'more'} images that a query can be confused with"
 
 
 def _slack(dataset: str) -> float:
@@ -203,16 +219,14 @@ def _left_out(section: Section) -> Iterator[Cause]:
 
 def preparation(case: Case) -> Iterator[Cause]:
     """Test images are prepared otherwise than in training, or than in the published run."""
-    if case.test is None:
-        return
     trained: Mapping[str, Any] = case.train.config if case.train else {}
     for fact, (key, follows) in _PREPARED.items():
-        here = case.test.facts.get(fact)
+        here = case.test.facts.get(fact) if case.test else trained.get(key)
         if here is None:
             continue
         learnt = trained.get(key, case.card.get(_ON_CARD.get(fact, fact)))
         learnt = trained.get("INPUT.SIZE_TRAIN", learnt) if fact == "size" else learnt
-        if fact in _ON_CARD and learnt is not None and _plain(learnt) != _plain(here):
+        if case.test and fact in _ON_CARD and learnt is not None and _plain(learnt) != _plain(here):
             what = f"{key} of the test"
             yield Cause(2, what, str(here), f"as trained: {_plain(learnt)}", follows, (key,))
         elif key in case.settings and _plain(case.settings[key]) != _plain(here):
@@ -255,6 +269,7 @@ def reranking(case: Case) -> Iterator[Cause]:
 CHECKS: tuple[Callable[[Case], Iterator[Cause]], ...] = (
     tested_file,
     end,
+    tower,
     start,
     data,
     preparation,

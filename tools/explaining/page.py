@@ -13,7 +13,7 @@ from utils.untrusted.receipts import Section
 from utils.untrusted.settings import leaves
 
 METRICS = {"mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "mINP": "mINP"}
-_SHOWN = 60  # characters of a value
+_SHOWN, _LINE = 60, 600  # characters of a value, and of a command line
 _CIRCUMSTANCES = ("command", "commit", "started", "status", "precision", "device", "processes", "seed")
 # Of a test alone: all other settings are the training's.
 _OF_TESTS = ("TEST.", "INPUT.SIZE_TEST", "INPUT.TEST_RESIZE", "DATASETS.TEST", "DATASETS.EVAL_SPLIT")
@@ -117,8 +117,8 @@ def _settings(case: Case, told: Collection[str]) -> Table:
     return Table(title, [["key", "here", "published", "meaning"], *rows] if rows else (), note)
 
 
-def _value(value: object) -> str:
-    return shortened(repr(value) if value == "" else value, _SHOWN)
+def _value(value: object, length: int = _SHOWN) -> str:
+    return shortened(repr(value) if value == "" else value, length)
 
 
 def _meaning(comment: str) -> str:
@@ -130,7 +130,8 @@ def _circumstances(known: Known) -> list[list[str]]:
     there = {name: section for name, section in parts.items() if section is not None}
     rows = [["", *there]]
     for name in _CIRCUMSTANCES:
-        cells = [_value(getattr(section, name)) for section in there.values()]
+        length = _LINE if name == "command" else _SHOWN
+        cells = [_value(getattr(section, name), length) for section in there.values()]
         if any(cell not in ("''", "None") for cell in cells):
             rows.append([name, *("–" if cell in ("''", "None") else cell for cell in cells)])
     for split in ("train", "query", "gallery"):
