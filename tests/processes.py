@@ -11,8 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -68,8 +67,12 @@ def _call(function: Callable[..., None], given: Sequence[Any]) -> None:
 
 
 @functools.cache
-def _server() -> ForkServerContext:
+def _server() -> BaseContext:
     """Where processes come from; it is started in the repository, where Python finds what is imported."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():  # each imports everything, then
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["processor", "retrieval", "sklearn.cluster"])
     before = os.getcwd()

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 KEY = "CLIPREID_API_KEY"
 _SHORTEST_KEY = 16
+# Windows' SO_REUSEADDR would let two servers listen at one port.
+_OWN_PORT = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 _GRACE = 10  # seconds for answers after a signal; an open page holds its connection longer
 _logger = logging.getLogger("transreid.tools")
 
@@ -128,7 +130,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         raise OSError(f"--host {printable(host)}: {getattr(error, 'strerror', None) or error}") from error
     with listener:
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, _OWN_PORT, 1)
             listener.bind(address)
             listener.listen(socket.SOMAXCONN)
         except OSError as error:

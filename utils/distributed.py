@@ -55,6 +55,11 @@ def _connected(device: torch.device) -> Iterator[None]:
     # that outlives this context has threads that may abort the process while Python ends.
     for module in ("torch.distributed.nn.functional", "torch.distributed.optim"):
         importlib.import_module(module)
+    if device.type == "cuda" and not distributed.is_nccl_available():
+        raise ValueError(
+            f"{launched_processes()} processes on GPUs need NCCL, which this torch is built without, as on "
+            "Windows; allowed: one process, or the CPU"
+        )
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
         store, place, count = next(distributed.rendezvous("env://", timeout=_PATIENCE))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from utils.systems import BINARY, flush, replace
 from utils.untrusted.plain import open_plain, require_plain
 
 _READERS = ("read_checkpoint", "read_state_dict")
@@ -49,9 +50,9 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     try:
         beside.unlink(missing_ok=True)  # what a kill left, or a link or a pipe that somebody put there
         write(beside)
-        with open(beside, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        with open(beside, "r+b") as file:
+            flush(file.fileno())
+        replace(beside, path)
     except Exception as error:
         reason = _system_reason(error)
         if reason is None:
@@ -101,13 +102,13 @@ def append_line(path: str | Path, line: str) -> None:
     require_plain(path)
     rest = f"{line}\n".encode()
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | BINARY, 0o666)
         try:
             former = os.fstat(descriptor).st_size
             try:
                 while rest:  # on a full disk a part is written, and the next call fails
                     rest = rest[os.write(descriptor, rest) :]
-                os.fsync(descriptor)
+                flush(descriptor)
             except OSError:
                 os.ftruncate(descriptor, former)
                 raise

@@ -8,6 +8,8 @@ if sys.platform != "win32":
     import resource
 
 _ENOUGH = 65_536  # some programs count up to their limit
+_OF_MACOS = 10_240  # its OPEN_MAX, whatever the limit says
+_OF_WINDOWS = 61  # processes that a pool of Python can wait for
 # Files that a program has open, with a GPU, and for each worker: pipes, and batches that are on their way.
 _OWN, _OF_WORKER = 128, 32
 _MOST_WORKERS = 16  # of a share: more would only take memory
@@ -21,14 +23,17 @@ def raise_file_limit() -> int:
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return _ENOUGH
-    goal = _ENOUGH if most == resource.RLIM_INFINITY else min(most, _ENOUGH)
-    if limit < goal:
+    best = _ENOUGH if most == resource.RLIM_INFINITY else min(most, _ENOUGH)
+    for goal in (best, min(best, _OF_MACOS)):
+        if limit >= goal:
+            return limit
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (goal, most))
         except (OSError, ValueError):  # macOS allows fewer than it says
-            return limit
+            continue
         _logger.info("this process may open %d files now instead of %d", goal, limit)
-    return max(limit, goal)
+        return goal
+    return limit
 
 
 def allowed_workers(wanted: int) -> int:
@@ -52,7 +57,9 @@ def allowed_workers(wanted: int) -> int:
 
 def available_processors() -> int:
     """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return min(os.cpu_count() or 1, _OF_WINDOWS) if sys.platform == "win32" else os.cpu_count() or 1
 
 
 def usual_workers() -> int:

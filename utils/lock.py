@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from utils.systems import BINARY
 from utils.text import printable
 from utils.untrusted.plain import require_plain
 
@@ -48,7 +49,7 @@ def _hold(path: Path) -> tuple[int, str]:
     while True:
         require_plain(path)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | BINARY, 0o666)
         except OSError as error:
             raise OSError(f"path {path} cannot be opened: {error.strerror}") from error
         _held.add(descriptor)
@@ -93,6 +94,8 @@ def _holder(descriptor: int) -> str:
 
 def _is_at(path: Path, descriptor: int) -> bool:
     """Whether an open file still is the one at `path`."""
+    if sys.platform == "win32":  # where nobody removes an open file
+        return True
     with contextlib.suppress(OSError):
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     return False

@@ -1,8 +1,12 @@
-"""SIGTERM and SIGINT: the work at hand comes to a point where nothing is lost, then the program ends."""
+"""Requests to stop: the work at hand comes to a point where nothing is lost, then the program ends.
+
+They are SIGTERM and SIGINT, on Windows SIGBREAK, too.
+"""
 
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +14,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 _logger = logging.getLogger("transreid")
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+STOPPING: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT)
+if sys.platform == "win32":  # of Ctrl-Break and a window that is closed; another program can send it
+    STOPPING += (signal.SIGBREAK,)
 
 
 class StopRequest:
@@ -82,8 +88,11 @@ def leave_signals_to_parent(worker: int) -> None:
     The program still wants batches of its workers then. For DataLoader's `worker_init_fn`.
     """
     del worker  # its number
-    if hasattr(os, "setpgrp"):  # Windows has no process groups
+    if hasattr(os, "setpgrp"):
         os.setpgrp()
+        return
+    for number in STOPPING:  # Windows sends those of the keyboard to all processes of a window
+        signal.signal(number, signal.SIG_IGN)
 
 
 def leave_dead_workers_to_loader() -> None:

@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", metavar="FILE", help="file for one JSON line per row")
     args = parser.parse_args(argv)
+    if sys.platform != "linux":
+        parser.error(f"it forks, kills and reads /proc, which {sys.platform} has not; allowed: Linux")
     if args.kills < 0 or args.soak < 0:
         parser.error("--kills and --soak are 0 or more")
     if "soak" in (args.only or ()) and not args.soak:

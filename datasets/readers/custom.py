@@ -4,6 +4,7 @@ Both become rows of labels first; `_build` then turns these into the numbers of 
 """
 
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -164,7 +165,7 @@ def warn_of_marks(rows: Sequence[OwnRow], source: Path) -> None:
 
 def camera_marks(path: str) -> list[str]:
     """The cameras that a file name holds, digits after `_c`, in order."""
-    return _CAMERA_MARK.findall(path.rpartition("/")[2])
+    return _CAMERA_MARK.findall(os.path.basename(path))
 
 
 class Numbers(NamedTuple):

@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import os
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from utils.distributed import is_first
 from utils.files import save_torch
 from utils.meter import Meters
 from utils.precision import Precision
+from utils.systems import replace
 from utils.text import one_line
 from utils.untrusted.forms import check_form
 from utils.untrusted.run_states import RunState
@@ -254,7 +254,7 @@ def _put_aside(output_dir: Path) -> None:
         return
     names = (output_dir / f"last.former{n or ''}.pt" for n in itertools.count())
     aside = next(name for name in names if not name.exists())
-    os.replace(path, aside)
+    replace(path, aside)
     _logger.warning("%s was of a former run, which --resume would have continued; it is %s now", path, aside)
 
 

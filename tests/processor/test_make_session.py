@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import fcntl
 import os
 import re
 
@@ -49,6 +48,8 @@ def test_a_test_runs_beside_training_but_not_beside_a_test(trained, toy_config, 
 
 @pytest.mark.slow
 def test_a_folder_that_cannot_be_locked_is_one_warning(trained, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
     def refuse(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 

@@ -56,6 +56,7 @@ def test_names_of_windows_and_folders_of_their_own(tmp_path):
 
 
 OUTSIDE = ("../out.txt", "a/../../out.txt", "/tmp/out.txt", "..\\out.txt", "\\out.txt", "C:\\out.txt", "a/..")
+OUTSIDE += ("a/C:out.txt", "a\\C:\\out.txt")
 
 
 @pytest.mark.parametrize("kind", ["zip", "w"])

@@ -70,6 +70,7 @@ def expand(source: str, left_out: Tally, option: str = "--images") -> list[Path]
 
 def _match(pattern: str) -> list[str]:
     """What glob finds, but `**` enters each real folder once: glob follows links that lead in circles."""
+    pattern = pattern.replace(os.sep, "/")  # Windows takes both
     deep = _ANY_DEPTH.search(pattern)
     if not deep:
         return glob.glob(pattern)

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from utils.download.fetching import Fetch, fetch_by_gdown, is_full
 from utils.download.source import Source
 from utils.lock import locked
 from utils.package import MissingExtra
+from utils.systems import replace
 from utils.text import one_line, quoted
 from utils.untrusted.archives import unpack
 
@@ -76,7 +76,7 @@ def _fetch(
         _logger.info("%s: %d files unpacked", name, files)
     target = root / source.target
     target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(found, target)
+    replace(found, target)
     _logger.info("%s is in %s", name, target)
     return target
 

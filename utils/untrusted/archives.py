@@ -150,7 +150,8 @@ def _require_plain(name: str, is_plain: bool) -> None:
 def _place(name: str) -> Path:
     """The relative path that an entry's name means; archives made on Windows have backslashes."""
     parts = name.replace("\\", "/").split("/")
-    if not parts[0] or ".." in parts or _DRIVE.match(name) or "\0" in name:
+    # Behind a folder, too: Windows takes a drive within a path for a new beginning.
+    if not parts[0] or ".." in parts or any(map(_DRIVE.match, parts)) or "\0" in name:
         raise ValueError(f"its entry {quoted(name)} leads outside; allowed: names below the archive")
     return Path(*parts)
 

@@ -6,6 +6,7 @@ Links may lead in circles, and services keep thumbnails and copies next to a use
 import heapq
 import os
 from collections.abc import Collection, Iterator
+from operator import attrgetter
 from pathlib import Path
 
 from utils.text import Tally
@@ -24,6 +25,7 @@ _KINDS = """
     3gp asf avi flv hevc m2ts m4v mkv mov mp4 mpeg mpg mts ogv webm wmv
 """
 _IMAGE_LIKE = frozenset(f".{kind}" for kind in _KINDS.split())
+_IN_ORDER = attrgetter("parts")  # that of Windows' own paths is another one: it ignores case
 HIDDEN, OTHER_SUFFIX, NO_IMAGE, NOT_PLAIN, LINKED, BROKEN, DEEPER, EMPTY = (
     "hidden or of a service",
     "image-like with a suffix that is not read",
@@ -64,7 +66,7 @@ def find_files(
             else:
                 files.append(path)
                 real_files.add(os.path.join(real, entry.name))
-    for path in sorted(links):
+    for path in sorted(links, key=_IN_ORDER):
         target = os.path.realpath(path)
         if target in real_files:
             left_out.add(LINKED, str(path))
@@ -73,12 +75,12 @@ def find_files(
             real_files.add(target)
     for path in () if files else others:  # images without a suffix, perhaps
         left_out.add(NO_IMAGE, str(path))
-    return sorted(files)
+    return sorted(files, key=_IN_ORDER)
 
 
 def find_folders(folder: str | Path) -> list[Path]:
     """A folder and all below it that `find_files` looks into, sorted. Raises as it does."""
-    return sorted(place for place, *_ in _walk(Path(folder), Tally(), deep=True))
+    return sorted((place for place, *_ in _walk(Path(folder), Tally(), deep=True)), key=_IN_ORDER)
 
 
 def has_suffix(name: str, suffixes: Collection[str]) -> bool:

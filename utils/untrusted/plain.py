@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader, FileIO, TextIOWrapper
 from typing import Any, BinaryIO, TextIO
 
+from utils.systems import BINARY
 from utils.text import printable
 
 MEBIBYTE = 2**20
@@ -80,7 +81,7 @@ def _open(path: str | os.PathLike[str], limit: int | None) -> tuple[int, int]:
     try:
         # The kind is looked at before opening, which alone can start a device, and after, when it holds.
         _require_plain(os.stat(path), path, limit)
-        descriptor = os.open(path, os.O_RDONLY | _NO_WAIT)
+        descriptor = os.open(path, os.O_RDONLY | _NO_WAIT | BINARY)
     except FileNotFoundError:
         raise FileNotFoundError(f"{printable(path)}: no such file") from None
     except OSError as error:

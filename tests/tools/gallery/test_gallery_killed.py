@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("pymilvus")
+pytest.importorskip("fcntl", reason="the system has no groups of processes")
 
 from tests.processes import start_function
 from tests.tools.gallery.slow_adding import main
