@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys bench bench-retrieval bench-prototypes bench-graph bench-shard bench-memory bench-estimate bench-export bench-prompts bench-languages bench-reid-task bench-faults bench-gallery bench-serve clean
+.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys results bench bench-retrieval bench-prototypes bench-graph bench-shard bench-memory bench-estimate bench-export bench-prompts bench-languages bench-reid-task bench-faults bench-gallery bench-serve clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make quick  install, run the tests that are neither slow nor in need of a browser (three minutes)"
 	@echo "make lint   style, directions of imports, types: ruff, import-linter, pyright"
 	@echo "make keys   write docs/keys.md, the page of all keys"
+	@echo "make results  write the tables of docs/results.md that are made from receipts of runs"
 	@echo "make bench  time training steps, loaders and extraction beside textbook versions (more than an hour)"
 	@echo "make bench-retrieval   time evaluation, re-ranking and search at the sizes of public data sets (half an hour)"
 	@echo "make bench-prototypes   time the update of prototypes and the clustering of images (seven minutes)"
@@ -64,6 +65,9 @@ lint: $(BIN)/.installed-dev
 
 keys: $(BIN)/.installed
 	$(BIN)/python -m config.page
+
+results: $(BIN)/.installed
+	$(BIN)/python -m benchmarks.results
 
 # A worker for each core, up to four (a tower of full size takes 4 GB), and one thread for each worker.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
