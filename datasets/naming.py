@@ -9,8 +9,7 @@ FIELDS = ("pid", "camid")
 _PART = re.compile(r"(\{[^{}]*\}|\*)")
 _USUAL = (  # tried when none is given, the strictest first
     "{pid:d}_c{camid:d}*",
-    "{pid}_c{camid:d}_*",
-    "{pid}_c{camid:d}",
+    "{pid}_c{camid:d}*",
     "{pid}_cam{camid:d}*",
     "{pid:d}_*",
     "{pid:d}-*",
@@ -68,10 +67,13 @@ def _as_regex(part: str) -> str:
 
 
 def likely_rule(paths: list[PurePosixPath]) -> str:
-    """The first of the usual rules that fits all the names and finds an identity with several, or ''."""
+    """The first of the usual rules that fits all the names, or ''.
+
+    It finds two identities or more, and one with several images.
+    """
     for text in _USUAL:
         labels = [NamingRule(text).read(path) for path in paths]
         pids = {found.pid for found in labels if found}
-        if paths and None not in labels and len(pids) < len(paths):
+        if None not in labels and 1 < len(pids) < len(paths):
             return text
     return ""

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from datasets import LabelledImage
 
 FOLDERS = "{pid}/*"
-_SPLIT_FOLDERS = {"train", "query", "gallery", "test", "val"}
+_READ_FOLDERS = {"train", "query", "gallery"}
+_SPLIT_FOLDERS = {*_READ_FOLDERS, "test", "val"}
 _OTHER_NAME = "without identity by the rule of names"
 _UNWRITABLE = "with a name that a CSV file cannot hold"
 _PER_IDENTITY, _BATCH = 4, 64  # images of an identity and of a batch, as in the shipped settings
@@ -96,17 +97,20 @@ def _require_identities(
     if not paths:
         hint = f"; not read: {left_out}" if left_out else ""
         raise ValueError(f"--images {folder}: 0 images there, at least 1 is needed{hint}")
-    names_of_splits = rule is None and pids <= _SPLIT_FOLDERS
+    tops = {path.parts[0] for path in paths if len(path.parts) > 1}
+    names_of_splits = rule is None and bool(tops) and tops <= _SPLIT_FOLDERS
     if pids and not names_of_splits:
         return
     example = shortened(paths[0], 100)
-    if names_of_splits and pids:
-        problem = f"the folders {', '.join(sorted(pids))} in {folder} are no identities"
+    if names_of_splits:
+        problem = f"the folders {', '.join(sorted(tops))} in {folder} are no identities"
     else:
         wanted = "is in a folder of its identity" if rule is None else f"fits --name {rule}"
         problem = f"none of the {len(paths)} images in {folder} {wanted}, such as {example}"
     likely = likely_rule(paths)
     hint = f"--name {quoted(likely)} would fit" if likely else "allowed: a --name that fits them"
+    if names_of_splits and tops <= _READ_FOLDERS:
+        hint += "; DATASETS.NAMES folder reads them as they are"
     raise ValueError(f"{problem}; {hint}")
 
 

@@ -184,10 +184,15 @@ def test_a_former_file_is_kept(folders, capsys):
         (["--images", "gone"], "--images gone: no such folder"),
         (["--images", "empty"], "--images empty: 0 images there, at least 1 is needed"),
         (["--images", "flat"], "none of the 4 images in flat is in a folder of its identity, such as"),
-        (["--images", "flat"], "--name '{pid}_c{camid:d}' would fit"),
+        (["--images", "flat"], "--name '{pid}_c{camid:d}*' would fit"),
         (["--images", "flat", "--name", "{pid:d}_*"], "none of the 4 images in flat fits --name {pid:d}_*"),
         (["--images", "flat", "--name", "{pid}*"], "--name is '{pid}*'; allowed: a text between"),
         (["--images", "splits"], "the folders query, train in splits are no identities"),
+        (
+            ["--images", "read"],
+            "the folders gallery, query in read are no identities; allowed: a --name that",
+        ),
+        (["--images", "read"], "; DATASETS.NAMES folder reads them as they are"),
         (["--images", "none"], "pid is 'None', as tables write an empty cell"),
         (["--images", "my_photos", "--out", "gone/a.csv"], "no file can be written in"),
         (["--images", "my_photos", "--test_share", "0.05"], "--test_share 0.05 leaves 0 of 6 identities"),
@@ -199,6 +204,8 @@ def test_wrong_folders_and_rules_end_in_one_line(folders, capsys, options, told)
         draw(Path("flat", f"{name}.jpg"))
     for name in ("train/1.jpg", "query/2.jpg", "None/a.jpg"):
         draw(Path("none" if "None" in name else "splits", name))
+    for name in ("gallery/0/a_c1.jpg", "gallery/1/a_c1.jpg", "query/1/a_c2.jpg"):
+        draw(Path("read", name))
     with pytest.raises(SystemExit) as end:
         run(*options)
     out, err = capsys.readouterr()
