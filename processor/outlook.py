@@ -26,7 +26,7 @@ _HEADS = (
     "weights",
     "optimizer",
     "rest",
-    "GB, about",
+    "in all",
 )
 _logger = logging.getLogger("transreid")
 
@@ -72,12 +72,9 @@ def log_outlook(rehearsals: Sequence[Rehearsal], run: Run, *, sharded: bool) -> 
     held = 0 if run.device.type == "cuda" else own_memory()
     there, needs = held + free_memory(run.device), {}
     for rehearsal in left:
-        try:
-            saving = Saving("", rehearsal.plan.batch_size, sharded=sharded)
-            needs[rehearsal.name] = _count(rehearsal, run, saving)
-        # A run can do without, whatever a tower does that tensors without numbers cannot do.
-        except Exception as error:
-            _logger.warning("the memory of %s is not known: %s", rehearsal.name, one_line(error, 200))
+        memory = _count(rehearsal, run, Saving("", rehearsal.plan.batch_size, sharded=sharded))
+        if memory is not None:
+            needs[rehearsal.name] = memory
     rows = [_HEADS] + [_row(rehearsal, needs.get(rehearsal.name), held) for rehearsal in left]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
@@ -89,14 +86,21 @@ def log_outlook(rehearsals: Sequence[Rehearsal], run: Run, *, sharded: bool) -> 
             _warn(rehearsal, _total(needs[rehearsal.name], held), run, held, there)
 
 
-def _count(rehearsal: Rehearsal, run: Run, saving: Saving) -> StageMemory:
+def _count(rehearsal: Rehearsal, run: Run, saving: Saving) -> StageMemory | None:
+    """The memory of a stage with these settings; None, with a warning, where it cannot be counted."""
     processes = world_size()
 
     def build(model: nn.Module) -> Blank:
         saving.change(model)
         return rehearsal.build(model, max(saving.batch // processes, 1))
 
-    return count_memory(run.model, build, run.precision, processes=processes, sharded=saving.sharded)
+    try:
+        return count_memory(run.model, build, run.precision, processes=processes, sharded=saving.sharded)
+    # A run can do without, whatever a tower does that tensors without numbers cannot do.
+    except Exception as error:
+        settings = f" with {saving.keys}" if saving.keys else ""
+        _logger.warning("the memory of %s%s is not known: %s", rehearsal.name, settings, one_line(error, 200))
+        return None
 
 
 def _total(memory: StageMemory, held: int) -> int:
@@ -116,7 +120,8 @@ def _warn(rehearsal: Rehearsal, need: int, run: Run, held: int, there: int) -> N
     """Warn that a stage will not fit, with the first settings with which it would."""
     best, least = "", need
     for saving in rehearsal.savings:
-        lower = _total(_count(rehearsal, run, saving), held)
+        memory = _count(rehearsal, run, saving)
+        lower = need if memory is None else _total(memory, held)
         if lower < least:
             best, least = saving.keys, lower
         if lower <= _FULL * there:

@@ -174,6 +174,20 @@ def test_what_cannot_be_counted_ends_no_run(trained, outlook, monkeypatch):
     assert re.search(r"baseline +2 +2 +4 +4 +- +- +- +-", log)
 
 
+def test_a_saving_that_cannot_be_counted_ends_no_run(trained, outlook, monkeypatch):
+    outlook()
+
+    def fail(*args):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr("processor.make_rehearsals._by_parts", fail)
+    monkeypatch.setattr("processor.outlook.free_memory", lambda device: -(10**12))
+    _, folder = trained("baseline", "MAIN.IMS_PER_BATCH", 8)
+    log = (folder / "train_log.txt").read_text()
+    assert "WARNING: the memory of baseline with SOLVER.MICRO_BATCH 2 is not known: no such kernel" in log
+    assert "not fit" in log and "with SOLVER.IMS_PER_BATCH 2 about" in log
+
+
 def test_memory_of_a_container(tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text("5000\n")
     (tmp_path / "memory.current").write_text("4000\n")
