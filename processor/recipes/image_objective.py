@@ -112,14 +112,15 @@ class ImageObjective(Objective):
         self.register_buffer("texts", texts)
 
     def signs(self) -> Sequence[Sign]:
-        """The triplet loss at its margin, where all features are alike; accuracy at chance."""
+        """The triplet loss at its margin, where all features are alike; accuracy at chance, if it learns."""
         signs = []
         if self.loss.triplet_weight and self.loss.margin != 0:
             margin = self.loss.margin
             value = _METRIC_FEATURES * self.loss.triplet_weight * (math.log(2) if margin is None else margin)
             text = "the triplet loss has been at its margin ({value:.3f}), where all features are alike,"
             signs.append(at("loss_triplet", value, text))
-        if self.accuracy and self.model.num_classes > 1:
+        weight = self.loss.id_weight if self.texts is None else self.loss.i2t_weight
+        if self.accuracy and weight and self.model.num_classes > 1:
             text = f"accuracy has been at chance ({{value:.2%}} for {self.model.num_classes} identities)"
             signs.append(at_chance("acc", self.model.num_classes, text))
         return signs

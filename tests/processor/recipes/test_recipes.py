@@ -62,6 +62,23 @@ def test_baseline_reports_the_first_classifier(setting):
     assert report["acc"] == right and all(loss.requires_grad for loss in losses.values())
 
 
+@pytest.mark.parametrize(
+    ("texts", "term", "silent"),
+    [
+        (None, "MODEL.ID_LOSS_WEIGHT", "acc"),
+        (None, "MODEL.TRIPLET_LOSS_WEIGHT", "loss_triplet"),
+        (torch.zeros(4, 16), "MODEL.I2T_LOSS_WEIGHT", "acc"),
+    ],
+)
+def test_terms_without_weight_say_nothing_about_learning(setting, texts, term, silent):
+    """A classifier that no loss trains stays at chance, however much is learned."""
+    for weight in (1.0, 0.0):
+        config, model, _, _ = setting("toy-vit", cfg, term, weight)
+        objective = ImageObjective(model, make_loss(config, 4), texts)
+        found = [sign.name for sign in objective.signs()]
+        assert found == [name for name in ("loss_triplet", "acc") if weight or name != silent]
+
+
 @pytest.mark.parametrize("tree", [cfg, cfg_base])
 def test_centre_loss_moves_its_centres(setting, tree):
     config, model, loaders, run = setting("toy-vit", tree, "MODEL.METRIC_LOSS_TYPE", "triplet_center")
