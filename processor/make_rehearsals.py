@@ -83,7 +83,12 @@ def clipreid_rehearsals(cfg: CfgNode, parts: Parts) -> list[Rehearsal]:
 
 def _prompt_rehearsal(cfg: CfgNode, parts: Parts) -> Rehearsal:
     plan, images = make_plan(cfg, "stage1"), len(parts.dataset.train)
-    online = learns_online(cfg)
+    online, length = learns_online(cfg), 0
+    described = parts.loaders.described
+    if (
+        described and cfg.SOLVER.STAGE1.CAPTIONS and parts.model.prompt_in_captions
+    ):  # else they are encoded before
+        length = _longest(parts.model.caption_tokenizer, _captions(parts))
     stored = torch.float16 if cfg.SOLVER.STAGE1.HALF_FEATURES else torch.float32
 
     def build(model: Any, batch: int) -> Blank:
@@ -93,8 +98,8 @@ def _prompt_rehearsal(cfg: CfgNode, parts: Parts) -> Rehearsal:
         given = FeatureBatch(
             torch.zeros(batch, width), _zeros(batch), _zeros(labels), _zeros(batch), [""] * batch
         )
-        if cfg.SOLVER.STAGE1.CAPTIONS and model.prompt_in_captions:
-            _take_blank_captions(model, _longest(model.caption_tokenizer, _captions(parts)))
+        if length:
+            _take_blank_captions(model, length)
             given = given.replace(sentences=["a"] * batch)
         objective = PromptObjective(model)
         objective.register_buffer("features", torch.zeros(images, width, dtype=stored), persistent=False)
@@ -128,12 +133,12 @@ def text_rehearsals(cfg: CfgNode, parts: Parts) -> list[Rehearsal]:
     plan, node, train = make_plan(cfg, "main", len(parts.loaders.train)), cfg.MODEL, parts.dataset.train
     captions = [record.caption for record in train[:_SAMPLE]]
     length = _longest(parts.model.encode_text.tokenizer, captions)
-    without = cfg.clone()
-    without.defrost()
-    without.MODEL.MLM_LOSS_WEIGHT = 0.0
+    counted = cfg.clone()
+    counted.defrost()
+    counted.MODEL.MLM_LOSS_WEIGHT = 0.0
 
     def build(model: Any, batch: int) -> Blank:
-        objective = make_text_search_objective(without, model, len(parts.loaders.train))
+        objective = make_text_search_objective(counted, model, len(parts.loaders.train))
         tokens = torch.full((batch, length), 3)
         objective._tokenize = lambda batch: (tokens, None)
         images = _images(cfg, batch).images
@@ -159,7 +164,8 @@ def text_rehearsals(cfg: CfgNode, parts: Parts) -> list[Rehearsal]:
         )
 
     savings = _main_savings(cfg, parts.model, plan.batch_size)
-    return [Rehearsal("tbps", plan, len(parts.loaders.train), build, savings)]
+    without = "the masked language model (MODEL.MLM_LOSS_WEIGHT)" if node.MLM_LOSS_WEIGHT else ""
+    return [Rehearsal("tbps", plan, len(parts.loaders.train), build, savings, without)]
 
 
 # ---- blank tensors

@@ -51,6 +51,7 @@ class Rehearsal:
         steps: of an epoch, as far as they are known before; 0 where they are not.
         build: a model and the batch of one process to the stage on blank tensors.
         savings: what lowers its memory, in the order in which it is to be tried.
+        without: a part of the stage whose memory is not counted, or ''.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Rehearsal:
     steps: int
     build: Callable[[nn.Module, int], Blank]
     savings: tuple[Saving, ...]
+    without: str = ""
 
 
 def log_outlook(rehearsals: Sequence[Rehearsal], run: Run, *, sharded: bool) -> None:
@@ -82,6 +84,8 @@ def log_outlook(rehearsals: Sequence[Rehearsal], run: Run, *, sharded: bool) -> 
     place = "GPU" if run.device.type == "cuda" else "machine"
     _logger.info("this %s has %.1f GB for it", place, there / _GB)
     for rehearsal in left:
+        if rehearsal.without:
+            _logger.info("the memory of %s is counted without %s", rehearsal.name, rehearsal.without)
         if rehearsal.name in needs and _total(needs[rehearsal.name], held) > _FULL * there:
             _warn(rehearsal, _total(needs[rehearsal.name], held), run, held, there)
 

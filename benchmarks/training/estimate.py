@@ -48,7 +48,6 @@ RUNS: dict[str, tuple[str, str, Mapping[str, Any]]] = {
         "person/vit_clipreid.yml",
         _TWO | {"SOLVER.MICRO_BATCH": 4},
     ),
-    "ViT-B/16 PCL-CLIP": ("train_pcl.py", "pcl/vit_pcl.yml", _ONE | {"SOLVER.ITERS": 2}),
 }
 _ROW = re.compile(r" *\w+(?: +[\d,.]+){8}")
 

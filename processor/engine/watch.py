@@ -34,12 +34,12 @@ class Watch:
         samples, needed = int(means.get("samples", 0)), max(_FEWEST, plan.epochs // _SHARE)
         found = []
         for sign in signs:
-            mean = means.get(sign.name, math.nan)
-            holds = samples > 0 and sign.holds(mean, samples)
-            place = stage, sign.name
+            place, holds = (stage, sign.name), False
+            if samples > 0 and math.isfinite(means.get(sign.name, math.nan)):
+                holds = sign.holds(means, samples)
             self._epochs[place] = self._epochs[place] + 1 if holds else 0
             if self._epochs[place] >= needed:
-                found.append(f"{sign.text.format(value=mean)} for {self._epochs[place]} epochs")
+                found.append(f"{sign.text.format(value=means[sign.name])} for {self._epochs[place]} epochs")
         self._warn(stage, found)
 
     def see_evaluation(self, stage: str, epoch: int, plan: Plan) -> None:

@@ -21,6 +21,7 @@ from utils.distributed import gather_batch, share_buffers
 from utils.precision import Precision
 
 _METRIC_FEATURES = 3  # that have a triplet loss each
+_TOLD_APART = 0.1  # accuracy of a model that learns
 
 
 class ImageLoader(Protocol):
@@ -118,7 +119,9 @@ class ImageObjective(Objective):
             margin = self.loss.margin
             value = _METRIC_FEATURES * self.loss.triplet_weight * (math.log(2) if margin is None else margin)
             text = "the triplet loss has been at its margin ({value:.3f}), where all features are alike,"
-            signs.append(at("loss_triplet", value, text))
+            # Hard triplets may stay near the margin while identities are told apart better and better.
+            known = max(2 / max(self.model.num_classes, 1), _TOLD_APART)
+            signs.append(at("loss_triplet", value, text, unless=lambda means: means.get("acc", 0) > known))
         weight = self.loss.id_weight if self.texts is None else self.loss.i2t_weight
         if self.accuracy and weight and self.model.num_classes > 1:
             text = f"accuracy has been at chance ({{value:.2%}} for {self.model.num_classes} identities)"

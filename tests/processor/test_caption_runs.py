@@ -58,6 +58,16 @@ def run(trained, captions, tmp_path):
     return start
 
 
+@pytest.mark.parametrize("more", [{}, {"MODEL.PROMPT.IN_CAPTIONS": True}])
+def test_the_memory_of_all_stages_is_foretold(run, outlook, more):
+    outlook()
+    log = (run("run", STAGE0 | USED | more) / "train_log.txt").read_text()
+    assert "is not known" not in log
+    rows = [line.split() for line in log.split("Before the run")[1].splitlines()[2:5]]
+    assert [row[:3] for row in rows] == [["stage0", "2", "2"], ["stage1", "2", "2"], ["stage2", "2", "2"]]
+    assert all(len(row) == 9 and float(row[-1]) > 0 for row in rows)
+
+
 @pytest.mark.parametrize("tower", ["toy-vit", "toy-resnet"])
 def test_all_three_stages(run, tower):
     folder = run("run", STAGE0 | USED | {"MODEL.NAME": tower})
