@@ -21,13 +21,14 @@ from processor.make_session import Session
 from retrieval import RetrievalMetrics, metric_intervals, metrics_record
 from utils.distributed import is_first, world_size
 from utils.environment import describe_environment, peak_memory
+from utils.labels import NO_CAMERA
 from utils.notes import Notes, noting
 from utils.precision import training_precision
-from utils.untrusted.receipts import FILE, Data, Section, Split, describe_weights, write_section
+from utils.untrusted.receipts import FILE, Data, Section, Split, Weights, describe_weights, write_section
 
 _logger = logging.getLogger("transreid")
 _EVALUATED = "mAP"  # by which a record of an epoch with an evaluation is known
-_LOW, _HIGH = "low ", "high "
+_LOW, _HIGH, _READ = "low ", "high ", "read as "
 
 
 class TestDone(NamedTuple):
@@ -81,7 +82,7 @@ class TrainingReceipt:
         self._trained = True
 
     def state(self) -> dict[str, Any]:
-        """What a run that goes on knows of its parts before: when it began, seconds, metrics."""
+        """What a run that goes on knows of its parts before: when it began, from which weights, metrics."""
         section = self._section
         ranges = section.intervals.items()
         return {
@@ -90,6 +91,7 @@ class TrainingReceipt:
             **section.metrics,
             **{_LOW + name: low for name, (low, _) in ranges},
             **{_HIGH + name: high for name, (_, high) in ranges},
+            **{_READ + role: f"{file.sha256} {file.path}" for role, file in section.weights.items()},
         }
 
     def rewind(self, state: Mapping[str, Any]) -> None:
@@ -99,7 +101,11 @@ class TrainingReceipt:
         lows = {name.removeprefix(_LOW): n for name, n in numbers.items() if name.startswith(_LOW)}
         intervals = {name: [low, numbers.get(_HIGH + name, low)] for name, low in lows.items()}
         metrics = {name: n for name, n in numbers.items() if not name.startswith((_LOW, _HIGH))}
+        texts = {name.removeprefix(_READ): str(text) for name, text in state.items() if name.startswith(_READ)}
+        halves = {role: text.partition(" ") for role, text in texts.items()}
+        read = {role: Weights(path=path, sha256=sha256) for role, (sha256, _, path) in halves.items()}
         update = {"started": str(state.get("started", "")), "metrics": metrics, "intervals": intervals}
+        update["weights"] = read | self._section.weights
         self._section = self._section.model_copy(update=update)
 
     def finish(self, status: str) -> None:
@@ -203,9 +209,16 @@ def _split(parts: list[Any]) -> Split:
 
 
 def _fingerprint(records: Iterable[Any]) -> str:
-    """SHA-256 of names, identities as the data set writes them, and cameras, whatever their order."""
+    """SHA-256 of names, identities as the data set writes them, and cameras, whatever their order.
+
+    A camera is its rank among the known ones, as its number is higher where another set is trained on.
+    """
+    records = list(records)
+    known = sorted({record.camid for record in records} - {NO_CAMERA})
+    cameras = {camid: rank for rank, camid in enumerate(known)}
     lines = sorted(
-        f"{Path(record.path).name} {record.texts.identity or record.pid} {record.camid} "
+        f"{Path(record.path).name} {record.texts.identity or record.pid} "
+        f"{cameras.get(record.camid, NO_CAMERA)} "
         f"{getattr(record, 'caption', '')}"
         for record in records
     )

@@ -153,6 +153,34 @@ def test_weights_that_a_run_starts_from_are_hashed(trained, toy_config, tmp_path
     assert section.weights["stage1"].card["name"] == "toy-vit"
 
 
+def test_weights_are_known_after_a_kill(trained, stopped):
+    """A run that goes on reads `last.pt` in place of the weights that it has started from."""
+    _, first = trained("baseline")
+    before = sha256_of_file(first / "toy-vit_2.pth")
+    weights = Path(shutil.copy(first / "toy-vit_2.pth", first.parent / "a file.pth"))
+    start = ("MODEL.REID_WEIGHT", str(weights))
+    folder = stopped(4, *start)
+    trained("baseline", *EVERY_STEP, *start, resume=True)
+    reid = receipt_in(folder).train.weights["reid"]
+    assert (reid.path, reid.sha256) == (str(weights), before)
+
+
+def test_fingerprints_of_tests_do_not_depend_on_the_training_set(market_tree, tmp_path):
+    """Its cameras have higher numbers than those of a training set that comes before it."""
+    root = shutil.copytree(market_tree, tmp_path / "data")
+    for number, name in enumerate(sorted((root / "Market-1501-v15.09.15/bounding_box_train").glob("*.jpg"))):
+        (root / "train" / str(number % 2)).mkdir(parents=True, exist_ok=True)
+        shutil.copy(name, root / "train" / str(number % 2) / f"{number}_c{number % 2 + 3}.jpg")
+    words = ["DATASETS.ROOT_DIR", str(root)]
+    own = make_dataset(load_config(cfg, "", words))
+    other = make_dataset(
+        load_config(cfg, "", [*words, "DATASETS.NAMES", "folder", "DATASETS.TEST", "market1501"])
+    )
+    assert {record.camid for record in own.query} != {record.camid for record in other.query}
+    found, expected = (describe_data(each, {}).splits for each in (other, own))
+    assert (found["query"], found["gallery"]) == (expected["query"], expected["gallery"])
+
+
 def test_fingerprints_tell_labels_apart_but_not_orders(market_tree):
     dataset = make_dataset(load_config(cfg, "", ["DATASETS.ROOT_DIR", str(market_tree)]))
     same = replace(dataset, train=dataset.train[::-1])
