@@ -101,8 +101,8 @@ class TrainingReceipt:
         lows = {name.removeprefix(_LOW): n for name, n in numbers.items() if name.startswith(_LOW)}
         intervals = {name: [low, numbers.get(_HIGH + name, low)] for name, low in lows.items()}
         metrics = {name: n for name, n in numbers.items() if not name.startswith((_LOW, _HIGH))}
-        texts = {name.removeprefix(_READ): str(text) for name, text in state.items() if name.startswith(_READ)}
-        halves = {role: text.partition(" ") for role, text in texts.items()}
+        texts = {name.removeprefix(_READ): text for name, text in state.items() if name.startswith(_READ)}
+        halves = {role: str(text).partition(" ") for role, text in texts.items()}
         read = {role: Weights(path=path, sha256=sha256) for role, (sha256, _, path) in halves.items()}
         update = {"started": str(state.get("started", "")), "metrics": metrics, "intervals": intervals}
         update["weights"] = read | self._section.weights

@@ -1,7 +1,9 @@
 """Runs next to each other: metrics, differences on the same queries, settings, or one line why not."""
 
 import json
+import os
 import re
+from datetime import datetime, timezone
 
 import pytest
 import torch
@@ -174,6 +176,22 @@ def section(mAP, **changes):
     content |= {"data": {"name": "msmt17", "release": "V1", "splits": splits, "left_out": {"junk": 3}}}
     content |= {"metrics": {"mAP": mAP, "rank1": 0.5}, "intervals": {"mAP": [mAP - 0.1, mAP + 0.1]}}
     return content | {"config": {"TEST.AMP": "off", "MODEL.NAME": "toy"}, "seconds": 12.4} | changes
+
+
+def test_files_of_a_former_run_are_left_out(save, capsys, tmp_path):
+    """A training that has begun in the folder since has no evaluation yet: none of theirs is its own."""
+    train = section(0.25, metrics={}, intervals={}, started="2026-05-04T08:00:00+00:00")
+    epoch = {"stage": "baseline", "epoch": 1, "mAP": 0.5, "rank1": 0.5}
+    test = {"mAP": 0.5, "cmc": [0.5] * 10}
+    save("a", task_of(0.5), test=test, epochs=[epoch], receipt={"format": 1, "train": train, "test": None})
+    began = datetime(2026, 5, 4, 8, tzinfo=timezone.utc).timestamp()
+    for seconds, source in ((60, "features.npz"), (-60, "no test, no evaluation")):
+        for name in ("features.npz", "metrics.json"):
+            os.utime(tmp_path / "a" / name, (began + seconds, began + seconds))
+        assert main(["a"]) == 0
+        out = capsys.readouterr().out
+        assert table(f"\n{out}", "Metrics")[1][-1] == source
+        assert ("older than the training" in out) == (seconds < 0)
 
 
 def test_receipts(save, capsys):

@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import os
 import re
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -198,7 +200,8 @@ def test_further_causes(run, page):
     folder = run({"SOLVER.STAGE2.BASE_LR": "0.1"}, {"TEST.RE_RANKING": "True", "TEST.NECK_FEAT": "after"})
     content = json.loads((folder / "receipt.json").read_text())
     content["train"]["status"] = "stopped"
-    content["train"]["data"]["left_out"] = {"images of identity -1": 3, "damaged images": 2}
+    for part in ("train", "test"):  # both meet the same test images
+        content[part]["data"]["left_out"] = {"images of identity -1": 3, "damaged images": 2}
     content["train"]["weights"]["reid"] = {"path": "other.pth", "sha256": "", "card": None}
     (folder / "receipt.json").write_text(json.dumps(content))
     text = page(folder)
@@ -235,7 +238,35 @@ def test_random_weights_and_an_early_file(run, tmp_path, capsys):
     assert "| start of training | random weights | CLIP's weights |" in found
     assert "| model | toy-vit | ViT-B-16 | another number of layers" in found
     assert "| tested weights | toy-vit_2.pth, epoch 2 | epoch 60 |" in found
-    assert "MODEL.SIE_COE" not in text  # without SIE nothing reads it
+    assert "MODEL.SIE_COE" not in text and "TEST.EVAL " not in text  # which nothing reads
+
+
+def test_an_evaluation_on_another_data_set_is_that_data_sets(run, page, draw_msmt17):
+    """Its metrics stand next to the numbers published for it, not for the set that was trained on."""
+    root = draw_msmt17("train", "test")
+    folder = run({"DATASETS.ROOT_DIR": str(root), "DATASETS.NAMES": "msmt17"})
+    content = json.loads((folder / "receipt.json").read_text())
+    content["train"]["config"]["DATASETS.TEST"] = "market1501"
+    (folder / "receipt.json").write_text(json.dumps(content | {"test": None}))
+    (folder / "metrics.json").unlink()
+    text = page(folder)
+    (row,) = causes(text)
+    assert row.startswith("| trained on | msmt17 | market1501 |")
+    assert re.search(r"\| mAP +\| [\d.]+ +\| [\d.]+ to [\d.]+ +\| 89\.6", text)
+
+
+def test_a_test_of_a_former_run_is_left_out(run, page):
+    """A new training in the folder has no test yet, but the files of one lie there."""
+    folder = run({"SOLVER.STAGE2.EVAL_PERIOD": "2"})
+    content = json.loads((folder / "receipt.json").read_text())
+    (folder / "receipt.json").write_text(json.dumps(content | {"test": None}))
+    assert "has no receipt of the test" in page(folder)
+    began = datetime.fromisoformat(content["train"]["started"]).timestamp()
+    for name in ("metrics.json", "features.npz"):
+        os.utime(folder / name, (began - 60, began - 60))
+    text = page(folder)
+    assert f"metrics.json in {folder} is older than the training" in text
+    assert "those of the last evaluation of the training" in text
 
 
 # ---- without a receipt

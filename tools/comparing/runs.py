@@ -1,10 +1,12 @@
 """The folders of runs as they are compared: settings, metrics with intervals, scores of single queries."""
 
+import contextlib
 import functools
 import logging
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +77,9 @@ def read_run(label: str, folder: Path, *, rounds: int, seed: int) -> Run:
     """What a run left in its OUTPUT_DIR.
 
     Metrics are those of `features.npz`, else of the test in `receipt.json` or `metrics.json`, else of the
-    last evaluation of the training, in the receipt or `metrics.jsonl`. Raises FileNotFoundError for a folder
-    without any file of a run, other OSErrors, and ValueError that names a damaged file.
+    last evaluation of the training, in the receipt or, without one, `metrics.jsonl`. Files of a test that are
+    older than the training are left out with a warning. Raises FileNotFoundError for a folder without any
+    file of a run, other OSErrors, and ValueError that names a damaged file.
     """
     if not any((folder / name).exists() for name in FILES):
         files = f"{', '.join(FILES[:-1])} or {FILES[-1]}"
@@ -103,17 +106,33 @@ def _settings(folder: Path, receipt: Receipt) -> dict[str, Any]:
     return found | {key: value for key, value in tested if key.startswith("TEST.")}
 
 
+def is_of_former_run(file: Path, train: Section | None) -> bool:
+    """Whether a file is older than the training that has begun in its folder since."""
+    if train is None:
+        return False
+    with contextlib.suppress(ValueError):
+        return file.stat().st_mtime < datetime.fromisoformat(train.started).timestamp()
+    return False
+
+
 def _result(folder: Path, receipt: Receipt, rounds: int, seed: int) -> Result | None:
-    test = read_json(folder / TEST, TestMetrics, MAX_METRICS) if (folder / TEST).exists() else None
-    if (folder / FEATURES).exists():
+    there = {name for name in (TEST, FEATURES) if (folder / name).exists()}
+    former = {name for name in there if is_of_former_run(folder / name, receipt.train)}
+    if former:
+        text = "%s: %s is older than the training in it, of a former run, and left out"
+        _logger.warning(text, folder, " and ".join(sorted(former)))
+    there -= former
+    test = read_json(folder / TEST, TestMetrics, MAX_METRICS) if TEST in there else None
+    if FEATURES in there:
         return _of_features(folder, test, rounds, seed)
     if receipt.test and receipt.test.metrics:
         return _of_section(receipt.test, f"{RECEIPT}, test")
     if test:
         ranks = {f"rank{k}": test.cmc[min(k, len(test.cmc)) - 1] for k in (1, 5, 10)}
         return Result(_source(TEST, test.rerank), {"mAP": test.mAP, **ranks})
-    if receipt.train and receipt.train.metrics:
-        return _of_section(receipt.train, f"{RECEIPT}, last evaluation")
+    if receipt.train:
+        found = _of_section(receipt.train, f"{RECEIPT}, last evaluation")
+        return found if found.metrics else None
     return _of_training(folder / COURSE)
 
 

@@ -19,8 +19,8 @@ _TRAINED_IN, _TESTED_IN = "fp16", "float32"  # the published code
 _SHOWN = 60
 # Facts of a test, the settings they stand for, and those of training, if training has its own.
 _PREPARED = {
-    "pixel_mean": ("INPUT.PIXEL_MEAN", "other numbers reach the model than it was trained on"),
-    "pixel_std": ("INPUT.PIXEL_STD", "other numbers reach the model than it was trained on"),
+    "pixel_mean": ("INPUT.PIXEL_MEAN", "other numbers reach the model"),
+    "pixel_std": ("INPUT.PIXEL_STD", "other numbers reach the model"),
     "size": ("INPUT.SIZE_TEST", "images of another size, and positions resized for them"),
     "stride": ("MODEL.STRIDE_SIZE", "another number of patches"),
     "resize": ("INPUT.TEST_RESIZE", "images are resized in another way"),
@@ -54,8 +54,7 @@ class Case(NamedTuple):
     @property
     def dataset(self) -> str:
         """The data set that the numbers are of, '' where it is not known."""
-        data = (self.test and self.test.data) or (self.train and self.train.data)
-        return data.name if data else ""
+        return tested_set(self.train, self.test)
 
     @property
     def tested(self) -> Weights | None:
@@ -66,6 +65,16 @@ class Case(NamedTuple):
     def card(self) -> Mapping[str, Any]:
         """The card of the file that was tested, as far as there is one."""
         return (self.tested and self.tested.card) or {}
+
+
+def tested_set(train: Section | None, test: Section | None) -> str:
+    """The data set of query and gallery, '' where it is not known; a training may have another."""
+    if test and test.data:
+        return test.data.name
+    if train is None:
+        return ""
+    trained = train.data.name.partition("+")[0] if train.data else ""  # the first of several
+    return str(train.config.get("DATASETS.TEST") or "").strip() or trained
 
 
 def find_causes(case: Case) -> list[Cause]:
@@ -172,10 +181,21 @@ def data(case: Case) -> Iterator[Cause]:
     """Splits have other counts, the data are another release, or images were left out."""
     expected = COUNTS.get(case.dataset, {})
     seen: dict[str, Any] = {}
+    left_out: dict[str, int] = {}
     for section in (case.train, case.test):
         if section is not None and section.data is not None:
             seen |= section.data.splits
-            yield from _left_out(section)
+            # Both have met the same test images.
+            counts = section.data.left_out.items()
+            left_out |= {reason: max(left_out.get(reason, 0), count) for reason, count in counts}
+    for reason, count in left_out.items():
+        if reason not in USUALLY_LEFT_OUT:
+            yield Cause(1, "left out", f"{count:,} {reason}", "none", "what lies there is not used")
+    trained = case.train.data.name if case.train and case.train.data else ""
+    if trained and trained != case.dataset:
+        expected = {split: counts for split, counts in expected.items() if split != "train"}
+        text = "images and identities of other data, maybe of another domain"
+        yield Cause(2, "trained on", trained, case.dataset, text)
     for split, (images, identities) in expected.items():
         found = seen.get(split)
         if found is None or abs(found.images - images) <= _slack(case.dataset) * images:
@@ -189,13 +209,9 @@ def data(case: Case) -> Iterator[Cause]:
         yield Cause(2, what, f"{found.images:,}{of_identities}", f"{images:,}{asked}", follows)
     wanted = case.recipe.releases.get(case.dataset)
     release = next((s.data.release for s in (case.test, case.train) if s and s.data and s.data.release), "")
-    if wanted and release and not release.startswith(wanted):
+    if wanted and release and not re.search(rf"\b{wanted}\b", release):
         follows = "faces are masked in V2; the published numbers are of " + wanted
         yield Cause(2, f"release of {case.dataset}", release, wanted, follows)
-    train = case.train.data if case.train else None
-    if train and case.test and train.name != case.dataset:
-        text = "a test on another data set than the training's, another domain"
-        yield Cause(2, "trained on", train.name, case.dataset, text)
 
 
 def _effect(split: str, fewer: bool) -> str:
@@ -210,13 +226,6 @@ def _slack(dataset: str) -> float:
     return 0.01 if dataset == "veri" else 0.0  # whose images without a label may be left out
 
 
-def _left_out(section: Section) -> Iterator[Cause]:
-    counts = section.data.left_out if section.data else {}
-    others = {reason: count for reason, count in counts.items() if reason not in USUALLY_LEFT_OUT}
-    for reason, count in others.items():
-        yield Cause(1, "left out", f"{count:,} {reason}", "none", "what lies there is not used")
-
-
 def preparation(case: Case) -> Iterator[Cause]:
     """Test images are prepared otherwise than in training, or than in the published run."""
     trained: Mapping[str, Any] = case.train.config if case.train else {}
@@ -228,7 +237,8 @@ def preparation(case: Case) -> Iterator[Cause]:
         learnt = trained.get("INPUT.SIZE_TRAIN", learnt) if fact == "size" else learnt
         if case.test and fact in _ON_CARD and learnt is not None and _plain(learnt) != _plain(here):
             what = f"{key} of the test"
-            yield Cause(2, what, str(here), f"as trained: {_plain(learnt)}", follows, (key,))
+            text = f"{follows} than it was trained on" if fact.startswith("pixel") else follows
+            yield Cause(2, what, str(here), f"as trained: {_plain(learnt)}", text, (key,))
         elif key in case.settings and _plain(case.settings[key]) != _plain(here):
             weight = 2 if fact in ("neck_feature", "size") else 1
             yield Cause(weight, key, str(here), str(case.settings[key]), follows, (key,))

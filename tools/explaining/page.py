@@ -5,7 +5,7 @@ from collections.abc import Collection
 from config.load import load_config
 from processor import METHODS
 from tools.comparing.sheet import Table
-from tools.explaining.causes import Case, find_causes
+from tools.explaining.causes import Case, find_causes, tested_set
 from tools.explaining.published import differing, find_recipe, keys_of
 from tools.explaining.reading import Known
 from utils.text import shortened
@@ -47,8 +47,7 @@ def make_case(known: Known, recipe_file: str = "") -> Case:
     settings = dict(train.config if train else {})
     if not train and test:
         settings = test.config or {"MODEL.NAME": test.facts.get("model", "")}
-    data = (test and test.data) or (train and train.data)
-    dataset = data.name if data else ""
+    dataset = tested_set(train, test)
     recipe = find_recipe(method, settings, dataset)
     if recipe_file:
         theirs = leaves(load_config(METHODS[recipe.method].tree, recipe_file))

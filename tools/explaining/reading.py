@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from processor import METHODS
-from tools.comparing.runs import read_run
+from tools.comparing.runs import is_of_former_run, read_run
 from utils.untrusted.forms import Form, read_json
 from utils.untrusted.metrics_files import MAX_METRICS, read_epochs
 from utils.untrusted.plain import read_plain_text
@@ -97,7 +97,10 @@ def _read_folder(folder: Path) -> Known:
     if train is None and ((folder / _CONFIG).exists() or (folder / _COURSE).exists()):
         train = _training_without_receipt(folder)
         notes.append(f"{folder} has no receipt of the training: settings, log and course of it were read")
-    if test is None and (folder / _TEST).exists():
+    has_test = (folder / _TEST).exists()
+    if test is None and has_test and is_of_former_run(folder / _TEST, train):
+        notes.append(f"{_TEST} in {folder} is older than the training, of a former run, and left out")
+    elif test is None and has_test:
         test = _test_without_receipt(folder)
         notes.append(f"{folder} has no receipt of the test: {_TEST}, log and features of it were read")
     return Known(train, test, notes)
