@@ -62,6 +62,8 @@ def take_image_side(
     info = read_info(weights, path)
     found = image_side(weights, path)
     own = model.state_dict()
+    if _SIDES in own and not info.side_rows:
+        own[_SIDES] = torch.zeros_like(own[_SIDES])  # the first features are those of the file
     taken = _common(own, found, path, run.keep)
     resized = _resize(model, taken, info, run)
     side = _take_sides(model, taken, found, info, run)

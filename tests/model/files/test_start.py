@@ -186,8 +186,11 @@ def test_data_sets_that_are_joined_have_rows_of_their_own(saved, begin, caplog):
     assert "of msmt17 from camera 2 on" in caplog.text and "not of csv" in caplog.text
 
 
-def test_rows_are_new_where_the_file_has_none(saved, begin, caplog):
-    begin(saved()[1], *SIE)
+def test_rows_are_new_and_of_no_effect_where_the_file_has_none(saved, begin, toy_images, caplog):
+    trained, path = saved()
+    model = begin(path, *SIE)
+    assert torch.equal(features(model, toy_images(), [0, 5]), features(trained, toy_images()))
+    assert model.cv_embed.requires_grad
     assert re.search(r"new: .*cv_embed 1", caplog.text)
 
 
