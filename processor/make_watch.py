@@ -30,7 +30,9 @@ def usual_reasons(cfg: CfgNode) -> list[str]:
     node = main_solver(cfg)
     name = "SOLVER.STAGE2" if "STAGE2" in cfg.SOLVER else "SOLVER"
     reasons = [
-        f"{name}.BASE_LR {node.BASE_LR:g} is too high for these weights (try a tenth of it)",
+        f"{name}.BASE_LR {node.BASE_LR:g} is too high or too low for these weights (try a tenth of it, then "
+        "ten times it)",
+        f"{name}.MAX_EPOCHS {node.MAX_EPOCHS} is too low for so few images",
         "identities are mixed up in the training images (tools/check_dataset.py shows them)",
     ]
     if cfg.MODEL.PRETRAIN_CHOICE == "none" and not cfg.MODEL.get("REID_WEIGHT", ""):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from processor.engine.signs import Sign
 from processor.engine.stage import Plan
+from utils.distributed import is_first
 
 _FEWEST = 5  # epochs in a row
 _SHARE = 6  # of a longer stage's epochs, one in so many: rates rise in the first ones
@@ -14,7 +15,7 @@ _logger = logging.getLogger("transreid.train")
 
 
 class Watch:
-    """Warns once in a run when a stage seems to learn nothing.
+    """Warns once in a run, in the first process, when a stage seems to learn nothing.
 
     Signs of the means count when they hold for several epochs in a row, a sixth of the stage and five at the
     least; a poor evaluation counts from the middle of the stage on.
@@ -49,7 +50,7 @@ class Watch:
             self._warn(stage, [found] if found else [])
 
     def _warn(self, stage: str, found: Sequence[str]) -> None:
-        if not found or self._warned:
+        if not found or self._warned or not is_first():
             return
         self._warned = True
         most = f"; most often the reason is one of: {'; '.join(self.reasons)}" if self.reasons else ""

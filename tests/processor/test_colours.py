@@ -87,8 +87,11 @@ def test_all_listeners_hear():
 
 
 def test_reasons_name_keys_and_values():
-    plain = usual_reasons(load_config(cfg, "", ["SOLVER.STAGE2.BASE_LR", 0.01]))
-    assert plain[0].startswith("SOLVER.STAGE2.BASE_LR 0.01 is too high")
+    plain = usual_reasons(
+        load_config(cfg, "", ["SOLVER.STAGE2.BASE_LR", 0.01, "SOLVER.STAGE2.MAX_EPOCHS", 9])
+    )
+    assert plain[0].startswith("SOLVER.STAGE2.BASE_LR 0.01 is too high or too low")
+    assert plain[1] == "SOLVER.STAGE2.MAX_EPOCHS 9 is too low for so few images"
     assert usual_reasons(load_config(cfg, "", ["MODEL.PRETRAIN_CHOICE", "none"]))[0].startswith(
         "MODEL.PRETRAIN_CHOICE is 'none'"
     )

@@ -71,6 +71,15 @@ def test_accuracy_at_chance(plan, warnings, acc, samples, told):
     assert len(warnings()) == told
 
 
+def test_one_process_warns(plan, warnings, monkeypatch):
+    monkeypatch.setattr("processor.engine.watch.is_first", lambda: False)
+    watch = Watch(lambda: "poor")
+    for _ in range(9):
+        watch.see_epoch("stage2", plan(9), [MARGIN], means())
+    watch.see_evaluation("stage2", 9, plan(9))
+    assert not warnings()
+
+
 @pytest.mark.parametrize("given", [{}, {"samples": 0}, {"loss_triplet": float("nan"), "samples": 8}])
 def test_epochs_without_numbers_are_no_sign(plan, warnings, given):
     watch = Watch()
