@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys results bench bench-retrieval bench-prototypes bench-graph bench-shard bench-memory bench-estimate bench-export bench-prompts bench-languages bench-reid-task bench-faults bench-gallery bench-serve clean
+.PHONY: help demo demo-text gallery-demo test test-guests quick lint keys results bench bench-retrieval bench-prototypes bench-graph bench-shard bench-memory bench-estimate bench-export bench-prompts bench-languages bench-reid-task bench-finetune bench-small bench-faults bench-gallery bench-serve clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,8 @@ help:
 	@echo "make bench-prompts   train prompt learning's methods on drawn people, test them there and in another domain (35 minutes)"
 	@echo "make bench-languages  train a multilingual text tower on drawn people in one language and in three (half an hour)"
 	@echo "make bench-reid-task  train with batches from a graph and with captions on drawn people (an hour)"
+	@echo "make bench-finetune  train on few drawn people from random weights and from a model of others"
+	@echo "make bench-small  train on 20 drawn people with configs/small, next to a colour histogram"
 	@echo "make bench-faults   kill, starve and confuse short training runs, and tell what became of them (four minutes)"
 	@echo "make bench-gallery   time galleries of up to a million entries next to faiss and a matrix product (an hour)"
 	@echo "make bench-serve   200 clients ask a gallery's server for a minute: answers per second, seconds, memory (two minutes)"
@@ -113,6 +115,12 @@ bench-languages: $(BIN)/.installed-dev
 
 bench-reid-task: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.reid_task
+
+bench-finetune: $(BIN)/.installed
+	$(BIN)/python -m benchmarks.finetune
+
+bench-small: $(BIN)/.installed
+	$(BIN)/python -m benchmarks.small
 
 bench-faults: $(BIN)/.installed
 	$(BIN)/python -m benchmarks.faults

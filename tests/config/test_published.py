@@ -43,7 +43,8 @@ PCL = {
 CLIPREID_PCL = "configs/person/vit_clipreid_pcl.yml"
 TBPS = ["configs/tbps/vit_tbps.yml", "configs/tbps/vit_tbps_simplified.yml"]
 ALTCLIP = "configs/tbps/vit_altclip.yml"
-SHIPPED = [*FILES, *SIE_OLP, CLIPREID_PCL, "configs/pcl/vit_pcl.yml", *PCL, *TBPS, ALTCLIP]
+SMALL = [f"configs/small/{name}.yml" for name in ("scratch_base", "vit_base", "vit_clipreid")]
+SHIPPED = [*FILES, *SIE_OLP, CLIPREID_PCL, "configs/pcl/vit_pcl.yml", *PCL, *TBPS, ALTCLIP, *SMALL]
 # What pcl-vit.yml of the published PCL-CLIP sets, but for folders.
 PUBLISHED_PCL = {
     "MODEL.NAME": "ViT-B-16",
@@ -180,7 +181,7 @@ def test_the_head_of_a_file_names_the_program_and_the_file(repository, file):
 def test_no_shipped_file_is_left_out(repository):
     found = {
         path.relative_to(repository).as_posix()
-        for folder in ("person", "veri", "VehicleID", "pcl", "tbps")
+        for folder in ("person", "veri", "VehicleID", "pcl", "tbps", "small")
         for path in (repository / "configs" / folder).iterdir()
     }
     assert found == set(SHIPPED)
