@@ -16,7 +16,7 @@ from processor.engine.drive import drive
 from processor.evaluation import require_matches
 from processor.make_evaluation import Evaluator
 from processor.make_parts import Parts, TrainingData, verify
-from processor.make_receipt import TrainingReceipt, make_training_section
+from processor.make_receipt import TrainingReceipt, fingerprint, make_training_section
 from processor.make_session import Session, training_session
 from processor.make_trackers import make_trackers, require_trackers
 from processor.make_watch import usual_reasons
@@ -29,6 +29,7 @@ from utils.launch import launch_name
 from utils.logger import show_waiting
 from utils.precision import training_precision
 
+_DIGEST, _DIGITS = "as digest of its names and labels", 16
 _logger = logging.getLogger("transreid")
 
 
@@ -73,11 +74,13 @@ def _starting_model(
     build = functools.partial(method.model, cfg, dataset)
     if snapshot is None:
         return method.start(cfg, dataset, build)
-    for name, now in _fingerprint(dataset).items():
-        if snapshot.state.facts.get(name) != now:
+    for name, now in _facts(dataset).items():
+        # Files of earlier versions do not have the digest.
+        before = snapshot.state.facts.get(name, now if name == _DIGEST else None)
+        if before != now:
             raise ValueError(
-                f"the training split has {now} {name}, but the run in {snapshot.path} has "
-                f"{snapshot.state.facts.get(name)}; allowed with --resume: the same data"
+                f"the training split has {now} {name}, but the run in {snapshot.path} has {before}; allowed "
+                "with --resume: the same data"
             )
     model = build(pretrained=False)
     snapshot.restore_model(model)
@@ -113,7 +116,7 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
         session.output_dir,
         parts.model,
         precision,
-        about | _fingerprint(parts.dataset),
+        about | _facts(parts.dataset),
         trackers=trackers,
         every=60 * cfg.SOLVER.SAVE_EVERY_MIN,
         finished=finished,
@@ -139,6 +142,7 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
     )
 
 
-def _fingerprint(dataset: TrainingData) -> dict[str, int]:
+def _facts(dataset: TrainingData) -> dict[str, int | str]:
     """Facts that must be equal for a run to continue on a data set."""
-    return {"images": len(dataset.train), "identities": dataset.num_train_pids}
+    digest = fingerprint(dataset.train)[:_DIGITS]
+    return {"images": len(dataset.train), "identities": dataset.num_train_pids, _DIGEST: digest}

@@ -204,11 +204,11 @@ def _split(parts: list[Any]) -> Split:
         identities=len({record.pid for record in first if record.pid >= 0}),
         cameras=len({record.camid for record in first if record.camid >= 0}),
         captions=len(captions),
-        sha256=_fingerprint(record for part in parts for record in part),
+        sha256=fingerprint(record for part in parts for record in part),
     )
 
 
-def _fingerprint(records: Iterable[Any]) -> str:
+def fingerprint(records: Iterable[Any]) -> str:
     """SHA-256 of names, identities as the data set writes them, and cameras, whatever their order.
 
     A camera is its rank among the known ones, as its number is higher where another set is trained on.

@@ -27,6 +27,8 @@ from tests.processor.running import (
     run_test,
 )
 
+DIGEST = "as digest of its names and labels"
+
 
 @pytest.fixture
 def stopped(trained, toy_config, monkeypatch):
@@ -168,6 +170,31 @@ def test_the_other_programs_run_is_refused(trained, stopped, first, then, finish
     assert "\n" not in str(caught.value)
 
 
+def test_as_many_other_images_are_refused(trained, stopped, market_tree, tmp_path):
+    root = shutil.copytree(market_tree, tmp_path / "data")
+    folder = stopped(6, "clipreid", "DATASETS.ROOT_DIR", str(root))
+    image = next(root.glob("*/bounding_box_train/0001_c1*.jpg"))
+    moved = image.rename(image.with_name(image.name.replace("s1_", "s2_")))
+    told = (
+        f"the training split has [0-9a-f]{{16}} {DIGEST}, but the run in .* has [0-9a-f]{{16}}; allowed with"
+    )
+    with pytest.raises(ValueError, match=told):
+        trained("clipreid", "DATASETS.ROOT_DIR", str(root), resume=True)
+    # A file of an earlier version does not know the names.
+    former = last(folder)
+    del former[DIGEST]
+    torch.save(former, folder / "last.pt")
+    trained("clipreid", "DATASETS.ROOT_DIR", str(root), resume=True)
+    assert moved.exists() and last(folder)["finished"] == ["stage1", "stage2"]
+
+
+def test_the_same_images_may_lie_elsewhere(trained, stopped, market_tree, tmp_path):
+    folder = stopped(6)
+    root = shutil.copytree(market_tree, tmp_path / "moved")
+    trained("clipreid", "DATASETS.ROOT_DIR", str(root), resume=True)
+    assert last(folder)["finished"] == ["stage1", "stage2"]
+
+
 @pytest.mark.parametrize(("left", "told"), [(7, "7 images, but .* has 8"), (6, "6 images")])
 def test_other_images_are_refused(trained, stopped, market_tree, tmp_path, left, told):
     root = shutil.copytree(market_tree, tmp_path / "data")
@@ -223,7 +250,7 @@ def test_a_file_without_one_of_its_entries_is_refused(trained, stopped):
     folder = stopped(7)
     whole = last(folder)
     # Read by torchrun, by the log only, and not in all files of this format.
-    for name in whole.keys() - {"versions", "launch", "processes", "steps"}:
+    for name in whole.keys() - {"versions", "launch", "processes", "steps", DIGEST}:
         torch.save({key: value for key, value in whole.items() if key != name}, folder / "last.pt")
         with pytest.raises(ValueError, match=r"last\.pt") as caught:
             trained("clipreid", resume=True)
