@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from datasets.drawn import DOMAINS, LANGUAGES, draw_captions, draw_market1501
+from retrieval import INDEXES, SPACES
 from tools.gallery import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +53,12 @@ def test_help_is_shown_before_anything_heavy_is_imported(answers, asked):
     status, printed, heavy = answers[" ".join(map(str, asked))]
     assert status == 0 and printed.startswith("usage: ")
     assert not heavy, "imported before arguments are read; allowed: in the function that needs it"
+
+
+def test_the_help_of_galleries_offers_what_there_is(answers):
+    for command, option, there in (("create", "index", INDEXES), ("export", "space", SPACES)):
+        _, printed, _ = answers[f"{ROOT / 'tools/gallery.py'} {command}"]
+        assert f"--{option} {{{','.join(there)}}}" in printed
 
 
 def test_the_help_of_drawn_people_tells_what_their_functions_do(answers):

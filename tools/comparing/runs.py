@@ -119,8 +119,8 @@ def _result(folder: Path, receipt: Receipt, rounds: int, seed: int) -> Result | 
     there = {name for name in (TEST, FEATURES) if (folder / name).exists()}
     former = {name for name in there if is_of_former_run(folder / name, receipt.train)}
     if former:
-        text = "%s: %s is older than the training in it, of a former run, and left out"
-        _logger.warning(text, folder, " and ".join(sorted(former)))
+        text = "%s: older than the training in it, of a former run, and left out: %s"
+        _logger.warning(text, folder, ", ".join(sorted(former)))
     there -= former
     test = read_json(folder / TEST, TestMetrics, MAX_METRICS) if TEST in there else None
     if FEATURES in there:
