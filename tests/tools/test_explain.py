@@ -241,6 +241,13 @@ def test_random_weights_and_an_early_file(run, tmp_path, capsys):
     assert "MODEL.SIE_COE" not in text and "TEST.EVAL " not in text  # which nothing reads
 
 
+def test_settings_that_only_the_test_had_are_listed(run, page):
+    """VehicleID's published numbers are of 800 vehicles; a test of more is another one."""
+    text = page(run(test={"DATASETS.VEHICLEID_TEST_SIZE": "1600", "INPUT.ORIENTATION": "exif"}))
+    assert "2 further settings differ" in text
+    assert re.search(r"\| DATASETS\.VEHICLEID_TEST_SIZE +\| 1600 +\| 800 ", text)
+
+
 def test_an_evaluation_on_another_data_set_is_that_data_sets(run, page, draw_msmt17):
     """Its metrics stand next to the numbers published for it, not for the set that was trained on."""
     root = draw_msmt17("train", "test")

@@ -16,7 +16,8 @@ METRICS = {"mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-1
 _SHOWN, _LINE = 60, 600  # characters of a value, and of a command line
 _CIRCUMSTANCES = ("command", "commit", "started", "status", "precision", "device", "processes", "seed")
 # Of a test alone: all other settings are the training's.
-_OF_TESTS = ("TEST.", "INPUT.SIZE_TEST", "INPUT.TEST_RESIZE", "DATASETS.TEST", "DATASETS.EVAL_SPLIT")
+_OF_TESTS = ("TEST.", "INPUT.SIZE_TEST", "INPUT.TEST_RESIZE", "INPUT.ORIENTATION")
+_OF_TESTS += ("DATASETS.TEST", "DATASETS.EVAL_SPLIT", "DATASETS.VEHICLEID_TEST_SIZE")
 
 
 def explained(known: Known, recipe_file: str = "") -> list[Table]:
