@@ -9,6 +9,7 @@ from torch import nn
 from processor.engine import Plan, Run
 from processor.engine.rehearsal import Blank, StageMemory, count_memory
 from utils.distributed import is_first, world_size
+from utils.launch import processes_here
 from utils.memory import free_memory, own_memory
 from utils.text import Lines, one_line
 
@@ -71,8 +72,9 @@ def log_outlook(rehearsals: Sequence[Rehearsal], run: Run, *, sharded: bool) -> 
     if not is_first() or not left:
         return
     # On the CPU the weights are there already, in what this process holds.
-    held = 0 if run.device.type == "cuda" else own_memory()
-    there, needs = held + free_memory(run.device), {}
+    on_gpu = run.device.type == "cuda"
+    held, sharing = (0, 1) if on_gpu else (own_memory(), processes_here())
+    there, needs = held + free_memory(run.device) // sharing, {}
     for rehearsal in left:
         memory = _count(rehearsal, run, Saving("", rehearsal.plan.batch_size, sharded=sharded))
         if memory is not None:
@@ -81,8 +83,8 @@ def log_outlook(rehearsals: Sequence[Rehearsal], run: Run, *, sharded: bool) -> 
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     _logger.info("Before the run (memory in GB, about):\n%s", Lines("\n".join(lines)))
-    place = "GPU" if run.device.type == "cuda" else "machine"
-    _logger.info("this %s has %.1f GB for it", place, there / _GB)
+    use = "it" if sharing == 1 else f"each of {sharing} processes"
+    _logger.info("this %s has %.1f GB for %s", "GPU" if on_gpu else "machine", there / _GB, use)
     for rehearsal in left:
         if rehearsal.without:
             _logger.info("the memory of %s is counted without %s", rehearsal.name, rehearsal.without)

@@ -20,6 +20,11 @@ def launched_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def processes_here() -> int:
+    """Number of processes that torchrun has started on this machine, 1 without torchrun."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 def local_rank() -> int:
     """Number of this process on this machine, from 0."""
     return int(os.environ.get("LOCAL_RANK", 0))

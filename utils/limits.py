@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 
+from utils.launch import processes_here
+
 if sys.platform != "win32":
     import resource
 
@@ -64,6 +66,5 @@ def available_processors() -> int:
 
 def usual_workers() -> int:
     """This process's share of the processors, 1 to 16, as far as `allowed_workers` allows."""
-    # Set by torchrun: the processes of a torch.distributed run on this machine.
-    own = available_processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    own = available_processors() // processes_here()
     return allowed_workers(min(max(own, 1), _MOST_WORKERS))

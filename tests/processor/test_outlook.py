@@ -153,6 +153,15 @@ def test_a_run_that_will_not_fit_is_told_what_lowers_it(trained, parts_of, outlo
     assert "WARNING: baseline needs about" in line and "with SOLVER.MICRO_BATCH 2 about" in line
 
 
+def test_processes_share_the_memory_of_a_machine(trained, outlook, monkeypatch):
+    outlook()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr("processor.outlook.own_memory", lambda: 1_000_000_000)
+    monkeypatch.setattr("processor.outlook.free_memory", lambda device: 8_000_000_000)
+    _, folder = trained("baseline")
+    assert "this machine has 3.0 GB for each of 4 processes" in (folder / "train_log.txt").read_text()
+
+
 def test_a_resnet_is_told_to_take_smaller_batches(trained, outlook, monkeypatch):
     outlook()
     monkeypatch.setattr("processor.outlook.free_memory", lambda device: -(10**12))
