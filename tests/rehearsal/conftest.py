@@ -20,6 +20,8 @@ def gpu(monkeypatch):
 
     for target, value in {
         "processor.make_session.select_device": choose,
+        "torch.cuda.mem_get_info": lambda device=None: (1 << 34, 1 << 34),
+        "torch.cuda.get_device_name": lambda device=None: "a pretended GPU",
         "torch.cuda.default_generators": (torch.default_generator,),
         "torch.cuda.make_graphed_callables": lambda module, inputs: module,
         "torch.cuda.amp.common.amp_definitely_not_available": lambda: False,
