@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from datasets import CaptionRecord, ImageRecord, Trial
 from processor.engine import TrainingBatch
@@ -17,6 +16,7 @@ from retrieval import FeatureSet, LabelNames, RetrievalTask, TrialRows, have_mat
 from utils.device import move_module
 from utils.distributed import gather_objects, gather_rows, is_first
 from utils.precision import Precision
+from utils.progress import followed
 
 _QUERIES_AT_ONCE = 32
 
@@ -54,7 +54,7 @@ def extract(
     """Features (N, D) of every item of a loader, float32, on the device, the model in evaluation mode.
 
     `encode` maps a batch to features (B, D); None is the model's test feature. `precision` None is float32.
-    Without `progress` there is no bar, for callers that show their own.
+    Without `progress` nothing is shown of it, for callers that do so themselves.
     In a run of several processes the loader has this process's share, and all processes get all features.
     Raises ValueError for a loader without items.
     """
@@ -63,8 +63,7 @@ def extract(
     precision = precision or Precision(device.type)
     encode = encode or image_encoder(model)
     features, pids, camids, paths, keys = [], [], [], [], []
-    hidden = None if progress and is_first() else True  # None shows a bar on terminals only
-    for batch in tqdm(loader, desc="extract", leave=False, disable=hidden):
+    for batch in followed(loader, "extract", shown=progress and is_first()):
         batch = batch.to(device)
         with precision.autocast():
             features.append(encode(batch).float())
