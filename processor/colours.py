@@ -18,8 +18,9 @@ _logger = logging.getLogger("transreid")
 class ColourFloor:
     """Compares evaluations with a ranking by colour histograms on some of the test images.
 
-    It is for `Evaluator.see`, and as a function gives what is poor about the last evaluation, or ''. Images
-    that cannot be compared end the comparison with a line in the log.
+    `Evaluator.see` gives it the evaluations; as a function it compares the last one, for which images are
+    read, and gives what is poor about it, or ''. Images that cannot be compared end the comparison with a
+    line in the log.
 
     Args:
         upright: images are turned as their EXIF orientation says.
@@ -29,30 +30,30 @@ class ColourFloor:
     def __init__(self, *, upright: bool, seed: int) -> None:
         self.upright, self.seed = upright, seed
         self._colours: dict[str, Tensor] | None = {}
-        self._below = ""
+        self._seen: RetrievalTask | None = None
 
     def __call__(self) -> str:
         """How far the last evaluation is below the colour histograms, or ''."""
-        return self._below
+        part = self._seen
+        if part is None or self._colours is None:
+            return ""
+        try:
+            colours = evaluate_task(RetrievalTask(self._with_colours(part.images), part.trials)).mAP
+            own = evaluate_task(part).mAP
+        except (ValueError, OSError) as error:
+            self._colours = None
+            _logger.info("evaluations are not compared with colour histograms: %s", one_line(error))
+            return ""
+        if own >= colours:
+            return ""
+        return (
+            f"mAP is {own:.1%} on {len(part.images):,} test images, below the {colours:.1%} of a colour "
+            "histogram, which learns nothing"
+        )
 
     def see(self, task: RetrievalTask) -> None:
-        """Compare a task on the features of a model; called in one process."""
-        if self._colours is None:
-            return
-        try:
-            part = some_identities(task, self.seed)
-            colours = evaluate_task(RetrievalTask(self._with_colours(part.images), part.trials)).mAP
-        except (ValueError, OSError) as error:
-            self._colours, self._below = None, ""
-            _logger.info("evaluations are not compared with colour histograms: %s", one_line(error))
-            return
-        own = evaluate_task(part).mAP
-        self._below = ""
-        if own < colours:
-            self._below = (
-                f"mAP is {own:.1%} on {len(part.images):,} test images, below the {colours:.1%} of a colour "
-                "histogram, which learns nothing"
-            )
+        """Keep a part of an evaluation's task, on the features of a model; called in one process."""
+        self._seen = some_identities(task, self.seed)
 
     def _with_colours(self, images: FeatureSet) -> FeatureSet:
         """The items with colour histograms as features."""

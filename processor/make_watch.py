@@ -5,7 +5,7 @@ from typing import cast
 
 from yacs.config import CfgNode
 
-from config.nodes import main_solver
+from config.nodes import main_solver, single_name
 from datasets import ReIDDataset
 from processor.colours import ColourFloor
 from processor.make_parts import Parts
@@ -15,11 +15,19 @@ _logger = logging.getLogger("transreid")
 
 
 def colour_floor(cfg: CfgNode, parts: Parts) -> ColourFloor | None:
-    """Colour histograms of the test images; None, with a line in the log, without the package for them."""
+    """Colour histograms of the test images; None, with a line in the log, without the package for them.
+
+    None, too, where another data set is tested, on which a model may be poor whatever it learns.
+    """
+    why, tested = "", cfg.DATASETS.TEST.strip()
+    if tested not in ("", single_name(cfg.DATASETS.NAMES)):
+        why = f"DATASETS.TEST {tested} is not what is trained on"
     try:
         require_extra("draw")
     except MissingExtra as error:
-        _logger.info("evaluations are not compared with colour histograms: %s", error)
+        why = str(error)
+    if why:
+        _logger.info("evaluations are not compared with colour histograms: %s", why)
         return None
     upright = cast(ReIDDataset, parts.dataset).upright
     return ColourFloor(upright=upright, seed=cfg.SOLVER.SEED)

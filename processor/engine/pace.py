@@ -33,9 +33,9 @@ class Pace:
         return (self.epochs - done) * (time.monotonic() - self._began) / (done - self._from)
 
     def rest(self, progress: Progress, total: int) -> str:
-        """'about 3:05:12 left', or '' where it is not known."""
+        """'about 3:05:12 left', or '' where it is not known or less than a second."""
         left = self.left(progress, total)
-        return "" if left is None else f"about {timedelta(seconds=round(left))} left"
+        return "" if left is None or left < 1 else f"about {timedelta(seconds=round(left))} left"
 
     def log_first(self, stage: str, progress: Progress, total: int) -> None:
         """Log where the stage is, once before the end of an epoch, where a minute or more is left."""

@@ -11,7 +11,7 @@ from PIL import Image
 from config import cfg
 from config.load import load_config
 from processor.colours import ColourFloor, both, some_identities
-from processor.make_watch import usual_reasons
+from processor.make_watch import colour_floor, usual_reasons
 from retrieval import FeatureSet, RetrievalTask, TrialRows
 
 pytest.importorskip("skimage")
@@ -48,10 +48,12 @@ def test_noise_is_below_and_identities_are_not(task):
 
 def test_images_are_read_once(task, monkeypatch):
     floor = ColourFloor(upright=False, seed=1)
-    given = task(torch.randn(10, 4))
+    given = task(torch.randn(10, 4, generator=torch.Generator().manual_seed(0)))
     floor.see(given)
+    first = floor()
     monkeypatch.setattr("processor.colours.colours_of", lambda *args, **options: 1 / 0)
     floor.see(given)
+    assert floor() == first != ""
 
 
 def test_an_image_that_is_gone_ends_the_comparison_once(task, caplog):
@@ -60,10 +62,10 @@ def test_an_image_that_is_gone_ends_the_comparison_once(task, caplog):
     Path(gone).unlink()
     with caplog.at_level(logging.INFO, "transreid"):
         floor.see(given)
-        floor.see(given)
+        assert not caplog.records  # nothing is read before somebody asks
+        assert floor() == floor() == ""
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("evaluations are not compared with colour histograms: ") and gone in line
-    assert floor() == ""
 
 
 def test_some_identities_are_whole_ones(task):
@@ -77,6 +79,13 @@ def test_some_identities_are_whole_ones(task):
     assert some_identities(given, seed=3, most=5).images.paths == part.images.paths
     assert len(some_identities(given, seed=3, most=1).images) == 2  # one identity at the least
     assert len(some_identities(given, seed=3).images) == 10
+
+
+def test_another_data_set_is_not_compared(caplog):
+    foreign = load_config(cfg, "", ["DATASETS.NAMES", "market1501", "DATASETS.TEST", "dukemtmc"])
+    with caplog.at_level(logging.INFO, "transreid"):
+        assert colour_floor(foreign, None) is None
+    assert "DATASETS.TEST dukemtmc" in caplog.text
 
 
 def test_all_listeners_hear():
