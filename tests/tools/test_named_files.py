@@ -27,8 +27,9 @@ def told(capsys):
 def test_features_without_a_match(tmp_path, told, program, pids):
     images = FeatureSet(np.eye(3, dtype=np.float32), pids, [1, 2, 3], ["a", "b", "c"])
     RetrievalTask.all_against_all(images).save(tmp_path / "a.npz")
-    out = [] if program is evaluate else ["--out", tmp_path / "out"]
-    assert str(tmp_path / "a.npz") in told(program, "--features", tmp_path / "a.npz", *out)
+    options = [] if program is evaluate else ["--out", tmp_path / "out"]
+    options += ["--worst", 3] if program is rank else []  # by itself it shows the first queries
+    assert str(tmp_path / "a.npz") in told(program, "--features", tmp_path / "a.npz", *options)
 
 
 def test_a_picture_on_a_full_disk(tmp_path, told, monkeypatch):

@@ -113,8 +113,9 @@ def test_every_file_whose_writing_is_interrupted(trained, whole, monkeypatch, tm
                 pass
         _, folder = trained("clipreid", *pairs, resume=True)
         assert_same_run(folder, reference)
-    # The configuration; iterations, start; evaluations; epochs; files and their cards.
-    assert number - 1 == 1 + 9 + 2 + 4 + 3 + 3 + 2
+    # The configuration; iterations, start; evaluations; epochs; files and their cards; the receipt at the
+    # start, after evaluations and at the end.
+    assert number - 1 == 1 + 9 + 2 + 4 + 3 + 3 + 2 + (1 + 2 + 1)
 
 
 @pytest.mark.parametrize(
