@@ -29,9 +29,10 @@ def test_the_table_and_the_tolerance():
 def test_a_run_of_a_toy(tmp_path, monkeypatch, capfd):
     tower = write_tower(tmp_path / "toy.json")
     toy = {"MODEL.NAME": tower, "MODEL.STRIDE_SIZE": [8, 8]} | estimate._ONE
+    monkeypatch.setattr(estimate, "TOLERANCE", 0.5)  # of a toy most is what Python and torch hold
     monkeypatch.setitem(estimate.RUNS, "toy", ("train.py", "person/vit_base.yml", toy))
     estimate.main(["--runs", "toy"])
     first, *_, last = capfd.readouterr().out.splitlines()
     record = json.loads(first)
-    assert 0.2 < record["peak"] < 3 and abs(record["estimate"] / record["peak"] - 1) < 0.2
+    assert 0.2 < record["peak"] < 3 and abs(record["estimate"] / record["peak"] - 1) < 0.5
     assert last.startswith("| toy | ")
