@@ -21,6 +21,7 @@ from model.files.clip_file import load_starting_clip
 from model.files.info import CheckpointInfo, read_info
 from model.files.reid_file import build_reid_model
 from model.files.sides import side_information_for, trained_side_information
+from model.files.stage1 import warn_of_stage1
 from model.names import our_names
 from model.prompts.deep import KNOWN_NAMES as PROMPT_NAMES
 from model.prompts.deep import add_image_prompts, add_text_prompts, start_deep_prompts
@@ -238,6 +239,7 @@ def make_test_model(
     weights = our_names(read_state_dict(path, KNOWN_NAMES), path)
     info = read_info(weights, path)
     _warn_of_other_test(cfg, info)
+    warn_of_stage1(weights, path)
     card = info.card
     if card is not None and card.sie is not None:
         table, rows = card.sie._replace(scale=node.SIE_COE), weights["cv_embed"]

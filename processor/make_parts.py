@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from torch import Tensor, nn
 from yacs.config import CfgNode
@@ -196,11 +196,19 @@ def _test_encoder(cfg: CfgNode, dataset: ReIDDataset, model: nn.Module) -> Calla
     return with_second_view(image_encoder(model), make_second_view(cfg, dataset.test_records()))
 
 
-def image_card(cfg: CfgNode, parts: Parts, method: str) -> Callable[[Path], object]:
-    """Writes the model card of a re-id model next to a checkpoint."""
+class Description(NamedTuple):
+    """A model card: its text, for `last.pt`, and what writes it next to a checkpoint, given its path."""
+
+    text: str
+    write: Callable[[Path], object]
+
+
+def image_card(cfg: CfgNode, parts: Parts, method: str) -> Description:
+    """The model card of a re-id model."""
     dataset, versions = cast("ReIDDataset", parts.dataset), package_versions()
     about = {"data": dataset.name, "cameras": dataset.camera_rows, "versions": versions}
-    return make_card(cfg, parts.model, method, **about).write
+    card = make_card(cfg, parts.model, method, **about)
+    return Description(card.text(), card.write)
 
 
 Build = Callable[..., Any]  # `pretrained=` to the method's own kind of model

@@ -98,7 +98,10 @@ def make_run(cfg: CfgNode, method: Method, parts: Parts, finished: tuple[str, ..
         "launch": launch_name(),
         "processes": world_size(),
     }
-    label, describe = model_label(cfg.MODEL.NAME), method.card(cfg, parts, method.name)
+    label, card = model_label(cfg.MODEL.NAME), method.card(cfg, parts, method.name)
+    describe = None
+    if card is not None:
+        about["card"], describe = card.text, card.write
     trackers: list[Tracker] = [JsonLines(session.output_dir)]
     if cfg.SOLVER.KEEP_BEST:
         path = session.output_dir / f"{label}_best.pth"

@@ -1,7 +1,7 @@
 """From the configuration to the parts of a text search: what its row in the table of methods names."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from model import (
     model_label,
 )
 from processor.evaluation import Evaluation, TextToImage
-from processor.make_parts import Parts
+from processor.make_parts import Description, Parts
 from utils.distributed import is_first
 from utils.environment import package_versions
 
@@ -81,8 +81,8 @@ def text_test(cfg: CfgNode, dataset: CaptionDataset) -> tuple[nn.Module, Evaluat
     return model, _evaluation(cfg, dataset, loaders, model, info)
 
 
-def text_card(cfg: CfgNode, parts: Parts, method: str) -> Callable[[Path], object]:
-    """Writes the model card of a text search model, and its tokenizer's file, next to a checkpoint."""
+def text_card(cfg: CfgNode, parts: Parts, method: str) -> Description:
+    """The model card of a text search model; its tokenizer's file is written with it."""
     about = {"data": parts.dataset.name, "versions": package_versions()}
     card = make_text_search_card(cfg, parts.model, method, **about)
 
@@ -90,7 +90,7 @@ def text_card(cfg: CfgNode, parts: Parts, method: str) -> Callable[[Path], objec
         card.write(path)
         parts.model.encode_text.tokenizer.save(path.parent)
 
-    return write
+    return Description(card.text(), write)
 
 
 def _log_cut(records: Sequence[CaptionRecord], model: DualModel) -> None:

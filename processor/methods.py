@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -16,7 +15,7 @@ from processor import make_parts, make_recipes, make_rehearsals, make_text_parts
 from processor.colours import ColourFloor
 from processor.engine import Run, Stage
 from processor.evaluation import Evaluation
-from processor.make_parts import Parts, Start
+from processor.make_parts import Description, Parts, Start
 from processor.outlook import Rehearsal
 
 
@@ -35,7 +34,7 @@ class Method:
         evaluation: configuration, data set, loaders, model to what is evaluated.
         test: configuration, data set without training split to the model in TEST.WEIGHT and its evaluation.
         adopt: configuration, keys of the command line to the configuration as the card of TEST.WEIGHT says.
-        card: configuration, parts, name to what writes the model card next to a checkpoint.
+        card: configuration, parts, name to the model card of checkpoints and `last.pt`, or None.
         start: configuration, data set, function that builds the model (`pretrained=`) to the model that a new
             run starts from, and the names of stages that are finished with it.
         rehearsals: configuration and parts to the stages on blank tensors, whose memory is counted.
@@ -52,7 +51,7 @@ class Method:
     evaluation: Callable[[CfgNode, Any, Any, nn.Module], Evaluation] = make_parts.image_evaluation
     test: Callable[[CfgNode, Any], tuple[nn.Module, Evaluation]] = make_parts.image_test
     adopt: Callable[[CfgNode, Collection[str]], CfgNode] = adopt_card
-    card: Callable[..., Callable[[Path], object] | None] = make_parts.image_card
+    card: Callable[..., Description | None] = make_parts.image_card
     start: Callable[[CfgNode, Any, Callable[..., nn.Module]], Start] = make_parts.from_clip
     rehearsals: Callable[[CfgNode, Parts], list[Rehearsal]] = lambda cfg, parts: []
     floor: Callable[[CfgNode, Parts], ColourFloor | None] = lambda cfg, parts: None

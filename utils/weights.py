@@ -4,6 +4,7 @@ import copy
 import logging
 import pickle
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,6 +103,24 @@ def _state(taken: Found, found: Sequence[Found], file: Path, choice: str) -> Non
 
 def _shown(name: str) -> str:
     return shortened(printable(name), 60)
+
+
+def read_entry(path: str | Path, name: str) -> object:
+    """An entry of the dict in a `torch.save` file, whose tensors stay on the disk; None where it has none.
+
+    Files in other forms have none, nor has one whose weights the path names, as in `last.pt#beside`, other
+    than 'model'. Raises ValueError or OSError as `read_checkpoint` does.
+    """
+    file, choice = split_choice(path)
+    if choice not in ("", "model") or not file.is_file() or file.suffix == ".safetensors":
+        return None
+    try:
+        if not is_mappable(file) or is_torchscript(file):
+            return None
+    except zipfile.BadZipFile:  # whoever reads its weights says so
+        return None
+    content = _read(file, mapped=True)
+    return content.get(name) if isinstance(content, dict) else None
 
 
 def read_checkpoint(path: str | Path) -> object:

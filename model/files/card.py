@@ -1,6 +1,7 @@
-"""Model cards: facts about a weights file that its tensors do not hold, as JSON next to it.
+"""Model cards: facts about a weights file that its tensors do not hold, as JSON next to it or in it.
 
-The card of `ViT-B-16_60.pth` is `ViT-B-16_60.json`, that of `model.safetensors` is `config.json`.
+The card of `ViT-B-16_60.pth` is `ViT-B-16_60.json`, that of `model.safetensors` is `config.json`. `last.pt`,
+which is written again and again, has its card inside.
 """
 
 import functools
@@ -27,9 +28,10 @@ from utils.hub import CARD, LIBRARY, WEIGHTS
 from utils.text import printable
 from utils.untrusted.forms import Form, parse_json
 from utils.untrusted.plain import read_plain
-from utils.weights import split_choice
+from utils.untrusted.run_states import MAX_CARD
+from utils.weights import read_entry, split_choice
 
-_MAX_BYTES = 2**16  # a thousand are usual
+_ENTRY = "card"  # of `last.pt`
 _logger = logging.getLogger("transreid.model")
 
 
@@ -87,9 +89,16 @@ class Card(Form):
     license: Text = ""
     data_license: Text = ""
 
+    def text(self) -> str:
+        """The card as JSON on one line, without a SHA-256: it is in the file that it is about."""
+        return json.dumps(self._content())
+
+    def _content(self) -> dict[str, Any]:
+        return {"library_name": LIBRARY, **self.model_dump()}
+
     def write(self, path: str | Path) -> None:
         """Write the card next to the weights in `path`, with their SHA-256. Raises OSError."""
-        content = {"library_name": LIBRARY, **self.model_dump(), "sha256": sha256_of_file(path)}
+        content = {**self._content(), "sha256": sha256_of_file(path)}
         text = json.dumps(content, indent=2) + "\n"
         write_atomically(card_path(path), lambda file: file.write_text(text, encoding="utf-8"))
 
@@ -133,6 +142,7 @@ class TextSearchCard(Card):
 
 
 AnyCard = TypeVar("AnyCard", bound=Card)
+_Stamp = tuple[int, int, int]  # of a file: it is the same one while these stay
 
 
 class _Seen(Form):
@@ -150,8 +160,14 @@ def card_path(path: str | Path) -> Path:
     return file.with_name(CARD) if file.name == WEIGHTS else file.with_suffix(".json")
 
 
+def card_source(path: str | Path) -> str:
+    """How messages name the card of the weights in `path`."""
+    file = card_path(path)
+    return str(file) if file.exists() else f"the card in {split_choice(path)[0]}"
+
+
 def read_card(path: str | Path) -> ModelCard | None:
-    """The card of the re-id model in `path`; None where there is none.
+    """The card of the re-id model in `path`, next to the file or in it; None where there is none.
 
     Raises ValueError that names the card's file and the first mistake in it, or which programs read a card of
     another kind. A card of other weights is not used, with a warning: the weights may have been cut down or
@@ -166,26 +182,48 @@ def read_text_search_card(path: str | Path) -> TextSearchCard | None:
     return _find_card(path, TextSearchCard)
 
 
-def _find_card(path: str | Path, form: type[AnyCard]) -> AnyCard | None:
-    file, path = card_path(path), split_choice(path)[0]
-    if not file.exists():
-        return None
-    stamps = ((each.stat().st_ino, each.stat().st_mtime_ns, each.stat().st_size) for each in (file, path))
-    return _read_card(file, path, form, *stamps)
+def _find_card(weights: str | Path, form: type[AnyCard]) -> AnyCard | None:
+    file, path = card_path(weights), split_choice(weights)[0]
+    if file.exists():
+        return _read_card(file, path, form, _stamp(file), _stamp(path))
+    return _read_card_inside(str(weights), form, _stamp(path)) if path.is_file() else None
+
+
+def _stamp(path: Path) -> _Stamp:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 @functools.lru_cache(maxsize=64)
-def _read_card(file: Path, path: Path, form: type[AnyCard], *stamps: tuple[int, int, int]) -> AnyCard | None:
+def _read_card_inside(path: str, form: type[AnyCard], stamp: _Stamp) -> AnyCard | None:
+    """The card that the file itself holds; its tensors are not loaded."""
+    text = read_entry(path, _ENTRY)
+    if not isinstance(text, str) or not text:
+        return None
+    if len(text) > MAX_CARD:
+        raise ValueError(f"the card in {path} has {len(text):,} characters; allowed: {MAX_CARD:,}")
+    where = f"the card in {path} is no model card"
+    _require_kind(parse_json(text, _Seen, where), form, path)
+    return parse_json(text, form, where)
+
+
+def _require_kind(seen: _Seen, form: type[Card], path: str | Path) -> None:
+    if (seen.kind == "text_search") != (form is TextSearchCard):
+        what = TEXT_SEARCH if form is ModelCard else REID
+        raise ValueError(f"{path} is {what}, says {card_source(path)}")
+
+
+@functools.lru_cache(maxsize=64)
+def _read_card(file: Path, path: Path, form: type[AnyCard], *stamps: _Stamp) -> AnyCard | None:
     """`_find_card`; while the files keep their `stamps`, large weights are hashed once and warned of once."""
     where = f"{file} is no model card"
-    text = read_plain(file, _MAX_BYTES)
+    text = read_plain(file, MAX_CARD)
     seen = parse_json(text, _Seen, where)
     # config.json is the name of other libraries' files, too.
     others = file.name == CARD and seen.library_name != LIBRARY
     if others or seen.model_fields_set & {"vision_cfg", "model_cfg"}:
         return None
-    if (seen.kind == "text_search") != (form is TextSearchCard):
-        raise ValueError(f"{path} is {TEXT_SEARCH if form is ModelCard else REID}, says its card {file}")
+    _require_kind(seen, form, path)
     card = parse_json(text, form, where)
     if card.sha256 != sha256_of_file(path):
         _logger.warning("%s is the card of another file than %s: not used", file, path)

@@ -20,7 +20,7 @@ from timm.data.constants import (
 from torch import Tensor
 
 from model.clip import KNOWN_NAMES
-from model.files.card import Card, ModelCard, card_path, read_card
+from model.files.card import Card, ModelCard, card_source, read_card
 from model.files.shapes import (
     Shapes,
     check_reid_weights,
@@ -170,7 +170,7 @@ def _described(info: CheckpointInfo, card: ModelCard) -> CheckpointInfo:
     facts = {"classes": (card.classes, info.num_classes), "rows of sie": (rows, info.side_rows)}
     for what, (stated, found) in facts.items():
         if stated != found:
-            raise ValueError(f"{card_path(info.path)} has {stated} {what}, but {info.path} {found}")
+            raise ValueError(f"{card_source(info.path)} has {stated} {what}, but {info.path} {found}")
     return replace(
         info,
         mean=card.mean,
@@ -189,7 +189,7 @@ def warn_of_other_facts(info: TowerInfo, given: Mapping[str, Any], stated: Mappi
         if value != stated[key]:
             _logger.warning(
                 "%s: %s %s is used as given, but %s has %s",
-                *(info.path, key, value, card_path(info.path), stated[key]),
+                *(info.path, key, value, card_source(info.path), stated[key]),
             )
 
 

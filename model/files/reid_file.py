@@ -12,6 +12,7 @@ from model.clip import KNOWN_NAMES, check_fit, image_tower, load_strictly
 from model.files.architecture import describe_towers
 from model.files.geometry import adopt_geometry
 from model.files.info import CheckpointInfo, read_info, warn_of_assumptions, warn_of_other_facts
+from model.files.stage1 import warn_of_stage1
 from model.names import TOWER, image_side, our_names
 from model.prompts.deep import MARK, add_image_prompts
 from model.reid import ReIDModel, SideInformation
@@ -59,6 +60,7 @@ def load_reid_model(
     """
     weights = our_names(read_state_dict(path, KNOWN_NAMES), str(path))
     info = read_info(weights, str(path))
+    warn_of_stage1(weights, str(path))
     given = {"size": size, "stride": stride, "neck": neck_feature, "mean": mean, "std": std, "resize": resize}
     given = {key: value for key, value in (given | {"sie_scale": sie_scale}).items() if value is not None}
     card = info.card

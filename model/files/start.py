@@ -16,6 +16,7 @@ from model.clip import check_fit, load_strictly
 from model.files.geometry import fit_geometry
 from model.files.info import CheckpointInfo, position_name, read_info
 from model.files.sides import trained_side_information
+from model.files.stage1 import has_seen_no_images
 from model.names import TOWER, image_side, our_names
 from model.prompts.deep import MARK
 from model.reid import ReIDModel, SideInformation
@@ -26,7 +27,6 @@ _ALWAYS = (TOWER, "bottleneck.", "bottleneck_proj.")  # what every re-id model h
 _SOMETIMES = (MARK, "adapter.")  # in names of what both models must have
 _POSITIONS = "positional_embedding"
 _SIDES, _TOKEN = "cv_embed", f"{TOWER}class_embedding"
-_COUNTER = "bottleneck.num_batches_tracked"
 _logger = logging.getLogger("transreid.model")
 
 
@@ -75,7 +75,7 @@ def take_image_side(
     if left:
         _logger.info("%s: left out: %s", path, _counted(left))
     _warn_of_lost_parts(path, {name for name in left if name in found and name not in own})
-    if _COUNTER in found and not found[_COUNTER].sum():
+    if has_seen_no_images(found):
         _logger.warning(
             "%s is a file of stage 1: its batch norms have seen no images, and its image tower is the one "
             "that stage 1 began with",

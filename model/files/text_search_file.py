@@ -21,7 +21,7 @@ from model.clip import (
 )
 from model.dual import DualModel
 from model.files.architecture import HEAD_WIDTH, describe_towers, require_heads, unseen_facts
-from model.files.card import card_path
+from model.files.card import card_source
 from model.files.geometry import adopt_geometry, fit_geometry
 from model.files.info import position_name, warn_of_assumptions, warn_of_other_facts
 from model.files.multilingual_file import find_tokenizer, make_multilingual_text, read_multilingual
@@ -238,7 +238,7 @@ def _text_from_shapes(info: TextSearchInfo, named: dict[str, Any]) -> dict[str, 
     if info.card is not None:
         heads = info.card.text_heads
         if width % heads:
-            raise ValueError(f"{card_path(info.path)} has {heads} text_heads; allowed: divisors of {width}")
+            raise ValueError(f"{card_source(info.path)} has {heads} text_heads; allowed: divisors of {width}")
     elif named.get("width") == width:
         heads = named["heads"]
     else:
@@ -257,7 +257,7 @@ def _require_stated(info: TextSearchInfo, config: dict[str, Any]) -> None:
         if stated != own:
             raise ValueError(
                 f"name {info.name} has {fact} {own}, but `path` {info.path} was trained with {stated}, says "
-                f"{card_path(info.path)}"
+                f"{card_source(info.path)}"
             )
 
 

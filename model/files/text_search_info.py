@@ -12,7 +12,7 @@ from timm.data.constants import (
 )
 from torch import Tensor
 
-from model.files.card import TextSearchCard, card_path, read_text_search_card
+from model.files.card import TextSearchCard, card_source, read_text_search_card
 from model.files.info import TowerInfo, position_name, tower_facts
 from model.files.shapes import Shapes, check_numbers, check_tower, count_blocks, refused, shapes_of
 from model.names import TEXT, TEXT_SEARCH_FILE, VISUAL
@@ -138,16 +138,16 @@ def _multilingual_facts(shape: Shapes, path: str) -> dict[str, Any]:
 def _described(info: TextSearchInfo, card: TextSearchCard) -> TextSearchInfo:
     tokenizer = ClipTokenizer.name if info.text is None else SentencePieceTokenizer.name
     if card.tokenizer != tokenizer:
-        raise ValueError(f"{card_path(info.path)}: tokenizer is {card.tokenizer}; allowed: {tokenizer}")
+        raise ValueError(f"{card_source(info.path)}: tokenizer is {card.tokenizer}; allowed: {tokenizer}")
     pixels = {"mean": card.mean, "std": card.std, "resize": card.resize}
     if info.text is not None:
         width, heads = info.text.width, card.text_heads
         if width % heads:
-            raise ValueError(f"{card_path(info.path)} has {heads} text_heads; allowed: divisors of {width}")
+            raise ValueError(f"{card_source(info.path)} has {heads} text_heads; allowed: divisors of {width}")
         text = info.text._replace(heads=heads)
         return replace(info, **pixels, text_length=card.text_length, text=text, card=card)
     if card.text_length != info.text_length:
         raise ValueError(
-            f"{card_path(info.path)} has text_length {card.text_length}, but {info.path} {info.text_length}"
+            f"{card_source(info.path)} has text_length {card.text_length}, but {info.path} {info.text_length}"
         )
     return replace(info, **pixels, card=card)

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, JsonValue
 from utils.files import sha256_of_file, write_atomically
 from utils.hub import CARD, WEIGHTS, find_weights
 from utils.lock import locked
-from utils.untrusted.forms import Form, read_json
+from utils.untrusted.forms import Form, parse_json, read_json
 from utils.untrusted.plain import MEBIBYTE
 
 FILE = "receipt.json"
@@ -69,8 +69,8 @@ class _AnyCard(Form):
 
 
 def describe_weights(path: str) -> Weights:
-    """The file that `path` names, with its SHA-256 and the card next to it if it is this file's."""
-    from utils.weights import split_choice  # torch
+    """The file that `path` names, with its SHA-256 and its card, which is next to it or in it."""
+    from utils.weights import read_entry, split_choice  # torch
 
     with contextlib.suppress(OSError, ValueError):
         file = find_weights(split_choice(path)[0])
@@ -79,6 +79,11 @@ def describe_weights(path: str) -> Weights:
         with contextlib.suppress(OSError, ValueError):
             card = read_json(beside, _AnyCard, _MAX_CARD)
             if card.sha256 == sha256:
+                return Weights(path=path, sha256=sha256, card=card.model_dump())
+        with contextlib.suppress(OSError, ValueError):
+            inside = read_entry(path, "card")
+            if isinstance(inside, str) and len(inside) <= _MAX_CARD:
+                card = parse_json(inside, _AnyCard, path)
                 return Weights(path=path, sha256=sha256, card=card.model_dump())
         return Weights(path=path, sha256=sha256)
     return Weights(path=path)

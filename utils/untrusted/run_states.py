@@ -12,6 +12,7 @@ from utils.untrusted.forms import Form
 from utils.untrusted.settings import MAX_SETTINGS, leaves, parse_settings
 
 _STRICT = ConfigDict(arbitrary_types_allowed=True, strict=True, allow_inf_nan=False, extra="forbid")
+MAX_CARD = 2**16  # characters or bytes; a thousand are usual
 _PYTHON_WORDS, _NUMPY_WORDS = 625, 624  # of the Mersenne twister's state
 
 _ADAM = {"step", "exp_avg", "exp_avg_sq"}
@@ -150,6 +151,7 @@ class RunState(Form):
     trackers: dict[str, dict[str, _Plain]]
     versions: dict[str, _Text] = Field(default_factory=dict)
     launch: _Text = ""
+    card: Annotated[str, Field(max_length=MAX_CARD)] = ""  # the model card, as JSON
     config: Annotated[dict[str, _Plain | list[_Plain]], BeforeValidator(_from_text)] = Field(
         default_factory=dict
     )
