@@ -18,7 +18,7 @@ from config.keys import Keys, table_of
 from config.load import load_config
 from config.shortage import shortage
 from utils.launch import launched_processes
-from utils.logger import start_terminal
+from utils.logger import note_error, start_terminal
 from utils.package import MissingExtra, find_shipped
 from utils.text import Lines, filled, one_line, shortened
 
@@ -194,6 +194,7 @@ def end_in_one_line(*, show_traceback: bool = False) -> Iterator[None]:
             print(filled("%s", (Lines(traceback.format_exc()),)), end="", file=sys.stderr)
         who = f"process {os.environ.get('RANK')}: " if launched_processes() > 1 else ""
         print(f"error: {who}{line}", file=sys.stderr)
+        note_error(line)
         sys.exit(_FAILED)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -120,6 +120,15 @@ def _escaped_lines(text: str) -> str:
     return filled("%s", (Lines(text),))
 
 
+def note_error(line: str) -> None:
+    """Add the line with which a program ends to its log file, if it has one; the terminal shows it anyway."""
+    logger = logging.getLogger(_NAME)
+    record = logger.makeRecord(_NAME, logging.ERROR, "", 0, "%s", (line,), None)
+    for handler in list(logger.handlers):
+        if isinstance(handler, _LogFile):
+            handler.handle(record)
+
+
 class _Formatter(logging.Formatter):
     """Escapes arguments, and shows the first part of a logger's name: all published lines say `transreid`."""
 

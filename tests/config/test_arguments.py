@@ -10,6 +10,7 @@ import pytest
 
 from config import TABLES, cfg, cfg_base, cfg_tbps
 from config.arguments import Parser, add_resume, add_simplified, end_in_one_line, parse_arguments, run_program
+from utils.logger import setup_logger
 
 DEFAULT = "configs/person/vit_base.yml"
 _TRACE = "Traceback (most recent call last):\n  File x"  # as an image loading process reports an error
@@ -288,6 +289,15 @@ def test_the_context_alone(capsys):
     with pytest.raises(SystemExit) as caught, end_in_one_line():
         raise SystemExit(143)  # a stopped run keeps its status
     assert caught.value.code == 143 and capsys.readouterr().err == ""
+
+
+def test_the_line_is_in_the_log_file_too_and_once_on_the_terminal(tmp_path, capsys):
+    setup_logger(tmp_path, "train_log.txt")
+    with pytest.raises(SystemExit), end_in_one_line():
+        raise ValueError("SOLVER.SEED is -1")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "error: SOLVER.SEED is -1\n")
+    assert (tmp_path / "train_log.txt").read_text("utf-8").endswith("transreid ERROR: SOLVER.SEED is -1\n")
 
 
 @pytest.mark.parametrize("text", ["CUDA out of memory", "The DataLoader worker", ""])
