@@ -36,7 +36,11 @@ def start_from_reid(cfg: CfgNode, model: ReIDModel, cameras: Mapping[str, int], 
         views,
         keep=(MARK,) if "PROMPT" in node and node.PROMPT.WEIGHT else (),
     )
-    info = take_image_side(model, read_state_dict(path, KNOWN_NAMES), path, run)
+    try:
+        weights = read_state_dict(path, KNOWN_NAMES)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}, which `path` names") from error
+    info = take_image_side(model, weights, path, run)
     if info.card is None:
         _logger.info(
             "%s has no model card: whether its images had the mean %s and deviation %s of INPUT is not known",

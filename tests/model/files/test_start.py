@@ -229,7 +229,7 @@ def test_other_files_are_refused_and_nothing_is_loaded(saved, begin, save_weight
     refused("MODEL.REID_WEIGHT .* does not fit this architecture", weights, "MODEL.NAME", "toy-resnet")
     refused("is no re-id checkpoint", {"visual.conv1.weight": weights["image_encoder.conv1.weight"]})
     refused("image_encoder.proj is missing", {k: v for k, v in weights.items() if "proj" not in k[-6:]})
-    with pytest.raises(FileNotFoundError, match=r"gone\.pth"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.pth, which MODEL.REID_WEIGHT names"):
         begin("no/such/gone.pth")
 
 
