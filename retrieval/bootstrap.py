@@ -16,6 +16,7 @@ from retrieval.metrics import QueryScores
 RANKS = (1, 5, 10)
 _CONFIDENCE = 0.95
 _ROUNDS_AT_ONCE = 500
+_COUNTS_AT_ONCE = 2**22  # 32 MiB in each of two forms
 
 
 class Interval(NamedTuple):
@@ -110,8 +111,9 @@ def _values(scores: QueryScores) -> np.ndarray:
 def drawn_counts(count: int, rounds: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """How often each round draws each of `count` things, (rounds, count), some rounds at a time."""
     shares = np.full(count, 1 / count)
-    for start in range(0, rounds, _ROUNDS_AT_ONCE):
-        size = min(_ROUNDS_AT_ONCE, rounds - start)
+    step = max(1, min(_ROUNDS_AT_ONCE, _COUNTS_AT_ONCE // count))
+    for start in range(0, rounds, step):
+        size = min(step, rounds - start)
         yield generator.multinomial(count, shares, size=size).astype(np.float64)
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from retrieval import evaluate_task, metric_intervals, metrics_record, paired_differences
-from retrieval.bootstrap import Interval
+from retrieval import bootstrap, evaluate_task, metric_intervals, metrics_record, paired_differences
+from retrieval.bootstrap import Interval, drawn_counts
 from retrieval.metrics import QueryScores
 
 
@@ -51,6 +51,16 @@ def test_every_round_draws_queries_of_each_trial(sizes):
     found = metric_intervals(trials, rounds=rounds, seed=5)
     for name, column in zip(("mAP", "rank1", "rank10"), means.T / len(sizes), strict=True):
         assert found[name] == pytest.approx(np.quantile(column, [0.025, 0.975]))
+
+
+def test_many_queries_are_drawn_in_fewer_rounds_at_a_time(monkeypatch):
+    """The draws are those of a few queries' way, in less memory."""
+    draws = list(drawn_counts(30, 40, np.random.default_rng(2)))
+    monkeypatch.setattr(bootstrap, "_COUNTS_AT_ONCE", 100)
+    fewer = list(drawn_counts(30, 40, np.random.default_rng(2)))
+    assert [len(counts) for counts in draws] == [40] and {len(counts) for counts in fewer} == {1, 3}
+    assert np.array_equal(np.concatenate(fewer), draws[0])
+    assert [len(counts) for counts in drawn_counts(200, 2, np.random.default_rng(2))] == [1, 1]
 
 
 def test_queries_without_a_match_do_not_count():
