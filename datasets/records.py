@@ -83,8 +83,8 @@ class ReIDDataset:
     `train` is empty if the training split was not asked for; `subject` is the noun of the prompts
     ("person", "vehicle"); with `upright` images are turned as their EXIF orientation says. `parts` are the
     data sets that are trained on together, if there are several. `split` is the name of the split that the
-    trials are of; `release` tells releases of a data set apart, '' where there is one. Raises ValueError
-    without a trial.
+    trials are of; `release` tells releases of a data set apart, '' where there is one. `tested` names the
+    data set of the trials where it is not the one of that name. Raises ValueError without a trial.
     """
 
     name: str
@@ -95,6 +95,7 @@ class ReIDDataset:
     parts: tuple["ReIDDataset", ...] = ()
     split: str = "test"
     release: str = ""
+    tested: str = ""
     trial_names: ClassVar[tuple[str, ...]] = ()  # as in CaptionDataset: trials have none
 
     def __post_init__(self) -> None:
@@ -179,6 +180,7 @@ class CaptionDataset:
     left_out: tuple[str, ...] = ()
     trial_names: tuple[str, ...] = ()
     release: ClassVar[str] = ""
+    tested: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         _require_trials(self.name, self.trials)
@@ -277,8 +279,17 @@ def join_training(parts: Sequence[ReIDDataset], test: ReIDDataset) -> ReIDDatase
     ]
     name = "+".join(part.name for part in parts)
     upright = any(part.upright for part in (*parts, test))
-    releases = ", ".join(f"{part.name} {part.release}" for part in parts if part.release)
-    return ReIDDataset(name, train, trials, parts[0].subject, upright, tuple(parts), release=releases)
+    releases = dict.fromkeys(f"{part.name} {part.release}" for part in (*parts, test) if part.release)
+    return ReIDDataset(
+        name,
+        train,
+        trials,
+        parts[0].subject,
+        upright,
+        tuple(parts),
+        release=", ".join(releases),
+        tested=test.name,
+    )
 
 
 def _follow(records: Iterable[ImageRecord], pids: int, cameras: int) -> list[ImageRecord]:

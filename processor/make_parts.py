@@ -65,6 +65,11 @@ class TrainingData(Protocol):
         ...
 
     @property
+    def tested(self) -> str:
+        """The data set of the trials where it is another than that in training, else ''."""
+        ...
+
+    @property
     def trial_names(self) -> Sequence[str]:
         """One name for each trial, or none."""
         ...

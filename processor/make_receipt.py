@@ -29,6 +29,7 @@ from utils.untrusted.receipts import FILE, Data, Section, Split, Weights, descri
 _logger = logging.getLogger("transreid")
 _EVALUATED = "mAP"  # by which a record of an epoch with an evaluation is known
 _LOW, _HIGH, _READ = "low ", "high ", "read as "
+_BETWEEN = "; "  # commits
 
 
 class TestDone(NamedTuple):
@@ -82,12 +83,13 @@ class TrainingReceipt:
         self._trained = True
 
     def state(self) -> dict[str, Any]:
-        """What a run that goes on knows of its parts before: when it began, from which weights, metrics."""
+        """What a run that goes on knows of its parts before: when it began, weights, commits, metrics."""
         section = self._section
         ranges = section.intervals.items()
         return {
             "started": section.started,
             "seconds": self._seconds(),
+            "commits": _BETWEEN.join([*section.commits, section.commit]),
             **section.metrics,
             **{_LOW + name: low for name, (low, _) in ranges},
             **{_HIGH + name: high for name, (_, high) in ranges},
@@ -106,6 +108,8 @@ class TrainingReceipt:
         read = {role: Weights(path=path, sha256=sha256) for role, (sha256, _, path) in halves.items()}
         update = {"started": str(state.get("started", "")), "metrics": metrics, "intervals": intervals}
         update["weights"] = read | self._section.weights
+        commits = dict.fromkeys(str(state.get("commits", "")).split(_BETWEEN))
+        update["commits"] = [commit for commit in commits if commit not in ("", self._section.commit)]
         self._section = self._section.model_copy(update=update)
 
     def finish(self, status: str) -> None:
@@ -188,6 +192,7 @@ def describe_data(dataset: TrainingData, left_out: Mapping[str, int]) -> Data:
     splits |= {name: [getattr(trial, name) for trial in dataset.trials] for name in ("query", "gallery")}
     return Data(
         name=dataset.name,
+        tested=dataset.tested,
         release=dataset.release,
         trials=len(dataset.trials),
         splits={name: _split(parts) for name, parts in splits.items()},

@@ -13,6 +13,8 @@ import pytest
 from config import cfg, cfg_base
 from config.load import leaves, load_config
 from datasets import make_dataset
+from datasets.records import join_training
+from processor import make_processor
 from processor.make_receipt import describe_data
 from retrieval import RetrievalTask, evaluate_task, metric_intervals
 from tests.processor.running import EVERY_STEP, Killed, kill_at_step, last, run_test
@@ -93,10 +95,10 @@ def test_a_new_training_drops_a_former_test(trained, toy_config):
 def stopped(trained, toy_config, monkeypatch):
     """stopped(4, KEY, VALUE, …) -> the folder of a run that was killed before its step of this number."""
 
-    def run(number, *pairs):
+    def run(number, *pairs, **options):
         with monkeypatch.context() as context, pytest.raises(Killed):
             kill_at_step(context, number)
-            trained("baseline", *EVERY_STEP, *pairs)
+            trained("baseline", *EVERY_STEP, *pairs, **options)
         return Path(toy_config(*pairs, tree=cfg_base).OUTPUT_DIR)
 
     return run
@@ -167,6 +169,44 @@ def test_weights_are_known_after_a_kill(trained, stopped):
     trained("baseline", *EVERY_STEP, *start, resume=True)
     reid = receipt_in(folder).train.weights["reid"]
     assert (reid.path, reid.sha256) == (str(weights), before)
+
+
+def test_commits_of_earlier_parts_are_kept(trained, stopped, monkeypatch):
+    """Each once, as a run may go on many times; the last part's stands by itself."""
+    environment = make_processor.describe_environment
+
+    def at(commit):
+        monkeypatch.setattr(
+            make_processor, "describe_environment", lambda: environment() | {"commit": commit}
+        )
+
+    at("1a")
+    folder = stopped(2)
+    for commit in ("1a", "2b"):
+        at(commit)
+        stopped(2, resume=True)
+    at("3c, with local changes")
+    trained("baseline", *EVERY_STEP, resume=True)
+    section = receipt_in(folder).train
+    assert (section.commit, section.commits) == ("3c, with local changes", ["1a", "2b"])
+
+
+def test_the_data_set_that_is_tested_is_named(market_tree, tmp_path):
+    """Where it is not the one in training; its release counts, too."""
+    root = shutil.copytree(market_tree, tmp_path / "data")
+    for name in sorted((root / "Market-1501-v15.09.15/bounding_box_train").glob("*.jpg")):
+        (root / "train" / name.name[:4]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(name, root / "train" / name.name[:4] / f"{name.stem}_c3.jpg")
+    words = ["DATASETS.ROOT_DIR", str(root)]
+    other = make_dataset(
+        load_config(cfg, "", [*words, "DATASETS.NAMES", "folder", "DATASETS.TEST", "market1501"])
+    )
+    data = describe_data(other, {})
+    assert (data.name, data.tested, data.release) == ("folder", "market1501", "")
+    assert describe_data(make_dataset(load_config(cfg, "", words)), {}).tested == ""
+    released = replace(make_dataset(load_config(cfg, "", words)), release="V2")
+    assert join_training(other.parts, released).release == "market1501 V2"
+    assert join_training([released, *other.parts], released).release == "market1501 V2"
 
 
 def test_fingerprints_of_tests_do_not_depend_on_the_training_set(market_tree, tmp_path):

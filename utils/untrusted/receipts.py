@@ -43,11 +43,13 @@ class Split(Form):
 class Data(Form):
     """The data of a run. `splits` by name: train, query, gallery; of several trials the first one's counts.
 
+    `tested` names the data set of query and gallery where it is another one than is trained on, else ''.
     `release` tells releases of a data set apart, '' where there is one. `left_out` are counts of what lies
     there and is not used, by reason.
     """
 
     name: str
+    tested: str = ""
     release: str = ""
     trials: _Count = 1
     splits: dict[str, Split] = Field(default_factory=dict)
@@ -92,6 +94,7 @@ def describe_weights(path: str) -> Weights:
 class Section(Form):
     """A training or a test.
 
+    `commits` are those of earlier parts of a run that went on, where they are not `commit`, that of the last.
     `weights` are files by what they were read for: 'clip', 'stage1', 'test', … `facts` are how a test
     prepared images and compared features, by the names in `metrics.json`. `started` is ISO 8601 in UTC,
     `seconds` counts all parts of a resumed run, `peak_memory` is in bytes: what torch allocated on a GPU, the
@@ -103,6 +106,7 @@ class Section(Form):
     method: str
     command: str = ""
     commit: str = ""
+    commits: list[str] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=dict)
     seed: int | None = None
     config: dict[str, JsonValue] = Field(default_factory=dict)
