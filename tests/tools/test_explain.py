@@ -12,13 +12,11 @@ import pytest
 
 from config import cfg
 from config.load import load_config
-from datasets.readers import READERS
 from processor import METHODS, train
 from processor import test as run_program_of_tests
 from tests.toys import SETTINGS, draw_market, words
 from tools import explain
-from tools.explaining import published
-from tools.explaining.published import COUNTS, RECIPES
+from tools.explaining.published import COUNTS
 
 ARGS = argparse.Namespace(config_file="", local_rank=0, traceback=False, opts=[], resume=False)
 RECIPE = SETTINGS | {
@@ -109,6 +107,7 @@ def test_a_file_of_stage_1_was_tested(run, page):
     assert row.startswith(
         "| tested weights | toy-vit_stage1_1.pth, of stage 1 | toy-vit_2.pth, after stage 2 |"
     )
+    assert "is still random, and its neck has seen no image" in row  # the toy recipe starts so, too
 
 
 def test_a_file_of_stage_1_is_known_under_another_name(run, page, tmp_path):
@@ -248,12 +247,16 @@ def test_settings_that_only_the_test_had_are_listed(run, page):
     assert re.search(r"\| DATASETS\.VEHICLEID_TEST_SIZE +\| 1600 +\| 800 ", text)
 
 
-def test_an_evaluation_on_another_data_set_is_that_data_sets(run, page, draw_msmt17):
+@pytest.mark.parametrize("in_data", [True, False])
+def test_an_evaluation_on_another_data_set_is_that_data_sets(run, page, draw_msmt17, in_data):
     """Its metrics stand next to the numbers published for it, not for the set that was trained on."""
     root = draw_msmt17("train", "test")
     folder = run({"DATASETS.ROOT_DIR": str(root), "DATASETS.NAMES": "msmt17"})
     content = json.loads((folder / "receipt.json").read_text())
-    content["train"]["config"]["DATASETS.TEST"] = "market1501"
+    if in_data:
+        content["train"]["data"]["tested"] = "market1501"
+    else:  # a receipt of an earlier release
+        content["train"]["config"]["DATASETS.TEST"] = "market1501"
     (folder / "receipt.json").write_text(json.dumps(content | {"test": None}))
     (folder / "metrics.json").unlink()
     text = page(folder)
@@ -274,6 +277,42 @@ def test_a_test_of_a_former_run_is_left_out(run, page):
     text = page(folder)
     assert f"metrics.json in {folder} is older than the training" in text
     assert "those of the last evaluation of the training" in text
+
+
+def test_fused_features_do_not_stand_next_to_published_numbers(run, page):
+    """Those without fusion do; a zero-shot test without a card is one of CLIP-ReID."""
+    folder = run()
+    content = json.loads((folder / "receipt.json").read_text())
+    test = content["test"]
+    test["method"], test["weights"]["test"]["card"] = "zero_shot", None
+    test["facts"] |= {
+        "attributes": {"people": 2, "weight": 0.5},
+        "without_fusion": {"mAP": 0.5, "rank1": 0.25},
+    }
+    (folder / "receipt.json").write_text(json.dumps({"format": 1, "train": None, "test": test}))
+    for name in ("config.yml", "metrics.jsonl"):
+        (folder / name).unlink()
+    text = page(folder)
+    assert re.search(r"\| mAP, fused +\| [\d.]+ +\| [\d.]+ to [\d.]+ +\| – +\| – ", text)
+    assert re.search(r"\| mAP +\| 50\.0 +\| – +\| 89\.6 +\| -39\.6 ", text)
+    assert "of features that are not fused" in text
+    (folder / "receipt.json").unlink()  # the facts are in metrics.json, too
+    facts = json.loads((folder / "metrics.json").read_text()) | test["facts"]
+    (folder / "metrics.json").write_text(json.dumps(facts))
+    assert re.search(r"\| mAP +\| 50\.0 +\| – +\| 89\.6 +\| -39\.6 ", page(folder))
+
+
+def test_meanings_are_whole_sentences(run, page):
+    text = page(run({"DATASETS.SUBJECT": "cow"}))
+    assert re.search(r"\| DATASETS\.SUBJECT +\| cow +\| '' +\| Noun of the prompt, e\.g\. 'person' ", text)
+
+
+def test_commits_of_all_parts_are_shown(run, page):
+    folder = run()
+    content = json.loads((folder / "receipt.json").read_text())
+    content["train"] |= {"commit": "3c", "commits": ["1a", "2b"]}
+    (folder / "receipt.json").write_text(json.dumps(content))
+    assert re.search(r"\| commits of earlier parts +\| 1a, 2b +\| – ", page(folder))
 
 
 # ---- without a receipt
@@ -340,40 +379,3 @@ def test_page_and_errors(run, page, tmp_path, capsys):
             explain.main(words_given)
         error = capsys.readouterr().err
         assert end.value.code == 2 and told in error and error.count("\n") == 1
-
-
-# ---- the tables
-
-
-def test_published_numbers_are_those_of_the_readme(repository):
-    text = (repository / "README.md").read_text()
-    order = ("msmt17", "market1501", "dukemtmc", "occ_duke", "veri", "VehicleID")
-    rows = {}
-    for line in text.splitlines():
-        cells = [re.sub(r"\[(.+?)\]\(.+?\)", r"\1", cell.strip()) for cell in line.strip("|").split("|")]
-        if len(cells) == 7:
-            rows[cells[0]] = dict(zip(order, cells[1:], strict=True))
-    for recipe in RECIPES:
-        if recipe.method in ("tbps", "pcl_clusters"):
-            continue
-        shown = {name: cell for name, cell in rows[recipe.name].items() if cell != "–"}
-        told = {
-            name: " / ".join(f"{v:.1f}" for v in found.values()) for name, found in recipe.figures.items()
-        }
-        assert told == shown
-
-
-def test_counts_are_those_of_the_page(repository):
-    text = (repository / "docs/data.md").read_text()
-    for name, splits in COUNTS.items():
-        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}`"))
-        counts = [f"{images:,}" for images, _ in splits.values()]
-        assert " / ".join(counts) in row and f"| {splits['train'][1]:,} |" in row
-
-
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_every_file_of_a_recipe_is_its_own_nearest(recipe):
-    for dataset in recipe.files:
-        found = published.find_recipe(recipe.method, recipe.settings(dataset), dataset)
-        assert found.name == recipe.name
-    assert set(recipe.figures) <= {*READERS, *published.CAPTIONS}

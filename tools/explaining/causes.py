@@ -73,6 +73,8 @@ def tested_set(train: Section | None, test: Section | None) -> str:
         return test.data.name
     if train is None:
         return ""
+    if train.data and train.data.tested:
+        return train.data.tested
     trained = train.data.name.partition("+")[0] if train.data else ""  # the first of several
     return str(train.config.get("DATASETS.TEST") or "").strip() or trained
 
@@ -97,13 +99,23 @@ def tested_file(case: Case) -> Iterator[Cause]:
             "tested weights",
             f"{name}, of stage 1",
             f"{_label(case)}_{epoch}.pth, after stage 2",
-            "stage 1 learns prompts only: the image tower is still CLIP's, its neck has seen no image",
+            f"stage 1 learns prompts only: the image side is still {_start_of(case.train)}",
         )
         return
     found, last = _EPOCH.search(Path(path).name), _last_epoch(case.settings)
     if found and last and int(found[1]) < last:
         text = "the file is from the middle of a training, or from one with fewer epochs"
         yield Cause(2, "tested weights", f"{name}, epoch {found[1]}", f"epoch {last}", text)
+
+
+def _start_of(train: Section | None) -> str:
+    """Whose the image side is before stage 2."""
+    if train is None:
+        return "as before the training"
+    if "reid" in train.weights:
+        return "that of the re-id file"
+    tower = "random" if train.config.get("MODEL.PRETRAIN_CHOICE") == "none" else "CLIP's"
+    return f"{tower}, and its neck has seen no image"
 
 
 def _has_seen_no_images(path: str) -> bool:

@@ -1,6 +1,7 @@
 """The page of an explanation: the numbers, what explains them, the settings that differ, circumstances."""
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 from config.load import load_config
 from processor import METHODS
@@ -14,7 +15,20 @@ from utils.untrusted.settings import leaves
 
 METRICS = {"mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "mINP": "mINP"}
 _SHOWN, _LINE = 60, 600  # characters of a value, and of a command line
-_CIRCUMSTANCES = ("command", "commit", "started", "status", "precision", "device", "processes", "seed")
+_CIRCUMSTANCES = (
+    "command",
+    "commit",
+    "commits",
+    "started",
+    "status",
+    "precision",
+    "device",
+    "processes",
+    "seed",
+)
+_TITLES = {"commits": "commits of earlier parts"}
+_SENTENCE_ENDS = re.compile(r"(?<!e\.g)(?<!i\.e)\. ")
+_AS = {"zero_shot": "clipreid"}  # whose settings and files it takes
 # Of a test alone: all other settings are the training's.
 _OF_TESTS = ("TEST.", "INPUT.SIZE_TEST", "INPUT.TEST_RESIZE", "INPUT.ORIENTATION")
 _OF_TESTS += ("DATASETS.TEST", "DATASETS.EVAL_SPLIT", "DATASETS.VEHICLEID_TEST_SIZE")
@@ -45,6 +59,7 @@ def make_case(known: Known, recipe_file: str = "") -> Case:
     train, test = known.train, known.test
     # A test program takes files of all methods; the card says which one trained the file.
     method = train.method if train else str(test_card(test).get("method") or (test.method if test else ""))
+    method = _AS.get(method, method)
     settings = dict(train.config if train else {})
     if not train and test:
         settings = test.config or {"MODEL.NAME": test.facts.get("model", "")}
@@ -70,18 +85,42 @@ def _scored(case: Case) -> Section | None:
 def _numbers(case: Case) -> list[list[str]]:
     section, figures = _scored(case), case.recipe.figures.get(case.dataset, {})
     rows = [["metric", "here", "95 % interval", "published", "difference"]]
+    if section is None:
+        return []
+    if _is_fused(section):
+        fused = _metrics(section.metrics, section.intervals, {})
+        rows += [[f"{name}, fused", *cells] for name, *cells in fused]
+        plain = section.facts.get("without_fusion")
+        rows += _metrics(plain if isinstance(plain, Mapping) else {}, {}, figures)
+    else:
+        rows += _metrics(section.metrics, section.intervals, figures)
+    return rows if len(rows) > 1 else []
+
+
+def _is_fused(section: Section | None) -> bool:
+    """Whether a test fused features with probabilities of described people."""
+    return section is not None and section.facts.get("attributes") is not None
+
+
+def _metrics(
+    values: Mapping[str, object],
+    intervals: Mapping[str, Sequence[float]],
+    figures: Mapping[str, float],
+) -> list[list[str]]:
+    """A row a metric: fractions and their intervals next to `figures` in %."""
+    rows = []
     for name, title in METRICS.items():
-        value = section.metrics.get(name) if section else None
-        if section is None or value is None:
+        value = values.get(name)
+        if not isinstance(value, int | float):
             continue
-        ends = [100 * end for end in section.intervals.get(name, [])]
+        ends = [100 * end for end in intervals.get(name, [])]
         figure, gap = figures.get(name), "–"
         if figure is not None:
             gap = f"{100 * value - figure:+.1f}"
             gap += ", within the interval" if ends and ends[0] <= figure <= ends[1] else ""
         interval = f"{ends[0]:.1f} to {ends[1]:.1f}" if ends else "–"
         rows.append([title, f"{100 * value:.1f}", interval, "–" if figure is None else f"{figure:.1f}", gap])
-    return rows if len(rows) > 1 else []
+    return rows
 
 
 def _about_numbers(case: Case) -> str:
@@ -90,6 +129,8 @@ def _about_numbers(case: Case) -> str:
         notes.append("No test and no evaluation was found.")
     elif case.dataset not in case.recipe.figures:
         notes.append(f"No number of this recipe is published for {case.dataset or 'these data'}.")
+    if _is_fused(_scored(case)):
+        notes.append("Published numbers are of features that are not fused with probabilities of people.")
     notes.append(
         "In %. Intervals are over the queries; how much another seed of training would change is not in them."
     )
@@ -122,7 +163,8 @@ def _value(value: object, length: int = _SHOWN) -> str:
 
 
 def _meaning(comment: str) -> str:
-    return shortened(comment.partition(". ")[0], 2 * _SHOWN)
+    """The first sentence of a comment."""
+    return shortened(_SENTENCE_ENDS.split(comment, maxsplit=1)[0], 2 * _SHOWN)
 
 
 def _circumstances(known: Known) -> list[list[str]]:
@@ -131,9 +173,10 @@ def _circumstances(known: Known) -> list[list[str]]:
     rows = [["", *there]]
     for name in _CIRCUMSTANCES:
         length = _LINE if name == "command" else _SHOWN
-        cells = [_value(getattr(section, name), length) for section in there.values()]
-        if any(cell not in ("''", "None") for cell in cells):
-            rows.append([name, *("–" if cell in ("''", "None") else cell for cell in cells)])
+        values = [getattr(section, name) for section in there.values()]
+        cells = ["–" if value in ("", None, []) else _value(_listed(value), length) for value in values]
+        if any(cell != "–" for cell in cells):
+            rows.append([_TITLES.get(name, name), *cells])
     for split in ("train", "query", "gallery"):
         cells = [_split(section, split) for section in there.values()]
         if any(cell != "–" for cell in cells):
@@ -142,6 +185,10 @@ def _circumstances(known: Known) -> list[list[str]]:
     for role in roles:
         rows.append([f"weights: {role}", *(_weights(section, role) for section in there.values())])
     return rows
+
+
+def _listed(value: object) -> object:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _split(section: Section, name: str) -> str:

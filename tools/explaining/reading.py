@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import JsonValue
+
 from processor import METHODS
 from tools.comparing.runs import is_of_former_run, read_run
 from utils.untrusted.forms import Form, read_json
@@ -54,6 +56,8 @@ class _Facts(Form):
     normalize: bool | None = None
     augment: str | None = None
     direction: str | None = None
+    attributes: JsonValue = None
+    without_fusion: JsonValue = None
 
 
 class Known(NamedTuple):
