@@ -46,7 +46,7 @@ def compared(runs: Sequence[Run], *, rounds: int, seed: int) -> list[Table]:
             found = {run.label: getattr(run, part) for run in runs}
             if any(found.values()):
                 words = (f"fact of the {part}", f"Receipts of the {part}", f"facts of the {part} differ")
-                tables.append(_differences(words, found, "its receipt"))
+                tables.append(_differences(words, found, f"No receipt of a {part}"))
     return tables
 
 
@@ -91,19 +91,39 @@ def _change(found: Difference) -> str:
 
 
 def _settings(runs: Sequence[Run]) -> Table:
+    """Of keys that not all runs have, such as those of other methods, only those that differ elsewhere."""
     found = {run.label: {key: run.settings[key] for key in run.settings if key not in NAMING} for run in runs}
-    title = f"settings differ ({', '.join(NAMING)} aside; – is a key of others)"
-    return _differences(("key", "Settings", title), found, "config.yml or receipt.json")
+    known = [values for values in found.values() if values]
+    keys = list(dict.fromkeys(key for values in known for key in values))
+    partly = [
+        key
+        for key in keys
+        if any(key not in values for values in known)
+        and len({_shown(values, key) for values in known if key in values}) == 1
+    ]
+    own = {label: {k: v for k, v in values.items() if k not in partly} for label, values in found.items()}
+    words = ("key", "Settings", f"settings differ ({', '.join(NAMING)} aside; – is a key of others)")
+    table = _differences(words, own, "No config.yml and no receipt.json")
+    notes = [table.note] if table.note else []
+    if partly and table.rows:
+        groups = dict.fromkeys(key.partition(".")[0] for key in partly)
+        notes.append(f"Not listed: {len(partly)} keys that not all runs have, in {', '.join(groups)}.")
+    for run in runs:
+        if run.settings and run.trained_in is None:
+            notes.append(f"{run.label} is a test; no training was found next to its weights.")
+        elif run.trained_in and run.trained_in.resolve() != run.folder.resolve():
+            notes.append(f"{run.label} was trained in {run.trained_in}.")
+    return table._replace(note=" ".join(notes))
 
 
-def _differences(names: tuple[str, str, str], runs: Mapping[str, Mapping[str, Any]], source: str) -> Table:
-    """What differs between the runs that have values, by their labels; the note has those without."""
+def _differences(names: tuple[str, str, str], runs: Mapping[str, Mapping[str, Any]], lacking: str) -> Table:
+    """What differs between the runs that have values, by their labels; the note has those `lacking` any."""
     from tools.comparing.sheet import Table
 
     head, subject, title = names
     known = {label: values for label, values in runs.items() if values}
     without = ", ".join(label for label in runs if label not in known)
-    note = f"Without {source}: {without}." if without else ""
+    note = f"{lacking}: {without}." if without else ""
     if len(known) < 2:
         return Table(f"{subject} are not compared: fewer than two runs have any.", note=note)
     keys = list(dict.fromkeys(key for values in known.values() for key in values))

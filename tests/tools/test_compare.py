@@ -160,13 +160,62 @@ def test_settings_that_differ(save, capsys):
     }
     main([save("a", settings=SETTINGS), save("b", settings=others), save("c", task_of(1))])
     out = capsys.readouterr().out
-    assert "2 of 4 settings differ" in out and "Without config.yml or receipt.json: c." in out
-    assert table(out, "2 of 4 settings")[1:] == [
-        ["SOLVER.BASE_LR", "0.5", "0.25"],
-        ["CLUSTER.EPS", "–", "0.6"],
-    ]
+    assert "1 of 3 settings differ" in out and "No config.yml and no receipt.json: c." in out
+    assert table(out, "1 of 3 settings")[1:] == [["SOLVER.BASE_LR", "0.5", "0.25"]]
+    assert "Not listed: 1 keys that not all runs have, in CLUSTER." in out
     main([save("d", settings=SETTINGS), "a"])
     assert "0 of 3 settings differ" in capsys.readouterr().out
+
+
+def test_keys_of_another_method_are_listed_where_its_own_runs_differ(save, capsys):
+    others = {**SETTINGS, "CLUSTER": {"EPS": 0.6, "MIN": 4}}
+    more = {**SETTINGS, "CLUSTER": {"EPS": 0.5, "MIN": 4}}
+    main([save("a", settings=SETTINGS), save("b", settings=others), save("c", settings=more)])
+    assert table(capsys.readouterr().out, "1 of 4")[1:] == [["CLUSTER.EPS", "–", "0.6", "0.5"]]
+
+
+def of_a_test(path):
+    """A receipt of a test of the weights at `path`, with all settings of the test program."""
+    config = {"SOLVER.BASE_LR": 0.125, "MODEL.NAME": "of the command", "TEST.AMP": "off"}
+    weights = {"test": {"path": str(path), "sha256": ""}}
+    test = section(0.5, config=config, weights=weights, started="2026-05-04T09:00:00+00:00")
+    return {"format": 1, "train": None, "test": test}
+
+
+def test_a_test_in_a_folder_of_its_own_has_the_settings_of_its_training(save, capsys, tmp_path):
+    """Those of the test program count only where no training lies next to the weights."""
+    train = section(0.25, started="2026-05-04T08:00:00+00:00", config={"SOLVER.BASE_LR": 0.5})
+    save("run", receipt={"format": 1, "train": train, "test": None})
+    other = {"SOLVER.BASE_LR": 0.25, "TEST.AMP": "bf16"}
+    save("other", receipt={"format": 1, "train": section(0.25, config=other), "test": None})
+    save("test", receipt=of_a_test(tmp_path / "run/toy_2.pth"))
+    main(["other", "test"])
+    out = capsys.readouterr().out
+    assert table(f"\n{out}", "Metrics in %")[2][-1] == "receipt.json, test of toy_2.pth"
+    assert table(out, "2 of 2 settings")[1:] == [
+        ["SOLVER.BASE_LR", "0.25", "0.5"],
+        ["TEST.AMP", "bf16", "off"],
+    ]
+    assert f"test was trained in {tmp_path / 'run'}." in out and "was trained in other" not in out
+    save("old", test={"mAP": 0.5, "cmc": [0.5], "weight": str(tmp_path / "run/toy_2.pth")})
+    main(["other", "old"])
+    out = capsys.readouterr().out
+    assert table(out, "1 of 1 settings")[1:] == [["SOLVER.BASE_LR", "0.25", "0.5"]]
+    assert table(f"\n{out}", "Metrics in %")[2][-1] == "metrics.json of toy_2.pth"
+
+
+@pytest.mark.parametrize("where", ["gone", "run"])
+def test_without_its_training_only_settings_of_a_test_are_compared(save, capsys, tmp_path, where):
+    """No folder is there, or the training in it began after the test."""
+    train = section(0.25, started="2026-05-04T10:00:00+00:00", config={"SOLVER.BASE_LR": 0.5})
+    save("run", receipt={"format": 1, "train": train, "test": None})
+    save("test", receipt=of_a_test(tmp_path / where / "toy_2.pth"))
+    save("other", receipt={"format": 1, "train": section(0.25, config={"TEST.AMP": "bf16"}), "test": None})
+    main(["other", "test"])
+    out = capsys.readouterr().out
+    assert table(out, "1 of 1 settings")[1:] == [["TEST.AMP", "bf16", "off"]]
+    assert "test is a test; no training was found next to its weights." in out
+    assert "No receipt of a training: test." in out
 
 
 def section(mAP, **changes):
@@ -209,11 +258,11 @@ def test_receipts(save, capsys):
         ["75.0 [65.0, 85.0]", "50.0", "receipt.json, test"],
         ["25.0 [15.0, 35.0]", "50.0", "receipt.json, last evaluation"],
     ]
-    settings = {row[0]: row[1:] for row in table(out, "3 of 4 settings differ")}
-    assert settings["TEST.AMP"] == ["off", "bf16", "off"] and "MODEL.NAME" not in settings
+    settings = {row[0]: row[1:] for row in table(out, "1 of 2 settings differ")[1:]}
+    assert settings == {"TEST.AMP": ["off", "bf16", "off"]}
     out = re.sub(r"\n\d+ of \d+ facts", "\nfacts", out)
     test = {row[0]: row[1:] for row in table(out, "facts of the test differ")}
-    assert test["fact of the test"] == ["a", "b"] and "Without its receipt: c." in out
+    assert test["fact of the test"] == ["a", "b"] and "No receipt of a test: c." in out
     assert test["data"] == ["msmt17 V1", "msmt17 V2"] and test["data, left out"] == ["3 junk", "–"]
     training = {row[0]: row[1:] for row in table(out, "facts of the training differ")[1:]}
     assert training == {

@@ -23,7 +23,7 @@ from retrieval import (
     paired_differences,
 )
 from tools.features.files import about_features, read_task
-from utils.text import few, printable
+from utils.text import few, printable, shortened
 from utils.untrusted.forms import Form, check_form, read_json
 from utils.untrusted.metrics_files import MAX_METRICS, TestMetrics, read_epochs
 from utils.untrusted.plain import read_plain_text
@@ -34,6 +34,10 @@ from utils.untrusted.settings import leaves, parse_settings
 CONFIG, FEATURES, TEST, COURSE = "config.yml", "features.npz", "metrics.json", "metrics.jsonl"
 FILES = (CONFIG, FEATURES, TEST, RECEIPT, COURSE)
 METRICS = {"mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "mINP": "mINP"}
+# Settings of a test itself: all other ones are the training's.
+OF_TESTS = ("TEST.", "INPUT.SIZE_TEST", "INPUT.TEST_RESIZE", "INPUT.ORIENTATION")
+OF_TESTS += ("DATASETS.TEST", "DATASETS.EVAL_SPLIT", "DATASETS.VEHICLEID_TEST_SIZE")
+_SHOWN = 60  # characters of a file's name
 _DIGITS = 12  # of a hash, enough to tell two apart
 _ROUNDING = 5e-4  # of mAP, between machines
 _logger = logging.getLogger("transreid.tools")
@@ -64,13 +68,19 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """A run: label, settings by full key, result (None where nothing was evaluated), facts of its receipt."""
+    """A run: label, settings by full key, result (None where nothing was evaluated), facts of its receipt.
+
+    `trained_in` is the folder of the training, which may be another one than the test's, None where none was
+    found: then the settings are those that only a test has.
+    """
 
     label: str
+    folder: Path
     settings: Mapping[str, Any]
     result: Result | None
     training: Mapping[str, str]
     test: Mapping[str, str]
+    trained_in: Path | None
 
 
 def read_run(label: str, folder: Path, *, rounds: int, seed: int) -> Run:
@@ -78,7 +88,8 @@ def read_run(label: str, folder: Path, *, rounds: int, seed: int) -> Run:
 
     Metrics are those of `features.npz`, else of the test in `receipt.json` or `metrics.json`, else of the
     last evaluation of the training, in the receipt or, without one, `metrics.jsonl`. Files of a test that are
-    older than the training are left out with a warning. Raises FileNotFoundError for a folder without any
+    older than the training are left out with a warning. The training of a test in a folder of its own is
+    looked for next to the tested weights. Raises FileNotFoundError for a folder without any
     file of a run, other OSErrors, and ValueError that names a damaged file.
     """
     if not any((folder / name).exists() for name in FILES):
@@ -87,23 +98,45 @@ def read_run(label: str, folder: Path, *, rounds: int, seed: int) -> Run:
             f"{folder} has no {files}; allowed: the OUTPUT_DIR of a training run or a test"
         )
     receipt = read_receipt(folder / RECEIPT) if (folder / RECEIPT).exists() else Receipt()
-    return Run(
-        label,
-        _settings(folder, receipt),
-        _result(folder, receipt, rounds, seed),
-        facts_of(receipt.train),
-        facts_of(receipt.test),
-    )
+    result = _result(folder, receipt, rounds, seed)
+    trained_in, train = _training(folder, receipt)
+    settings: dict[str, Any] = dict(train.config) if train else {}
+    if trained_in and (trained_in / CONFIG).exists():
+        file = trained_in / CONFIG
+        settings = leaves(parse_settings(read_plain_text(file), str(file)).tree)
+    tested = receipt.test.config.items() if receipt.test else ()
+    settings |= {key: value for key, value in tested if key.startswith(OF_TESTS)}
+    return Run(label, folder, settings, result, facts_of(train), facts_of(receipt.test), trained_in)
 
 
-def _settings(folder: Path, receipt: Receipt) -> dict[str, Any]:
-    """The settings of the training, with those of TEST that the test had; of a test alone, the test's."""
-    sections = [section.config for section in (receipt.train, receipt.test) if section]
-    found: dict[str, Any] = dict(sections[0]) if sections else {}
-    if (folder / CONFIG).exists():
-        found = leaves(parse_settings(read_plain_text(folder / CONFIG), str(folder / CONFIG)).tree)
-    tested = sections[-1].items() if receipt.test else ()
-    return found | {key: value for key, value in tested if key.startswith("TEST.")}
+def _training(folder: Path, receipt: Receipt) -> tuple[Path | None, Section | None]:
+    """The folder of the training, and its section in the receipt there; None where there is none."""
+    if receipt.train or any((folder / name).exists() for name in (CONFIG, COURSE)):
+        return folder, receipt.train
+    file = receipt.test.weights.get("test") if receipt.test else None
+    path = file.path if file else ""
+    if not receipt.test and (folder / TEST).exists():
+        path = read_json(folder / TEST, TestMetrics, MAX_METRICS).weight or ""
+    beside = folder_of_weights(folder, path)
+    if beside is None:
+        return None, None
+    train = read_receipt(beside / RECEIPT).train if (beside / RECEIPT).exists() else None
+    there = train is not None or (beside / CONFIG).exists()
+    return (beside, train) if there and not begun_since(train, receipt.test) else (None, None)
+
+
+def folder_of_weights(folder: Path, path: str) -> Path | None:
+    """The folder of the weights that a test in `folder` read, if it is there and another one."""
+    beside = Path(path).parent
+    return beside if path and beside.is_dir() and beside.resolve() != folder.resolve() else None
+
+
+def begun_since(train: Section | None, test: Section | None) -> bool:
+    """Whether a training began after a test, whose weights it cannot have written."""
+    with contextlib.suppress(ValueError):
+        if train and test:
+            return datetime.fromisoformat(test.started) < datetime.fromisoformat(train.started)
+    return False
 
 
 def is_of_former_run(file: Path, train: Section | None) -> bool:
@@ -126,10 +159,11 @@ def _result(folder: Path, receipt: Receipt, rounds: int, seed: int) -> Result | 
     if FEATURES in there:
         return _of_features(folder, test, rounds, seed)
     if receipt.test and receipt.test.metrics:
-        return _of_section(receipt.test, f"{RECEIPT}, test")
+        tested = receipt.test.weights.get("test")
+        return _of_section(receipt.test, f"{RECEIPT}, test{_of_file(tested.path if tested else None)}")
     if test:
         ranks = {f"rank{k}": test.cmc[min(k, len(test.cmc)) - 1] for k in (1, 5, 10)}
-        return Result(_source(TEST, test.rerank), {"mAP": test.mAP, **ranks})
+        return Result(_source(TEST, test), {"mAP": test.mAP, **ranks})
     if receipt.train:
         found = _of_section(receipt.train, f"{RECEIPT}, last evaluation")
         return found if found.metrics else None
@@ -147,7 +181,7 @@ def facts_of(section: Section | None) -> dict[str, str]:
         return {}
     facts = {
         "program": section.method,
-        "commit": section.commit,
+        "commit": ", ".join([*section.commits, section.commit]),
         **section.versions,
         **(_data_facts(section.data) if section.data else {}),
         **{f"weights, {role}": _name(file) for role, file in section.weights.items()},
@@ -162,7 +196,7 @@ def facts_of(section: Section | None) -> dict[str, str]:
 
 
 def _data_facts(data: Data) -> dict[str, str]:
-    found = {"data": f"{data.name} {data.release}".strip()}
+    found = {"data": f"{data.name} {data.release}".strip(), "data, tested": data.tested}
     for name, split in data.splits.items():
         counts = f"{split.images} images, {split.identities} identities, {split.cameras} cameras"
         found[f"data, {name}"] = f"{counts}, {split.sha256[:_DIGITS]}"
@@ -191,7 +225,7 @@ def _of_features(folder: Path, test: TestMetrics | None, rounds: int, seed: int)
             100 * metrics.mAP,
         )
     return Result(
-        _source(FEATURES, test and test.rerank),
+        _source(FEATURES, test),
         metrics_record(metrics),
         intervals,
         metrics.scores,
@@ -207,8 +241,15 @@ def _reranker(test: TestMetrics | None, where: str) -> Rerank | None:
     return functools.partial(k_reciprocal_blocks, **settings.model_dump())
 
 
-def _source(name: str, rerank: object) -> str:
-    return f"{name}, re-ranked" if rerank else name
+def _source(name: str, test: TestMetrics | None) -> str:
+    if test is None:
+        return name
+    return f"{name}{_of_file(test.weight)}{', re-ranked' if test.rerank else ''}"
+
+
+def _of_file(path: str | None) -> str:
+    """The name of the tested file: a training that went on since then has other weights."""
+    return f" of {shortened(Path(path).name, _SHOWN)}" if path else ""
 
 
 def _of_training(path: Path) -> Result | None:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from config.load import load_config
 from processor import METHODS
+from tools.comparing.runs import OF_TESTS
 from tools.comparing.sheet import Table
 from tools.explaining.causes import Case, find_causes, tested_set
 from tools.explaining.published import differing, find_recipe, keys_of
@@ -29,9 +30,6 @@ _CIRCUMSTANCES = (
 _TITLES = {"commits": "commits of earlier parts"}
 _SENTENCE_ENDS = re.compile(r"(?<!e\.g)(?<!i\.e)\. ")
 _AS = {"zero_shot": "clipreid"}  # whose settings and files it takes
-# Of a test alone: all other settings are the training's.
-_OF_TESTS = ("TEST.", "INPUT.SIZE_TEST", "INPUT.TEST_RESIZE", "INPUT.ORIENTATION")
-_OF_TESTS += ("DATASETS.TEST", "DATASETS.EVAL_SPLIT", "DATASETS.VEHICLEID_TEST_SIZE")
 
 
 def explained(known: Known, recipe_file: str = "") -> list[Table]:
@@ -145,8 +143,8 @@ def _settings(case: Case, told: Collection[str]) -> Table:
         differ |= {key: mine[key] for key in differing(mine, case.settings, table)}
     if case.test and case.test.config:  # a test's own settings count where there was one
         mine = case.test.config
-        differ = {key: value for key, value in differ.items() if not key.startswith(_OF_TESTS)}
-        own = [key for key in differing(mine, case.settings, table) if key.startswith(_OF_TESTS)]
+        differ = {key: value for key, value in differ.items() if not key.startswith(OF_TESTS)}
+        own = [key for key in differing(mine, case.settings, table) if key.startswith(OF_TESTS)]
         differ |= {key: mine[key] for key in own}
     rows = [
         [key, _value(value), _value(case.settings[key]), _meaning(table.keys[key].comment)]

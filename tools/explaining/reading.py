@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue
 
 from processor import METHODS
-from tools.comparing.runs import is_of_former_run, read_run
+from tools.comparing.runs import begun_since, folder_of_weights, is_of_former_run, read_run
 from utils.untrusted.forms import Form, read_json
 from utils.untrusted.metrics_files import MAX_METRICS, read_epochs
 from utils.untrusted.plain import read_plain_text
@@ -80,10 +80,13 @@ def read_known(folder: Path) -> Known:
         raise FileNotFoundError(f"{folder} has no {files}; allowed: the OUTPUT_DIR of a training or a test")
     tested = test.weights.get("test") if test else None
     if train is None and tested and tested.path:
-        beside = Path(tested.path).parent
-        if beside.resolve() != folder.resolve() and beside.is_dir():
+        beside = folder_of_weights(folder, tested.path)
+        if beside:
             train, _, others = _read_folder(beside)
-            if train is not None:
+            if begun_since(train, test):
+                notes.append(f"the training in {beside}, where the weights were, began after the test")
+                train = None
+            elif train is not None:
                 notes.append(f"the training is that in {beside}, next to the weights")
                 notes += others
     if train is None:
