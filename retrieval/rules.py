@@ -55,7 +55,8 @@ class CrossCameraRule:
     """Removes the images with the query's pid and camid, from the matches too.
 
     Where the query's camid is -1 (unknown), it removes the query's own picture instead: the gallery images
-    of camid -1 and of the same name by `name_pictures`. Names that are missing are computed from the files.
+    of the same name by `name_pictures`, whatever their cameras. Names that are missing are computed from the
+    files.
     """
 
     match = "an image of its identity from another camera"
@@ -82,8 +83,9 @@ class CrossCameraRule:
 
     @staticmethod
     def compared(query_camids: Tensor, gallery_camids: Tensor) -> tuple[Tensor, Tensor]:
-        """The images of unknown camera, where both sides have some."""
-        query, gallery = query_camids == NO_CAMERA, gallery_camids == NO_CAMERA
+        """The queries of unknown camera, and the whole gallery where there are some."""
+        query = query_camids == NO_CAMERA
+        gallery = torch.ones_like(gallery_camids, dtype=torch.bool)
         return query & gallery.any(), gallery & query.any()
 
 
@@ -184,12 +186,12 @@ def _join_pids(query: FeatureSet, gallery: FeatureSet) -> _Join:
 
 
 def _picture_codes(query: FeatureSet, gallery: FeatureSet) -> tuple[Tensor, Tensor]:
-    """Codes (Q,) and (G,) that are equal where both cameras are unknown and the picture is the same."""
+    """Codes (Q,) and (G,) that are equal where the query's camera is unknown and the picture is the same."""
     masks = CrossCameraRule.compared(query.camids, gallery.camids)
     numbers: dict[str, int] = {}
     codes = []
-    for images, mask, known_camera in zip((query, gallery), masks, (-1, _NO_CODE), strict=True):
-        code = torch.full_like(images.camids, known_camera)
+    for images, mask, not_compared in zip((query, gallery), masks, (-1, _NO_CODE), strict=True):
+        code = torch.full_like(images.camids, not_compared)
         names = images.with_pictures(mask).pictures
         rows = mask.nonzero().flatten()
         code[rows] = rows.new_tensor([numbers.setdefault(names[row], len(numbers)) for row in rows.tolist()])

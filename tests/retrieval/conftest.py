@@ -94,7 +94,7 @@ def list_pairs(task):
                 if rule == "all":
                     removed = False
                 elif query.camids[i] == -1:
-                    removed = gallery.camids[j] == -1 and query.paths[i] == gallery.paths[j]
+                    removed = query.paths[i] == gallery.paths[j]
                 else:
                     removed = equal_pid and query.camids[i] == gallery.camids[j]
                 if not removed:

@@ -49,8 +49,7 @@ def naive(query, gallery, max_rank):
     for i in range(len(query)):
         ranking = []
         for j in range(len(gallery)):
-            unknown = query.camids[i] == -1 and gallery.camids[j] == -1
-            if unknown and query.paths[i] == gallery.paths[j]:
+            if query.camids[i] == -1 and query.paths[i] == gallery.paths[j]:
                 continue
             same = query.pids[i] == gallery.pids[j]
             if same and query.camids[i] == gallery.camids[j] and query.camids[i] != -1:

@@ -175,9 +175,9 @@ def test_a_file_without_keys_and_rules_has_paths_and_the_cross_camera_rule(tmp_p
     assert [trial.rule for trial in task] == ["cross_camera"] * 2 and task.images.keys == images().paths
 
 
-@pytest.mark.parametrize(("rule", "named"), [("cross_camera", (0, 1, 2, 4)), ("all", ())])
+@pytest.mark.parametrize(("rule", "named"), [("cross_camera", (0, 1, 2, 4, 5)), ("all", ())])
 def test_only_pictures_that_rules_compare_are_named(monkeypatch, tmp_path, rule, named):
-    """Of the second trial no camera is known in the gallery only, so that no picture is compared."""
+    """The queries of unknown camera and their gallery: in the second trial no query is one."""
     monkeypatch.setattr("retrieval.features.name_pictures", lambda paths: [f"of {path}" for path in paths])
     first = rows([0, 1, 3], [2, 4, 5])._replace(
         query_camids=torch.tensor([-1, -1, 0]), gallery_camids=torch.tensor([-1, -1, 1]), rule=rule

@@ -107,3 +107,18 @@ def test_copies_are_found_across_two_feature_files(tmp_path, monkeypatch):
     assert rank.main(options) == 0
     page = Path("out/ranking.html").read_text()
     assert page.count("<li>") == 1 and "b.jpg" in page
+
+
+def test_a_photo_without_camera_is_not_found_in_a_gallery_with_cameras(tmp_path, monkeypatch):
+    """A photo in the features of a test, where its file has another spelling and a camera."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    FeatureSet(torch.ones(1, 1), [-1], [-1], ["a"]).with_pictures().save("one.npz")
+    paths = [str(tmp_path / name) for name in "ab"]
+    gallery = FeatureSet(torch.ones(2, 1), [1, 1], [0, 1], paths)
+    RetrievalTask.between(gallery.select([0]), gallery.select([1])).save("features.npz")
+    options = ["--features", "one.npz", "--gallery", "features.npz", "--out", "out"]
+    assert rank.main(options) == 0
+    page = Path("out/ranking.html").read_text()
+    assert page.count("<li>") == 1 and f'title="{paths[1]}"' in page
