@@ -11,6 +11,7 @@ _USUAL = (  # tried when none is given, the strictest first
     "{pid:d}_c{camid:d}*",
     "{pid}_c{camid:d}*",
     "{pid}_cam{camid:d}*",
+    "{pid}/{camid}/*",
     "{pid:d}_*",
     "{pid:d}-*",
     "{pid}_*",

@@ -2,6 +2,7 @@
 
 python tools/split.py --images my_photos
 python tools/split.py --images my_photos --name '{pid}_c{camid:d}_*' --test_share 0.5
+python tools/split.py --images my_photos --query_camera 1
 
 Without --name a folder is an identity, and _c1 in a file name its camera, as in my_photos/anna/03_c1.jpg.
 No image is moved or copied; train with DATASETS.NAMES csv DATASETS.ROOT_DIR my_photos.
@@ -39,6 +40,7 @@ _OTHER_NAME = "without identity by the rule of names"
 _UNWRITABLE = "with a name that a CSV file cannot hold"
 _PER_IDENTITY, _BATCH = 4, 64  # images of an identity and of a batch, as in the shipped settings
 _STRANGER = "of the identity -1, which is only tested"
+_UNASKED = "of the queries' camera, which is not in the gallery"
 
 _logger = logging.getLogger("transreid.tools")
 
@@ -108,6 +110,8 @@ def _require_identities(
         wanted = "is in a folder of its identity" if rule is None else f"fits --name {rule}"
         problem = f"none of the {len(paths)} images in {folder} {wanted}, such as {example}"
     likely = likely_rule(paths)
+    if names_of_splits and "/" in likely:
+        likely = ""  # it would take the splits for identities
     hint = f"--name {quoted(likely)} would fit" if likely else "allowed: a --name that fits them"
     if names_of_splits and tops <= _READ_FOLDERS:
         hint += "; DATASETS.NAMES folder reads them as they are"
@@ -129,21 +133,32 @@ def write_split(args: argparse.Namespace) -> None:
         raise FileExistsError(f"--out {out} exists already; allowed: a new file, or --overwrite")
     require_writable(out, "--out")
     images, left_out = find_images(folder, args.name)
-    with as_keys({"test_share": "--test_share", "queries": "--queries"}):
-        division = split_by_identity(images, test_share=args.test_share, seed=args.seed, queries=args.queries)
+    with as_keys({name: f"--{name}" for name in ("test_share", "queries", "query_camera")}):
+        division = split_by_identity(
+            images,
+            test_share=args.test_share,
+            seed=args.seed,
+            queries=args.queries or (1 if args.query_camera is None else None),
+            query_camera=args.query_camera,
+        )
     for image in images:
         if image.path not in division.splits:
-            left_out.add(_STRANGER, str(folder / image.path))
+            left_out.add(_UNASKED if args.test_share else _STRANGER, str(folder / image.path))
     if left_out:
         _logger.warning("%s: not read: %s", folder, left_out)
     if division.without_match and args.test_share:
-        text = "identities of one image or one camera, whose queries would have no match: %d, %s: %s"
-        where = "in the gallery only" if args.test_share == 1 else "for training only"
-        names = few([shortened(pid, 40) for pid in division.without_match])
-        _logger.warning(text, len(division.without_match), where, names)
+        _warn_of_unpaired(division.without_match, args)
     rows = [image for image in images if image.path in division.splits]
     write_atomically(out, lambda beside: _write_rows(beside, rows, division.splits))
     _show(folder, out, len(rows), args)
+
+
+def _warn_of_unpaired(pids: Sequence[str], args: argparse.Namespace) -> None:
+    kind = "one image or one camera" if args.query_camera is None else "the queries' or of other cameras only"
+    where = "in the gallery only" if args.test_share == 1 else "for training only"
+    names = few([shortened(pid, 40) for pid in pids])
+    text = "identities of %s, whose queries would have no match: %d, %s: %s"
+    _logger.warning(text, kind, len(pids), where, names)
 
 
 def _write_rows(path: Path, images: Sequence[LabelledImage], splits: Mapping[str, str]) -> None:
@@ -173,7 +188,7 @@ def _show(folder: Path, out: Path, count: int, args: argparse.Namespace) -> None
     if 0 < most < _BATCH:
         say(
             "%d training identities: batches of %d images at most, %d of each: SOLVER.STAGE2.IMS_PER_BATCH "
-            "%d, or SOLVER.IMS_PER_BATCH %d in programs of one stage",
+            "%d, or SOLVER.IMS_PER_BATCH %d in programs of one stage; docs/small.md has settings for so few",
             *(dataset.num_train_pids, most, _PER_IDENTITY, most, most),
         )
 
@@ -209,15 +224,22 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--queries",
         type=one_or_more,
-        default=1,
         metavar="N",
         help="queries of an identity from each camera, at most; every one keeps a match in the gallery "
-        "(default: %(default)s)",
+        "(default: 1, or with --query_camera all)",
+    )
+    add(
+        "--query_camera",
+        metavar="NAME",
+        help="the queries are from this camera, the gallery from the others (default: both from all cameras)",
     )
     add("--seed", type=int, default=0, metavar="N", help="equal seeds give equal splits (default: 0)")
     add("--out", type=Path, metavar="FILE", help="CSV file to write (default: dataset.csv in DIR)")
     add("--overwrite", action="store_true", help="replace the file if it exists")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not args.test_share and args.query_camera is not None:
+        parser.error("--query_camera needs a --test_share above 0, for there are no queries")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:

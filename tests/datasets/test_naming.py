@@ -55,7 +55,7 @@ def test_rules_that_are_refused(rule, told):
     [
         (["0002_c1s1_000451_03.jpg", "0002_c2s1_1_03.jpg", "7_c1s1_1_03.jpg"], "{pid:d}_c{camid:d}*"),
         (["-1_c1s1_000451_03.jpg", "0002_c1s1_1_03.jpg", "0002_c2s1_1_03.jpg"], "{pid}_c{camid:d}*"),
-        (["anna/door/p_c1.jpg", "anna/door/p_c2.jpg", "ben/door/p_c2.jpg"], ""),
+        (["anna/door/p_c1.jpg", "anna/door/p_c2.jpg", "ben/door/p_c2.jpg"], "{pid}/{camid}/*"),
         (["bus_0001_cam1.jpg", "bus_0001_cam2.jpg", "bus_0002_cam1.jpg"], "{pid}_cam{camid:d}*"),
         (["anna_1.jpg", "anna_2.jpg", "ben_1.jpg"], "{pid}_*"),
         (["anna_1.jpg", "ben_1.jpg"], ""),

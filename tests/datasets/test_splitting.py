@@ -118,6 +118,35 @@ def test_more_queries_of_a_camera():
     assert counts[:2] == [4, 8] and 8 < counts[2] < 20
 
 
+@pytest.mark.parametrize("camera", ["1", "01"])
+@pytest.mark.parametrize(("queries", "count"), [(None, 6), (1, 2), (2, 4)])
+def test_queries_of_one_camera_and_a_gallery_of_the_others(camera, queries, count):
+    images = [*people(4, cameras=("1", "2", "-1")), LabelledImage("x.jpg", "-1", "1")]
+    division = split_by_identity(images, test_share=0.5, seed=0, queries=queries, query_camera=camera)
+    found = {"train": [], "query": [], "gallery": []}
+    for image in images:
+        if image.path in division.splits:
+            found[division.splits[image.path]].append(image)
+    assert {split: len(own) for split, own in found.items()} == {"train": 18, "query": count, "gallery": 12}
+    assert {image.camid for image in found["query"]} == {"1"}
+    assert {image.camid for image in found["gallery"]} == {"2", "-1"}
+    assert {image.camid for image in found["train"]} == {"1", "2", "-1"}
+
+
+def test_who_is_not_in_both_parts_of_the_cameras_is_not_tested():
+    images = [
+        *people(4),
+        *people(6, cameras=("1",))[12:],
+        *people(8, cameras=("2", "3"))[36:],
+    ]
+    division = split_by_identity(images, test_share=1, seed=0, queries=None, query_camera="1")
+    assert division.without_match == ["p4", "p5", "p6", "p7"]
+    queries = {path for path, split in division.splits.items() if split == "query"}
+    assert queries == {image.path for image in people(4, cameras=("1",))}
+    # The other cameras' images stay in the gallery, those of the camera that asks do not.
+    assert {path.split("/")[0] for path in division.splits.keys() - queries} == {*"012367"}
+
+
 def test_images_of_nobody_known_are_in_the_gallery():
     images = [*people(4), LabelledImage("x.jpg", "-1", "1"), LabelledImage("y.jpg", "-1.0", "2")]
     splits = by_split(images, split_by_identity(images, test_share=0.5, seed=0))
@@ -134,6 +163,16 @@ def test_images_of_nobody_known_are_in_the_gallery():
         (people(4), {"test_share": 0.9}, "`test_share` 0.9 leaves 0 of 4 identities for training"),
         (people(4, cameras=("1",)), {"test_share": 0.5}, "no query of the 4 identities would have a match"),
         (people(0), {"test_share": 0.5}, "no query of the 0 identities would have a match"),
+        (
+            people(4),
+            {"test_share": 0.5, "query_camera": "gate"},
+            "`query_camera` is 'gate'; allowed: 1, 2",
+        ),
+        (
+            people(4, cameras=("-1",)),
+            {"test_share": 0.5, "query_camera": "1"},
+            "`query_camera` is '1'; allowed: none, for no image has a camera",
+        ),
     ],
 )
 def test_splits_that_cannot_be_made(images, options, told):

@@ -116,6 +116,24 @@ def test_only_training_or_only_tests(folders, capsys, share, rows):
     assert {row["split"] for row in read("my_photos/dataset.csv")} == {*rows}
 
 
+def test_one_camera_asks_and_the_other_is_the_gallery(folders, capsys):
+    draw(folders / "gus" / "1_c2.jpg")
+    options = ("--images", folders, "--test_share", 0.5, "--query_camera", 1)
+    assert run(*options) == 0
+    out = capsys.readouterr().out
+    assert (
+        "identities of the queries' or of other cameras only, whose queries would have no match: 1, " in out
+    )
+    assert "query   |      4 |       12 |         1\ngallery |      4 |       12 |         1\n" in out
+    rows = by_split(read("my_photos/dataset.csv"))
+    assert {row["camid"] for row in rows["query"]} == {"1"}
+    assert {row["camid"] for row in rows["gallery"]} == {"2"}
+    assert run(*options, "--queries", 1, "--overwrite") == 0
+    told = "not read: 8 (of the queries' camera, which is not in the gallery), such as my_photos/"
+    assert told in capsys.readouterr().out
+    assert len(by_split(read("my_photos/dataset.csv"))["query"]) == 4
+
+
 def test_without_cameras_there_is_no_column(folders):
     assert run("--images", folders, "--name", "{pid}/*") == 0
     assert read("my_photos/dataset.csv")[0].keys() == {"path", "pid", "split"}
@@ -192,6 +210,12 @@ def test_a_former_file_is_kept(folders, capsys):
             ["--images", "read"],
             "the folders gallery, query in read are no identities; allowed: a --name that",
         ),
+        (["--images", "nested"], "--name '{pid}/{camid}/*' would fit"),
+        (
+            ["--images", "in_splits"],
+            "the folders test, train in in_splits are no identities; allowed: a --name",
+        ),
+        (["--images", "my_photos", "--query_camera", "3"], "--query_camera is '3'; allowed: 1, 2"),
         (["--images", "read"], "; DATASETS.NAMES folder reads them as they are"),
         (["--images", "none"], "pid is 'None', as tables write an empty cell"),
         (["--images", "my_photos", "--out", "gone/a.csv"], "no file can be written in"),
@@ -202,6 +226,9 @@ def test_wrong_folders_and_rules_end_in_one_line(folders, capsys, options, told)
     Path("empty").mkdir()
     for name in ("anna_c1", "anna_c2", "ben_c1", "ben_c2"):
         draw(Path("flat", f"{name}.jpg"))
+    for name in ("anna/hall/1.jpg", "anna/gate/1.jpg", "ben/hall/1.jpg"):
+        draw(Path("nested", name))
+        draw(Path("in_splits", "train" if "anna" in name else "test", name))
     for name in ("train/1.jpg", "query/2.jpg", "None/a.jpg"):
         draw(Path("none" if "None" in name else "splits", name))
     for name in ("gallery/0/a_c1.jpg", "gallery/1/a_c1.jpg", "query/1/a_c2.jpg"):
@@ -219,6 +246,7 @@ def test_wrong_folders_and_rules_end_in_one_line(folders, capsys, options, told)
         (["--test_share", "2"], "argument --test_share: '2'; allowed: 0 to 1"),
         (["--test_share", "x"], "argument --test_share: 'x'; allowed: 0 to 1"),
         (["--queries", "0"], "argument --queries: '0'; allowed: 1 or more"),
+        (["--test_share", "0", "--query_camera", "1"], "--query_camera needs a --test_share above 0"),
     ],
 )
 def test_wrong_options_end_with_the_usage(folders, capsys, options, told):
