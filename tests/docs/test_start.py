@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import re
 import runpy
 import shutil
 import sys
@@ -26,6 +27,7 @@ from utils.download import fetching
 
 PAGES = sorted((ROOT / START).glob("*.md"))
 LINES, COLUMNS = 45, 120  # of a screen; a command may be longer
+NAMES = ("anna", "ben", "carla", "dora", "eve", "finn", "gus", "hilda")
 QUICK = {
     "": {"DATALOADER.NUM_WORKERS": "0"},
     "train": {"MODEL.PRETRAIN_CHOICE": "none"},
@@ -117,11 +119,16 @@ def save_own_images(folder, market):
     """Drawn people as `my_people`, by identity, and as `my_photos`, without identity or camera."""
     photos = folder / "my_photos" / "train"
     photos.mkdir(parents=True)
-    for number, path in enumerate(sorted(market.rglob("0*.jpg")), start=1):
-        place = folder / "my_people" / path.name[:4]
+    pictures = sorted(market.rglob("0*.jpg"), key=lambda path: path.name)
+    names = dict(zip(dict.fromkeys(path.name[:4] for path in pictures), NAMES, strict=True))
+    for number, path in enumerate(pictures, start=1):
+        name, camera = names[path.name[:4]], path.name[5:7]
+        place = folder / "my_people" / name
         place.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, place / path.name)
+        before = len([*place.glob(f"{name}_{camera}_*")])
+        shutil.copy(path, place / f"{name}_{camera}_{before + 1:02}.jpg")
         shutil.copy(path, photos / f"{number}.jpg")
+    shutil.copy(folder / "my_people" / "carla" / "carla_c1_01.jpg", folder / "photo.jpg")
 
 
 def run(line, of_command, monkeypatch, capsys):
@@ -164,3 +171,12 @@ def test_the_commands_of_a_page_run_in_their_order(page, newcomer, monkeypatch, 
     assert len(lines) >= 4
     for line, of_command in lines:
         run(line, of_command, monkeypatch, capsys)
+    if page.stem == "identities":
+        assert_photo_is_asked(newcomer / "logs" / "one" / "ranking.html")
+
+
+def assert_photo_is_asked(page):
+    """The photo is on the page as the query only, although the gallery has a copy of it."""
+    query, *hits = re.findall(r'title="([^"]*)"', page.read_text())
+    assert query == "photo.jpg" and len(hits) == 7
+    assert "my_people/carla/carla_c2_01.jpg" in hits and "my_people/carla/carla_c1_01.jpg" not in hits

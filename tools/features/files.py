@@ -29,7 +29,9 @@ def add_feature_options(parser: Parser) -> None:
         "each other unless --gallery names a second one",
     )
     parser.add_argument(
-        "--gallery", metavar="FILE", help="feature file in which all images of --features are searched"
+        "--gallery",
+        metavar="FILE",
+        help="feature file whose images, queries too, are the gallery of all images of --features",
     )
     parser.add_argument(
         "--swap",
