@@ -133,6 +133,18 @@ def cropped(text: str, most: int) -> str:
     return f"{''.join(head)}…{''.join(tail)}"
 
 
+def folded(text: str, most: int, lines: int) -> tuple[str, ...]:
+    """The text on so many lines of this many columns, shortened in the middle where these do not hold it."""
+    # A wide letter leaves a column empty at the end of a line.
+    letters = clusters(cropped(text, (most - 1) * lines + 1))
+    parts = []
+    while letters:
+        part = _fitting(letters, most) or letters[:1]
+        parts.append("".join(part))
+        letters = letters[len(part) :]
+    return tuple(parts)
+
+
 def _fitting(letters: list[str], most: int) -> list[str]:
     """The first letters, as many as there is room for."""
     return [

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from config.arguments import say
-from tools.ranking.fitting import LINE, cropped, fit_text
+from tools.ranking.fitting import LINE, cropped, fit_text, folded
 from tools.ranking.fonts import Fonts, find_fonts, language, quiet_fonts
 from tools.ranking.report import Album, Hit, Picture, Report, Row
 from utils.files import write_atomically
@@ -33,6 +33,7 @@ _CELL_AREA = 1.1
 _TEXT_WIDTH, _TEXT_MARGIN = 1.4, 0.06
 _GAP, _MARGIN, _GROUP_GAP = 0.12, 0.3, 0.22
 _TITLE, _HEADING, _LABEL, _CAPTION, _LEGEND = 0.62, 0.26, 0.18, 0.32, 0.2
+_CAPTION_LINE, _NAME_LINES = 0.13, 3  # the latter at most
 _ROW_GAP = 0.2
 _LEAST_WIDTH = 7.5
 _SUMMARY = 4.3  # at its longest
@@ -139,7 +140,9 @@ class _Sheet:
             _TEXT_WIDTH if any(map(has_text, rows)) else cell_width
             for has_text in (lambda row: row.picture.text, lambda row: row.finds_texts)
         ]
-        self.row_height = _HEADING + _LABEL + cell_height + _CAPTION + _ROW_GAP
+        lines = max((len(self._origin(hit.picture)) for row in rows for hit in row.hits), default=1)
+        caption = _CAPTION + max(0, lines - 1) * _CAPTION_LINE
+        self.row_height = _HEADING + _LABEL + cell_height + caption + _ROW_GAP
         self.lead = 2 if report.attention else 1  # cells before the hits
         cells = self.lead + max((len(row.hits) for row in rows), default=0)
         self.width = max(_LEAST_WIDTH, self._left(cells) - _GAP + _MARGIN)
@@ -177,7 +180,7 @@ class _Sheet:
 
     def _hit(self, hit: Hit, top: float) -> None:
         label = f"{hit.rank} {SIGNS[hit.mark]}"
-        captions = (hit.value, self._origin(hit.picture))
+        captions = (hit.value, *self._origin(hit.picture))
         self._cell(self.lead + hit.rank - 1, top, hit.picture, _COLOURS[hit.mark], label, captions)
 
     def _cell(
@@ -210,7 +213,7 @@ class _Sheet:
         )
         self._text(middle, top - 0.05, label, size=8, weight="bold", color=colour, ha="center", va="bottom")
         for line, caption in enumerate(captions):
-            below = top + height + 0.13 + 0.13 * line
+            below = top + height + _CAPTION_LINE * (line + 1)
             caption = cropped(caption, int((width + _GAP) / _CAPTION_LETTER))
             self._text(
                 middle, below, caption, size=7, color=_FAINT if line else _INK, ha="center", va="center"
@@ -233,10 +236,13 @@ class _Sheet:
             # A mark at both ends: each line has the direction of the whole.
             self._text(left + _TEXT_MARGIN, baseline, f"{mark}{line}{mark}", size=fitted.size, ha=side)
 
-    def _origin(self, picture: Picture) -> str:
-        """The origin; where the fonts lack a letter, the number of a camera, and '' for a name."""
-        instead = picture.numbers[1] if picture.has_camera else ""
-        return self.fonts.drawable(picture.origin, instead)
+    def _origin(self, picture: Picture) -> tuple[str, ...]:
+        """The origin, a name on lines; where the fonts lack a letter, the number of a camera, no name."""
+        if picture.has_camera:
+            return (self.fonts.drawable(picture.origin, picture.numbers[1]),)
+        room = int((self.cell_widths[1] + _GAP) / _CAPTION_LETTER)
+        # A column less, so that long names next to each other do not touch.
+        return folded(self.fonts.drawable(picture.origin, ""), room - 1, _NAME_LINES)
 
     def _labels(self, picture: Picture) -> tuple[str, str]:
         """Identity and camera, as numbers where the fonts lack a letter."""

@@ -11,8 +11,9 @@ import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager, ft2font
+from PIL import Image
 
-from retrieval import LabelNames
+from retrieval import LabelNames, RetrievalTask
 from tools import plots
 from tools.ranking.fonts import find_fonts
 
@@ -129,6 +130,26 @@ def test_long_names_are_shortened(small, run, drawn):
     run("--queries", "0")
     captions = [text for text in drawn if "xx" in text or "яя" in text]
     assert len(set(captions)) == 2 and max(map(len, captions)) < 20
+
+
+def test_long_file_names_are_whole_below_images_of_unknown_camera(small, run, drawn):
+
+    def height():
+        with Image.open("out/ranking.png") as image:
+            return image.height
+
+    task = small.task()
+    small_name, name = small.gallery[0], "gallery/car_0004_cam1_frame_17.jpg"
+    paths = [name if path == small_name else path for path in task.images.paths]
+    images = replace(task.images, paths=paths, keys=paths)
+    trials = tuple(trial._replace(gallery_camids=trial.gallery_camids * 0 - 1) for trial in task.trials)
+    run("--queries", "0")
+    before = height()
+    Path(small_name).rename(name)
+    RetrievalTask(images, trials, task.info).save("features.npz")
+    run("--queries", "0")
+    assert "car_0004_cam1_frame_17.jpg" in "".join(drawn)
+    assert height() > before
 
 
 @pytest.mark.parametrize("letters", ["", "东门"])

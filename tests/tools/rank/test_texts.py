@@ -15,7 +15,7 @@ from tests.sentences import LEFTWARD, SENTENCES
 from tests.tools.captions import CAPTIONS, caption_task
 from tests.tools.pages import Page
 from tools.rank import find_query, main
-from tools.ranking.fitting import clusters, cropped, fit_text
+from tools.ranking.fitting import clusters, cropped, fit_text, folded
 from tools.ranking.fonts import find_fonts
 from utils.text import columns
 
@@ -187,6 +187,21 @@ def test_words_that_are_too_long_are_broken():
 )
 def test_the_first_letter_has_the_direction(text, leftward):
     assert fit_text(text, 1.3, 1.4).leftward is leftward
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a.jpg", ("a.jpg",)),
+        ("", ()),
+        ("anna_0003_c1_17.jpg", ("anna_000", "3_c1_17.", "jpg")),
+        ("a" * 30 + "_17.jpg", ("aaaaaaa…", "aaaaaaa_", "17.jpg")),
+        ("a" + "王" * 9, ("a王王王", "王王王王", "王王")),
+        ("a" + "王" * 30, ("a王王王…", "王王王王", "王王王")),
+    ],
+)
+def test_a_name_on_lines(text, lines):
+    assert folded(text, 8, 3) == lines and all(columns(line) <= 8 for line in lines)
 
 
 def test_columns_and_cropping():
