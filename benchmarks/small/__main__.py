@@ -6,8 +6,9 @@
 Without a folder, the images are those of 20 drawn people to learn from and 40 others for the test, drawn
 anew for each seed. A folder is own images as `DATASETS.NAMES` csv or folder reads them. Settings behind the
 options go to all rows. CLIP and a published re-id model are not at hand for this: small models of drawn
-people stand in for them, a search by sentence (`make demo-text`) and the model of other people of
-`benchmarks.finetune`, with rates for towers of that size.
+people stand in for them: a search by sentence (`tools/draw_people.py --captions`, train_tbps.py; `make
+demo-text` has the people of seed 1) and the model of other people of `benchmarks.finetune`, with rates for
+towers of that size.
 """
 
 import argparse
@@ -59,7 +60,7 @@ ROWS = {
             "MODEL.PRETRAIN_CHOICE": "clip",
             "SOLVER.STAGE1.BASE_LR": 0.005,
             "SOLVER.STAGE2.OPTIMIZER_NAME": "AdamW",
-            "SOLVER.STAGE2.BASE_LR": 0.001,
+            "SOLVER.STAGE2.BASE_LR": FINE_RATE,
             "SOLVER.STAGE2.WEIGHT_DECAY": 0.05,
             **_SMALL,
             "INPUT.SIZE_TRAIN": [96, 48],
@@ -124,7 +125,12 @@ def main(argv: Sequence[str] | None = None, scale: Scale = FULL) -> None:
     parser.add_argument("--rows", nargs="+", choices=[HISTOGRAM, *ROWS], metavar="NAME")
     parser.add_argument("--folder", type=Path, metavar="FOLDER", help="own images (default: drawn people)")
     parser.add_argument("--weight", type=Path, metavar="FILE", help="re-id model (default: train one)")
-    parser.add_argument("--clip", type=Path, metavar="FILE", help="small CLIP; without one, no such row")
+    parser.add_argument(
+        "--clip",
+        type=Path,
+        metavar="FILE",
+        help="small CLIP of people of other seeds; without one, no such row",
+    )
     parser.add_argument("--out", type=Path, default=Path("logs/small_bench"), metavar="FOLDER")
     parser.add_argument("settings", nargs="*", metavar="KEY VALUE", help="of all rows, behind the options")
     args = parser.parse_args(argv)
