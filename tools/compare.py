@@ -15,22 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a tool runs from any folder
 
-from config.arguments import Parser, end_in_one_line, say
+from config.arguments import Parser, end_in_one_line
+from tools.comparing.sheet import Table, add_out_option, publish, require_out
 
 if TYPE_CHECKING:
     from retrieval import Difference, Interval
     from tools.comparing.runs import Run
-    from tools.comparing.sheet import Table
 
-FORMATS = (".md", ".html")
 NAMING = ("OUTPUT_DIR",)  # differs between any two runs
 _SHOWN = 60  # characters of a setting's value
 
 
 def compared(runs: Sequence[Run], *, rounds: int, seed: int) -> list[Table]:
     """The tables: metrics of the runs, differences to the first of them, settings."""
-    from tools.comparing.sheet import Table
-
     tables = [Table("Metrics in %, with 95 % intervals over queries", _metric_rows(runs))]
     if len(runs) > 1:
         tables.append(
@@ -118,8 +115,6 @@ def _settings(runs: Sequence[Run]) -> Table:
 
 def _differences(names: tuple[str, str, str], runs: Mapping[str, Mapping[str, Any]], lacking: str) -> Table:
     """What differs between the runs that have values, by their labels; the note has those `lacking` any."""
-    from tools.comparing.sheet import Table
-
     head, subject, title = names
     known = {label: values for label, values in runs.items() if values}
     without = ", ".join(label for label in runs if label not in known)
@@ -159,30 +154,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="equal seeds give equal intervals (default: 0)"
     )
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help=f"write the tables there, too: {' or '.join(FORMATS)}"
-    )
+    add_out_option(parser)
     args = parser.parse_args(argv)
     with end_in_one_line():
         from retrieval import check_rounds
         from tools.comparing.runs import CONFIG, read_run
-        from tools.comparing.sheet import as_page, as_text
         from tools.plots import parse_sources
-        from utils.files import require_writable, write_atomically
         from utils.logger import setup_logger
-        from utils.package import require_extra
-        from utils.text import Lines
 
         setup_logger(None, "")
         check_rounds(args.bootstrap, args.seed)
-        if args.out:
-            if args.out.suffix.lower() not in FORMATS:
-                raise ValueError(
-                    f"--out is {args.out}; allowed: a file name that ends in {', '.join(FORMATS)}"
-                )
-            require_writable(args.out, "--out")
-            if args.out.suffix.lower() == ".html":
-                require_extra("plots", "jinja2")
+        require_out(args.out)
         sources = {
             label: path.parent if path.name == CONFIG else path
             for label, path in parse_sources(args.runs, CONFIG).items()
@@ -192,13 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for label, folder in sources.items()
         ]
         tables = compared(runs, rounds=args.bootstrap, seed=args.seed)
-        text = as_text(tables)
-        say("%s", Lines(text))
-        if args.out:
-            is_page = args.out.suffix.lower() == ".html"
-            content = as_page(f"Comparison of {', '.join(sources)}", tables) if is_page else f"{text}\n"
-            write_atomically(args.out, lambda path: path.write_text(content, encoding="utf-8"))
-            say("\nWritten: %s", args.out)
+        publish(f"Comparison of {', '.join(sources)}", tables, args.out)
     return 0
 
 

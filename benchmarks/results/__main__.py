@@ -39,7 +39,7 @@ TABLES: Mapping[str, tuple[Row, ...]] = {
 
 
 def page(text: str, receipts: Path = RECEIPTS) -> str:
-    """The page with its tables written anew; raises ValueError for a table that `TABLES` does not name."""
+    """The page with its tables made from the receipts; raises ValueError for one that is not in `TABLES`."""
 
     def block(found: re.Match[str]) -> str:
         if found[2] != "runs" and found[2] not in TABLES:

@@ -3,8 +3,8 @@
 `make bench-small`, or: python -m benchmarks.small [--seeds N ...] [--rows NAME ...] [--folder FOLDER]
 [--out FOLDER] [KEY VALUE ...]
 
-Without a folder, the images are those of 20 drawn people to learn from and 40 others for the test, drawn
-anew for each seed. A folder is own images as `DATASETS.NAMES` csv or folder reads them. Settings behind the
+Without a folder, the images are those of 20 drawn people to learn from and 40 others for the test, others
+for each seed. A folder is own images as `DATASETS.NAMES` csv or folder reads them. Settings behind the
 options go to all rows. CLIP and a published re-id model are not at hand for this: small models of drawn
 people stand in for them: a search by sentence (`tools/draw_people.py --captions`, train_tbps.py; `make
 demo-text` has the people of seed 1) and the model of other people of `benchmarks.finetune`, with rates for

@@ -1,11 +1,13 @@
-"""A sheet of titled tables, as Markdown for a terminal and as one HTML page."""
+"""A sheet of titled tables, as Markdown for a terminal and as one HTML page; the option that writes it."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.text import aligned, printable
+from config.arguments import Parser, say
+from utils.text import Lines, aligned, printable
 
+FORMATS = (".md", ".html")
 _TEMPLATE = "page.html.j2"
 
 
@@ -15,6 +17,39 @@ class Table(NamedTuple):
     title: str
     rows: Sequence[Sequence[str]] = ()
     note: str = ""
+
+
+def add_out_option(parser: Parser) -> None:
+    """Add --out, a file for the sheet."""
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help=f"write the tables there, too: {' or '.join(FORMATS)}"
+    )
+
+
+def require_out(out: Path | None) -> None:
+    """Raise ValueError or OSError for an --out that cannot be written, MissingExtra without its package."""
+    from utils.files import require_writable
+    from utils.package import require_extra
+
+    if out is None:
+        return
+    if out.suffix.lower() not in FORMATS:
+        raise ValueError(f"--out is {out}; allowed: a file name that ends in {', '.join(FORMATS)}")
+    require_writable(out, "--out")
+    if out.suffix.lower() == ".html":
+        require_extra("plots", "jinja2")
+
+
+def publish(title: str, tables: Sequence[Table], out: Path | None) -> None:
+    """Print the sheet, and write it to `out`, as a page with that title or as text. Raises OSError."""
+    from utils.files import write_atomically
+
+    text = as_text(tables)
+    say("%s", Lines(text))
+    if out is not None:
+        content = as_page(title, tables) if out.suffix.lower() == ".html" else f"{text}\n"
+        write_atomically(out, lambda path: path.write_text(content, encoding="utf-8"))
+        say("\nWritten: %s", out)
 
 
 def as_text(tables: Sequence[Table]) -> str:
