@@ -25,6 +25,7 @@ def saved(toy_config, toy_model, save_weights):
 
     def save(*pairs, tree=cfg_base):
         model = toy_model(*pairs, tree=tree, views=2)
+        model.bottleneck.num_batches_tracked.fill_(3)  # 0 are a file of stage 1
         path = save_weights(model.state_dict(), "toy-vit_3.pth")
         card = make_card(
             toy_config(*pairs, tree=tree), model, "base", data="dukemtmc", versions={"torch": "2"}

@@ -84,7 +84,7 @@ def test_wrong_fields_are_named(changed, fields):
         ({"text_heads": 3, "name": "mine"}, "has 3 text_heads; allowed: divisors of 32"),
         ({"text_heads": 10**9}, "text_heads; allowed: divisors of 32"),
         ({"head_width": 48}, "features of 64 numbers; allowed: multiples of 48"),
-        ({"kind": "reid"}, r"is a re-id checkpoint, which test\.py, .* read, says its card"),
+        ({"kind": "reid"}, r"is a re-id checkpoint, which test\.py, .* read, says .*toy-vit_3\.json"),
     ],
 )
 def test_cards_that_contradict_the_weights(changed, fields, message):

@@ -253,7 +253,7 @@ def test_re_id_files_in_programs_of_text_search(
             load()
         assert str(path) in str(error.value)
     make_card(toy_config(), model, "base", data="dukemtmc", versions={}).write(path)
-    with pytest.raises(ValueError, match=r"a re-id checkpoint, which test\.py, .*says its card"):
+    with pytest.raises(ValueError, match=r"a re-id checkpoint, which test\.py, .*says .*toy-vit_3\.json"):
         adopt_text_search_card(config, given=())
 
 
