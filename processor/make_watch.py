@@ -41,7 +41,7 @@ def usual_reasons(cfg: CfgNode) -> list[str]:
         f"{name}.BASE_LR {node.BASE_LR:g} is too high or too low for these weights (try a tenth of it, then "
         "ten times it)",
         f"{name}.MAX_EPOCHS {node.MAX_EPOCHS} is too low for so few images",
-        "identities are mixed up in the training images (tools/check_dataset.py shows them)",
+        "identities or captions are mixed up in the training images (tools/check_dataset.py shows them)",
     ]
     if cfg.MODEL.PRETRAIN_CHOICE == "none" and not cfg.MODEL.get("REID_WEIGHT", ""):
         few = "MODEL.PRETRAIN_CHOICE is 'none': random weights need far more images and epochs than CLIP's"

@@ -12,7 +12,7 @@ from config import cfg_base, cfg_pcl, cfg_tbps
 from datasets import make_caption_dataset
 from model import adopt_card, adopt_text_search_card
 from processor import make_parts, make_recipes, make_rehearsals, make_text_parts, make_watch
-from processor.colours import ColourFloor
+from processor.chance import ChanceFloor, Floor
 from processor.engine import Run, Stage
 from processor.evaluation import Evaluation
 from processor.make_parts import Description, Parts, Start
@@ -54,7 +54,7 @@ class Method:
     card: Callable[..., Description | None] = make_parts.image_card
     start: Callable[[CfgNode, Any, Callable[..., nn.Module]], Start] = make_parts.from_clip
     rehearsals: Callable[[CfgNode, Parts], list[Rehearsal]] = lambda cfg, parts: []
-    floor: Callable[[CfgNode, Parts], ColourFloor | None] = lambda cfg, parts: None
+    floor: Callable[[CfgNode, Parts], Floor | None] = lambda cfg, parts: None
     variant: "Callable[[CfgNode], Method | None]" = lambda cfg: None
 
 
@@ -108,5 +108,6 @@ TBPS = Method(
     adopt=adopt_text_search_card,
     card=make_text_parts.text_card,
     rehearsals=make_rehearsals.text_rehearsals,
+    floor=lambda cfg, parts: ChanceFloor(),
 )
 METHODS = {method.name: method for method in (BASELINE, CLIPREID, PCL, PCL_CLUSTERS, TBPS)}

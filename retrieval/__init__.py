@@ -19,7 +19,7 @@ from retrieval.neighbours.jaccard import jaccard_graph
 from retrieval.neighbours.reranking import k_reciprocal_blocks, k_reciprocal_distance
 from retrieval.ranking import RankedImage, Ranking, rank_gallery, worst_queries
 from retrieval.report import log_metrics, metrics_lines, metrics_record, write_metrics
-from retrieval.rules import RULES, find_rule, have_match, why_no_match
+from retrieval.rules import RULES, find_rule, have_match, match_shares, why_no_match
 from retrieval.store.entries import Entry, Hit, Metadata, SpaceModel, checked_text
 from retrieval.store.space import INDEXES, MOST_HITS
 from retrieval.task import RetrievalTask, TrialFeatures, TrialRows
@@ -81,6 +81,7 @@ __all__ = [
     "k_reciprocal_blocks",
     "k_reciprocal_distance",
     "log_metrics",
+    "match_shares",
     "metric_intervals",
     "metrics_lines",
     "metrics_record",

@@ -128,6 +128,16 @@ def have_match(query: FeatureSet, gallery: FeatureSet, rule: str = "cross_camera
     return found
 
 
+def match_shares(query: FeatureSet, gallery: FeatureSet, rule: str = "cross_camera") -> Tensor:
+    """The share of matches among the gallery images that are not removed, (Q,) float64: Rank-1 by chance.
+
+    Raises ValueError for an unknown rule.
+    """
+    pairs = find_rule(rule)(query, gallery).pairs(slice(0, len(query)))
+    matches, removed = (each.query.bincount(minlength=len(query)) for each in pairs)
+    return matches.double() / (len(gallery) - removed).clamp(min=1)
+
+
 def why_no_match(query: FeatureSet, gallery: FeatureSet, rule: str = "cross_camera") -> str:
     """One line for an error where no query has a match: whether identities or cameras are the reason.
 

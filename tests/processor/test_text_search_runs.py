@@ -234,3 +234,10 @@ def test_a_published_file_trains_and_tests(run, tmp_path):
     file.write_text(f"model: {{ckpt_type: saved, checkpoint: none, saved_path: {saved}}}\n")
     tested = run("test", program=run_test, file=file)
     assert json.loads((tested / "metrics.json").read_text())["weight"] == str(saved)
+
+
+def test_a_run_at_no_rate_is_warned_once(run):
+    folder = run("still", {"SOLVER.BASE_LR": 1e-12, "SOLVER.MAX_EPOCHS": 2})
+    lines = (folder / "train_log.txt").read_text().splitlines()
+    (warning,) = [line for line in lines if "seems to learn nothing" in line]
+    assert "tbps seems to learn nothing: Rank-1 is " in warning and "SOLVER.BASE_LR 1e-12" in warning

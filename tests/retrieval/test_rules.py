@@ -1,10 +1,12 @@
 """Matches and removed images of each rule, against a loop over all pairs."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 
-from retrieval import RULES, FeatureSet, have_match
+from retrieval import RULES, FeatureSet, have_match, match_shares
 from retrieval.rules import CrossCameraRule, find_rule
 
 
@@ -53,6 +55,9 @@ def test_equals_a_loop_over_all_pairs(rule, seed, step):
     matches, removed = naive(query, gallery, rule)
     assert pairs_of(RULES[rule](query, gallery), parts, 11) == [matches, removed]
     assert have_match(query, gallery, rule).nonzero().flatten().tolist() == sorted({i for i, _ in matches})
+    counts, gone = (Counter(i for i, _ in pairs) for pairs in (matches, removed))
+    shares = [counts[i] / (30 - gone[i]) for i in range(11)]
+    assert match_shares(query, gallery, rule).tolist() == pytest.approx(shares)
 
 
 def test_matches_come_query_by_query_in_gallery_order():
