@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _Dataset = TypeVar("_Dataset", "ReIDDataset", "CaptionDataset")
 _NOT_THERE = {"not_there": "splits that are not there"}
+_OF_IDENTITIES = ("single_image", "single_camera")  # of use to those who learn from labels
 
 
 class Faults(NamedTuple):
@@ -104,6 +105,7 @@ def in_captions(cfg: CfgNode, *, need_train: bool) -> tuple[CaptionDataset, list
     found |= {"not_there": not_there, **dataclasses.asdict(audit(dataset, files))}
     found["unmatched"] = unmatched_identities(dataset, files)
     notes = Findings.NOTES | CaptionFindings.NOTES | {"unmatched": "query identities without a gallery image"}
+    notes = {name: title for name, title in notes.items() if name not in _OF_IDENTITIES}
     notes["cut"] += f" or {length} tokens (MODEL.TEXT_LENGTH)"
     errors = _NOT_THERE | Findings.ERRORS | CaptionFindings.ERRORS
     return dataset, list(files), Faults(errors, notes, found)

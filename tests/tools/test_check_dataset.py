@@ -260,7 +260,13 @@ def test_good_captions(caption_words, capsys):
     status, lines = run(caption_words(ROWS), capsys)
     assert status == 0 and lines[0] == "Data set cuhk_pedes: 6 image files"
     assert lines[3].split("|")[:4] == ["train ", "      2 ", "        4 ", "          4 "]
-    assert len(lines) == 5 + 16 and all(line.endswith(": 0") for line in lines[5:])
+    assert len(lines) == 5 + 14 and all(line.endswith(": 0") for line in lines[5:])
+
+
+def test_one_image_of_an_identity_is_enough_for_a_sentence(caption_words, capsys):
+    rows = [ROWS[0], ("train", "7.jpg", 6, ["A man."]), *ROWS[4:]]
+    status, lines = run(caption_words(rows), capsys)
+    assert status == 0 and not [line for line in lines if "training identities" in line]
 
 
 def test_what_should_be_put_right_in_captions(caption_words, tmp_path, capsys):
