@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from model import model_label
 from tools.explaining.published import COUNTS, USUALLY_LEFT_OUT, Recipe
 from utils.hub import find_weights
 from utils.text import shortened
@@ -13,7 +14,7 @@ from utils.untrusted.receipts import Section, Weights
 from utils.weights import read_state_dict, split_choice
 
 _COUNTER = "bottleneck.num_batches_tracked"
-_EPOCH = re.compile(r"_(\d+)\.pth$")
+_EPOCH = re.compile(r"(.+)_(\d{1,9})\.pth")
 _COARSE = {"float32": 0, "fp16": 1, "bf16": 2}
 _TRAINED_IN, _TESTED_IN = "fp16", "float32"  # the published code
 _SHOWN = 60
@@ -102,10 +103,19 @@ def tested_file(case: Case) -> Iterator[Cause]:
             f"stage 1 learns prompts only: the image side is still {_start_of(case.train)}",
         )
         return
-    found, last = _EPOCH.search(Path(path).name), _last_epoch(case.settings)
-    if found and last and int(found[1]) < last:
+    epoch, last = _epoch_of(case), _last_epoch(case.settings)
+    if epoch is not None and epoch < last:
         text = "the file is from the middle of a training, or from one with fewer epochs"
-        yield Cause(2, "tested weights", f"{name}, epoch {found[1]}", f"epoch {last}", text)
+        yield Cause(2, "tested weights", f"{name}, epoch {epoch}", f"epoch {last}", text)
+
+
+def _epoch_of(case: Case) -> int | None:
+    """The epoch in the name of the tested file, None for a number in a name of another form."""
+    found = _EPOCH.fullmatch(Path(case.tested.path).name) if case.tested else None
+    names = [case.settings.get("MODEL.NAME"), case.test and case.test.facts.get("model")]
+    names += [case.train.config.get("MODEL.NAME")] if case.train else []
+    labels = tuple(model_label(str(name)) for name in names if name)
+    return int(found[2]) if found and found[1].endswith(labels) else None
 
 
 def _start_of(train: Section | None) -> str:
@@ -133,7 +143,7 @@ def _last_epoch(settings: Mapping[str, Any]) -> int:
 
 
 def _label(case: Case) -> str:
-    return Path(str(case.settings.get("MODEL.NAME"))).stem
+    return model_label(str(case.settings.get("MODEL.NAME")))
 
 
 def end(case: Case) -> Iterator[Cause]:

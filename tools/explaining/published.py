@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from config.keys import KeyTable, table_of
 from config.load import load_config
 from processor import METHODS
+from utils.untrusted.folders import HIDDEN, LINKED
 from utils.untrusted.settings import leaves
 
 PERSON = ("market1501", "dukemtmc", "occ_duke", "msmt17")
@@ -20,8 +21,9 @@ COUNTS = {
     "msmt17": {"train": (32621, 1041), "query": (11659, None), "gallery": (82161, None)},
     "veri": {"train": (37778, 576), "query": (1678, None), "gallery": (11579, None)},
 }
-# VeRi's images without a viewpoint label are left out, in the published results too.
-USUALLY_LEFT_OUT = ("images of identity -1", "images without viewpoint label")
+# VeRi's images without a viewpoint label are left out, in the published results too; the last two are no
+# images, and images that are read under another name.
+USUALLY_LEFT_OUT = ("images of identity -1", "images without viewpoint label", HIDDEN, LINKED)
 PLACES = (
     "OUTPUT_DIR",
     "DATASETS.ROOT_DIR",

@@ -5,6 +5,7 @@ import pytest
 from tools.explaining import causes
 from tools.explaining.page import make_case
 from tools.explaining.reading import Known
+from utils.untrusted.folders import HIDDEN, LINKED
 from utils.untrusted.receipts import Section
 
 
@@ -19,6 +20,23 @@ from utils.untrusted.receipts import Section
 def test_what_a_file_of_stage_1_holds_depends_on_the_start(start, told):
     train = Section(method="clipreid", **start) if start else None
     assert causes_of(train, "toy_stage1_1.pth")[0].follows.partition("image side ")[2].startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "epoch"),
+    [("ViT-B-16_20.pth", 20), ("Market1501_clipreid_ViT-B-16_20.pth", 20), ("ViT-B-16_60.pth", None)]
+    + [(name, None) for name in ("vit_seed_1.pth", "ViT-B-16_60_seed_1.pth", "market_2.pth", "best.pth")],
+)
+def test_a_number_in_a_files_name_is_an_epoch_behind_the_models_name(name, epoch):
+    found = causes_of(None, name)
+    assert [cause.here for cause in found] == ([f"{name}, epoch {epoch}"] if epoch else [])
+
+
+def test_files_that_are_no_images_explain_nothing():
+    left_out = {HIDDEN: 8, LINKED: 1, "images of identity -1": 3, "damaged images": 2}
+    data = {"name": "csv", "left_out": left_out}
+    case = make_case(Known(Section(method="clipreid", data=data), None, []))
+    assert [cause.here for cause in causes.data(case)] == ["2 damaged images"]
 
 
 def causes_of(train, name):
