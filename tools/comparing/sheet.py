@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from config.arguments import Parser, say
-from utils.text import Lines, aligned, printable
+from utils.text import Lines, aligned, printable, shortened
 
 FORMATS = (".md", ".html")
 _TEMPLATE = "page.html.j2"
+_LONGEST = 600  # characters of a cell: a file may hold longer ones, and a line has room for no more
 
 
 class Table(NamedTuple):
@@ -62,10 +63,14 @@ def _text_parts(table: Table) -> tuple[str, str, str]:
         return printable(table.title), "", printable(table.note)
     head, *rows = (
         f"| {' | '.join(cells)} |"
-        for cells in aligned([[cell.replace("|", r"\|") for cell in row] for row in table.rows])
+        for cells in aligned([[_shown(cell).replace("|", r"\|") for cell in row] for row in table.rows])
     )
     line = "".join(letter if letter == "|" else "-" for letter in head.replace(r"\|", "--"))
     return printable(table.title), "\n".join([head, line, *rows]), printable(table.note)
+
+
+def _shown(cell: str) -> str:
+    return shortened(cell, _LONGEST)
 
 
 def as_page(title: str, tables: Sequence[Table]) -> str:
@@ -79,5 +84,5 @@ def as_page(title: str, tables: Sequence[Table]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["shown"] = printable
+    environment.filters |= {"shown": printable, "cell": _shown}
     return environment.get_template(_TEMPLATE).render(title=title, tables=tables)

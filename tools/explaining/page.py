@@ -126,7 +126,9 @@ def _about_numbers(case: Case) -> str:
     if not _numbers(case):
         notes.append("No test and no evaluation was found.")
     elif case.dataset not in case.recipe.figures:
-        notes.append(f"No number of this recipe is published for {case.dataset or 'these data'}.")
+        notes.append(
+            f"No number of this recipe is published for {shortened(case.dataset, _SHOWN) or 'these data'}."
+        )
     if _is_fused(_scored(case)):
         notes.append("Published numbers are of features that are not fused with probabilities of people.")
     notes.append(
