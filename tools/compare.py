@@ -30,15 +30,7 @@ def compared(runs: Sequence[Run], *, rounds: int, seed: int) -> list[Table]:
     """The tables: metrics of the runs, differences to the first of them, settings."""
     tables = [Table("Metrics in %, with 95 % intervals over queries", _metric_rows(runs))]
     if len(runs) > 1:
-        tables.append(
-            Table(
-                f"Difference to {runs[0].label} on the same queries, in percentage points",
-                _difference_rows(runs, rounds, seed),
-                "* the 95 % interval of the difference, by paired bootstrap over queries, does not hold 0. "
-                "How much a second seed of training would change is not in it.",
-            )
-        )
-        tables.append(_settings(runs))
+        tables += [_difference(runs, rounds, seed), _settings(runs)]
         for part in ("training", "test"):
             found = {run.label: getattr(run, part) for run in runs}
             if any(found.values()):
@@ -67,10 +59,14 @@ def _value(value: float | None, interval: Interval | None) -> str:
     return f"{100 * value:.1f}{ends}"
 
 
-def _difference_rows(runs: Sequence[Run], rounds: int, seed: int) -> list[list[str]]:
-    from tools.comparing.runs import METRICS, difference
+def _difference(runs: Sequence[Run], rounds: int, seed: int) -> Table:
+    from tools.comparing.runs import METRICS, difference, doubts
 
     rows = [["run", *METRICS.values(), "queries"]]
+    notes = [
+        "* the 95 % interval of the difference, by paired bootstrap over queries, does not hold 0. "
+        "How much a second seed of training would change is not in it."
+    ]
     for run in runs[1:]:
         found = difference(runs[0], run, rounds=rounds, seed=seed)
         if isinstance(found, str):
@@ -78,7 +74,9 @@ def _difference_rows(runs: Sequence[Run], rounds: int, seed: int) -> list[list[s
             continue
         count = sum(len(names) for names in run.result.queries) if run.result else 0
         rows.append([run.label, *(_change(found[name]) for name in METRICS), f"{count:,}"])
-    return rows
+        notes += doubts(runs[0], run)
+    title = f"Difference to {runs[0].label} on the same queries, in percentage points"
+    return Table(title, rows, " ".join(notes))
 
 
 def _change(found: Difference) -> str:

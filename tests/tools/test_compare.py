@@ -19,6 +19,7 @@ from retrieval import (
 )
 from tests.tools.pages import Page
 from tools.compare import main
+from tools.comparing.sheet import Table, as_page, as_text
 
 SETTINGS = {"SOLVER": {"BASE_LR": 0.5, "SEED": 1}, "MODEL": {"NAME": "toy"}, "OUTPUT_DIR": "logs/a"}
 RERANK = {"k1": 6, "k2": 3, "lam": 0.5}
@@ -91,6 +92,8 @@ def test_metrics_and_differences_of_two_tests(save, capsys):
     assert row == ["B", *(change(expected[n]) for n in ("mAP", "rank1", "rank5", "rank10", "mINP")), "24"]
     assert row[1].startswith("+") and row[1].endswith("*")
     assert "Settings are not compared" in out
+    told = "Queries of B are in /elsewhere/data/query, those of a in data/query: they count as the same"
+    assert told in out
 
 
 def test_a_re_ranked_test_is_compared_as_it_was_tested(save, capsys):
@@ -148,7 +151,7 @@ def test_another_gallery_is_named(save, capsys):
     task = task_of(1)
     smaller = RetrievalTask.between(task.images.select(range(24)), task.images.select(range(24, 59)))
     main([save("a", task), save("b", smaller), "--bootstrap", "10"])
-    assert "WARNING: a and b have different galleries" in capsys.readouterr().out
+    assert "a and b have different galleries." in capsys.readouterr().out
 
 
 def test_settings_that_differ(save, capsys):
@@ -204,10 +207,29 @@ def test_a_test_in_a_folder_of_its_own_has_the_settings_of_its_training(save, ca
     assert table(f"\n{out}", "Metrics in %")[2][-1] == "metrics.json of toy_2.pth"
 
 
-@pytest.mark.parametrize("where", ["gone", "run"])
-def test_without_its_training_only_settings_of_a_test_are_compared(save, capsys, tmp_path, where):
+def test_a_test_of_another_folders_file_has_the_settings_of_that_training(save, capsys, tmp_path):
+    """Not those of the training in the folder that it wrote to; a folder that has moved keeps its own."""
+    train = section(0.25, started="2026-05-04T08:00:00+00:00", config={"SOLVER.BASE_LR": 0.5})
+    save("run", receipt={"format": 1, "train": train, "test": None})
+    (tmp_path / "run/toy_2.pth").write_bytes(b"weights of run")
+    own = section(0.25, started="2026-05-04T08:00:00+00:00", config={"SOLVER.BASE_LR": 0.25})
+    both = of_a_test(tmp_path / "run/toy_2.pth") | {"train": own}
+    save("both", receipt=both)
+    for content, rate, note in ((b"its own", "0.5", True), (b"weights of run", "0.25", False)):
+        (tmp_path / "both/toy_2.pth").write_bytes(content)
+        main(["run", "both"])
+        out = capsys.readouterr().out
+        assert (f"both was trained in {tmp_path / 'run'}." in out) == note
+        assert ("SOLVER.BASE_LR" in out) == (rate == "0.25")
+
+
+@pytest.mark.parametrize(
+    ("where", "started"),
+    [("gone", ""), ("run", "2026-05-04T10:00:00+00:00"), ("run", "2026-05-04T10:00:00")],
+)
+def test_without_its_training_only_settings_of_a_test_are_compared(save, capsys, tmp_path, where, started):
     """No folder is there, or the training in it began after the test."""
-    train = section(0.25, started="2026-05-04T10:00:00+00:00", config={"SOLVER.BASE_LR": 0.5})
+    train = section(0.25, started=started, config={"SOLVER.BASE_LR": 0.5})
     save("run", receipt={"format": 1, "train": train, "test": None})
     save("test", receipt=of_a_test(tmp_path / where / "toy_2.pth"))
     save("other", receipt={"format": 1, "train": section(0.25, config={"TEST.AMP": "bf16"}), "test": None})
@@ -288,6 +310,12 @@ def test_the_tables_are_written(save, capsys, tmp_path, suffix):
     cells = [text for _, text in page.all("td")]
     assert r"<script>alert(1)</script>\x1b[1m|" in cells and "<b>" in cells
     assert len(page.all("table")) == 3
+
+
+def test_a_cell_is_cut_where_a_file_holds_pages():
+    tables = [Table("runs", [["|" * 700], ["x" * 5000]])]
+    for text in (as_text(tables), as_page("runs", tables)):
+        assert "xxx…xxx" in text and "x" * 600 not in text
 
 
 @pytest.mark.parametrize(

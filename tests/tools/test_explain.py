@@ -121,6 +121,20 @@ def test_a_file_of_stage_1_is_known_under_another_name(run, page, tmp_path):
     assert f"the training is that in {folder}" in text
 
 
+def test_a_test_of_another_trainings_file_is_not_of_the_training_in_its_folder(run, page, tmp_path):
+    """Its settings and how it ended are those of the folder where the file is."""
+    folder = run()
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    text = page(other)  # a copy is the same training
+    assert not causes(text) and "is not that of the tested file" not in text
+    content = json.loads((other / "receipt.json").read_text())
+    content["train"] |= {"status": "stopped"}
+    (other / "receipt.json").write_text(json.dumps(content))
+    (other / "toy-vit_2.pth").write_bytes(b"trained otherwise")
+    text = page(other)
+    assert not causes(text) and f"in {other} is not that of the tested file, which is in {folder};" in text
+
+
 def load_root(folder):
     return json.loads((folder / "receipt.json").read_text())["train"]["config"]["DATASETS.ROOT_DIR"]
 

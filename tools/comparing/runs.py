@@ -6,7 +6,7 @@ import logging
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ from retrieval import (
     paired_differences,
 )
 from tools.features.files import about_features, read_task
+from utils.files import sha256_of_file
 from utils.text import few, printable, shortened
 from utils.untrusted.forms import Form, check_form, read_json
 from utils.untrusted.metrics_files import MAX_METRICS, TestMetrics, read_epochs
 from utils.untrusted.plain import read_plain_text
 from utils.untrusted.receipts import FILE as RECEIPT
-from utils.untrusted.receipts import Data, Receipt, Section, Weights, read_receipt
+from utils.untrusted.receipts import Data, Receipt, Section, Weights, describe_weights, read_receipt
 from utils.untrusted.settings import leaves, parse_settings
 
 CONFIG, FEATURES, TEST, COURSE = "config.yml", "features.npz", "metrics.json", "metrics.jsonl"
@@ -55,7 +56,8 @@ class RerankSettings(Form):
 class Result:
     """Metrics as fractions by name, and where they are from; intervals and scores where there are features.
 
-    `queries` and `galleries` name the images of each trial, below the folder that all of them are in.
+    `queries` and `galleries` name the images of each trial, below the folder that all of them are in, which
+    `folders` has for the queries.
     """
 
     source: str
@@ -64,6 +66,7 @@ class Result:
     scores: tuple[QueryScores, ...] = ()
     queries: tuple[tuple[str, ...], ...] = ()
     galleries: tuple[frozenset[str], ...] = ()
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,8 @@ def read_run(label: str, folder: Path, *, rounds: int, seed: int) -> Run:
 
     Metrics are those of `features.npz`, else of the test in `receipt.json` or `metrics.json`, else of the
     last evaluation of the training, in the receipt or, without one, `metrics.jsonl`. Files of a test that are
-    older than the training are left out with a warning. The training of a test in a folder of its own is
-    looked for next to the tested weights. Raises FileNotFoundError for a folder without any
+    older than the training are left out with a warning. The training of a test of weights from another folder
+    is looked for there. Raises FileNotFoundError for a folder without any
     file of a run, other OSErrors, and ValueError that names a damaged file.
     """
     if not any((folder / name).exists() for name in FILES):
@@ -111,32 +114,46 @@ def read_run(label: str, folder: Path, *, rounds: int, seed: int) -> Run:
 
 def _training(folder: Path, receipt: Receipt) -> tuple[Path | None, Section | None]:
     """The folder of the training, and its section in the receipt there; None where there is none."""
-    if receipt.train or any((folder / name).exists() for name in (CONFIG, COURSE)):
-        return folder, receipt.train
     file = receipt.test.weights.get("test") if receipt.test else None
-    path = file.path if file else ""
-    if not receipt.test and (folder / TEST).exists():
-        path = read_json(folder / TEST, TestMetrics, MAX_METRICS).weight or ""
-    beside = folder_of_weights(folder, path)
+    has_test = (folder / TEST).exists() and not is_of_former_run(folder / TEST, receipt.train)
+    if not receipt.test and has_test:
+        file = Weights(path=read_json(folder / TEST, TestMetrics, MAX_METRICS).weight or "")
+    beside = folder_of_weights(folder, file)
     if beside is None:
-        return None, None
+        own = receipt.train or any((folder / name).exists() for name in (CONFIG, COURSE))
+        return (folder, receipt.train) if own else (None, None)
     train = read_receipt(beside / RECEIPT).train if (beside / RECEIPT).exists() else None
     there = train is not None or (beside / CONFIG).exists()
     return (beside, train) if there and not begun_since(train, receipt.test) else (None, None)
 
 
-def folder_of_weights(folder: Path, path: str) -> Path | None:
-    """The folder of the weights that a test in `folder` read, if it is there and another one."""
-    beside = Path(path).parent
-    return beside if path and beside.is_dir() and beside.resolve() != folder.resolve() else None
+def folder_of_weights(folder: Path, file: Weights | None) -> Path | None:
+    """The folder of the weights that a test in `folder` read, if it is there and another one.
+
+    A training in `folder` itself is another one's then. Raises OSError for a file that cannot be read.
+    """
+    beside = Path(file.path).parent if file and file.path else None
+    if file is None or beside is None or not beside.is_dir() or beside.resolve() == folder.resolve():
+        return None
+    own = folder / Path(file.path).name
+    if own.is_file():  # the folder of the training has moved, perhaps
+        tested = file.sha256 or describe_weights(file.path).sha256
+        return None if sha256_of_file(own) == tested else beside
+    return beside
 
 
 def begun_since(train: Section | None, test: Section | None) -> bool:
     """Whether a training began after a test, whose weights it cannot have written."""
     with contextlib.suppress(ValueError):
         if train and test:
-            return datetime.fromisoformat(test.started) < datetime.fromisoformat(train.started)
+            return _begin(test) < _begin(train)
     return False
+
+
+def _begin(section: Section) -> datetime:
+    """When it began; raises ValueError where it does not say so."""
+    moment = datetime.fromisoformat(section.started)
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def is_of_former_run(file: Path, train: Section | None) -> bool:
@@ -144,7 +161,7 @@ def is_of_former_run(file: Path, train: Section | None) -> bool:
     if train is None:
         return False
     with contextlib.suppress(ValueError):
-        return file.stat().st_mtime < datetime.fromisoformat(train.started).timestamp()
+        return file.stat().st_mtime < _begin(train).timestamp()
     return False
 
 
@@ -224,13 +241,15 @@ def _of_features(folder: Path, test: TestMetrics | None, rounds: int, seed: int)
             FEATURES,
             100 * metrics.mAP,
         )
+    queries = [_below_folder(names) for names in _names(task, "query")]
     return Result(
         _source(FEATURES, test),
         metrics_record(metrics),
         intervals,
         metrics.scores,
-        tuple(tuple(_below_root(names)) for names in _names(task, "query")),
-        tuple(frozenset(_below_root(names)) for names in _names(task, "gallery")),
+        tuple(tuple(names) for _, names in queries),
+        tuple(frozenset(_below_folder(names)[1]) for names in _names(task, "gallery")),
+        tuple(folder for folder, _ in queries),
     )
 
 
@@ -269,12 +288,12 @@ def _names(task: RetrievalTask, role: str) -> Iterable[list[str]]:
         yield [task.images.keys[row] for row in getattr(trial, f"{role}_rows").tolist()]
 
 
-def _below_root(names: list[str]) -> list[str]:
-    """The names without the folder that all of them are in, which may differ between two tests of a set."""
+def _below_folder(names: list[str]) -> tuple[str, list[str]]:
+    """The folder that all are in, which may differ between two tests of a set, and the names below it."""
     parts = [name.replace("\\", "/").split("/") for name in names]
     folders = list(zip(*(each[:-1] for each in parts), strict=False))
     shared = next((place for place, column in enumerate(folders) if len({*column}) > 1), len(folders))
-    return ["/".join(each[shared:]) for each in parts]
+    return "/".join(parts[0][:shared]) if parts else "", ["/".join(each[shared:]) for each in parts]
 
 
 def difference(first: Run, second: Run, *, rounds: int, seed: int) -> dict[str, Difference] | str:
@@ -290,8 +309,6 @@ def difference(first: Run, second: Run, *, rounds: int, seed: int) -> dict[str, 
         return f"{' and '.join(without)} without {FEATURES}, the scores of single queries"
     if len(one.queries) != len(other.queries):
         return f"{len(one.queries)} and {len(other.queries)} trials"
-    if one.galleries != other.galleries:
-        _logger.warning("%s and %s have different galleries", first.label, second.label)
     scores = []
     for names, others, theirs in zip(one.queries, other.queries, other.scores, strict=True):
         places = {name: place for place, name in enumerate(others)}
@@ -304,3 +321,20 @@ def difference(first: Run, second: Run, *, rounds: int, seed: int) -> dict[str, 
         return paired_differences(one.scores, scores, rounds=rounds, seed=seed)
     except ValueError as error:
         return str(error)
+
+
+def doubts(first: Run, second: Run) -> list[str]:
+    """What a reader of their difference has to know: other galleries, and queries that are equal by name."""
+    one, other = first.result, second.result
+    if one is None or other is None:
+        return []
+    found = []
+    if one.galleries != other.galleries:
+        found.append(f"{first.label} and {second.label} have different galleries.")
+    for here, there in zip(one.folders, other.folders, strict=True):
+        if Path(here).resolve() != Path(there).resolve():
+            text = "Queries of {} are in {}, those of {} in {}: they count as the same by their names."
+            ends = (shortened(there, _SHOWN), first.label, shortened(here, _SHOWN))
+            found.append(text.format(second.label, *ends))
+            break
+    return found

@@ -69,7 +69,7 @@ class Known(NamedTuple):
 
 
 def read_known(folder: Path) -> Known:
-    """What a folder says; the training is looked for next to the tested weights where it has none.
+    """What a folder says; the training is looked for next to the tested weights where they are elsewhere.
 
     Raises FileNotFoundError for a folder without any file of a run, other OSErrors, and ValueError for a
     damaged file.
@@ -78,17 +78,17 @@ def read_known(folder: Path) -> Known:
     if train is None and test is None:
         files = f"{FILE}, {_CONFIG}, {_COURSE} or {_TEST}"
         raise FileNotFoundError(f"{folder} has no {files}; allowed: the OUTPUT_DIR of a training or a test")
-    tested = test.weights.get("test") if test else None
-    if train is None and tested and tested.path:
-        beside = folder_of_weights(folder, tested.path)
-        if beside:
-            train, _, others = _read_folder(beside)
-            if begun_since(train, test):
-                notes.append(f"the training in {beside}, where the weights were, began after the test")
-                train = None
-            elif train is not None:
-                notes.append(f"the training is that in {beside}, next to the weights")
-                notes += others
+    beside = folder_of_weights(folder, test.weights.get("test") if test else None)
+    if beside:
+        if train is not None:
+            notes.append(f"the training in {folder} is not that of the tested file, which is in {beside}")
+        train, _, others = _read_folder(beside)
+        if begun_since(train, test):
+            notes.append(f"the training in {beside}, where the weights were, began after the test")
+            train = None
+        elif train is not None:
+            notes.append(f"the training is that in {beside}, next to the weights")
+            notes += others
     if train is None:
         notes.append("nothing is known of the training: its settings are not compared")
     if test is None:
