@@ -232,7 +232,7 @@ def _run_epoch(
             _stop(run)
     _judge(stage, run, progress, guard)
     summary = _summarise(stage, progress, total, rate)
-    pace.log(stage.name, progress, total)
+    pace.log(stage.name, progress, progress.iteration)  # `total` may have been an estimate
     return {"lr": rate, **summary}
 
 

@@ -66,3 +66,22 @@ def test_lines_of_a_stage(tmp_path, caplog, clock):
         f"{stage.name}: epoch 1/3, about 0:01:20 left",
         f"{stage.name}: epoch 2/3, about 0:00:40 left",
     ]
+
+
+def test_epochs_shorter_than_the_loader_says(tmp_path, caplog, clock):
+    class Estimated(type(batches())):
+        def __len__(self):
+            return super().__len__() + 1
+
+    stage, run, _ = recorded_stage(tmp_path, Estimated(batches(1, 2)), epochs=2)
+    step = stage.objective.after_step
+
+    def slow():
+        clock.now += 10
+        step()
+
+    stage.objective.after_step = slow
+    caplog.set_level(logging.INFO, "transreid")
+    fit(stage, run)
+    lines = [r.getMessage() for r in caplog.records if r.getMessage().startswith(f"{stage.name}: epoch")]
+    assert lines == [f"{stage.name}: epoch 1/2, about 0:00:20 left"]
