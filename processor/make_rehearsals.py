@@ -4,6 +4,7 @@ import copy
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -240,15 +241,20 @@ def _main_savings(cfg: CfgNode, model: nn.Module, batch: int, key: str = "") -> 
     """Of a stage that trains an image tower; `key` is that of its batch."""
     own, savings = batch // world_size(), []
     if all(getattr(module, "separates_images", True) for module in model.modules()):
+        now = cfg.SOLVER.MICRO_BATCH or own
         for parts, recompute in ((_PARTS, False), (_MORE_PARTS, True)):
-            size = max(own // parts, 1)
+            size = min(max(own // parts, 1), now)
+            if size == now and (cfg.SOLVER.GRAD_CHECKPOINT or not recompute):
+                continue  # that is what the run has
             keys = f"SOLVER.MICRO_BATCH {size}" + " SOLVER.GRAD_CHECKPOINT True" * recompute
             savings.append(Saving(keys, batch, functools.partial(_by_parts, size, recompute)))
-    if cfg.SOLVER.SHARD == "none" and world_size() > 1:
+    sharded = cfg.SOLVER.SHARD == "zero1"
+    if not sharded and world_size() > 1:
         savings.append(Saving("SOLVER.SHARD zero1", batch, sharded=True))
     key = key or ("SOLVER.STAGE2" if "STAGE2" in cfg.SOLVER else "SOLVER") + ".IMS_PER_BATCH"
     group = 1 if cfg.DATALOADER.get("SAMPLER", "softmax") == "softmax" else cfg.DATALOADER.NUM_INSTANCE
-    return (*savings, *_smaller_batches(key, batch, group * world_size()))
+    savings += _smaller_batches(key, batch, group * world_size())
+    return tuple(replace(saving, sharded=sharded or saving.sharded) for saving in savings)
 
 
 def _by_parts(size: int, recompute: bool, model: nn.Module) -> None:

@@ -133,6 +133,8 @@ def _warn(rehearsal: Rehearsal, need: int, run: Run, held: int, there: int) -> N
         if lower <= _FULL * there:
             break
     advice = f"with {best} about {least / _GB:.2f} GB" if best else "no setting is known that lowers it"
+    if best and least > _FULL * there:
+        advice += ", which will probably not fit either"
     _logger.warning(
         "%s needs about %.2f GB of memory and will probably not fit: there are %.2f GB; %s",
         *(rehearsal.name, need / _GB, there / _GB, advice),
