@@ -347,6 +347,19 @@ def test_without_receipts_logs_and_settings_are_read(run, page, tmp_path, market
     assert re.search(r"\| mAP +\| [\d.]+ +\| [\d.]+ to [\d.]+ +\|", text)  # of features.npz
 
 
+def test_a_training_without_log_is_not_said_to_be_killed(run, page):
+    folder = run()
+    for name in ("receipt.json", "train_log.txt"):
+        (folder / name).unlink()
+    text = page(folder)
+    assert not causes(text) and "whether the training ended is not known: train_log.txt is missing" in text
+    epoch = {"stage": "stage2", "epoch": 2, "mAP": 0.5, "rank1": 0.5, "rank5": "odd"}
+    (folder / "metrics.jsonl").write_text(json.dumps(epoch) + "\n")
+    for name in ("metrics.json", "features.npz"):
+        (folder / name).unlink()
+    assert re.search(r"\| mAP +\| 50\.0 ", text := page(folder)) and "Rank-5" not in text
+
+
 def test_a_folder_of_a_test_alone(run, page, tmp_path):
     folder = run(test={"OUTPUT_DIR": str(tmp_path / "alone"), "TEST.AMP": "bf16"})
     for name in ("receipt.json", "config.yml", "metrics.jsonl", "train_log.txt"):

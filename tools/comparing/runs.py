@@ -184,7 +184,7 @@ def _result(folder: Path, receipt: Receipt, rounds: int, seed: int) -> Result | 
     if receipt.train:
         found = _of_section(receipt.train, f"{RECEIPT}, last evaluation")
         return found if found.metrics else None
-    return _of_training(folder / COURSE)
+    return last_evaluation(folder / COURSE)
 
 
 def _of_section(section: Section, source: str) -> Result:
@@ -271,8 +271,8 @@ def _of_file(path: str | None) -> str:
     return f" of {shortened(Path(path).name, _SHOWN)}" if path else ""
 
 
-def _of_training(path: Path) -> Result | None:
-    """The last evaluation of a training run; None where there was none."""
+def last_evaluation(path: Path) -> Result | None:
+    """That of a training run in its `metrics.jsonl`, None where there was none; raises as `read_epochs`."""
     epochs = read_epochs(path) if path.exists() else []
     evaluated = [epoch for epoch in epochs if "mAP" in epoch.model_fields_set]
     if not evaluated:

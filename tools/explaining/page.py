@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from config.load import load_config
 from processor import METHODS
-from tools.comparing.runs import OF_TESTS
+from tools.comparing.runs import METRICS, OF_TESTS
 from tools.comparing.sheet import Table
 from tools.explaining.causes import Case, find_causes, tested_set
 from tools.explaining.published import differing, find_recipe, keys_of
@@ -14,7 +14,6 @@ from utils.text import shortened
 from utils.untrusted.receipts import Section
 from utils.untrusted.settings import leaves
 
-METRICS = {"mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "mINP": "mINP"}
 _SHOWN, _LINE = 60, 600  # characters of a value, and of a command line
 _CIRCUMSTANCES = (
     "command",

@@ -8,14 +8,22 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue
 
 from processor import METHODS
-from tools.comparing.runs import begun_since, folder_of_weights, is_of_former_run, read_run
+from tools.comparing.runs import (
+    CONFIG,
+    COURSE,
+    TEST,
+    begun_since,
+    folder_of_weights,
+    is_of_former_run,
+    last_evaluation,
+    read_run,
+)
 from utils.untrusted.forms import Form, read_json
-from utils.untrusted.metrics_files import MAX_METRICS, read_epochs
+from utils.untrusted.metrics_files import MAX_METRICS
 from utils.untrusted.plain import read_plain_text
 from utils.untrusted.receipts import FILE, Data, Section, Split, describe_weights, read_receipt
 from utils.untrusted.settings import leaves, parse_settings
 
-_CONFIG, _TEST, _COURSE, _FEATURES = "config.yml", "metrics.json", "metrics.jsonl", "features.npz"
 _LOGS = {"train": "train_log.txt", "test": "test_log.txt"}
 _MAX_LOG = 64 * 2**20
 _BEGINS = "Saving model in the path :"
@@ -76,7 +84,7 @@ def read_known(folder: Path) -> Known:
     """
     train, test, notes = _read_folder(folder)
     if train is None and test is None:
-        files = f"{FILE}, {_CONFIG}, {_COURSE} or {_TEST}"
+        files = f"{FILE}, {CONFIG}, {COURSE} or {TEST}"
         raise FileNotFoundError(f"{folder} has no {files}; allowed: the OUTPUT_DIR of a training or a test")
     beside = folder_of_weights(folder, test.weights.get("test") if test else None)
     if beside:
@@ -101,29 +109,25 @@ def _read_folder(folder: Path) -> Known:
     train = test = None
     if (folder / FILE).exists():
         train, test = (receipt := read_receipt(folder / FILE)).train, receipt.test
-    if train is None and ((folder / _CONFIG).exists() or (folder / _COURSE).exists()):
+    if train is None and ((folder / CONFIG).exists() or (folder / COURSE).exists()):
         train = _training_without_receipt(folder)
         notes.append(f"{folder} has no receipt of the training: settings, log and course of it were read")
-    has_test = (folder / _TEST).exists()
-    if test is None and has_test and is_of_former_run(folder / _TEST, train):
-        notes.append(f"{_TEST} in {folder} is older than the training, of a former run, and left out")
+        if not (folder / _LOGS["train"]).exists():
+            notes.append(f"whether the training ended is not known: {_LOGS['train']} is missing")
+    has_test = (folder / TEST).exists()
+    if test is None and has_test and is_of_former_run(folder / TEST, train):
+        notes.append(f"{TEST} in {folder} is older than the training, of a former run, and left out")
     elif test is None and has_test:
         test = _test_without_receipt(folder)
-        notes.append(f"{folder} has no receipt of the test: {_TEST}, log and features of it were read")
+        notes.append(f"{folder} has no receipt of the test: {TEST}, log and features of it were read")
     return Known(train, test, notes)
 
 
 def _training_without_receipt(folder: Path) -> Section:
     settings: dict[str, Any] = {}
-    if (folder / _CONFIG).exists():
-        settings = leaves(parse_settings(read_plain_text(folder / _CONFIG), str(folder / _CONFIG)).tree)
-    epochs = read_epochs(folder / _COURSE) if (folder / _COURSE).exists() else []
-    evaluated = [epoch for epoch in epochs if "mAP" in epoch.model_fields_set]
-    metrics = {}
-    if evaluated:
-        last = evaluated[-1]
-        metrics = {"mAP": last.mAP, "rank1": last.rank1}
-        metrics |= {k: v for k, v in (last.model_extra or {}).items() if k in ("rank5", "rank10", "mINP")}
+    if (folder / CONFIG).exists():
+        settings = leaves(parse_settings(read_plain_text(folder / CONFIG), str(folder / CONFIG)).tree)
+    evaluation = last_evaluation(folder / COURSE)
     said = _read_log(folder, "train")
     roles = {role: said[role] for role in ("clip", "stage1") if role in said}
     return Section(
@@ -133,14 +137,14 @@ def _training_without_receipt(folder: Path) -> Section:
         weights={role: describe_weights(path) for role, path in roles.items()},
         precision=said.get("train precision", ""),
         seed=settings.get("SOLVER.SEED"),
-        status="finished" if said.get("finished") else "running",
-        metrics=metrics,
+        status="running" if said and not said.get("finished") else "finished",
+        metrics=dict(evaluation.metrics) if evaluation else {},
         **_circumstances(said),
     )
 
 
 def _test_without_receipt(folder: Path) -> Section:
-    facts = read_json(folder / _TEST, _Facts, MAX_METRICS)
+    facts = read_json(folder / TEST, _Facts, MAX_METRICS)
     run = read_run("", folder, rounds=1000, seed=0)
     said = _read_log(folder, "test")
     weights = {"test": describe_weights(facts.weight)} if facts.weight else {}
