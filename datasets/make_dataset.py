@@ -16,7 +16,11 @@ from datasets.records import ReIDDataset, join_training
 from datasets.sources import fetch_missing, naming_download
 from utils.text import Lines
 
-_KEYS = {"test_size": "DATASETS.VEHICLEID_TEST_SIZE"}
+_KEYS = {
+    "test_size": "DATASETS.VEHICLEID_TEST_SIZE",
+    "need_labels": "CLUSTER.METHOD",
+    "need_test": "DATASETS.TEST",
+}
 _SAME_PEOPLE = ({"dukemtmc", "occ_duke"},)
 _logger = logging.getLogger("transreid.datasets")
 

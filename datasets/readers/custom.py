@@ -30,8 +30,9 @@ from utils.untrusted.table import check_cell, read_table
 SPLITS = ("train", "query", "gallery")
 REQUIRED, OPTIONAL = ("path", "pid", "split"), ("camid", "viewid")
 _CAMERA_MARK = re.compile(r"_c([0-9]+)")
-_LABEL_HINT = "in training without identities"
+_LABEL_HINT = "in training without identities, as `need_labels` says"
 _SPLIT_HINT = " (tools/split.py makes splits of a folder of images)"
+_TEST_HINT = " (one identity in two images is enough for a test; on another data set: `need_test`)"
 _SHOWN = 100  # characters of a path in a message
 
 _logger = logging.getLogger("transreid.datasets")
@@ -70,12 +71,19 @@ def folder_dataset(root: Path, options: ReadOptions = DEFAULTS) -> ReIDDataset:
     Raises FileNotFoundError for a missing folder, ValueError for an image at another depth or an empty split.
     """
     needed = _needed(options)
+    # Without identities nothing can be split by them.
+    is_unlabelled = options.need_train and not options.need_labels
     for split in needed:
-        require_folder(root / split, f"<identity>/<image>{_SPLIT_HINT}")
+        hint = _TEST_HINT if is_unlabelled and split != "train" else _SPLIT_HINT
+        require_folder(root / split, f"<identity>/<image>{hint}")
     # Training cameras come first in the numbering of every split, so testing looks for them too.
     splits = [split for split in SPLITS if (root / split).is_dir()]
     left_out = Tally()
-    rows = [row for split in splits for row in read_folder(root, split, left_out, options.need_labels)]
+    rows = [
+        row
+        for split in splits
+        for row in read_folder(root, split, left_out, options.need_labels or split != "train")
+    ]
     if left_out:
         for split in sorted({*needed} - {row.split for row in rows}):
             require_records([], split, root, left_out)
@@ -133,16 +141,16 @@ def parse_row(
 
 
 def read_folder(root: Path, split: str, left_out: Tally, need_labels: bool = True) -> list[OwnRow]:
-    """The images of `root`/`split`/<identity>/; without `need_labels` those of `root`/train/, too.
+    """The images of `root`/`split`/<identity>/; without `need_labels` those of `root`/`split`/, too.
 
     `left_out` counts what is not read. Raises ValueError for an image at another depth.
     """
     rows = []
     for path in find_files(root / split, picture_suffixes(), left_out):
         parts = path.relative_to(root / split).parts
-        is_unlabelled = split == "train" and len(parts) == 1
+        is_unlabelled = len(parts) == 1
         if len(parts) != 2 and (need_labels or not is_unlabelled):
-            hint = f"; {split}/<image> {_LABEL_HINT}" if is_unlabelled else ""
+            hint = f"; {split}/<image> {_LABEL_HINT}" if is_unlabelled and split == "train" else ""
             raise ValueError(f"{path}: image at the wrong depth, allowed is {split}/<identity>/<image>{hint}")
         pid = None if is_unlabelled else parts[0]
         camera = next(iter(camera_marks(path.name)), None)

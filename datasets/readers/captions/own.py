@@ -53,11 +53,12 @@ class _Own(NamedTuple):
 def csv_captions(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDataset:
     """Read the CSV file `root`/`options.csv` with the columns path, pid, split and caption.
 
-    Split is train, val, test, query or gallery; the others, and camid and viewid, are as in `csv_dataset`. An
-    image may have several rows, and a cell several captions with | between them, or none. The column
-    back_translation, which may be absent, has as many parts. Captions of the language zh are in the columns
-    caption_zh and back_translation_zh; those asked for must be there. Raises FileNotFoundError without the
-    file, ValueError (file and line) as `csv_dataset`, for a query without caption and as `build`.
+    Split is train, val, test, query or gallery; the others, and camid and viewid, are as in
+    `csv_dataset`. Each image of an empty pid is an identity of its own. An image may have several rows,
+    and a cell several captions with | between them, or none. The column back_translation, which may be
+    absent, has as many parts. Captions of the language zh are in the columns caption_zh and
+    back_translation_zh; those asked for must be there. Raises FileNotFoundError without the file,
+    ValueError (file and line) as `csv_dataset`, for a query without caption and as `build`.
     """
     asked = options.languages_of(*options.splits)
     needed = (*REQUIRED, *map(column_of, asked))
@@ -72,7 +73,7 @@ def csv_captions(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDatas
     translated = [column_of(code, TRANSLATION) for code in languages]
     rows = []
     for cells, where in read_table(file, needed, (*OPTIONAL, *translated, *others)):
-        row = parse_row(cells, root, where, _SPLITS, need_label=True)
+        row = parse_row(cells, root, where, _SPLITS, need_label=False)
         captions, translations = (_cells(cells, stem, languages) for stem in (CAPTION, TRANSLATION))
         for name in (column_of(code, stem) for code in asked for stem in (CAPTION, TRANSLATION)):
             check_cell(name, cells.get(name, ""), where, may_be_empty=True)
@@ -91,9 +92,10 @@ def _cells(cells: Mapping[str, str], stem: str, languages: Sequence[str]) -> _Te
 def folder_captions(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDataset:
     """Read `root`/{train,val,test,query,gallery}/<identity>/<image>, with captions in text files next to it.
 
-    The text of x.jpg is in x.txt or x.jpg.txt (if both exist, both are read), one caption a line, that of the
-    language zh in x.zh.txt or x.jpg.zh.txt; the suffix may be .TXT, and letters may be composed or not. The
-    test is test/, or query/ and gallery/, or all. All else is as in `folder_dataset`; one warning counts what
+    An image directly in the folder of a split is an identity of its own. The text of x.jpg is in x.txt or
+    x.jpg.txt (if both exist, both are read), one caption a line, that of the language zh in x.zh.txt or
+    x.jpg.zh.txt; the suffix may be .TXT, and letters may be composed or not. The test is test/, or query/ and
+    gallery/, or all. All else is as in `folder_dataset`; one warning counts what
     is not read. Raises as that does, and as `build`.
     """
     wanted = [part for split in options.splits for part in _PARTS.get(split, (split,))]
@@ -111,7 +113,7 @@ def folder_captions(root: Path, options: CaptionOptions = DEFAULTS) -> CaptionDa
 
 def _read_split(root: Path, split: str, left_out: Tally) -> list[_Own]:
     texts = _TextFiles(find_files(root / split, (_TEXT,), Tally()))
-    images = list(read_folder(root, split, left_out))
+    images = list(read_folder(root, split, left_out, need_labels=False))
     read: dict[Path, str] = {}  # text files with their images
     shared: dict[Path, str] = {}
     rows = []
@@ -164,9 +166,22 @@ def _plain_name(path: Path) -> str:
     return unicodedata.normalize("NFC", f"{path.with_suffix(path.suffix.lower())}")
 
 
+def _with_identities(rows: list[_Own], source: Path) -> list[_Own]:
+    """The rows, where each image of which no identity is known has its path as one."""
+    alone = {each.row.path for each in rows if each.row.pid is None}
+    if alone:
+        text = "%s: no identity known for %d images, each is taken for one of its own, such as %s"
+        _logger.info(text, source, len(alone), min(alone))
+    return [
+        each if each.row.pid is not None else each._replace(row=each.row._replace(pid=each.row.path))
+        for each in rows
+    ]
+
+
 def _build(
     name: str, rows: list[_Own], source: Path, options: CaptionOptions, pid_form: Callable[[str], str]
 ) -> CaptionDataset:
+    rows = _with_identities(rows, source)
     numbers = number_labels([each.row for each in rows], source, pid_form, options.need_train)
     described = []
     needless = 0

@@ -1,6 +1,7 @@
 """Training images of unknown identity, for training without identities."""
 
 import logging
+import shutil
 
 import pytest
 
@@ -13,7 +14,7 @@ ROWS = [
     *["path,pid,split,camid", "1.jpg,,train,4", "2.jpg,8,train,3", "3.jpg,,train,3", "4.jpg,5,train,4"],
     *["5.jpg,9,query,3", "6.jpg,9,gallery,4"],
 ]
-HINT = "in training without identities$"
+HINT = "in training without identities, as (`need_labels`|CLUSTER.METHOD) says$"
 
 
 @pytest.fixture
@@ -100,10 +101,18 @@ def test_folder_allows_no_other_depth(folder_root, touch_files, name):
         folder_dataset(folder_root, ReadOptions(need_labels=False))
 
 
+def test_folder_without_tests_says_what_is_enough(folder_root):
+    shutil.rmtree(folder_root / "query")
+    with pytest.raises(FileNotFoundError, match=r"/query: .* \(one identity in two images is enough"):
+        folder_dataset(folder_root, ReadOptions(need_labels=False))
+    with pytest.raises(FileNotFoundError, match=r"/query: .* \(tools/split\.py makes splits"):
+        folder_dataset(folder_root)
+
+
 @pytest.mark.parametrize("name", ["csv", "folder"])
 def test_the_argument_decides(data_cfg, csv_root, folder_root, name):
     data_cfg.DATASETS.NAMES = name
-    with pytest.raises(ValueError, match=HINT):
+    with pytest.raises(ValueError, match=r"as CLUSTER\.METHOD says$"):
         make_dataset(data_cfg)
     assert sum(record.pid == NO_PID for record in make_dataset(data_cfg, need_labels=False).train) == 2
 

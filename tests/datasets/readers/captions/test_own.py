@@ -124,6 +124,18 @@ def test_rows_of_one_image(read_csv, caplog):
     assert f"{os.sep}dataset.csv:3" in caplog.text
 
 
+def test_images_without_pid_are_identities_of_their_own(read_csv, caplog):
+    lines = [HEADER, TRAIN, "3.jpg,,train,A boy", "3.jpg,,train,A lad", "4.jpg,,train,A girl", TEST]
+    with caplog.at_level(logging.INFO, "transreid.datasets"):
+        dataset = read_csv([*lines, "5.jpg,,test,A lady", "6.jpg,,gallery,", "6.jpg,,query,Somebody"])
+    pids = {record.path.rpartition("/")[2]: record.pid for record in dataset.train}
+    assert [*pids] == ["1.jpg", "3.jpg", "4.jpg"] and {*pids.values()} == {0, 1, 2}
+    tested = dict(gallery(dataset))
+    assert tested["2.jpg"] == 7 and len({*tested.values()}) == 3
+    assert dataset.queries == [("a woman", 7), ("a lady", tested["5.jpg"]), ("somebody", tested["6.jpg"])]
+    assert "no identity known for 4 images, each is taken for one of its own, such as " in caplog.text
+
+
 def test_an_image_that_is_query_and_gallery(read_csv):
     dataset = read_csv([HEADER, TRAIN, "2.jpg,7,query,One", "2.jpg,7,gallery,", "3.jpg,8,query,Two"])
     assert gallery(dataset) == [("2.jpg", 7)] and len(dataset.queries) == 2
@@ -135,7 +147,6 @@ def test_an_image_that_is_query_and_gallery(read_csv):
         (["path,pid,split", TRAIN], ":1: no column 'caption' among path, pid, split; needed are"),
         ([HEADER, "1.jpg,a,train"], ":2: 3 fields, allowed are 4"),
         ([HEADER, "1.jpg,a,valid,A man"], ":2: split 'valid', allowed are train, val, test, query, gallery"),
-        ([HEADER, "1.jpg,,train,A man"], ":2: pid is empty, allowed is any text or number$"),
         ([HEADER, ",a,train,A man"], ":2: path is empty"),
         ([HEADER, "1.jpg,a,train,nan"], ":2: caption is 'nan', as tables write an empty cell"),
         ([HEADER, "1.jpg,a,query,"], ":2: caption is empty"),
@@ -247,7 +258,7 @@ def test_a_text_file_of_two_images(read_folder, tmp_path, caplog):
     ("name", "text", "told"),
     [
         ("train/ben/b.png.txt", "fine\n...", r"b\.png\.txt: caption 2 of .*/b\.png is '\.\.\.'"),
-        ("train/f.jpg", "", r"train/f\.jpg: image at the wrong depth, allowed is train/<identity>/<image>"),
+        ("train/8/deep/f.jpg", "", r"f\.jpg: image at the wrong depth, allowed is train/<identity>/<image>$"),
         ("test/8/deep/f.jpg", "", r"test/8/deep/f\.jpg: image at the wrong depth"),
     ],
 )
@@ -255,6 +266,17 @@ def test_errors_in_a_folder_name_the_file(name, text, told, read_folder):
     with pytest.raises(ValueError, match=told) as error:
         read_folder(PEOPLE | {name: text})
     assert "\n" not in str(error.value)
+
+
+def test_loose_images_of_a_folder_are_identities_of_their_own(read_folder, tmp_path, caplog):
+    files = {"train/a.jpg": None, "train/a.txt": "A man", "train/b.jpg": None, "train/b.txt": "A boy\nTwo"}
+    files |= {"test/3.jpg": None, "test/3.txt": "A girl", "test/7/d.jpg": None, "test/7/d.txt": "Somebody"}
+    with caplog.at_level(logging.INFO, "transreid.datasets"):
+        dataset = read_folder(files)
+    found = [(record.pid, record.caption) for record in dataset.train]
+    assert found == [(0, "a man"), (1, "a boy"), (1, "two")]
+    assert len({pid for _, pid in gallery(dataset)}) == len(dataset.queries) == 2
+    assert f"{tmp_path}: no identity known for 3 images, each is taken for one of its own" in caplog.text
 
 
 def test_text_files_that_are_no_text(read_folder, tmp_path):
