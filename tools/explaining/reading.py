@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
+from model import model_label
 from processor import METHODS
 from tools.comparing.runs import (
     CONFIG,
@@ -18,6 +19,7 @@ from tools.comparing.runs import (
     last_evaluation,
     read_run,
 )
+from tools.explaining.causes import last_epoch
 from utils.untrusted.forms import Form, read_json
 from utils.untrusted.metrics_files import MAX_METRICS
 from utils.untrusted.plain import read_plain_text
@@ -137,10 +139,18 @@ def _training_without_receipt(folder: Path) -> Section:
         weights={role: describe_weights(path) for role, path in roles.items()},
         precision=said.get("train precision", ""),
         seed=settings.get("SOLVER.SEED"),
-        status="running" if said and not said.get("finished") else "finished",
+        status="finished"
+        if not said or said.get("finished") or _has_last_file(folder, settings)
+        else "running",
         metrics=dict(evaluation.metrics) if evaluation else {},
         **_circumstances(said),
     )
+
+
+def _has_last_file(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether the weights of the last epoch are there: logs of early releases do not say that a run ended."""
+    label = model_label(str(settings.get("MODEL.NAME", "")))
+    return (folder / f"{label}_{last_epoch(settings)}.pth").exists()
 
 
 def _test_without_receipt(folder: Path) -> Section:
