@@ -85,7 +85,7 @@ def _require_identities(total: int, testable: int, tested: int, share: float) ->
     if share and not testable:
         raise ValueError(
             f"no query of the {total} identities would have a match; needed: identities with images from two "
-            "cameras, or with two images where cameras are not known"
+            "cameras, or with two images where cameras are not known, as by a rule of names without {camid}"
         )
     if share and not tested:
         raise ValueError(

@@ -37,11 +37,14 @@ def usual_reasons(cfg: CfgNode) -> list[str]:
     """What most often is the reason when a run with this configuration learns nothing."""
     node = main_solver(cfg)
     name = "SOLVER.STAGE2" if "STAGE2" in cfg.SOLVER else "SOLVER"
+    mixed = "identities or captions are mixed up in the training images (tools/check_dataset.py shows them)"
+    if "CLUSTER" in cfg and cfg.CLUSTER.METHOD != "none":
+        mixed = f"clusters mix identities or are too few (CLUSTER.EPS {cfg.CLUSTER.EPS:g}; the log has them)"
     reasons = [
         f"{name}.BASE_LR {node.BASE_LR:g} is too high or too low for these weights (try a tenth of it, then "
         "ten times it)",
         f"{name}.MAX_EPOCHS {node.MAX_EPOCHS} is too low for so few images",
-        "identities or captions are mixed up in the training images (tools/check_dataset.py shows them)",
+        mixed,
     ]
     if cfg.MODEL.PRETRAIN_CHOICE == "none" and not cfg.MODEL.get("REID_WEIGHT", ""):
         few = "MODEL.PRETRAIN_CHOICE is 'none': random weights need far more images and epochs than CLIP's"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from config import cfg
+from config import cfg, cfg_pcl
 from config.load import load_config
 from processor.colours import ColourFloor, both, some_identities
 from processor.make_watch import colour_floor, usual_reasons
@@ -104,6 +104,11 @@ def test_reasons_name_keys_and_values():
     assert usual_reasons(load_config(cfg, "", ["MODEL.PRETRAIN_CHOICE", "none"]))[0].startswith(
         "MODEL.PRETRAIN_CHOICE is 'none'"
     )
+    assert plain[2].startswith("identities or captions are mixed up")
+    clusters = ["MODEL.ID_LOSS_WEIGHT", 0.0, "CLUSTER.METHOD", "dbscan", "CLUSTER.EPS", 0.6]
+    reasons = usual_reasons(load_config(cfg_pcl, "", clusters))
+    assert reasons[2].startswith("clusters mix identities or are too few (CLUSTER.EPS 0.6;")
+    assert not any("captions" in reason for reason in reasons)
 
 
 def test_a_run_at_no_rate_is_warned_once(trained):
