@@ -347,30 +347,6 @@ def test_without_receipts_logs_and_settings_are_read(run, page, tmp_path, market
     assert re.search(r"\| mAP +\| [\d.]+ +\| [\d.]+ to [\d.]+ +\|", text)  # of features.npz
 
 
-def test_a_training_without_log_is_not_said_to_be_killed(run, page):
-    folder = run()
-    for name in ("receipt.json", "train_log.txt"):
-        (folder / name).unlink()
-    text = page(folder)
-    assert not causes(text) and "whether the training ended is not known: train_log.txt is missing" in text
-    epoch = {"stage": "stage2", "epoch": 2, "mAP": 0.5, "rank1": 0.5, "rank5": "odd"}
-    (folder / "metrics.jsonl").write_text(json.dumps(epoch) + "\n")
-    for name in ("metrics.json", "features.npz"):
-        (folder / name).unlink()
-    assert re.search(r"\| mAP +\| 50\.0 ", text := page(folder)) and "Rank-5" not in text
-
-
-def test_a_training_ended_where_the_file_of_its_last_epoch_is(run, page):
-    """Also behind the log of a run that was refused, and in logs that do not say how a run ended."""
-    folder = run()
-    (folder / "receipt.json").unlink()
-    log = folder / "train_log.txt"
-    log.write_text("\n".join(line for line in log.read_text().splitlines() if "finished: " not in line))
-    assert not causes(page(folder))
-    (folder / "toy-vit_2.pth").unlink()
-    assert "| training | not ended, or killed | finished |" in causes(page(folder))[0]
-
-
 def test_a_folder_of_a_test_alone(run, page, tmp_path):
     folder = run(test={"OUTPUT_DIR": str(tmp_path / "alone"), "TEST.AMP": "bf16"})
     for name in ("receipt.json", "config.yml", "metrics.jsonl", "train_log.txt"):

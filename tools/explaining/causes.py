@@ -94,7 +94,7 @@ def tested_file(case: Case) -> Iterator[Cause]:
     path = case.tested.path
     name = shortened(Path(path).name, _SHOWN)
     if "_stage1_" in Path(path).name or _has_seen_no_images(path):
-        epoch = last_epoch(case.settings)
+        epoch = _last_epoch(case.settings)
         yield Cause(
             2,
             "tested weights",
@@ -103,7 +103,7 @@ def tested_file(case: Case) -> Iterator[Cause]:
             f"stage 1 learns prompts only: the image side is still {_start_of(case.train)}",
         )
         return
-    epoch, last = _epoch_of(case), last_epoch(case.settings)
+    epoch, last = _epoch_of(case), _last_epoch(case.settings)
     if epoch is not None and epoch < last:
         text = "the file is from the middle of a training, or from one with fewer epochs"
         yield Cause(2, "tested weights", f"{name}, epoch {epoch}", f"epoch {last}", text)
@@ -138,8 +138,7 @@ def _has_seen_no_images(path: str) -> bool:
     return False
 
 
-def last_epoch(settings: Mapping[str, Any]) -> int:
-    """The last one of the stage that trains the image tower, 0 where the settings do not say it."""
+def _last_epoch(settings: Mapping[str, Any]) -> int:
     return int(settings.get("SOLVER.STAGE2.MAX_EPOCHS", settings.get("SOLVER.MAX_EPOCHS", 0)))
 
 
@@ -149,7 +148,7 @@ def _label(case: Case) -> str:
 
 def end(case: Case) -> Iterator[Cause]:
     """The training did not come to its end."""
-    if case.train is not None and case.train.status != "finished":
+    if case.train is not None and case.train.status not in ("finished", ""):
         how = {"running": "not ended, or killed"}.get(case.train.status, case.train.status)
         yield Cause(2, "training", how, "finished", "the epochs with small rates at the end are missing")
 

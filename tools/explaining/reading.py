@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import JsonValue
 
@@ -19,9 +19,8 @@ from tools.comparing.runs import (
     last_evaluation,
     read_run,
 )
-from tools.explaining.causes import last_epoch
 from utils.untrusted.forms import Form, read_json
-from utils.untrusted.metrics_files import MAX_METRICS
+from utils.untrusted.metrics_files import MAX_METRICS, read_epochs
 from utils.untrusted.plain import read_plain_text
 from utils.untrusted.receipts import FILE, Data, Section, Split, describe_weights, read_receipt
 from utils.untrusted.settings import leaves, parse_settings
@@ -114,7 +113,7 @@ def _read_folder(folder: Path) -> Known:
     if train is None and ((folder / CONFIG).exists() or (folder / COURSE).exists()):
         train = _training_without_receipt(folder)
         notes.append(f"{folder} has no receipt of the training: settings, log and course of it were read")
-        if not (folder / _LOGS["train"]).exists():
+        if not train.status:
             notes.append(f"whether the training ended is not known: {_LOGS['train']} is missing")
     has_test = (folder / TEST).exists()
     if test is None and has_test and is_of_former_run(folder / TEST, train):
@@ -139,18 +138,27 @@ def _training_without_receipt(folder: Path) -> Section:
         weights={role: describe_weights(path) for role, path in roles.items()},
         precision=said.get("train precision", ""),
         seed=settings.get("SOLVER.SEED"),
-        status="finished"
-        if not said or said.get("finished") or _has_last_file(folder, settings)
-        else "running",
+        status=_status(folder, settings, said),
         metrics=dict(evaluation.metrics) if evaluation else {},
         **_circumstances(said),
     )
 
 
-def _has_last_file(folder: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether the weights of the last epoch are there: logs of early releases do not say that a run ended."""
+def _status(
+    folder: Path, settings: Mapping[str, Any], said: Mapping[str, Any]
+) -> Literal["", "running", "finished"]:
+    """How far a training came by its log, else its course, else the file of the last epoch; '' without all.
+
+    Logs of early releases do not say that a run ended, and one may end with a run that was refused.
+    """
+    ends = [settings.get(f"SOLVER.{key}") for key in ("STAGE2.MAX_EPOCHS", "MAX_EPOCHS")]
+    epochs = read_epochs(folder / COURSE) if (folder / COURSE).exists() else []
+    if said.get("finished") or (epochs and epochs[-1].stage != "stage1" and epochs[-1].epoch in ends):
+        return "finished"
     label = model_label(str(settings.get("MODEL.NAME", "")))
-    return (folder / f"{label}_{last_epoch(settings)}.pth").exists()
+    if not epochs and any((folder / f"{label}_{end}.pth").exists() for end in ends if type(end) is int):
+        return "finished"
+    return "running" if said or epochs else ""
 
 
 def _test_without_receipt(folder: Path) -> Section:

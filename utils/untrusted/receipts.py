@@ -100,7 +100,7 @@ class Section(Form):
     `seconds` counts all parts of a resumed run, `peak_memory` is in bytes: what torch allocated on a GPU, the
     resident memory of the process on the CPU, null where the system does not tell. `metrics` are fractions
     and counts, of a training those of its last evaluation, `intervals` their 95 % ranges from a bootstrap
-    over queries. A run that was killed stays 'running'.
+    over queries. A run that was killed stays 'running'; `status` is '' where nothing tells it.
     """
 
     method: str
@@ -119,7 +119,7 @@ class Section(Form):
     started: str = ""
     seconds: Annotated[float, Field(ge=0)] | None = None
     peak_memory: _Count | None = None
-    status: Literal["running", "finished", "stopped", "failed"] = "running"
+    status: Literal["", "running", "finished", "stopped", "failed"] = "running"
     metrics: dict[str, float] = Field(default_factory=dict)
     intervals: dict[str, _Range] = Field(default_factory=dict)
 
