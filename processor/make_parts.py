@@ -293,8 +293,12 @@ def from_finished(cfg: CfgNode, dataset: TrainingData, build: Build) -> Start:
         *(path, ", ".join(done), ", ".join(missing) or "nothing"),
         extra=reads_weights("finished stages", path),
     )
-    if cfg.MODEL.STAGE1_WEIGHT:
-        _logger.warning("MODEL.STAGE1_WEIGHT %r has no effect: %s is taken", cfg.MODEL.STAGE1_WEIGHT, path)
+    unused = {"MODEL.STAGE1_WEIGHT": cfg.MODEL.STAGE1_WEIGHT}
+    if "MODEL.REID_WEIGHT" not in settings.config:  # of an earlier version; else it is the same as now
+        unused["MODEL.REID_WEIGHT"] = cfg.MODEL.REID_WEIGHT
+    for key, value in unused.items():
+        if value:
+            _logger.warning("%s %r has no effect: %s is taken", key, value, path)
     return model, done
 
 

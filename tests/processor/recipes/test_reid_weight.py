@@ -1,5 +1,6 @@
 """MODEL.REID_WEIGHT: a run starts with the image side of a re-id file."""
 
+import json
 import re
 from pathlib import Path
 
@@ -65,6 +66,19 @@ def test_a_run_starts_from_one_file(trained, former):
     pairs = ("MODEL.REID_WEIGHT", str(former), "MODEL.STAGE1_WEIGHT", "stage1.pth")
     with pytest.raises(ValueError, match=r"REID_WEIGHT is .*; allowed with MODEL.STAGE1_WEIGHT: ''"):
         trained("clipreid", *pairs)
+
+
+def test_a_finished_stage_of_an_earlier_version_did_not_start_from_it(trained, former, tmp_path):
+    pairs = ("SOLVER.SKIP_FINISHED", True, "OUTPUT_DIR", str(tmp_path / "stages"))
+    _, folder = trained("clipreid", *pairs)
+    (folder / "toy-vit_2.pth").unlink()
+    file = folder / "toy-vit_stage1_2.settings.json"
+    settings = json.loads(file.read_text())
+    del settings["config"]["MODEL.REID_WEIGHT"]
+    file.write_text(json.dumps(settings))
+    trained("clipreid", *pairs, "MODEL.REID_WEIGHT", str(former))
+    told = f"MODEL.REID_WEIGHT '{former}' has no effect: {folder / 'toy-vit_stage1_2.pth'} is taken"
+    assert told in (folder / "train_log.txt").read_text()
 
 
 def test_what_is_no_such_file_ends_the_run_before_training(trained, former, toy_config):
