@@ -27,6 +27,7 @@ from utils.untrusted.settings import leaves, parse_settings
 
 _LOGS = {"train": "train_log.txt", "test": "test_log.txt"}
 _MAX_LOG = 64 * 2**20
+_FORMER = ("stage0", "stage1")  # stages behind which another one follows
 _BEGINS = "Saving model in the path :"
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ \S+ [A-Z]+: ")
 _ROW = re.compile(r"^ ?(train|query|gallery|test) +\| +(\d+) \| +(\d+) \| +(\d+)")
@@ -153,7 +154,7 @@ def _status(
     """
     ends = [settings.get(f"SOLVER.{key}") for key in ("STAGE2.MAX_EPOCHS", "MAX_EPOCHS")]
     epochs = read_epochs(folder / COURSE) if (folder / COURSE).exists() else []
-    if said.get("finished") or (epochs and epochs[-1].stage != "stage1" and epochs[-1].epoch in ends):
+    if said.get("finished") or (epochs and epochs[-1].stage not in _FORMER and epochs[-1].epoch in ends):
         return "finished"
     label = model_label(str(settings.get("MODEL.NAME", "")))
     if not epochs and any((folder / f"{label}_{end}.pth").exists() for end in ends if type(end) is int):

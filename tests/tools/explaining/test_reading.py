@@ -27,6 +27,7 @@ def folder(tmp_path):
         (BEGUN + ENDED, ("stage2", 59), "finished"),
         (BEGUN, ("stage2", 60), "finished"),  # of code that wrote no line at the end
         (BEGUN + ENDED + BEGUN, ("stage2", 59), "running"),
+        (BEGUN, ("stage0", 60), "running"),
         (BEGUN, ("stage1", 60), "running"),
         (None, ("stage2", 60), "finished"),
         (None, ("stage2", 59), "running"),
