@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from config.arguments import Parser, say
+from utils.pages import fill_page
 from utils.text import Lines, aligned, printable, shortened
 
 FORMATS = (".md", ".html")
-_TEMPLATE = "page.html.j2"
+_TEMPLATE = Path(__file__).with_name("page.html.j2")
 _LONGEST = 600  # characters of a cell: a file may hold longer ones, and a line has room for no more
 
 
@@ -75,14 +76,4 @@ def _shown(cell: str) -> str:
 
 def as_page(title: str, tables: Sequence[Table]) -> str:
     """The sheet as HTML, which fetches nothing, runs no script and escapes all texts. Needs jinja2."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"shown": printable, "cell": _shown}
-    return environment.get_template(_TEMPLATE).render(title=title, tables=tables)
+    return fill_page(_TEMPLATE, {"shown": printable, "cell": _shown}, title=title, tables=tables)

@@ -7,7 +7,6 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,11 +18,12 @@ from tools.ranking.fitting import LINE, cropped, fit_text, folded
 from tools.ranking.fonts import Fonts, find_fonts, language, quiet_fonts
 from tools.ranking.report import Album, Hit, Picture, Report, Row
 from utils.files import write_atomically
+from utils.pages import fill_page
 from utils.text import has_leftward
 
 PICTURE_ROWS = 20  # rows of the PNG at most: more are too small on any screen or slide
 SIGNS = {"match": "✓", "miss": "✗", "unknown": "?"}
-_TEMPLATE = "page.html.j2"
+_TEMPLATE = Path(__file__).with_name("page.html.j2")
 _COLOURS = {"match": "#0f9d58", "miss": "#d93025", "unknown": "#8a8f98", "query": "#1a56db"}
 _INK, _FAINT, _GROUND, _EMPTY = "#1f2328", "#667085", "#eef0f3", "#d5d8de"
 _ASPECT = (0.4, 2.0)  # narrowest and widest cell, width by height
@@ -67,15 +67,8 @@ def publish(report: Report, album: Album, folder: Path) -> None:
 
 def write_page(report: Report, path: Path) -> None:
     """Write the page: it embeds its pictures, fetches nothing, runs no script and escapes all texts."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"data_uri": _data_uri, "language": language}
-    page = environment.get_template(_TEMPLATE).render(report=report, signs=SIGNS, aspect=_aspect(report))
+    filters = {"data_uri": _data_uri, "language": language}
+    page = fill_page(_TEMPLATE, filters, report=report, signs=SIGNS, aspect=_aspect(report))
     write_atomically(path, lambda beside: beside.write_text(page, encoding="utf-8"))
 
 
