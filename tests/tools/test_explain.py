@@ -190,7 +190,10 @@ def test_half_of_the_data(run, page, market, tmp_path):
         path.unlink()
     rows = causes(page(run({"DATASETS.ROOT_DIR": str(root)})))
     assert len(rows) == 1
-    assert "| train images | 4 of 2 identities | 8 of 4 identities | 50.0% of the train images" in rows[0]
+    assert (
+        "| train split | 4 images, 2 identities | 8 images, 4 identities | 50.0% of the published split"
+        in rows[0]
+    )
 
 
 @pytest.mark.parametrize(

@@ -220,20 +220,24 @@ def data(case: Case) -> Iterator[Cause]:
         yield Cause(2, "trained on", trained, case.dataset, text)
     for split, (images, identities) in expected.items():
         found = seen.get(split)
-        if found is None or abs(found.images - images) <= _slack(case.dataset) * images:
+        if found is None:
             continue
-        of_identities = f" of {found.identities:,} identities" if identities else ""
-        asked = f" of {identities:,} identities" if identities else ""
-        follows = (
-            f"{found.images / images:.1%} of the {split} images: {_effect(split, found.images < images)}"
-        )
-        what = f"{split} images"
-        yield Cause(2, what, f"{found.images:,}{of_identities}", f"{images:,}{asked}", follows)
+        own, wanted = (found.images, images) if images else (found.identities, identities)
+        if not wanted or abs(own - wanted) <= _slack(case.dataset) * wanted:
+            continue
+        follows = f"{own / wanted:.1%} of the published split: {_effect(split, own < wanted)}"
+        here = _counts(found.images if images else None, found.identities if identities else None)
+        yield Cause(2, f"{split} split", here, _counts(images, identities), follows)
     wanted = case.recipe.releases.get(case.dataset)
     release = next((s.data.release for s in (case.test, case.train) if s and s.data and s.data.release), "")
     if wanted and release and not re.search(rf"\b{wanted}\b", release):
         follows = "faces are masked in V2; the published numbers are of " + wanted
         yield Cause(2, f"release of {case.dataset}", release, wanted, follows)
+
+
+def _counts(images: int | None, identities: int | None) -> str:
+    kinds = ((images, "images"), (identities, "identities"))
+    return ", ".join(f"{count:,} {kind}" for count, kind in kinds if count is not None)
 
 
 def _effect(split: str, fewer: bool) -> str:

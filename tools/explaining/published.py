@@ -13,13 +13,17 @@ from utils.untrusted.settings import leaves
 PERSON = ("market1501", "dukemtmc", "occ_duke", "msmt17")
 VEHICLES = ("veri", "VehicleID")
 CAPTIONS = ("cuhk_pedes", "icfg_pedes", "rstpreid")
-# Images of each split and training identities, as docs/data.md has them; VehicleID's lists decide.
-COUNTS = {
+# Images of each split and training identities, as docs/data.md has them; VehicleID's lists decide on images.
+COUNTS: Mapping[str, Mapping[str, tuple[int | None, int | None]]] = {
     "market1501": {"train": (12936, 751), "query": (3368, None), "gallery": (15913, None)},
     "dukemtmc": {"train": (16522, 702), "query": (2228, None), "gallery": (17661, None)},
     "occ_duke": {"train": (15618, 702), "query": (2210, None), "gallery": (17661, None)},
     "msmt17": {"train": (32621, 1041), "query": (11659, None), "gallery": (82161, None)},
     "veri": {"train": (37778, 576), "query": (1678, None), "gallery": (11579, None)},
+    "VehicleID": {"train": (None, 13164)},
+    "cuhk_pedes": {"train": (34054, 11003), "gallery": (3074, None)},
+    "icfg_pedes": {"train": (34674, 3102), "gallery": (19848, None)},
+    "rstpreid": {"train": (18505, 3701), "gallery": (1000, None)},
 }
 # VeRi's images without a viewpoint label are left out, in the published results too; the last two are no
 # images, and images that are read under another name.

@@ -39,6 +39,27 @@ def test_files_that_are_no_images_explain_nothing():
     assert [cause.here for cause in causes.data(case)] == ["2 damaged images"]
 
 
+@pytest.mark.parametrize(
+    ("name", "method", "train", "told"),
+    [
+        ("VehicleID", "clipreid", (100, 6000), ["6,000 identities", "13,164 identities"]),
+        ("VehicleID", "clipreid", (100, 13164), []),
+        (
+            "rstpreid",
+            "tbps",
+            (9000, 1800),
+            ["9,000 images, 1,800 identities", "18,505 images, 3,701 identities"],
+        ),
+        ("rstpreid", "tbps", (18505, 3701), []),
+    ],
+)
+def test_fewer_data_than_published(name, method, train, told):
+    counts = {"images": train[0], "identities": train[1], "cameras": 0, "sha256": ""}
+    section = Section(method=method, data={"name": name, "splits": {"train": counts}})
+    found = [cause for cause in causes.data(make_case(Known(section, None, []))) if cause.weight == 2]
+    assert [text for cause in found for text in (cause.here, cause.published)] == told
+
+
 def causes_of(train, name):
     """The causes in a test of a file with this name, next to the published recipe."""
     test = Section(method="clipreid", weights={"test": {"path": name}}, config={"MODEL.NAME": "ViT-B-16"})
