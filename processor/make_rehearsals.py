@@ -55,7 +55,8 @@ def _image_rehearsals(
         return _blank(name, objective, model, _images(cfg, batch), plan, _extraction(cfg, model))
 
     batch = plan.batch_size
-    return [Rehearsal(name, plan, len(parts.loaders.train), build, _main_savings(cfg, parts.model, batch))]
+    savings, part = _main_savings(cfg, parts.model, batch), cfg.SOLVER.MICRO_BATCH
+    return [Rehearsal(name, plan, len(parts.loaders.train), build, savings, part=part)]
 
 
 def baseline_rehearsals(cfg: CfgNode, parts: Parts) -> list[Rehearsal]:
@@ -109,7 +110,8 @@ def _prompt_rehearsal(cfg: CfgNode, parts: Parts) -> Rehearsal:
     key, batch = "SOLVER.STAGE1.IMS_PER_BATCH", plan.batch_size
     micro = _main_savings(cfg, parts.model, batch, key) if online else ()
     steps = images // batch if online else -(-images // batch)
-    return Rehearsal("stage1", plan, steps, build, micro or _smaller_batches(key, batch))
+    part = cfg.SOLVER.MICRO_BATCH if online else 0
+    return Rehearsal("stage1", plan, steps, build, micro or _smaller_batches(key, batch), part=part)
 
 
 def _caption_rehearsal(cfg: CfgNode, parts: Parts, steps: int) -> Rehearsal:
@@ -123,7 +125,8 @@ def _caption_rehearsal(cfg: CfgNode, parts: Parts, steps: int) -> Rehearsal:
         objective = CaptionObjective(model, cfg.SOLVER.STAGE0.TEMPERATURE)
         return _blank("stage0", objective, model, given, plan)
 
-    return Rehearsal("stage0", plan, steps, build, _main_savings(cfg, parts.model, plan.batch_size, key))
+    savings = _main_savings(cfg, parts.model, plan.batch_size, key)
+    return Rehearsal("stage0", plan, steps, build, savings, part=cfg.SOLVER.MICRO_BATCH)
 
 
 def text_rehearsals(cfg: CfgNode, parts: Parts) -> list[Rehearsal]:
@@ -166,7 +169,8 @@ def text_rehearsals(cfg: CfgNode, parts: Parts) -> list[Rehearsal]:
 
     savings = _main_savings(cfg, parts.model, plan.batch_size)
     without = "the masked language model (MODEL.MLM_LOSS_WEIGHT)" if node.MLM_LOSS_WEIGHT else ""
-    return [Rehearsal("tbps", plan, len(parts.loaders.train), build, savings, without)]
+    part = cfg.SOLVER.MICRO_BATCH
+    return [Rehearsal("tbps", plan, len(parts.loaders.train), build, savings, without, part)]
 
 
 # ---- blank tensors
@@ -247,7 +251,7 @@ def _main_savings(cfg: CfgNode, model: nn.Module, batch: int, key: str = "") -> 
             if size == now and (cfg.SOLVER.GRAD_CHECKPOINT or not recompute):
                 continue  # that is what the run has
             keys = f"SOLVER.MICRO_BATCH {size}" + " SOLVER.GRAD_CHECKPOINT True" * recompute
-            savings.append(Saving(keys, batch, functools.partial(_by_parts, size, recompute)))
+            savings.append(Saving(keys, batch, functools.partial(_by_parts, size, recompute), part=size))
     sharded = cfg.SOLVER.SHARD == "zero1"
     if not sharded and world_size() > 1:
         savings.append(Saving("SOLVER.SHARD zero1", batch, sharded=True))

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -18,6 +18,7 @@ _FULL = 0.9  # of the memory that there is, beyond which a stage is said not to 
 # On the CPU the heap keeps gaps between blocks, and kernels have memory of their own: processes grew by 1.15
 # (ResNet-50) to 1.3 times (ViT-B/16) what was counted.
 _GAPS = 1.2
+_COUNTED = (2, 4)  # parts of a batch in many parts: each part takes its time, and memory grows evenly
 _HEADS = (
     "stage",
     "epochs",
@@ -34,12 +35,16 @@ _logger = logging.getLogger("transreid")
 
 @dataclass(frozen=True)
 class Saving:
-    """Settings that lower the memory of a stage: the keys, the batch with them, what they do to a model."""
+    """Settings that lower the memory of a stage: the keys, the batch with them, what they do to a model.
+
+    `part` is how many items of it have activations at a time, 0 for as many as in the rehearsal.
+    """
 
     keys: str
     batch: int
     change: Callable[[nn.Module], None] = lambda model: None
     sharded: bool = False
+    part: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Rehearsal:
         build: a model and the batch of one process to the stage on blank tensors.
         savings: what lowers its memory, in the order in which it is to be tried.
         without: a part of the stage whose memory is not counted, or ''.
+        part: items of a batch that have activations at a time, 0 for all.
     """
 
     name: str
@@ -61,12 +67,14 @@ class Rehearsal:
     build: Callable[[nn.Module, int], Blank]
     savings: tuple[Saving, ...]
     without: str = ""
+    part: int = 0
 
 
 def log_outlook(rehearsals: Sequence[Rehearsal], run: Run, *, sharded: bool) -> None:
     """Log epochs, steps and memory of the stages that are left; warn where the memory is not there.
 
-    The first process does, since all have about the same. `sharded`: they divide the optimizer's state.
+    The first process does, since all have about the same. `sharded`: they divide the optimizer's state. A
+    request to stop waits for it.
     """
     left = [rehearsal for rehearsal in rehearsals if rehearsal.name not in run.saver.finished]
     if not is_first() or not left:
@@ -96,12 +104,26 @@ def _count(rehearsal: Rehearsal, run: Run, saving: Saving) -> StageMemory | None
     """The memory of a stage with these settings; None, with a warning, where it cannot be counted."""
     processes = world_size()
 
-    def build(model: nn.Module) -> Blank:
-        saving.change(model)
-        return rehearsal.build(model, max(saving.batch // processes, 1))
+    def count(batch: int) -> StageMemory:
+        def build(model: nn.Module) -> Blank:
+            saving.change(model)
+            return rehearsal.build(model, batch)
 
-    try:
         return count_memory(run.model, build, run.precision, processes=processes, sharded=saving.sharded)
+
+    batch = max(saving.batch // processes, 1)
+    part = saving.part or rehearsal.part
+    try:
+        with run.stop.deferred():  # a signal in the middle of torch's own code ends without a word
+            if not part or batch <= _COUNTED[1] * part:
+                return count(batch)
+            few, more = (count(parts * part) for parts in _COUNTED)
+        more_parts = (batch / part - _COUNTED[1]) / (_COUNTED[1] - _COUNTED[0])
+        step, extraction = (
+            last + round(more_parts * (last - first))
+            for first, last in ((few.step, more.step), (few.extraction, more.extraction))
+        )
+        return replace(more, step=step, extraction=extraction)
     # A run can do without, whatever a tower does that tensors without numbers cannot do.
     except Exception as error:
         settings = f" with {saving.keys}" if saving.keys else ""

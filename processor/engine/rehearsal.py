@@ -21,15 +21,21 @@ _STEPS = 2  # the first one makes the optimizer's state
 
 @dataclass(frozen=True)
 class StageMemory:
-    """Bytes: weights with buffers, the optimizer's state, and all that is alive at the peak of the stage.
+    """Bytes: weights with buffers, the optimizer's state, and all that is alive at the peaks of the stage.
 
-    The peak is that of a training step or of an extraction of features, whichever is higher, and includes
+    The peaks are those of a training step and of an extraction of features, 0 without one. Both include
     weights and state.
     """
 
     weights: int
     optimizer: int
-    peak: int
+    step: int
+    extraction: int
+
+    @property
+    def peak(self) -> int:
+        """The higher peak."""
+        return max(self.step, self.extraction)
 
     @property
     def rest(self) -> int:
@@ -80,14 +86,17 @@ def count_memory(
                 counter.peak = counter.now
                 train_step(stage, blank.batch, precision)
         gradients = sum(each.grad.nbytes for each in stage.objective.parameters() if each.grad is not None)
-        state = counter.now - before - gradients
+        state, step = counter.now - before - gradients, counter.peak
         if blank.extract is not None:
+            counter.peak = counter.now
             stage.objective.eval()
             with torch.no_grad():
                 blank.extract()
     buckets = gradients if processes > 1 else 0
     kept = state // processes if sharded else state
-    return StageMemory(weights, kept, weights + counter.peak + buckets - (state - kept))
+    always = weights + buckets - (state - kept)
+    extraction = 0 if blank.extract is None else always + counter.peak
+    return StageMemory(weights, kept, always + step, extraction)
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import re
+import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +13,10 @@ from torch._subclasses import fake_tensor
 from config import cfg_tbps
 from config.load import load_config
 from processor import METHODS
+from processor.engine import Run
 from processor.engine.rehearsal import count_memory
 from processor.make_parts import Parts
-from processor.outlook import _total
+from processor.outlook import Saving, _count, _total
 from tests.toys import TEXT_SETTINGS, draw_captions, words
 from utils.memory import free_memory
 from utils.precision import Precision
@@ -136,6 +139,51 @@ def test_savings_save(parts_of, name, tower):
     for saving in parted:
         assert count(parts, rehearsal, saving.change).peak < plain.peak
     assert [saving.keys.split()[-1] for saving in rehearsal.savings[2:]] == ["4", "2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "pairs"),
+    [
+        ("baseline", ("MAIN.IMS_PER_BATCH", 8, "SOLVER.MICRO_BATCH", 1)),
+        ("clipreid", ("MAIN.IMS_PER_BATCH", 8, "SOLVER.MICRO_BATCH", 1)),
+        ("clipreid", ("SOLVER.STAGE1.ONLINE_FEATURES", True, "SOLVER.MICRO_BATCH", 1)),
+    ],
+)
+def test_many_parts_of_a_batch_are_told_from_few(parts_of, name, pairs, monkeypatch):
+    _, parts, rehearsals = parts_of(name, *pairs)
+    run = Run(parts.model, name, torch.device("cpu"), None, None, Precision("cpu"), None)
+    for rehearsal in rehearsals:
+        batch, largest = rehearsal.plan.batch_size, []
+
+        def build(model, batch, rehearsal=rehearsal, largest=largest):
+            largest.append(batch)
+            return rehearsal.build(model, batch)
+
+        counted = replace(rehearsal, build=build)
+        with monkeypatch.context() as patch:
+            patch.setattr("processor.outlook._COUNTED", (2, 1000))
+            whole = _count(counted, run, Saving("", batch))
+        assert largest.pop() == batch and not largest
+        told = _count(counted, run, Saving("", batch))
+        assert largest == (
+            [2 * rehearsal.part, 4 * rehearsal.part] if 0 < 4 * rehearsal.part < batch else [batch]
+        )
+        assert (told.weights, told.optimizer) == (whole.weights, whole.optimizer)
+        assert told.step == pytest.approx(whole.step, rel=0.03)
+        assert told.extraction == pytest.approx(whole.extraction, rel=0.03)
+
+
+def test_a_signal_waits_for_the_count(trained, outlook, monkeypatch):
+    outlook()
+
+    def count(*args, **options):
+        signal.raise_signal(signal.SIGTERM)
+        return count_memory(*args, **options)
+
+    monkeypatch.setattr("processor.outlook.count_memory", count)
+    with pytest.raises(SystemExit) as ended:
+        trained("baseline")
+    assert ended.value.code == 143
 
 
 def keys_of_savings(parts_of, *pairs):
