@@ -15,6 +15,7 @@ from retrieval.metrics import QueryScores
 
 RANKS = (1, 5, 10)
 _CONFIDENCE = 0.95
+_MOST_ROUNDS = 1_000_000  # more would not fit into memory
 _ROUNDS_AT_ONCE = 500
 _COUNTS_AT_ONCE = 2**22  # 32 MiB in each of two forms
 
@@ -34,9 +35,9 @@ class Difference(NamedTuple):
 
 
 def check_rounds(rounds: int, seed: int) -> None:
-    """Raise ValueError for a negative number of rounds, or a negative seed."""
-    if rounds < 0:
-        raise ValueError(f"bootstrap rounds must be 0 or more, got {rounds}")
+    """Raise ValueError for a number of rounds outside 0..1,000,000, or a negative seed."""
+    if not 0 <= rounds <= _MOST_ROUNDS:
+        raise ValueError(f"bootstrap rounds must be 0 to {_MOST_ROUNDS:,}, got {rounds}")
     if seed < 0:
         raise ValueError(f"the seed must be 0 or more, got {seed}")
 

@@ -12,7 +12,7 @@ from config import cfg, cfg_pcl
 from config.load import load_config
 from processor.colours import ColourFloor, both, some_identities
 from processor.make_watch import colour_floor, usual_reasons
-from retrieval import FeatureSet, RetrievalTask, TrialRows
+from retrieval import FeatureSet, RetrievalTask, TrialRows, evaluate_task
 
 pytest.importorskip("skimage")
 
@@ -44,6 +44,13 @@ def test_noise_is_below_and_identities_are_not(task):
     assert floor().startswith("mAP is ") and " on 10 test images" in floor()
     floor.see(task(torch.eye(5).repeat_interleave(2, dim=0)))
     assert floor() == ""
+
+
+def test_a_difference_of_less_than_a_query_tells_nothing(task):
+    floor, features = ColourFloor(upright=False, seed=1), torch.eye(5).repeat_interleave(2, dim=0)
+    features[0] = features[2]  # one of five queries finds another identity first
+    floor.see(task(features))
+    assert evaluate_task(task(features)).mAP < 1 and floor() == ""
 
 
 def test_images_are_read_once(task, monkeypatch):

@@ -204,7 +204,7 @@ def test_it_runs_as_a_program_from_another_folder(features):
     "words, message",
     [
         (["--far", "0"], "a false accept rate must be above 0 and below 1, got 0.0"),
-        (["--bootstrap", "-1"], "bootstrap rounds must be 0 or more, got -1"),
+        (["--bootstrap", "-1"], "bootstrap rounds must be 0 to 1,000,000, got -1"),
         (["--seed", "-1"], "the seed must be 0 or more, got -1"),
         (["--features", "nowhere.npz"], "nowhere.npz: no such file"),
     ],

@@ -243,7 +243,7 @@ def test_rounds_without_a_same_pair_are_left_out():
     [
         ({"fars": [0.1, 0.0]}, r"a false accept rate must be above 0 and below 1, got 0\.0"),
         ({"fars": [1.0]}, r"got 1\.0"),
-        ({"fars": [0.1], "rounds": -1}, "bootstrap rounds must be 0 or more, got -1"),
+        ({"fars": [0.1], "rounds": -1}, "bootstrap rounds must be 0 to 1,000,000, got -1"),
         ({"fars": [0.1], "seed": -2}, "the seed must be 0 or more, got -2"),
     ],
 )
