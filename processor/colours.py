@@ -47,8 +47,8 @@ class ColourFloor:
         if found.mAP >= colours - 1 / found.num_valid:  # a query less or more
             return ""
         return (
-            f"mAP is {found.mAP:.1%} on {len(part.images):,} test images, below the {colours:.1%} of a colour "
-            "histogram, which learns nothing"
+            f"mAP is {found.mAP:.1%} on {len(part.images):,} test images, below the {colours:.1%} of a "
+            "colour histogram, which learns nothing"
         )
 
     def see(self, task: RetrievalTask) -> None:

@@ -54,39 +54,47 @@ class Rule(Protocol):
 class CrossCameraRule:
     """Removes the images with the query's pid and camid, from the matches too.
 
-    Where the query's camid is -1 (unknown), it removes the query's own picture instead: the gallery images
-    of the same name by `name_pictures`, whatever their cameras. Names that are missing are computed from the
-    files.
+    Where one of both camids is -1 (unknown), it removes the query's own picture instead: the gallery images
+    of the same name by `name_pictures`. Names that are missing are computed from the files.
     """
 
     match = "an image of its identity from another camera"
 
     def __init__(self, query: FeatureSet, gallery: FeatureSet) -> None:
         self._pids = _join_pids(query, gallery)
-        codes = _picture_codes(query, gallery)
-        self._pictures = _Join(*codes)
+        self._pictures = _Join(*_picture_codes(query, gallery))
         self._query_camids, self._gallery_camids = query.camids, gallery.camids
-        self.own_pictures = int(torch.isin(*codes).sum())
+        self.own_pictures = len(self._own(slice(0, len(query))).query.unique())
 
     def pairs(self, rows: slice) -> tuple[Pairs, Pairs]:
         """See `Rule`."""
         query, gallery = self._pids.pairs(rows)
-        camids = self._query_camids[rows][query]
-        same_camera = (camids == self._gallery_camids[gallery]) & (camids != NO_CAMERA)
-        same_picture = self._pictures.equal(rows, query, gallery)
-        own_query, own_gallery = self._pictures.pairs(rows)
-        matches, junk = ~(same_camera | same_picture), same_camera
+        camids, others = self._query_camids[rows][query], self._gallery_camids[gallery]
+        junk = (camids == others) & (camids != NO_CAMERA)
+        same_picture = self._pictures.equal(rows, query, gallery) & _unknown(camids, others)
+        own, matches = self._own(rows), ~(junk | same_picture)
         return (
             Pairs(query[matches], gallery[matches]),
-            Pairs(torch.cat([query[junk], own_query]), torch.cat([gallery[junk], own_gallery])),
+            Pairs(torch.cat([query[junk], own.query]), torch.cat([gallery[junk], own.gallery])),
         )
+
+    def _own(self, rows: slice) -> Pairs:
+        """The queries in `rows` with their own pictures in the gallery."""
+        query, gallery = self._pictures.pairs(rows)
+        told = _unknown(self._query_camids[rows][query], self._gallery_camids[gallery])
+        return Pairs(query[told], gallery[told])
 
     @staticmethod
     def compared(query_camids: Tensor, gallery_camids: Tensor) -> tuple[Tensor, Tensor]:
-        """The queries of unknown camera, and the whole gallery where there are some."""
-        query = query_camids == NO_CAMERA
-        gallery = torch.ones_like(gallery_camids, dtype=torch.bool)
-        return query & gallery.any(), gallery & query.any()
+        """The images of unknown camera, and all of the other side where there are some."""
+        query, gallery = query_camids == NO_CAMERA, gallery_camids == NO_CAMERA
+        to_all = query.any().to(gallery.device), gallery.any().to(query.device)
+        return query & (len(gallery) > 0) | to_all[1], gallery & (len(query) > 0) | to_all[0]
+
+
+def _unknown(camids: Tensor, others: Tensor) -> Tensor:
+    """Whether one of two cameras is not known, and so may be the other one."""
+    return (camids == NO_CAMERA) | (others == NO_CAMERA)
 
 
 class EveryImageRule:
@@ -149,7 +157,9 @@ def why_no_match(query: FeatureSet, gallery: FeatureSet, rule: str = "cross_came
     if not found:
         parts = f"{_identities(query)} of the queries and {_identities(gallery)} of the gallery"
         return f"{start}; identities are the reason: {parts} have none in common"
-    by_camera = [row for row in found if query.camids[row] != NO_CAMERA]
+    there = set(zip(gallery.pids.tolist(), gallery.camids.tolist(), strict=True))
+    labels = list(zip(query.pids.tolist(), query.camids.tolist(), strict=True))
+    by_camera = [row for row in found if labels[row] in there and labels[row][1] != NO_CAMERA]
     row = (by_camera or found)[0]
     other = int((gallery.pids == query.pids[row]).nonzero()[0])
     reason = f"{start}; cameras are the reason: {len(found)} queries find only images of their own camera"
@@ -196,7 +206,7 @@ def _join_pids(query: FeatureSet, gallery: FeatureSet) -> _Join:
 
 
 def _picture_codes(query: FeatureSet, gallery: FeatureSet) -> tuple[Tensor, Tensor]:
-    """Codes (Q,) and (G,) that are equal where the query's camera is unknown and the picture is the same."""
+    """Codes (Q,) and (G,) that are equal where the picture is the same, of pictures that are compared."""
     masks = CrossCameraRule.compared(query.camids, gallery.camids)
     numbers: dict[str, int] = {}
     codes = []

@@ -93,7 +93,7 @@ def list_pairs(task):
                 present |= equal_pid
                 if rule == "all":
                     removed = False
-                elif query.camids[i] == -1:
+                elif -1 in (query.camids[i], gallery.camids[j]):
                     removed = query.paths[i] == gallery.paths[j]
                 else:
                     removed = equal_pid and query.camids[i] == gallery.camids[j]

@@ -49,7 +49,8 @@ def naive(query, gallery, max_rank):
     for i in range(len(query)):
         ranking = []
         for j in range(len(gallery)):
-            if query.camids[i] == -1 and query.paths[i] == gallery.paths[j]:
+            unknown = -1 in (query.camids[i], gallery.camids[j])
+            if unknown and query.paths[i] == gallery.paths[j]:
                 continue
             same = query.pids[i] == gallery.pids[j]
             if same and query.camids[i] == gallery.camids[j] and query.camids[i] != -1:
@@ -139,9 +140,15 @@ def test_duplicate_of_the_query_under_another_path_is_a_hit():
 
 def test_same_path_with_known_cameras_is_kept():
     query = FeatureSet(torch.zeros(1, 2), [1], [0], ["a.jpg"])
-    for camid in (1, -1):
-        gallery = FeatureSet(torch.zeros(1, 2), [1], [camid], ["a.jpg"])
-        assert evaluate(query, gallery).num_valid == 1
+    gallery = FeatureSet(torch.zeros(1, 2), [1], [1], ["a.jpg"])
+    assert evaluate(query, gallery).num_valid == 1
+
+
+@pytest.mark.parametrize("camids", [(0, -1), (-1, 0), (-1, -1)])
+def test_same_path_leaves_where_a_camera_is_unknown(camids):
+    query, gallery = (FeatureSet(torch.zeros(1, 2), [1], [camid], ["a.jpg"]) for camid in camids)
+    with pytest.raises(ValueError, match="only their own picture"):
+        evaluate(query, gallery)
 
 
 @pytest.mark.parametrize("pids, expected", [([2, 1], [0.0, 1.0]), ([1, 2], [1.0, 1.0])])

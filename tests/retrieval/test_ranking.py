@@ -45,7 +45,7 @@ def naive(query, gallery, i, distance):
     ranked = []
     for j in range(len(gallery)):
         other, camera = int(gallery.pids[j]), int(gallery.camids[j])
-        if camid == -1 and query.paths[i] == gallery.paths[j]:
+        if -1 in (camid, camera) and query.paths[i] == gallery.paths[j]:
             continue
         if pid != -1 and pid == other and camid != -1 and camid == camera:
             continue

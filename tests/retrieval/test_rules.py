@@ -20,7 +20,7 @@ def naive(query, gallery, rule):
         for j in range(len(gallery)):
             same_pid = query.pids[i] == gallery.pids[j] and query.pids[i] != -1
             cameras = int(query.camids[i]), int(gallery.camids[j])
-            own = cameras[0] == -1 and query.paths[i] == gallery.paths[j]
+            own = -1 in cameras and query.paths[i] == gallery.paths[j]
             if rule == "cross_camera" and (own or (same_pid and cameras[0] == cameras[1] != -1)):
                 removed.add((i, j))
             elif same_pid:

@@ -175,16 +175,18 @@ def test_a_file_without_keys_and_rules_has_paths_and_the_cross_camera_rule(tmp_p
     assert [trial.rule for trial in task] == ["cross_camera"] * 2 and task.images.keys == images().paths
 
 
-@pytest.mark.parametrize(("rule", "named"), [("cross_camera", (0, 1, 2, 4, 5)), ("all", ())])
+@pytest.mark.parametrize(("rule", "named"), [("cross_camera", (0, 1, 2, 3, 4, 5)), ("all", ())])
 def test_only_pictures_that_rules_compare_are_named(monkeypatch, tmp_path, rule, named):
-    """The queries of unknown camera and their gallery: in the second trial no query is one."""
+    """Images of unknown camera and the other side of their trial; none where all cameras are known."""
     monkeypatch.setattr("retrieval.features.name_pictures", lambda paths: [f"of {path}" for path in paths])
     first = rows([0, 1, 3], [2, 4, 5])._replace(
         query_camids=torch.tensor([-1, -1, 0]), gallery_camids=torch.tensor([-1, -1, 1]), rule=rule
     )
-    second = rows([3], [5])._replace(gallery_camids=torch.tensor([-1]))
+    second = rows([3], [5])._replace(gallery_camids=torch.tensor([-1]), rule=rule)
     task = RetrievalTask(images(), (first, second)).with_pictures()
     assert task.images.pictures == tuple(f"of {i}.jpg" if i in named else "" for i in range(6))
+    known = RetrievalTask(images(), (rows([0, 1], [2, 3])._replace(rule=rule),)).with_pictures()
+    assert set(known.images.pictures) == {""}
     task.save(tmp_path / "task.npz")
     assert_same(RetrievalTask.load(tmp_path / "task.npz"), task)
 

@@ -77,7 +77,7 @@ def test_evaluation_leaves_the_query_s_picture_out(files, caplog, path, named):
 
 
 @pytest.mark.parametrize(
-    ("camids", "rule"), [((0, 1), "cross_camera"), ((0, -1), "cross_camera"), ((-1, -1), "all")]
+    ("camids", "rule"), [((0, 1), "cross_camera"), ((-1, -1), "all")]
 )
 def test_no_file_is_read_without_need(monkeypatch, camids, rule):
     monkeypatch.setattr("retrieval.features.name_pictures", None)
