@@ -76,9 +76,7 @@ def test_evaluation_leaves_the_query_s_picture_out(files, caplog, path, named):
     assert told in caplog.messages
 
 
-@pytest.mark.parametrize(
-    ("camids", "rule"), [((0, 1), "cross_camera"), ((-1, -1), "all")]
-)
+@pytest.mark.parametrize(("camids", "rule"), [((0, 1), "cross_camera"), ((-1, -1), "all")])
 def test_no_file_is_read_without_need(monkeypatch, camids, rule):
     monkeypatch.setattr("retrieval.features.name_pictures", None)
     query, gallery = (FeatureSet([[0.0]], [1], [camid], ["a.jpg"]) for camid in camids)
