@@ -5,7 +5,7 @@
 The second start is MODEL.REID_WEIGHT. The model of other people learns with the settings of
 configs/small/scratch_base.yml and batches twice as large. Both runs of a pair have the settings of that file,
 the same images and seed, and are evaluated after every epoch of 20 steps on people whom neither model has
-seen; the second one has a tenth of the rate and half of the epochs.
+seen; the second one has a tenth of the rate and a sixth of the epochs.
 """
 
 import argparse
@@ -32,10 +32,10 @@ class Scale(NamedTuple):
 
     others: int = 160
     others_tested: int = 20
-    others_epochs: int = 20
+    others_epochs: int = 60
     train_ids: int = 20
     test_ids: int = 40
-    epochs: int = 20
+    epochs: int = 60
     fine_epochs: int = 10
     iters: int = 20
 
